@@ -1,0 +1,39 @@
+# make demo | make test | make check: each makes .venv first where there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow check format clean
+
+demo: .venv/.installed       ## four ways of tuning side by side on the practice set, then a report
+	$(BIN)/semtune study studies/demo.yaml --out studies-out/demo
+
+test: .venv/.installed-dev   ## the default test suite
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.installed-dev   ## what the default suite leaves out: real weights, long runs
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.installed-dev  ## style, types, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) torch setuptools
+	$(PIP) --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

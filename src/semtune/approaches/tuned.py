@@ -1,0 +1,110 @@
+"""A tuned model: model × method × prompt × readout, put together from their registries, saved and loaded again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semtune.approaches.run_folder import RunFolder, read_labels
+from semtune.approaches.specs import method_settings, read_spec
+from semtune.contracts import AnswerKind, Bundle, Method, Prompt, Readout, ReadoutSettings
+from semtune.errors import ModelError
+from semtune.models.loading import load
+from semtune.records import Example, Prediction, RunSpec
+from semtune.registry import METHODS, PROMPTS, READOUTS
+from semtune.training.optimizer import ParameterGroup
+
+
+class TunedModel:
+    """What a run trains and what `predict` uses."""
+
+    def __init__(self, spec: RunSpec, bundle: Bundle, labels: Sequence[str], answer: AnswerKind) -> None:
+        """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
+        self.spec, self.bundle = spec, bundle
+        self.settings = method_settings(spec)
+        self.method: Method = METHODS.get(spec.method)
+        prompt: Prompt = PROMPTS.get(spec.prompt)(labels, answer)
+        readout_settings = ReadoutSettings(
+            max_length=spec.max_length,
+            max_new_tokens=spec.max_new_tokens,
+            predict_batch_size=spec.predict_batch_size,
+            loss_on=spec.loss_on,
+            seed=spec.seed,
+        )
+        seed_everything(spec.seed)  # before adapters are made: their start is part of the run
+        self.readout: Readout = READOUTS.get(spec.readout)(bundle, prompt, labels, answer, readout_settings)
+        self.method.attach(bundle, self.settings)
+
+    @classmethod
+    def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
+        """Load the base model as `spec` says and attach. Raises ModelError, TargetError, OptionError."""
+        assert spec.precision is not None, "resolve() the spec first"
+        bundle = load(
+            spec.model,
+            precision=spec.precision,
+            seed=spec.seed,
+            device=spec.device,
+            trust_remote_code=spec.trust_remote_code,
+        )
+        return cls(spec, bundle, labels, answer)
+
+    @classmethod
+    def load_run(cls, path: Path) -> TunedModel:
+        """The tuned model of a run folder. Raises ModelError."""
+        folder = RunFolder(path)
+        if not folder.spec.exists():
+            raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
+        labels, answer = read_labels(folder)
+        weights = folder.weights()
+        if weights is None:
+            raise ModelError(f"The run in {path} ended before it kept any weights; tune again.")
+        tuned = cls.build(read_spec(folder.spec), labels, answer)
+        tuned.restore(weights)
+        return tuned
+
+    def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Answers in the order of `examples`."""
+        self.bundle.model.eval()
+        return self.readout.answer(examples, progress)
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.method.save(self.bundle.model, folder, self.settings, self.bundle.name)
+        self.readout.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        self.method.load(self.bundle.model, folder)
+        self.readout.load(folder)
+
+    def groups(self) -> list[ParameterGroup]:
+        """What is trained, and how fast."""
+        s = self.settings
+        method_parameters = list(self.method.trainable(self.bundle.model).values())
+        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights)]
+        own = list(self.readout.trainable().values())
+        if own:
+            groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate))
+        return groups
+
+    def trainable_parameters(self) -> int:
+        """Numbers that are trained."""
+        return sum(p.numel() for group in self.groups() for p in group.parameters)
+
+    def total_parameters(self) -> int:
+        """Numbers in the base model and everything attached; a 4-bit weight's numbers count like any others."""
+        packed = sum(int(getattr(module, "packed_numel", 0)) for module in self.bundle.model.modules())
+        plain = sum(p.numel() for p in self.bundle.model.parameters())  # tied weights once
+        return packed + plain + sum(p.numel() for p in self.readout.trainable().values())
+
+
+def seed_everything(seed: int) -> None:
+    """Python's, NumPy's and torch's generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

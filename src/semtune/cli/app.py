@@ -1,0 +1,28 @@
+"""The subcommands, in the order in which a user meets them."""
+
+from __future__ import annotations
+
+import typer
+
+from semtune.cli.doctor import doctor
+from semtune.cli.evaluate import evaluate
+from semtune.cli.list import list_names
+from semtune.cli.predict import predict
+from semtune.cli.report import report
+from semtune.cli.study import study
+from semtune.cli.tune import tune
+
+app = typer.Typer(
+    name="semtune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which way of fine-tuning a language model fits your computer, how fast is it, and how good is the result?",
+)
+app.command()(tune)
+app.command()(predict)
+app.command()(evaluate)
+app.command()(study)
+app.command()(report)
+app.command("list")(list_names)
+app.command()(doctor)

@@ -1,0 +1,40 @@
+"""`semtune doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from semtune.cli import options as o
+
+GB = 1e9
+
+
+def doctor(json: o.Json = False) -> int:
+    """Show cores, bf16, memory, GPUs and versions, and what they mean for tuning here."""
+    from semtune.measure.machine import doctor as examine
+
+    found = examine()
+    if json:
+        o.print_json(found)
+        return 0
+    for name, value in _lines(found):
+        typer.echo(f"{name:10}  {value}")
+    return 0
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    bf16 = "multiplied natively: frozen weights stay in bf16" if found["native_bf16"] else "slow here: fp32 is used"
+    lines = [
+        ("python", f"{found['python']} on {found['system']}"),
+        ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
+        ("bf16", bf16),
+        ("memory", f"{found['available_memory_bytes'] / GB:.1f} of {found['total_memory_bytes'] / GB:.1f} GB free"),
+    ]
+    for gpu in found["gpus"]:
+        lines.append(("gpu", ", ".join(f"{key} {value}" for key, value in gpu.items())))
+    if not found["gpus"]:
+        lines.append(("gpu", "none that torch can use; everything runs on the CPU"))
+    lines += [(name, version) for name, version in found["packages"].items()]
+    return lines

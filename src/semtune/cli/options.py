@@ -1,0 +1,88 @@
+"""Options that several commands share, and how they become records."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semtune.errors import DataError
+from semtune.records import TaskOptions
+
+Task = Annotated[str, typer.Option(help="The task: see `semtune list tasks`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on the last line of standard output.")]
+DataDir = Annotated[str | None, typer.Option(help="Folder with a shared task's own files.")]
+Data = Annotated[str | None, typer.Option(help="Your table: a file, a folder of split files, or hub:owner/name.")]
+DevData = Annotated[str | None, typer.Option(help="Your dev split, if it is a file of its own.")]
+TestData = Annotated[str | None, typer.Option(help="Your test split, if it is a file of its own.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the text.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the label or labels.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column with ids; row numbers without it.")]
+LabelSeparator = Annotated[str | None, typer.Option(help="What separates several labels in one cell (multi-label).")]
+Labels = Annotated[str | None, typer.Option(help="The label set, comma separated; inferred from the data without it.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of your text files.")]
+
+
+def task_options(
+    *,
+    data_dir: str | None = None,
+    data: str | None = None,
+    dev_data: str | None = None,
+    test_data: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    label_separator: str | None = None,
+    labels: str | None = None,
+    encoding: str = "utf-8",
+) -> TaskOptions:
+    """The record behind the task options."""
+    return TaskOptions(
+        data_dir=data_dir,
+        data=data,
+        dev_data=dev_data,
+        test_data=test_data,
+        text_column=text_column,
+        label_column=label_column,
+        id_column=id_column,
+        label_separator=label_separator,
+        labels=split_names(labels),
+        encoding=encoding,
+    )
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """ "a, b" -> ("a", "b"); None stays None."""
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def print_json(value: Any) -> None:
+    """The one JSON document of a command with --json."""
+    sys.stdout.flush()
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def say(text: str) -> None:
+    """A line for the reader; never on standard output, which belongs to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The non-empty lines of a UTF-8 file. Raises DataError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise DataError(f"{path} is empty; it should hold one text a line.")
+    return texts

@@ -1,0 +1,62 @@
+"""Every error that a user can meet. Each message is one sentence (or two) that says what is wrong and what to do.
+
+The command line prints the message without a traceback and exits with status 2; anything that is not a `SemtuneError`
+is a defect of semtune and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SemtuneError(Exception):
+    """Base of all errors that are the input's, the machine's or the network's fault, not semtune's."""
+
+
+class UnknownNameError(SemtuneError):
+    """A name that is in no registry, or a key that is in no schema."""
+
+
+class OptionError(SemtuneError):
+    """An option with an impossible value, or two options that contradict each other."""
+
+
+class DataError(SemtuneError):
+    """A data file that is missing, broken, empty, or does not hold what the task needs."""
+
+
+class ModelError(SemtuneError):
+    """A model that cannot be found, read or trusted."""
+
+
+class TargetError(SemtuneError):
+    """A target pattern that matches no module of the model, or modules that the method cannot change."""
+
+
+class MergeRefusedError(SemtuneError):
+    """A method that cannot be merged into the base model as it is stored, with the reason."""
+
+
+class OutputError(SemtuneError):
+    """A folder or file that cannot be written, or already holds something that must not be lost."""
+
+
+class OutOfMemoryError(SemtuneError):
+    """The run needed more memory than this machine has."""
+
+
+class DivergedError(SemtuneError):
+    """The loss or a gradient became NaN or infinite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The tail of a message about an unknown name: the nearest known name, then all of them.
+
+    >>> did_you_mean("lorra", ["full", "lora"])
+    'did you mean "lora"? Known: full, lora'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f'did you mean "{close[0]}"? ' if close else ""
+    return f"{hint}Known: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""Ways of changing a model's weights, one file each: full, lora, qlora, dora."""

@@ -1,0 +1,62 @@
+"""Full fine-tuning: every weight of the model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from semtune.contracts import Bundle
+from semtune.errors import OptionError
+from semtune.methods._files import TensorFile, write_tensors
+from semtune.nn.linear import NF4Linear
+from semtune.records import MethodSettings
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+class FullMethod:
+    """Trains all parameters in the precision they were loaded in; fp32 masters, where set, live in the optimizer."""
+
+    def __init__(self, name: str, presets: Mapping[str, MethodSettings]) -> None:
+        self.name = name
+        self.presets = presets
+
+    def attach(self, bundle: Bundle, settings: MethodSettings) -> None:
+        """Let every parameter require a gradient. Raises OptionError over a 4-bit base."""
+        if any(isinstance(module, NF4Linear) for module in bundle.model.modules()):
+            raise OptionError(
+                "Full fine-tuning cannot train 4-bit weights; choose precision fp32 or bf16, or the method qlora"
+            )
+        bundle.model.requires_grad_(True)
+
+    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Every parameter that requires a gradient, tied ones once."""
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def merge(self, model: nn.Module) -> None:
+        """Nothing to do: what was trained are the weights themselves."""
+
+    def save(self, model: nn.Module, folder: Path, settings: MethodSettings, base_model: str) -> None:
+        """Write all parameters to `model.safetensors` in their own dtype, tied ones once. Raises OutputError."""
+        write_tensors(folder / WEIGHTS_FILE, dict(model.named_parameters()))
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Copy the parameters in `folder` into `model`, one at a time. Raises ModelError, before any was changed."""
+        parameters = dict(model.named_parameters())
+        with TensorFile(folder / WEIGHTS_FILE) as file:
+            file.check({name: tuple(parameter.shape) for name, parameter in parameters.items()})
+            file.copy_into(parameters)
+
+
+FULL = FullMethod(
+    name="full",
+    presets={
+        # The original experiment: pure bf16, whose rounding may explain its poor score. Its learning rates are not
+        # stated as far as we know; this is the usual value.
+        "report": MethodSettings(precision="bf16", master_weights=False, learning_rate=2e-5),
+        # fp32 masters keep the updates that bf16 weights would round away.
+        "default": MethodSettings(precision="compute", master_weights=True, learning_rate=5e-5),
+    },
+)

@@ -1,0 +1,51 @@
+"""What differs between architectures, as data, so that a new one needs no branch elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from semtune.nn.linear import NF4Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What semtune must know of an architecture beyond what transformers says. The defaults fit Llama-like decoders."""
+
+    block_classes: tuple[str, ...] | None = None
+    """Class names of the decoder's blocks; None: what transformers declares as blocks that are never split."""
+    ragged: bool = True
+    """Whether texts laid end to end without padding can run through it."""
+    excluded_linears: tuple[str, ...] = ()
+    """Last path components of linear layers that neither carry adapters nor are quantised (a mixture's router)."""
+
+
+DEFAULT_FAMILY = Family()
+
+FAMILIES: dict[str, Family] = {
+    "mixtral": Family(excluded_linears=("gate",)),
+    "mamba": Family(ragged=False),
+    "mamba2": Family(ragged=False),
+}
+"""By `config.model_type`, only where something differs from the default."""
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family of a transformers model."""
+    config = getattr(model, "config", None)
+    return FAMILIES.get(getattr(config, "model_type", ""), DEFAULT_FAMILY)
+
+
+def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
+    """Every nn.Linear and NF4Linear inside the decoder's blocks, by module path, in the model's order."""
+    family = family_of(model)
+    block_classes = family.block_classes or tuple(getattr(model, "_no_split_modules", None) or ())
+    found: dict[str, nn.Module] = {}
+    for path, block in model.named_modules():
+        if type(block).__name__ not in block_classes:
+            continue
+        for inner, module in block.named_modules(prefix=path):
+            if isinstance(module, (nn.Linear, NF4Linear)) and inner.split(".")[-1] not in family.excluded_linears:
+                found[inner] = module
+    return found

@@ -1,0 +1,122 @@
+"""`load` a model by name into memory, in a given precision, filled one tensor at a time.
+
+Precisions: "fp32", "bf16" and "fp64" hold every weight so and compute in it; "nf4" holds the decoder's linear layers in
+4 bits (Dettmers et al. 2023) and everything else in the compute dtype; "compute" is bf16 where this machine multiplies
+bf16 natively and fp32 where it does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from semtune.errors import ModelError, OptionError, did_you_mean
+from semtune.models.bundle import ModelBundle
+from semtune.models.encoder import load_encoder
+from semtune.models.naming import resolve
+from semtune.models.ragged_attention import install
+from semtune.models.skeleton import build_skeleton, fill, materialise_buffers
+from semtune.models.sources.base import Located, SourceOptions
+from semtune.nn.hardware import native_bf16
+from semtune.registry import SOURCES
+
+PRECISIONS = ("compute", "fp32", "bf16", "nf4", "fp64")
+
+
+def load(
+    name: str,
+    *,
+    precision: str = "compute",
+    seed: int = 0,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> ModelBundle:
+    """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
+
+    `seed` is of random weights (`shape:` models) only.
+
+    Raises:
+        ModelError: the model cannot be found, read or trusted.
+        OptionError: an impossible precision or device.
+    """
+    target = resolve_device(device)
+    dtype = compute_dtype(precision, target)
+    located = _locate(name, SourceOptions(seed, trust_remote_code, revision))
+    encoder = load_encoder(
+        located.tokenizer_folder,
+        vocab_size(located.config),
+        fold=located.fold_vocabulary,
+        trust_remote_code=trust_remote_code and not located.fold_vocabulary,
+    )
+    model = build_skeleton(located.config, dtype, trust_remote_code=trust_remote_code)
+    materialise_buffers(model, target)
+    stream = located.weights(model)
+    notes = fill(model, stream, dtype=dtype, device=target, quantise=precision == "nf4", compute_dtype=dtype)
+    model.eval()
+    located.config.get_text_config().use_cache = False
+    install(model)
+    return ModelBundle(
+        model=model,
+        encoder=encoder,
+        name=name,
+        compute_dtype=dtype,
+        device=target,
+        hidden_size=int(located.config.get_text_config().hidden_size),
+        notes=(*located.notes, *notes),
+    )
+
+
+def prepare(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> tuple[str, ...]:
+    """Download and convert `name` into the local cache, so that a later `load` measures loading alone.
+
+    Returns the model's notes. Raises ModelError, as `load`.
+    """
+    return _locate(name, SourceOptions(0, trust_remote_code, revision)).notes
+
+
+def locate_config(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> Any:
+    """transformers' config of `name`, without weights; `shape:` models need no download. Raises ModelError."""
+    source = _source(name, SourceOptions(0, trust_remote_code, revision))
+    return source.config() if hasattr(source, "config") else source.locate().config
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype that products run in. Raises OptionError on an unknown precision."""
+    if precision in ("compute", "nf4"):
+        return torch.bfloat16 if native_bf16(device.type) else torch.float32
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+    if precision not in named:
+        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, PRECISIONS)}.')
+    return named[precision]
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto": the GPU if there is one. Raises OptionError on a device that this machine does not have."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise OptionError(f'There is no device "{device}"; give auto, cpu or cuda.') from error
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
+    return wanted
+
+
+def vocab_size(config: Any) -> int:
+    """How many rows the model's embedding has."""
+    return int(config.get_text_config().vocab_size)
+
+
+def _source(name: str, options: SourceOptions) -> Any:
+    understood = resolve(name)
+    return SOURCES.get(understood.source)(understood.reference, options)
+
+
+def _locate(name: str, options: SourceOptions) -> Located:
+    located: Located = _source(name, options).locate()
+    if getattr(located.config, "is_encoder_decoder", False):
+        raise ModelError(f'"{name}" is an encoder-decoder model; semtune tunes decoder-only (causal) language models.')
+    return located

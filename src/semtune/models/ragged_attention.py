@@ -1,0 +1,86 @@
+"""Unpadded batches through transformers' own doors: an attention function, and a mask function of the same name.
+
+The tokens of all texts lie end to end in one row; a `semtune.nn.ragged.Ragged` travels to every attention layer as a
+keyword argument and says where each text begins. transformers would build a mask for the row: a four-dimensional
+stand-in makes it leave the mask alone.
+
+A model that carries this attention function still works with padded batches and no `ragged`: then it is transformers'
+sdpa with the mask that the mask function of the same name builds. Without that second registration transformers would
+silently pass no mask at all, and padded decoding would attend to padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from semtune.errors import ModelError
+from semtune.nn.ragged import Ragged, filler_for, ragged_attention
+
+NAME = "semtune_ragged"
+_UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+"""What some architectures add to their scores, and this function does not."""
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    ragged: Ragged | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention signature: q (1, heads, tokens, head_dim) -> (1, tokens, heads, head_dim)."""
+    if ragged is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return output, None
+    for name in _UNSUPPORTED:
+        if kwargs.get(name) is not None:
+            raise ModelError(
+                f"This architecture's attention uses {name}, which semtune's unpadded attention does not support yet; "
+                "choose a model of the Llama, Qwen, Mistral or SmolLM families."
+            )
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    window = kwargs.get("sliding_window")
+    return ragged_attention(query, key, value, ragged, layer=layer, scale=scale, window=window), None
+
+
+def install(model: nn.Module) -> None:
+    """Register the attention and its mask, and select them on `model`."""
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)  # type: ignore[operator]
+
+
+def forward_hidden(model: nn.Module, input_ids: Tensor, ragged: Ragged) -> Tensor:
+    """Last hidden states of texts laid end to end: (tokens,) -> (tokens, hidden_size).
+
+    `model` is a causal language model of transformers that `install` has seen. A cache in `ragged` is read and
+    extended.
+    """
+    tokens = input_ids.shape[0]
+    ragged.filler = filler_for(tokens)
+    input_ids = F.pad(input_ids, (0, ragged.filler))
+    base = model.base_model
+    stand_in = torch.empty(1, 1, 1, 1, device=input_ids.device)
+    output = base(  # type: ignore[operator]
+        input_ids=input_ids.unsqueeze(0),
+        position_ids=ragged.position_ids(input_ids.device),
+        attention_mask=stand_in,
+        use_cache=False,
+        ragged=ragged,
+    )
+    if ragged.cache is not None:
+        ragged.cache.advance(ragged.lengths)
+    hidden: Tensor = output.last_hidden_state
+    return hidden[0, :tokens]

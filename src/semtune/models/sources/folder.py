@@ -1,0 +1,29 @@
+"""A folder in transformers' format: config.json, *.safetensors, tokenizer files. Pickle files are never opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semtune.errors import ModelError
+from semtune.models.safetensors_stream import SafetensorsStream, find_files
+from semtune.models.sources.base import Located, SourceOptions, read_config
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+class FolderSource:
+    """`reference` is the folder's path."""
+
+    def __init__(self, reference: str, options: SourceOptions) -> None:
+        self._folder = Path(reference)
+        self._options = options
+
+    def locate(self) -> Located:
+        """Raises ModelError: see `read_config`, `find_files` and `SafetensorsStream`; or there is no tokenizer."""
+        config = read_config(self._folder, trust_remote_code=self._options.trust_remote_code)
+        if not any((self._folder / name).is_file() for name in _TOKENIZER_FILES):
+            raise ModelError(
+                f"{self._folder} holds no tokenizer ({', '.join(_TOKENIZER_FILES)}); save the model's tokenizer there."
+            )
+        stream = SafetensorsStream(find_files(self._folder))
+        return Located(config=config, tokenizer_folder=self._folder, weights=lambda _: stream)

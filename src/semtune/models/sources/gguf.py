@@ -1,0 +1,70 @@
+"""A GGUF file (llama.cpp's format), dequantised once into the local cache as safetensors.
+
+The cache is keyed by the file's sha256. The conversion runs in a process of its own: it holds the whole model in fp32
+at once, which must not stay in, or be measured as, this process's memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from semtune.errors import ModelError
+from semtune.models.cache import cache_folder, cached
+from semtune.models.sources.base import Located, SourceOptions
+from semtune.models.sources.folder import FolderSource
+
+_LAYOUT = "v1"
+"""Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
+
+
+class GgufSource:
+    """`reference` is the file's path."""
+
+    def __init__(self, reference: str, options: SourceOptions) -> None:
+        self._file = Path(reference)
+        self._options = options
+
+    def locate(self) -> Located:
+        """Raises ModelError: the file is corrupt, truncated, or of an architecture that cannot be converted."""
+        located = FolderSource(str(converted_folder(self._file)), self._options).locate()
+        return replace(located, notes=(*located.notes, "the weights were dequantised from a GGUF file"))
+
+
+def cached_folder(sha256: str) -> Path:
+    """Where the conversion of the GGUF file with this digest is kept, whether or not it has been made."""
+    return cache_folder() / _entry(sha256)
+
+
+def converted_folder(file: Path) -> Path:
+    """The folder in transformers' format that `file` was converted to, now or earlier. Raises ModelError."""
+    try:
+        with file.open("rb") as handle:
+            magic = handle.read(4)
+            handle.seek(0)
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"The GGUF file {file} cannot be read ({error.strerror}); check the path.") from error
+    if magic != b"GGUF":
+        raise ModelError(f"{file.name} is not a GGUF file; check the path or download it again.")
+    return cached(_entry(digest), lambda folder: _convert(file, folder))
+
+
+def _entry(sha256: str) -> str:
+    return f"gguf/{_LAYOUT}-{sha256[:32]}"
+
+
+def _convert(file: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "semtune.models.gguf_convert", str(file.absolute()), str(folder.absolute())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    try:
+        reason = json.loads(done.stdout.strip().splitlines()[-1])["error"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        reason = f"the conversion ended with status {done.returncode}; is there enough memory?"
+    raise ModelError(f"{file.name} could not be read as a model ({reason}); download it again, or give another model.")

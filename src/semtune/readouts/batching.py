@@ -1,0 +1,40 @@
+"""What readouts share: texts laid end to end, and predicting in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from semtune.contracts import Bundle
+from semtune.nn.ragged import Ragged
+
+
+def lay_end_to_end(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Ragged]:
+    """Token ids of all texts in one row, (tokens,), and where each begins."""
+    ids = torch.tensor([i for text in texts for i in text], dtype=torch.long, device=device)
+    return ids, Ragged(tuple(len(text) for text in texts))
+
+
+def last_hidden(bundle: Bundle, texts: Sequence[Sequence[int]]) -> Tensor:
+    """The hidden state of each text's last token, (texts, hidden_size)."""
+    ids, ragged = lay_end_to_end(texts, bundle.device)
+    hidden = bundle.hidden_states(ids, ragged)  # (tokens, hidden_size)
+    return hidden.index_select(0, last_places(ragged.lengths, bundle.device))
+
+
+def last_places(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Index of each text's last token in the row, (texts,)."""
+    ends, total = [], 0
+    for length in lengths:
+        total += length
+        ends.append(total - 1)
+    return torch.tensor(ends, device=device)
+
+
+def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, the longest first (what will not fit fails at once)."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

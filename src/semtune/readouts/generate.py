@@ -1,0 +1,130 @@
+"""Labels as text: next-token prediction in training, greedy decoding at inference, as in the original experiment.
+
+Scores come from what the model really generates, never from teacher-forced tokens. A completion that does not parse is
+counted, and scored with whatever labels could be read from it; it is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
+from semtune.readouts.batching import by_length, lay_end_to_end
+from semtune.readouts.decoding import Constraint, greedy
+from semtune.records import Example, Prediction
+
+VOCABULARY_ROWS = 1024
+"""Rows of the vocabulary product kept at once; longer batches recompute chunk by chunk in the backward."""
+
+
+class Generate:
+    """Cross-entropy over the completion (or over all tokens, `loss_on: all`), and greedy decoding."""
+
+    name = "generate"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        prompt: Prompt,
+        labels: Sequence[str],
+        answer: AnswerKind,
+        settings: ReadoutSettings,
+    ) -> None:
+        self.bundle, self.prompt, self.labels, self.settings = bundle, prompt, tuple(labels), settings
+
+    def prepare(self, train: Sequence[Example]) -> None:
+        """Nothing to learn from the data before training."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """No parameters of its own: the vocabulary product is the model's."""
+        return {}
+
+    def learning_rate(self) -> float | None:
+        """None: there is nothing to train here."""
+        return None
+
+    def encode(self, example: Example) -> Encoded:
+        """Prompt, completion and end-of-sequence as token ids."""
+        return self.bundle.encoder.encode(
+            example, self.prompt.encode(example), self.settings.max_length, completion=True
+        )
+
+    def terms(self, encoded: Encoded) -> int:
+        """Tokens that are predicted: the completion with its end-of-sequence, or all but the first."""
+        return len(encoded) - self._first_target(encoded)
+
+    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+        """Summed cross-entropy of the next token at the positions that count; scalar fp32, and their number.
+
+        The vocabulary product runs at those positions only. The last token of each text is a target and never an input.
+        """
+        device = self.bundle.device
+        ids, ragged = lay_end_to_end([e.ids[:-1] for e in batch], device)
+        places: list[int] = []
+        targets: list[int] = []
+        offset = 0
+        for e in batch:
+            first = self._first_target(e)
+            places += range(offset + first - 1, offset + len(e) - 1)
+            targets += e.ids[first:]
+            offset += len(e) - 1
+        hidden = self.bundle.hidden_states(ids, ragged)  # (tokens, hidden_size)
+        picked = hidden.index_select(0, torch.tensor(places, device=device))  # (terms, hidden_size)
+        return self._cross_entropy(picked, torch.tensor(targets, device=device)), len(targets)
+
+    def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
+        """Nothing is chosen on dev beside the epoch: plain answers."""
+        return self.answer(dev)
+
+    def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Greedy decoding in batches of like length; predictions in the order of `examples`."""
+        encoder = self.bundle.encoder
+        prompts = [
+            encoder.encode(e, self.prompt.encode(e), self.settings.max_length, completion=False).ids for e in examples
+        ]
+        predictions: list[Prediction | None] = [None] * len(examples)
+        for rows in by_length([len(p) for p in prompts], self.settings.predict_batch_size):
+            said = greedy(self.bundle, [prompts[r] for r in rows], self._most_tokens(), self._constraint())
+            for row, ids in zip(rows, said, strict=True):
+                text = encoder.decode(ids)
+                parsed = self.prompt.parse(text)
+                predictions[row] = Prediction(examples[row].id, parsed.labels, parsed=parsed.ok, raw=text)
+            if progress is not None:
+                progress(len(rows))
+        return [p for p in predictions if p is not None]
+
+    def save(self, folder: Path) -> None:
+        """Nothing to save."""
+
+    def load(self, folder: Path) -> None:
+        """Nothing to load."""
+
+    def _most_tokens(self) -> int:
+        return self.settings.max_new_tokens
+
+    def _constraint(self) -> Callable[[], Constraint] | None:
+        return None
+
+    def _first_target(self, encoded: Encoded) -> int:
+        """Index of the first token that is predicted."""
+        return 1 if self.settings.loss_on == "all" else max(encoded.prompt_length, 1)
+
+    def _cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy, (terms, hidden_size) and (terms,) -> scalar; at most VOCABULARY_ROWS rows at once."""
+        if hidden.shape[0] <= VOCABULARY_ROWS:
+            return self._chunk_loss(hidden, targets)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for h, t in zip(torch.split(hidden, VOCABULARY_ROWS), torch.split(targets, VOCABULARY_ROWS), strict=True):
+            total = total + checkpoint(self._chunk_loss, h, t, use_reentrant=False)
+        return total
+
+    def _chunk_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        logits = self.bundle.logits(hidden)  # (rows, vocab)
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        return F.cross_entropy(wide, targets, reduction="sum")

@@ -1,0 +1,74 @@
+"""Greedy decoding that can only say valid sets of labels: `generate` with the label automaton as a constraint.
+
+Trained exactly as `generate`; at each step the most probable token among those that keep the answer valid is taken, so
+no completion fails to parse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from semtune.contracts import AnswerKind, Bundle, Prompt, ReadoutSettings
+from semtune.errors import ModelError
+from semtune.readouts.decoding import Constraint
+from semtune.readouts.generate import Generate
+from semtune.readouts.label_automaton import LabelAutomaton, TokenAutomaton
+
+
+class GenerateTrie(Generate):
+    """Says labels of the task in their fixed order, each at most once, or that there are none."""
+
+    name = "generate-trie"
+    _tokens: TokenAutomaton | None = None
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        prompt: Prompt,
+        labels: Sequence[str],
+        answer: AnswerKind,
+        settings: ReadoutSettings,
+    ) -> None:
+        """Raises ModelError when the tokenizer cannot spell every label character by character."""
+        super().__init__(bundle, prompt, labels, answer, settings)
+        pieces = set(bundle.encoder.token_bytes())
+        grammar = prompt.grammar()
+        for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
+            for character in text:
+                spelt = character.encode()
+                if spelt not in pieces and not all(bytes([byte]) in pieces for byte in spelt):
+                    raise ModelError(
+                        f'The model\'s tokenizer cannot spell the "{character}" in "{text}", so {self.name} could get '
+                        "stuck; choose the readout generate or head."
+                    )
+
+    def _constraint(self) -> Callable[[], Constraint]:
+        automaton = self._automaton()
+        return lambda: _Path(automaton, self.bundle.device)
+
+    def _most_tokens(self) -> int:
+        return self._automaton().automaton.longest() + 1
+
+    def _automaton(self) -> TokenAutomaton:
+        if self._tokens is None:
+            encoder = self.bundle.encoder
+            labels = LabelAutomaton(self.prompt.grammar())
+            self._tokens = TokenAutomaton(labels, encoder.token_bytes(), encoder.eos_id)
+        return self._tokens
+
+
+class _Path:
+    """One text's way through the automaton."""
+
+    def __init__(self, automaton: TokenAutomaton, device: torch.device) -> None:
+        self._automaton, self._device = automaton, device
+        self._state = automaton.automaton.start()
+
+    def allowed(self) -> Tensor:
+        return torch.tensor(self._automaton.allowed(self._state), device=self._device)
+
+    def advance(self, token: int) -> None:
+        self._state = self._automaton.advance(self._state, token)

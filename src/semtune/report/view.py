@@ -1,0 +1,246 @@
+"""A study's records, read and grouped: what every table and figure is made from.
+
+Runs that differ in nothing but their seed form a group. A figure of a group is the mean over its runs that ended well,
+with the sample standard deviation (n - 1 in the denominator) beside it where there are at least two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semtune.approaches.run_folder import read_json, result_from, scores_from
+from semtune.errors import DataError, SemtuneError
+from semtune.records import LeaderboardEntry, RunResult, Scores
+
+FORMAT = 1
+AXES = ("method", "readout", "model", "prompt", "preset")
+"""What sets groups apart, the method first."""
+STATUS_WORDS = {"ok": "ok", "out_of_memory": "does not fit", "diverged": "diverged", "failed": "failed"}
+TestState = Literal["scored", "unlabelled", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """Mean over `n` runs; `sd` is their sample standard deviation, None for one run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def statistic(values: Iterable[float | None]) -> Statistic | None:
+    """The statistic of the values that are there and finite; None where there is none."""
+    there = [float(v) for v in values if v is not None and math.isfinite(v)]
+    if not there:
+        return None
+    return Statistic(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, len(there))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that differ in nothing but their seed."""
+
+    method: str
+    readout: str
+    model: str
+    prompt: str
+    preset: str
+    runs: tuple[RunResult, ...]
+
+    @property
+    def ok(self) -> tuple[RunResult, ...]:
+        """The runs that ended well: only these are averaged."""
+        return tuple(run for run in self.runs if run.status == "ok")
+
+    @property
+    def lost(self) -> tuple[RunResult, ...]:
+        """The runs that did not end well."""
+        return tuple(run for run in self.runs if run.status != "ok")
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the model has a published shape and random weights, so that its scores mean nothing."""
+        return self.model.startswith("shape:")
+
+    @property
+    def generates(self) -> bool:
+        """Whether labels are read from generated text, which may fail to parse."""
+        return self.readout.startswith("generate")
+
+    def figure(self, get: Callable[[RunResult], float | None]) -> Statistic | None:
+        """A figure over the runs that ended well."""
+        return statistic(get(run) for run in self.ok)
+
+    def score(self, split: str, which: str) -> Statistic | None:
+        """A score, e.g. ("test", "micro_f1"), over the runs that ended well."""
+        return self.figure(lambda run: getattr(run.scores[split], which) if split in run.scores else None)
+
+    def peak(self, phase: str) -> Statistic | None:
+        """Peak bytes of a phase over the runs that ended well."""
+        return self.figure(lambda run: run.peak_bytes.get(phase))
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A baseline's scores by split; `note` says why it has none."""
+
+    name: str
+    scores: Mapping[str, Scores]
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """A study's records, typed and grouped."""
+
+    plain: Mapping[str, Any]
+    groups: tuple[Group, ...]
+    baselines: tuple[Baseline, ...]
+    leaderboard: tuple[LeaderboardEntry, ...]
+    varying: tuple[str, ...]
+    """The axes beside the method in which groups differ."""
+    notes: tuple[str, ...]
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.plain["task"])
+
+    @property
+    def runs(self) -> tuple[RunResult, ...]:
+        """Every run."""
+        return tuple(run for group in self.groups for run in group.runs)
+
+    @property
+    def constant(self) -> dict[str, str]:
+        """The axes beside the method in which no group differs, with their value."""
+        if not self.groups:
+            return {}
+        return {axis: str(getattr(self.groups[0], axis)) for axis in AXES[1:] if axis not in self.varying}
+
+    @property
+    def test_state(self) -> TestState:
+        """Whether test scores are on record, cannot be, or merely are not."""
+        if "test" in self.plain.get("unlabelled_splits", ()):
+            return "unlabelled"
+        scored = any("test" in run.scores for group in self.groups for run in group.ok)
+        return "scored" if scored or any("test" in b.scores for b in self.baselines) else "missing"
+
+    @property
+    def score_split(self) -> str:
+        """The split to show where only one fits: test where it has scores, else dev (which must then be said)."""
+        return "test" if self.test_state == "scored" else "dev"
+
+    @property
+    def selected_on(self) -> str | None:
+        """The split that chose the epoch of the runs."""
+        return next((run.selected_on for run in self.runs if run.selected_on), None)
+
+    def label(self, group: Group) -> str:
+        """A group's name with just what sets it apart: "lora · head"."""
+        return " · ".join([group.method, *(str(getattr(group, axis)) for axis in self.varying)])
+
+    def best(self) -> tuple[Group, ...]:
+        """The groups with the highest mean test micro-F1 as printed; none unless at least two groups can be compared.
+
+        Dev never ranks: it chose the epoch. Random weights never count.
+        """
+        means = {}
+        for index, group in enumerate(self.groups):
+            score = group.score("test", "micro_f1") if self.test_state == "scored" else None
+            if score is not None and not group.random_weights:
+                means[index] = round(score.mean, 3)
+        if len(means) < 2:
+            return ()
+        return tuple(self.groups[i] for i, mean in means.items() if mean == max(means.values()))
+
+
+def load_study(folder: Path) -> dict[str, Any]:
+    """`study.json` of a study folder, checked.
+
+    Raises:
+        DataError: it is missing, broken, of another format, or does not hold a study.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        raise DataError(f"There is no study.json in {folder}; give the folder that `semtune study --out` wrote.")
+    study = read_json(path, "a study's record")
+    if not isinstance(study, dict) or "format" not in study:
+        raise DataError(f"{path} does not hold a study; give the folder that `semtune study --out` wrote.")
+    if study["format"] != FORMAT:
+        raise DataError(
+            f"{path} has format {study['format']!r}, but this version of semtune reads format {FORMAT}; "
+            "read it with the version that wrote it, or run the study again."
+        )
+    for key, kind in (("task", str), ("runs", list)):
+        if not isinstance(study.get(key), kind):
+            raise DataError(f'{path} is incomplete: "{key}" is missing or of the wrong kind; run the study again.')
+    view_of(study, str(path))
+    return study
+
+
+def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
+    """The typed, grouped form of what `study.json` holds. Raises DataError."""
+    try:
+        runs = [result_from(run, f"run {i} of {where}") for i, run in enumerate(study["runs"], start=1)]
+        baselines = tuple(
+            Baseline(str(b["name"]), {s: scores_from(v) for s, v in (b.get("scores") or {}).items()}, b.get("note"))
+            for b in study.get("baselines") or ()
+        )
+        board = tuple(
+            LeaderboardEntry(str(e["team"]), float(e["micro_f1"]), float(e["macro_f1"]))
+            for e in study.get("leaderboard") or ()
+        )
+    except DataError:
+        raise
+    except (SemtuneError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where} is broken ({_said(error)}); run the study again.") from error
+    groups = _group(runs)
+    varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
+    notes = [str(n) for n in study.get("task_notes") or ()] + [n for run in runs for n in run.notes]
+    return StudyView(study, groups, baselines, board, varying, tuple(dict.fromkeys(notes)))
+
+
+def _said(error: Exception) -> str:
+    return f"there is no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+
+
+def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
+    grouped: dict[tuple[str, str, str, str, str], list[RunResult]] = {}
+    for run in runs:
+        grouped.setdefault((run.method, run.readout, run.model, run.prompt, run.preset), []).append(run)
+    return tuple(Group(*key, tuple(members)) for key, members in grouped.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What `metrics.jsonl` of one run holds: loss by step, dev micro-F1 by epoch."""
+
+    losses: tuple[tuple[int, float], ...]
+    dev: tuple[tuple[int, float], ...]
+
+
+def read_curve(path: Path) -> Curve:
+    """`metrics.jsonl` of a run; empty where there is none. Broken lines (cut off by Ctrl-C) are skipped."""
+    losses: list[tuple[int, float]] = []
+    dev: list[tuple[int, float]] = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return Curve((), ())
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if entry["kind"] == "step" and math.isfinite(entry["loss"]):
+                losses.append((int(entry["step"]), float(entry["loss"])))
+            elif entry["kind"] == "epoch" and math.isfinite(entry["dev_micro_f1"]):
+                dev.append((int(entry["epoch"]), float(entry["dev_micro_f1"])))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return Curve(tuple(losses), tuple(dev))

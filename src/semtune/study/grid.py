@@ -1,0 +1,117 @@
+"""A study file, checked, and the grid of runs it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semtune.approaches.specs import read_yaml, record_from, resolve
+from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.records import RunSpec, TaskOptions
+from semtune.registry import METHODS
+
+AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
+"""Keys of a study file that list values, and the run option that each varies."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySpec:
+    """What a study compares."""
+
+    task: str
+    models: tuple[str, ...] = ("default",)
+    methods: tuple[str, ...] = ("full", "lora", "qlora", "dora")
+    prompts: tuple[str, ...] = ("report",)
+    readouts: tuple[str, ...] = ("head",)
+    seeds: tuple[int, ...] = (0,)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """Run options that all runs share, e.g. epochs."""
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Run options of single methods."""
+    task_options: TaskOptions = field(default_factory=TaskOptions)
+
+    def runs(self) -> dict[str, RunSpec]:
+        """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
+        grid: dict[str, RunSpec] = {}
+        for model in self.models:
+            for readout in self.readouts:
+                for prompt in self.prompts:
+                    for method in self.methods:
+                        for seed in self.seeds:
+                            spec = self._run(model, method, prompt, readout, seed)
+                            grid[self._name(spec)] = spec
+        return grid
+
+    def _run(self, model: str, method: str, prompt: str, readout: str, seed: int) -> RunSpec:
+        values = {**self.shared, **self.overrides.get(method, {})}
+        values |= {"task": self.task, "model": model, "method": method, "prompt": prompt, "readout": readout}
+        spec = record_from(RunSpec, {**values, "seed": seed, "task_options": self.task_options}, "the study")
+        return resolve(spec)
+
+    def _name(self, spec: RunSpec) -> str:
+        parts = [spec.method, spec.readout, spec.prompt, f"s{spec.seed}"]
+        if len(self.models) > 1:
+            parts.insert(0, re.sub(r"[^A-Za-z0-9.]+", "-", spec.model).strip("-"))
+        return "-".join(parts)
+
+
+def read_study(path: Path) -> StudySpec:
+    """A study file. Raises OptionError, UnknownNameError."""
+    return study_from(read_yaml(path), str(path))
+
+
+def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
+    """A study from plain values: the axes (singular or plural), run options shared by all, and `overrides`.
+
+    Raises:
+        UnknownNameError: an unknown key, also within `overrides`, or an unknown method there.
+        OptionError: a value of the wrong type, or an empty axis.
+    """
+    rest = dict(values)
+    axes: dict[str, Any] = {}
+    for plural, singular in AXES.items():
+        given = [key for key in (plural, singular) if key in rest]
+        if len(given) == 2:
+            raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
+        if given:
+            axes[plural] = _as_list(rest.pop(given[0]), given[0], where)
+    if "task" not in rest:
+        raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
+    task = rest.pop("task")
+    options = record_from(TaskOptions, rest.pop("task_options", None) or {}, f"task_options in {where}")
+    overrides = _overrides(rest.pop("overrides", None) or {}, where)
+    _check_run_options(rest, where)
+    record = {"task": task, **axes, "shared": rest, "overrides": overrides, "task_options": options}
+    return record_from(StudySpec, record, where)
+
+
+def _as_list(value: Any, key: str, where: str) -> list[Any]:
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise OptionError(f'{where}: "{key}" is empty; name at least one.')
+    doubled = sorted({str(item) for item in items if items.count(item) > 1})
+    if doubled:
+        raise OptionError(f'{where}: "{key}" names {", ".join(doubled)} twice; once is enough.')
+    return items
+
+
+def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
+        raise OptionError(f'{where}: "overrides" must map methods to options, such as `lora: {{rank: 8}}`.')
+    for method, options in value.items():
+        METHODS.check(str(method))
+        _check_run_options(options, f"overrides of {method} in {where}")
+    return {str(method): dict(options) for method, options in value.items()}
+
+
+def _check_run_options(values: Mapping[str, Any], where: str) -> None:
+    taken = {"task", "task_options", *AXES.values()}
+    allowed = [f.name for f in dataclasses.fields(RunSpec) if f.name not in taken]
+    for key in values:
+        if key not in allowed:
+            known = [*allowed, "task", "task_options", "overrides", *AXES]
+            raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')

@@ -1,0 +1,68 @@
+"""Fetching one published file into a local cache, checked by its sha256, never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from semtune.errors import DataError, OutputError
+from semtune.tasks.files import replace_file
+
+TIMEOUT_SECONDS = 60.0
+
+
+def cache_folder() -> Path:
+    """$SEMTUNE_CACHE, or ~/.cache/semtune."""
+    return Path(os.environ.get("SEMTUNE_CACHE") or "~/.cache/semtune").expanduser()
+
+
+def fetch(url: str, sha256: str, path: Path, *, otherwise: str) -> Path:
+    """`path`, downloaded from `url` unless it is already there with the right checksum.
+
+    `otherwise` tells the user what to do without a network ("give the folder with --data-dir").
+
+    Raises DataError: no network, or a download whose sha256 differs (nothing is kept then); OutputError: the cache
+    cannot be written.
+    """
+    try:
+        if path.is_file() and _sha256(path.read_bytes()) == sha256:
+            return path
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    content = _download(url, otherwise)
+    found = _sha256(content)
+    if found != sha256:
+        raise DataError(
+            f"The download of {url} is not the expected file (sha256 {found}, expected {sha256}); "
+            f"try again, or {otherwise}."
+        )
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return path
+
+
+def _download(url: str, otherwise: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            content: bytes = response.read()
+            return content
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DataError(f"{url} could not be downloaded ({reason}); check the network, or {otherwise}.") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The download cache {path.parent} cannot be used ({error.strerror or error}); "
+        "set SEMTUNE_CACHE to a folder that you can write to."
+    )

@@ -1,0 +1,80 @@
+"""Making train, dev and test splits: stratified, seeded, independent of the order of the rows, and without leaks.
+
+Texts are lined up so that those with the same labels stand together (rarest labels first, then in an order drawn from
+the seed), and each next text goes to the split that is furthest behind its share. Every stretch of the line is thus
+divided in the wanted proportions, which stratifies single-label and multi-label data alike; compare Sechidis et al.
+2011, "On the Stratification of Multi-label Data", whose rarest-label-first idea this keeps. Two things are ours:
+
+- Rows with the same text (case and spacing aside) always go to the same split, since a text that is trained on says
+  nothing when it is tested.
+- The first text with a label goes to train, so a label that occurs once is never only tested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from semtune.errors import DataError
+from semtune.records import Example
+
+
+def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+    """Divide labelled `examples` into the splits "train" and those named in `fractions` (shares of the whole, 0 to 1).
+
+    Within a split the examples keep their order in `examples`.
+
+    Raises DataError when there are too few different texts for each split to hold one.
+    """
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[" ".join(example.text.casefold().split())].append(example)
+    shares = {"train": 1.0 - sum(fractions.values()), **fractions}
+    chosen = _assign({text: _labels_of(group) for text, group in groups.items()}, groups, shares, seed)
+    splits: dict[str, list[Example]] = {name: [] for name in shares}
+    for example in examples:
+        splits[chosen[" ".join(example.text.casefold().split())]].append(example)
+    empty = [name for name in shares if not splits[name]]
+    if empty:
+        raise DataError(
+            f"{len(groups)} different texts are too few to split into {', '.join(shares)} ({' and '.join(empty)} would "
+            "be empty); add rows, ask for larger fractions, or give the splits as files of their own."
+        )
+    return splits
+
+
+def _assign(
+    labels_of: Mapping[str, frozenset[str]],
+    groups: Mapping[str, Sequence[Example]],
+    shares: Mapping[str, float],
+    seed: int,
+) -> dict[str, str]:
+    """The split of each text, by the walk along the line described above."""
+    counts = Counter(label for labels in labels_of.values() for label in labels)
+    rank = {label: i for i, label in enumerate(sorted(counts, key=lambda name: (counts[name], name)))}
+
+    def place_in_line(text: str) -> tuple[list[int], bytes]:
+        draw = hashlib.sha256(f"{seed}\n{text}".encode("utf-8", "surrogatepass")).digest()
+        return sorted(rank[label] for label in labels_of[text]), draw
+
+    taken = dict.fromkeys(shares, 0)
+    trained: set[str] = set()
+    chosen: dict[str, str] = {}
+    so_far = 0
+    for text in sorted(labels_of, key=place_in_line):
+        so_far += len(groups[text])
+        if labels_of[text] - trained:
+            split = "train"
+        else:
+            # max keeps the first of equals, and "train" stands first.
+            split = max(shares, key=lambda name: shares[name] * so_far - taken[name])
+        if split == "train":
+            trained |= labels_of[text]
+        taken[split] += len(groups[text])
+        chosen[text] = split
+    return chosen
+
+
+def _labels_of(group: Sequence[Example]) -> frozenset[str]:
+    return frozenset(label for example in group for label in example.labels or ())

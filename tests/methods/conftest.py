@@ -1,0 +1,89 @@
+"""A tiny random Llama in float64 and a stand-in bundle around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from semtune.nn.linear import NF4Linear
+
+
+class ToyBundle:
+    """What methods need of `contracts.Bundle`; nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.encoder = None
+        self.name = "toy"
+        self.compute_dtype = torch.float64
+        self.device = torch.device("cpu")
+        self.hidden_size = 64
+        self.notes = ()
+
+    def decoder_linears(self) -> dict[str, nn.Module]:
+        kinds = (nn.Linear, NF4Linear)
+        return {
+            path: module
+            for path, module in self.model.named_modules()
+            if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
+        }
+
+    def hidden_states(self, input_ids: Tensor, ragged: object) -> Tensor:
+        raise NotImplementedError
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _toy_model(seed: int = 0, tied: bool = False, bias: bool = False) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=97,
+        initializer_range=0.2,
+        attention_bias=bias,
+        tie_word_embeddings=tied,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config).double().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_()
+    return model
+
+
+def _to_nf4(model: nn.Module) -> nn.Module:
+    """Every decoder linear in NF4, computing in fp64."""
+    for path, module in ToyBundle(model).decoder_linears().items():
+        model.set_submodule(path, NF4Linear.from_weight(module.weight, module.bias, torch.float64))
+    return model
+
+
+@pytest.fixture
+def toy_model() -> Callable[..., LlamaForCausalLM]:
+    return _toy_model
+
+
+@pytest.fixture
+def toy_bundle() -> Callable[..., ToyBundle]:
+    """A factory: a bundle around a fresh toy model, the same weights each time; 4-bit for precision "nf4"."""
+
+    def build(precision: str = "fp32", **options: object) -> ToyBundle:
+        model = _toy_model(**options)
+        return ToyBundle(_to_nf4(model) if precision == "nf4" else model)
+
+    return build
+
+
+@pytest.fixture
+def ids() -> Tensor:
+    return torch.randint(1, 97, (3, 11), generator=torch.Generator().manual_seed(5))

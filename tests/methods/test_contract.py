@@ -1,0 +1,166 @@
+"""What every registered method must do, whichever it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from semtune.errors import MergeRefusedError, ModelError, OutputError
+from semtune.nn.low_rank import LowRankLinear
+from semtune.records import MethodSettings
+from semtune.registry import METHODS
+
+pytestmark = pytest.mark.parametrize("name", list(METHODS))
+
+
+def settings_of(name: str, preset: str = "report") -> MethodSettings:
+    return dataclasses.replace(METHODS.get(name).presets[preset], dropout=0.0)
+
+
+def logits(model: nn.Module, ids: Tensor) -> Tensor:
+    return model(input_ids=ids).logits
+
+
+def loss(model: nn.Module, ids: Tensor) -> Tensor:
+    return model(input_ids=ids, labels=ids).loss
+
+
+def perturb(name: str, model: nn.Module) -> None:
+    """One step away from the start, where gradients are not zero for want of B."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in METHODS.get(name).trainable(model).values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+
+
+@pytest.fixture
+def attached(name: str, toy_bundle):
+    """A factory: the method, its settings, and a bundle it was attached to."""
+
+    def build(preset: str = "report", **options: object):
+        settings = settings_of(name, preset)
+        bundle = toy_bundle(settings.precision, **options)
+        torch.manual_seed(1)
+        METHODS.get(name).attach(bundle, settings)
+        return METHODS.get(name), settings, bundle
+
+    return build
+
+
+def test_has_both_presets(name: str) -> None:
+    method = METHODS.get(name)
+    assert method.name == name
+    assert set(method.presets) == {"report", "default"}
+    assert all(isinstance(settings, MethodSettings) for settings in method.presets.values())
+
+
+@pytest.mark.parametrize("preset", ["report", "default"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_no_effect_at_the_start(name: str, preset: str, tied: bool, attached, toy_bundle, ids: Tensor) -> None:
+    _, settings, bundle = attached(preset, tied=tied)
+    assert torch.equal(logits(bundle.model, ids), logits(toy_bundle(settings.precision, tied=tied).model, ids))
+
+
+@pytest.mark.parametrize("preset", ["report", "default"])
+def test_trains_what_it_says_and_nothing_else(name: str, preset: str, attached, ids: Tensor) -> None:
+    method, _, bundle = attached(preset)
+    trainable = method.trainable(bundle.model)
+    requiring = {n: p for n, p in bundle.model.named_parameters() if p.requires_grad}
+    assert trainable and trainable.keys() == requiring.keys()
+    assert all(trainable[n] is requiring[n] for n in trainable)
+    perturb(name, bundle.model)
+    before = {n: t.clone() for n, t in bundle.model.state_dict().items()}
+    optimizer = torch.optim.SGD(trainable.values(), lr=0.1)
+    loss(bundle.model, ids).backward()
+    for n, parameter in trainable.items():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, n
+    assert all(p.grad is None for n, p in bundle.model.named_parameters() if n not in trainable)
+    optimizer.step()
+    changed = {n for n, t in bundle.model.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == set(trainable)
+
+
+def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
+    method, _, bundle = attached("default")
+    optimizer = torch.optim.AdamW(method.trainable(bundle.model).values(), lr=3e-3)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        value = loss(bundle.model, ids)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < losses[0] - 0.05
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_files_restore_the_outputs_to_the_bit(name: str, tied: bool, attached, ids: Tensor, tmp_path: Path) -> None:
+    method, settings, bundle = attached(tied=tied)
+    perturb(name, bundle.model)
+    expected = logits(bundle.model, ids)
+    method.save(bundle.model, tmp_path / "adapter", settings, "toy")
+    _, _, other = attached(tied=tied)
+    assert not torch.equal(logits(other.model, ids), expected)
+    method.load(other.model, tmp_path / "adapter")
+    assert torch.equal(logits(other.model, ids), expected)
+    assert not [p for p in (tmp_path / "adapter").iterdir() if p.name.startswith(".")]  # no temporary file is left
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "garbage", "other shape", "lacking", "extra"])
+def test_a_broken_file_is_a_model_error_and_changes_nothing(
+    name: str, damage: str, attached, ids: Tensor, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    method, settings, bundle = attached()
+    before = logits(bundle.model, ids)
+    _, _, donor = attached()
+    perturb(name, donor.model)
+    method.save(donor.model, tmp_path, settings, "toy")
+    (weights,) = tmp_path.glob("*.safetensors")
+    whole = weights.read_bytes()
+    tensors = load_file(weights)
+    last = sorted(tensors)[-1]
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "cut short":
+        weights.write_bytes(whole[: len(whole) // 2])
+    elif damage == "empty":
+        weights.write_bytes(b"")
+    elif damage == "garbage":
+        weights.write_bytes(b"not a tensor file at all" * 10)
+    elif damage == "other shape":
+        save_file({**tensors, last: torch.zeros(3)}, weights)
+    elif damage == "lacking":
+        save_file({key: t for key, t in tensors.items() if key != last}, weights)
+    elif damage == "extra":
+        save_file({**tensors, "stranger": torch.zeros(3)}, weights)
+    with pytest.raises(ModelError) as caught:
+        method.load(bundle.model, tmp_path)
+    assert str(weights) in str(caught.value) and "\n" not in str(caught.value)
+    assert torch.equal(logits(bundle.model, ids), before)
+
+
+def test_an_unwritable_folder_is_an_output_error(name: str, attached, tmp_path: Path) -> None:
+    method, settings, bundle = attached()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        method.save(bundle.model, tmp_path / "file" / "adapter", settings, "toy")
+
+
+def test_merging_keeps_the_outputs_or_is_refused(name: str, attached, ids: Tensor) -> None:
+    method, _, bundle = attached("default")
+    perturb(name, bundle.model)
+    before = logits(bundle.model, ids)
+    try:
+        method.merge(bundle.model)
+    except MergeRefusedError as refusal:
+        assert "4-bit" in str(refusal)
+        assert torch.equal(logits(bundle.model, ids), before)  # and nothing was touched
+        return
+    assert not any(isinstance(module, LowRankLinear) for module in bundle.model.modules())
+    assert torch.allclose(logits(bundle.model, ids), before, atol=1e-10)

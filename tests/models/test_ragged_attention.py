@@ -1,0 +1,237 @@
+"""Unpadded batches of whole models, against stock transformers one text at a time, in fp64.
+
+The stock attention is sdpa: transformers' eager one takes its softmax in fp32.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AttentionMaskInterface,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+)
+
+from semtune.errors import ModelError
+from semtune.models import ragged_attention
+from semtune.models.ragged_attention import NAME, forward_hidden, install
+from semtune.nn import ragged as ragged_module
+from semtune.nn.ragged import KeyValueCache, Ragged
+
+SIZES = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 50, "initializer_range": 0.5, "pad_token_id": 0,
+}  # fmt: skip
+CONFIGS: dict[str, PreTrainedConfig] = {
+    "llama": LlamaConfig(**SIZES),
+    "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "qwen2": Qwen2Config(**SIZES),
+    "mistral": MistralConfig(**SIZES, sliding_window=4),
+    "mistral, no window": MistralConfig(**SIZES, sliding_window=None),
+}
+LENGTHS = (7, 1, 12, 7, 3, 10)
+"""Their sum is above `ROW_MULTIPLE` and no multiple of it: the row is filled up with dummy tokens."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Threads that wait for each other on a busy machine cost a hundred times what these sizes do."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=list(CONFIGS))
+def pair(request: pytest.FixtureRequest) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The same model twice: with stock attention, and with ours."""
+    return make(request.param, "sdpa"), make(request.param)
+
+
+def make(kind: str, stock: str | None = None) -> torch.nn.Module:
+    """A random model whose attention matters: large weights, and biases where it has any."""
+    torch.manual_seed(0)
+    config = type(CONFIGS[kind])(**CONFIGS[kind].to_dict())
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=stock or "sdpa").double().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_()
+    if stock is None:
+        install(model)
+    return model
+
+
+def texts_of(lengths: tuple[int, ...], seed: int = 1) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(1, 50, (n,), generator=generator) for n in lengths]
+
+
+def alone(model: torch.nn.Module, text: Tensor) -> Tensor:
+    return model.base_model(input_ids=text.unsqueeze(0), use_cache=False).last_hidden_state[0]
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_attention_matters_in_these_models() -> None:
+    """Or nothing here would be tested: an earlier token changes a later state, and a window shorter than a text too."""
+    text = texts_of((12,))[0]
+    other = text.clone()
+    other[0] = other[0] % 49 + 1
+    with torch.no_grad():
+        model = make("llama", "sdpa")
+        assert (alone(model, text)[-1] - alone(model, other)[-1]).abs().max() > 0.01
+        windowed, whole = make("mistral", "sdpa"), make("mistral, no window", "sdpa")
+        assert (alone(windowed, text)[-1] - alone(whole, text)[-1]).abs().max() > 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [LENGTHS, (9, 6, 3), (5, 5, 5), (20, 20), (16, 16), (1,), (9,)], ids=str)
+def test_hidden_states_equal_each_text_alone(pair, lengths: tuple[int, ...]) -> None:
+    stock, ours = pair
+    texts = texts_of(lengths)
+    hidden = forward_hidden(ours, torch.cat(texts), Ragged(lengths))
+    close(hidden, torch.cat([alone(stock, text) for text in texts]))
+
+
+def test_gradients_of_all_parameters_equal_each_text_alone(pair) -> None:
+    stock, ours = pair
+    texts = texts_of(LENGTHS)
+    weight = torch.randn(sum(LENGTHS), 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    (forward_hidden(ours, torch.cat(texts), Ragged(LENGTHS)) * weight).sum().backward()
+    for text, part in zip(texts, weight.split(LENGTHS), strict=True):
+        (alone(stock, text) * part).sum().backward()
+    expected = dict(stock.named_parameters())
+    for name, parameter in ours.named_parameters():
+        if expected[name].grad is None:
+            assert parameter.grad is None, name  # an output embedding of its own
+        else:
+            scale = max(1.0, float(expected[name].grad.abs().max()))
+            close(parameter.grad / scale, expected[name].grad / scale)
+
+
+@torch.no_grad()
+def test_long_texts_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = (ragged_module.PLAIN_UP_TO + 5, 3, 40)
+    stock, ours = make("llama", "sdpa"), make("llama")
+    texts = texts_of(lengths)
+
+    def refuse(*_: object) -> Tensor:
+        raise AssertionError("not the fused kernel")
+
+    monkeypatch.setattr(ragged_module, "_plain_attention", refuse)
+    hidden = forward_hidden(ours, torch.cat(texts), Ragged(lengths))
+    close(hidden, torch.cat([alone(stock, text) for text in texts]))
+
+
+@torch.no_grad()
+def test_decoding_in_pieces_equals_the_whole(pair) -> None:
+    """Prefill, one token at a time, pieces of unequal length; texts that are done leave in between."""
+    stock, ours = pair
+    lengths = (12, 9, 14, 6)
+    texts = texts_of(lengths)
+    expected = [alone(stock, text) for text in texts]
+    cache = KeyValueCache(4)
+    schedule = [
+        ([0, 1, 2, 3], [6, 2, 9, 5]),
+        ([0, 1, 2, 3], [1, 1, 1, 1]),
+        ([0, 1, 2], [1, 3, 1]),  # text 3 is done
+        ([0, 1, 2], [1, 1, 1]),
+        ([0, 2], [1, 1]),
+        ([2, 0], [1, 2]),  # and in another order
+    ]
+    done, rows = [0] * 4, [0, 1, 2, 3]
+    for now, counts in schedule:
+        if now != rows:
+            cache.keep([rows.index(text) for text in now])
+            rows = now
+        ids = torch.cat([texts[t][done[t] : done[t] + n] for t, n in zip(now, counts, strict=True)])
+        hidden = forward_hidden(ours, ids, Ragged(tuple(counts), cache)).split(counts)
+        for text, count, states in zip(now, counts, hidden, strict=True):
+            close(states, expected[text][done[text] : done[text] + count])
+            done[text] += count
+
+
+def test_changing_one_text_changes_no_other_by_one_bit(pair) -> None:
+    """Losses in fp32, where the last bit is easily lost."""
+    _, ours = pair
+    ours.float()
+    texts = texts_of(LENGTHS)
+    before = losses(ours, texts)
+    for changed in range(len(texts)):
+        others = list(texts)
+        others[changed] = texts_of(LENGTHS, seed=9)[changed]
+        after = losses(ours, others)
+        same = [i for i in range(len(texts)) if i != changed]
+        assert torch.equal(after[same], before[same])
+        if LENGTHS[changed] > 1:
+            assert after[changed] != before[changed]
+
+
+@torch.no_grad()
+def losses(model: torch.nn.Module, texts: list[Tensor]) -> Tensor:
+    """Summed next-token loss of each text, the first token of the text standing in for what follows its last."""
+    lengths = tuple(len(text) for text in texts)
+    logits = model.lm_head(forward_hidden(model, torch.cat(texts), Ragged(lengths)))
+    targets = torch.cat([text.roll(-1) for text in texts])
+    terms = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([part.sum() for part in terms.split(lengths)])
+
+
+def padded(texts: list[Tensor], left: bool) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, texts))
+    ids, mask = torch.zeros(len(texts), longest, dtype=torch.long), torch.zeros(len(texts), longest, dtype=torch.long)
+    for row, text in enumerate(texts):
+        place = slice(longest - len(text), None) if left else slice(len(text))
+        ids[row, place], mask[row, place] = text, 1
+    return ids, mask
+
+
+@torch.no_grad()
+def padded_agrees(model: torch.nn.Module, stock: torch.nn.Module, left: bool) -> bool:
+    """Whether a padded batch without `ragged` gives each text what it gets alone."""
+    texts = texts_of(LENGTHS)
+    ids, mask = padded(texts, left)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    hidden = model.base_model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
+    ).last_hidden_state
+    expected = [alone(stock, text) for text in texts]
+    return all(
+        torch.allclose(hidden[row, mask[row].bool()], expected[row], rtol=0, atol=1e-10) for row in range(len(texts))
+    )
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["left", "right"])
+def test_padded_batches_still_mask_padding(pair, left: bool) -> None:
+    stock, ours = pair
+    assert padded_agrees(ours, stock, left)
+
+
+def test_the_padding_test_would_notice_a_missing_mask_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault planted: the attention is registered, the mask of the same name is not."""
+    ours, stock = make("llama"), make("llama", "sdpa")
+    monkeypatch.delitem(AttentionMaskInterface._global_mapping, NAME)
+    assert not padded_agrees(ours, stock, left=True)
+
+
+@torch.no_grad()
+def test_padded_generation_equals_each_text_alone() -> None:
+    stock, ours = make("llama", "sdpa"), make("llama")
+    texts = texts_of((7, 2, 5))
+    ids, mask = padded(texts, left=True)
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    together = ours.generate(ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+    for row, text in enumerate(texts):
+        one = stock.generate(text.unsqueeze(0), attention_mask=torch.ones(1, len(text)), **options)
+        assert together[row].tolist() == one[0, len(text) :].tolist()
+
+
+def test_scores_that_the_attention_would_not_compute_are_refused() -> None:
+    q = torch.zeros(1, 4, 3, 8)
+    with pytest.raises(ModelError, match="softcap"):
+        ragged_attention._attention(torch.nn.Module(), q, q, q, None, ragged=Ragged((3,)), softcap=30.0)

@@ -1,0 +1,106 @@
+"""The submission format: what is written is read, and anything else is one clear sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semtune.errors import DataError, OutputError
+from semtune.records import Prediction
+from semtune.tasks import submission
+from semtune.tasks.techniques import TECHNIQUES
+
+OBFUSCATION, CLICHE = TECHNIQUES[11], TECHNIQUES[17]
+
+
+def read(path: Path) -> list[Prediction]:
+    return submission.read(path, TECHNIQUES, "label_set")
+
+
+def test_round_trip_keeps_commas_and_accents(tmp_path: Path) -> None:
+    predictions = [Prediction("7_batch", (OBFUSCATION, CLICHE)), Prediction("8", ())]
+    path = tmp_path / "deep" / "predictions.json"
+    submission.write(predictions, path)
+    assert "cliché" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8"))[0] == {"id": "7_batch", "labels": [OBFUSCATION, CLICHE]}
+    assert read(path) == predictions
+    assert [p.name for p in path.parent.iterdir()] == ["predictions.json"]  # nothing temporary is left
+
+
+def test_labels_come_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('\ufeff[{"id": 3, "labels": ["Smears", "Doubt", "Smears"]}]', encoding="utf-8")
+    assert read(path) == [Prediction("3", ("Doubt", "Smears"))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"  \n", "is empty"),
+        (b"[]", "empty list"),
+        (b'[{"id": "1", "labels": []},\n {"id": "2" "labels": []}]', "line 2, column 13"),
+        (b'{"id": "1", "labels": []}', "must hold a JSON list of objects, but it holds one object"),
+        (b"[1]", "row 1 must be a JSON object, but it is a number"),
+        (b'[{"labels": []}]', 'row 1 has no "id"'),
+        (b'[{"id": true, "labels": []}]', 'row 1 has no "id"'),
+        (b'[{"id": "1"}]', r'row 1 \(id "1"\) has no "labels"'),
+        (b'[{"id": "1", "labels": "Doubt"}]', '"labels" must be a list of strings'),
+        (b'[{"id": "1", "labels": [2]}]', '"labels" must be a list of strings'),
+        (b'[{"id": "1", "labels": ["Smear"]}]', 'unknown label "Smear"; did you mean "Smears"'),
+        (b'[{"id": "1", "labels": []}, {"id": 1, "labels": []}]', "row 2 has the same id as .*row 1"),
+        ('[{"id": "é", "labels": []}]'.encode("latin-1"), r"is not UTF-8 text \(byte 9\)"),
+    ],
+)
+def test_format_check(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no file"):
+        read(tmp_path / "none.json")
+    with pytest.raises(DataError, match="is a folder"):
+        read(tmp_path)
+
+
+def test_single_label_tasks_take_one_label(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('[{"id": "1", "labels": ["Smears", "Doubt"]}]', encoding="utf-8")
+    with pytest.raises(DataError, match="has 2 labels, but this task has one a text"):
+        submission.read(path, TECHNIQUES, "single_label")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"):
+        submission.write([Prediction("1", ())], tmp_path / "file" / "p.json")
+
+
+row = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.one_of(st.text(max_size=3), st.integers(0, 3), st.none()),
+        "labels": st.one_of(st.lists(st.sampled_from(["Doubt", "Smears", "Doubts", ""])), st.none(), st.text()),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=40), st.lists(row, max_size=4).map(lambda v: json.dumps(v).encode())))
+def test_anything_reads_or_says_why(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(content)
+    try:
+        found = read(path)
+    except DataError:
+        return
+    assert found and all(set(p.labels) <= set(TECHNIQUES) for p in found)
+    assert len({p.id for p in found}) == len(found)
