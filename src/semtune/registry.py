@@ -1,8 +1,8 @@
 """Name → "module:object", loaded on first use, with "did you mean".
 
-A new method, task, prompt, readout, baseline or model source is one new file and one line here; its command-line choice,
-its contract tests and its row in the docs follow. Nothing heavy is imported until `get` is called, so `semtune --help`
-and `semtune list` stay fast: that is why each entry carries its one-line summary here.
+A new method, task, prompt, readout, baseline or model source is one new file and one line here; its command-line
+choice, its contract tests and its row in the docs follow. Nothing heavy is imported until `get` is called, so that
+`semtune --help` and `semtune list` stay fast: that is why each entry carries its one-line summary here.
 """
 
 from __future__ import annotations

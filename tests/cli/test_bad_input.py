@@ -57,7 +57,7 @@ def test_one_sentence(semtune: Semtune, tmp_path: Path, arguments: list[str], sa
         ("comment,feeling\na,b\n", "mood"),
         ("", "empty"),
         ("comment,mood\n", "no rows"),
-        ("comment,mood\nx,\n", "2"),
+        ("comment,mood\nx,\n", "row 1 has no label"),
     ],
 )
 def test_tables(semtune: Semtune, tmp_path: Path, text: str, said: str) -> None:

@@ -25,7 +25,15 @@ def wait_for(path: Path, text: str, seconds: float = 120) -> None:
 def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "semtune", "tune", "--task", "practice", "--model", str(tiny_model)]
     command += ["--epochs", "500", "--out", "run"]
-    with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=dict(os.environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that a shell runs in the background ignores the signal, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
         wait_for(tmp_path / "run" / "metrics.jsonl", '"epoch": 2')
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=120)

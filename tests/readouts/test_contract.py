@@ -130,7 +130,7 @@ def test_one_training_step_with_every_method(name: str, method_name: str) -> Non
     before = {k: v.detach().clone() for k, v in trained.items()}
     optimizer = torch.optim.SGD(trained.values(), lr=1e-5)
     for _ in range(2):  # a low-rank path's A moves once its B has
-        loss, terms = readout.loss(texts)
+        loss, _terms = readout.loss(texts)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

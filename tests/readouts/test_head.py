@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_exactly_one_label_where_one_applies() -> None:
 def brute_force(probabilities: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
     """The best micro-F1 that any threshold gives, and how near one half a threshold that gives it can be."""
     values = sorted({0.0, *probabilities.ravel().tolist()})
-    middles = [(a + b) / 2 for a, b in zip(values, values[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(values)]
     scores = {m: f1_score(gold, probabilities >= m, average="micro", zero_division=0) for m in middles}
     best = max(scores.values())
     return best, min(abs(m - 0.5) for m, score in scores.items() if score >= best - 1e-9)

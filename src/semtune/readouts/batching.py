@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from semtune.contracts import Bundle
+from semtune.contracts import Bundle, Prompt
 from semtune.nn.ragged import Ragged
+from semtune.records import Example
 
 
 def lay_end_to_end(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Ragged]:
@@ -31,6 +33,12 @@ def last_places(lengths: Sequence[int], device: torch.device) -> Tensor:
         total += length
         ends.append(total - 1)
     return torch.tensor(ends, device=device)
+
+
+def prompt_ids(bundle: Bundle, prompt: Prompt, examples: Sequence[Example], max_length: int) -> list[tuple[int, ...]]:
+    """Token ids of what is asked of the model for each example; gold labels are put aside, so no answer sees them."""
+    asked = [dataclasses.replace(e, labels=None) for e in examples]
+    return [bundle.encoder.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
-from semtune.readouts.batching import by_length, lay_end_to_end
+from semtune.readouts.batching import by_length, lay_end_to_end, prompt_ids
 from semtune.readouts.decoding import Constraint, greedy
 from semtune.records import Example, Prediction
 
@@ -85,9 +85,7 @@ class Generate:
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Greedy decoding in batches of like length; predictions in the order of `examples`."""
         encoder = self.bundle.encoder
-        prompts = [
-            encoder.encode(e, self.prompt.encode(e), self.settings.max_length, completion=False).ids for e in examples
-        ]
+        prompts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
         predictions: list[Prediction | None] = [None] * len(examples)
         for rows in by_length([len(p) for p in prompts], self.settings.predict_batch_size):
             said = greedy(self.bundle, [prompts[r] for r in rows], self._most_tokens(), self._constraint())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
 from semtune.errors import ModelError
-from semtune.readouts.batching import by_length, last_hidden
+from semtune.readouts.batching import by_length, last_hidden, prompt_ids
 from semtune.records import Example, Prediction
 
 Matrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -146,7 +146,7 @@ class Head:
     @torch.no_grad()
     def _probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """(examples, labels)."""
-        texts = [self.encode(e).ids for e in examples]
+        texts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
         out = np.zeros((len(examples), len(self.labels)))
         for rows in by_length([len(t) for t in texts], self.settings.predict_batch_size):
             scores = self._scores([texts[r] for r in rows])
