@@ -10,7 +10,17 @@ import pytest
 # Set before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+REVIEWS = [
+    ("the soup was warm and kind", "good"),
+    ("a cold and bitter soup", "bad"),
+    ("kind people and warm bread", "good"),
+    ("bitter bread, cold people", "bad"),
+]
 
 
 @pytest.fixture
@@ -21,3 +31,41 @@ def semeval_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no SemEval-2021 Task 6 data: {folder} is no folder (set SEMTUNE_DATA to where the files are)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers with a byte-level tokenizer of its own, in transformers' format."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator([text for text, _ in REVIEWS], trainer)
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(backend.get_vocab()),
+        initializer_range=0.1,
+        eos_token_id=0,
+        bos_token_id=None,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A user's own table: 40 rows, one label each."""
+    file = tmp_path / "reviews.csv"
+    rows = [f'"{text}, {number}",{label}' for number in range(10) for text, label in REVIEWS]
+    file.write_text("\n".join(["comment,mood", *rows]) + "\n", encoding="utf-8")
+    return file

@@ -1,0 +1,121 @@
+"""A study file, the grid it stands for, and the record it leaves; runs are made up by a launcher of the test's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semtune.errors import OptionError, OutputError, UnknownNameError
+from semtune.records import RunResult, RunSpec
+from semtune.study.grid import read_study, study_from
+from semtune.study.launch import _without_result
+from semtune.study.study import run_study
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+
+
+class Inventing:
+    """A launcher that runs nothing and remembers what it was asked for."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.asked: list[RunSpec] = []
+        self.stop_at = stop_at
+
+    def run(self, spec: RunSpec, folder: Path) -> RunResult:
+        self.asked.append(spec)
+        if len(self.asked) == self.stop_at:
+            raise KeyboardInterrupt
+        names = {name: getattr(spec, name) for name in ("task", "model", "method", "prompt", "readout", "preset")}
+        status = "out_of_memory" if spec.method == "full" else "ok"
+        return RunResult(**names, seed=spec.seed, status=status, reason=None if status == "ok" else "too large")
+
+
+def test_the_grid_is_every_combination_once_with_overrides() -> None:
+    study = study_from(
+        {
+            "task": "practice", "methods": ["lora", "dora"], "readouts": ["head", "generate"], "seeds": [0, 1],
+            "epochs": 2, "overrides": {"dora": {"rank": 4}},
+        },
+        "it",
+    )  # fmt: skip
+    runs = study.runs()
+    assert len(runs) == 8
+    assert {(s.method, s.readout, s.seed) for s in runs.values()} == {
+        (m, r, s) for m in ("lora", "dora") for r in ("head", "generate") for s in (0, 1)
+    }
+    assert all(s.epochs == 2 for s in runs.values())
+    assert {s.rank for s in runs.values() if s.method == "dora"} == {4}
+    assert {s.rank for s in runs.values() if s.method == "lora"} == {16}
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_shipped_studies_are_valid(file: Path) -> None:
+    assert read_study(file).runs()
+
+
+def test_the_original_experiment_is_as_it_was() -> None:
+    runs = read_study(STUDIES / "report.yaml").runs().values()
+    assert {s.model for s in runs} == {"meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.2-1B"}
+    assert {s.method for s in runs} == {"full", "lora", "qlora"}
+    assert {(s.preset, s.loss_on, s.readout) for s in runs} == {("report", "all", "generate")}
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        ({"task": "practice", "epoch": 2}, UnknownNameError, 'did you mean "epochs"'),
+        ({"task": "practice", "overrides": {"lroa": {}}}, UnknownNameError, 'did you mean "lora"'),
+        ({"task": "practice", "overrides": {"lora": {"rnk": 4}}}, UnknownNameError, 'did you mean "rank"'),
+        ({"task": "practice", "methods": []}, OptionError, "empty"),
+        ({"task": "practice", "methods": ["lora", "lora"]}, OptionError, "twice"),
+        ({"task": "practice", "seed": 1, "seeds": [1]}, OptionError, "both"),
+        ({"methods": ["lora"]}, OptionError, "names no task"),
+        ({"task": "practice", "epochs": "many"}, OptionError, "epochs"),
+    ],
+)
+def test_mistakes_in_a_study(values: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        study_from(values, "it").runs()
+
+
+def test_the_record_holds_every_run_and_baseline(tmp_path: Path) -> None:
+    study, said = study_from({"task": "practice", "methods": ["full", "lora"]}, "it"), []
+    record = run_study(study, tmp_path / "out", "semtune study it", Inventing(), said.append)
+    assert record == json.loads((tmp_path / "out" / "study.json").read_text())
+    assert [run["status"] for run in record["runs"]] == ["out_of_memory", "ok"]
+    assert any("too large" in line for line in said)
+    tfidf = next(b for b in record["baselines"] if b["name"] == "tfidf")
+    assert set(tfidf["scores"]) == {"dev", "test"}
+
+
+def test_what_had_finished_survives_an_interruption(tmp_path: Path) -> None:
+    study = study_from({"task": "practice", "methods": ["lora", "dora"]}, "it")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "out", "it", Inventing(stop_at=2), lambda _: None)
+    record = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert [run["method"] for run in record["runs"]] == ["lora"]
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="--out"):
+        run_study(study_from({"task": "practice"}, "it"), tmp_path, "it", Inventing(), lambda _: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "outcome", "says"),
+    [
+        (-9, "", "out_of_memory", "memory"),
+        (2, '{"error": "There is no model."}\n', "failed", "There is no model."),
+        (139, "junk", "failed", "139"),
+    ],
+)
+def test_a_child_without_a_result_gets_one(status: int, output: str, outcome: str, says: str, tmp_path: Path) -> None:
+    result = _without_result(RunSpec("practice"), tmp_path / "run", status, output)
+    assert result.status == outcome
+    assert says in str(result.reason)
+    assert (tmp_path / "run" / "result.json").exists()

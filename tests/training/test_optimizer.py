@@ -1,0 +1,75 @@
+"""AdamW against its equations, the schedule, and what fp32 masters are for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from semtune.training.optimizer import Optimizer, ParameterGroup, schedule_factor
+
+
+def test_steps_follow_the_equations_of_the_paper() -> None:
+    """Loshchilov & Hutter 2017, algorithm 2, in fp64, with decay decoupled and the schedule on both."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(5, dtype=torch.float64))
+    expected, first, second = weight.detach().clone(), torch.zeros(5).double(), torch.zeros(5).double()
+    rate, decay, steps = 0.05, 0.1, 6
+    optimizer = Optimizer([ParameterGroup([weight], rate, decay)], steps, 0.5)
+    for t in range(1, steps + 1):
+        grad = torch.randn(5, dtype=torch.float64)
+        weight.grad = grad.clone()
+        optimizer.collect()
+        optimizer.step()
+        now = rate * schedule_factor(t - 1, 3, steps)
+        first = 0.9 * first + 0.1 * grad
+        second = 0.999 * second + 0.001 * grad**2
+        corrected = (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
+        expected = expected - now * decay * expected - now * corrected
+        torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-12)
+
+
+def test_schedule_warms_up_then_falls_to_nothing() -> None:
+    factors = [schedule_factor(step, 10, 100) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[10:]))
+    assert factors[100] == 0.0
+
+
+def test_masters_keep_updates_that_bf16_loses() -> None:
+    """A bf16 weight of 1 cannot change by 1e-4; its fp32 master adds the changes up."""
+
+    def after(steps: int, master_weights: bool) -> float:
+        weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+        optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=master_weights)], 10**9, 0.0)
+        for _ in range(steps):
+            weight.grad = torch.ones_like(weight)
+            optimizer.collect()
+            optimizer.step()
+        return float(weight.detach())
+
+    assert after(200, master_weights=False) == 1.0
+    assert after(200, master_weights=True) == pytest.approx(0.98, abs=0.004)
+
+
+def test_gradients_of_micro_batches_add_up_in_fp32() -> None:
+    """256 + 1 is not a bf16 number: adding in bf16 would lose the one."""
+    weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+    optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=True)], 1, 0.0)
+    for grad in (256.0, 1.0):
+        weight.grad = torch.full_like(weight, grad)
+        optimizer.collect()
+    assert float(optimizer.clip(math.inf)) == 257.0
+    assert weight.grad is None
+
+
+def test_clipping_is_over_all_gradients_together() -> None:
+    weights = [nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2)]
+    optimizer = Optimizer([ParameterGroup([w], 1.0) for w in weights], 1, 0.0)
+    weights[0].grad, weights[1].grad = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
+    assert float(optimizer.clip(1.0)) == pytest.approx(5.0)
+    assert [float(w.grad) for w in weights] == pytest.approx([0.6, 0.8], rel=1e-5)
