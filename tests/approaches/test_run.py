@@ -126,3 +126,13 @@ def test_a_tuned_model_is_not_overwritten_unasked(spec_of: Spec, tmp_path: Path)
         run(replace(spec_of(), seed=5), tmp_path / "run", Silent())
     assert (tmp_path / "run" / "result.json").read_bytes() == before
     assert run(replace(spec_of(), seed=5), tmp_path / "run", Silent(), overwrite=True).seed == 5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_run_on_a_gpu(method: str, spec_of: Spec, tmp_path: Path) -> None:
+    """Peaks are the device's there: less than the bare runtime of this process would already be."""
+    precision = METHODS.get(method).presets["default"].precision
+    result = run(spec_of(method=method, precision=precision, device="cuda"), tmp_path / "run", Silent())
+    assert result.status == "ok"
+    assert 0 < result.peak_bytes["load"] <= result.peak_bytes["train"]
