@@ -10,10 +10,6 @@ import pytest
 # Set before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 REVIEWS = [
     ("the soup was warm and kind", "good"),
@@ -36,6 +32,11 @@ def semeval_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers with a byte-level tokenizer of its own, in transformers' format."""
+    # Imported here, as tests of the rooms without torch should start at once.
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
     folder = tmp_path_factory.mktemp("model") / "tiny"
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

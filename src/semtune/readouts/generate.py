@@ -84,13 +84,12 @@ class Generate:
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Greedy decoding in batches of like length; predictions in the order of `examples`."""
-        encoder = self.bundle.encoder
         prompts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
         predictions: list[Prediction | None] = [None] * len(examples)
         for rows in by_length([len(p) for p in prompts], self.settings.predict_batch_size):
             said = greedy(self.bundle, [prompts[r] for r in rows], self._most_tokens(), self._constraint())
             for row, ids in zip(rows, said, strict=True):
-                text = encoder.decode(ids)
+                text = self.bundle.encoder.decode(ids)
                 parsed = self.prompt.parse(text)
                 predictions[row] = Prediction(examples[row].id, parsed.labels, parsed=parsed.ok, raw=text)
             if progress is not None:
