@@ -171,12 +171,19 @@ class Bundle(Protocol):
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
-    def hidden_states(self, input_ids: torch.Tensor, ragged: Any) -> torch.Tensor:
-        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens, hidden_size)."""
+    def hidden_states(self, input_ids: torch.Tensor, ragged: Any, places: Sequence[int] | None = None) -> torch.Tensor:
+        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
+
+        `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
+        """
         ...
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
+        ...
+
+    def next_token_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
         ...
 
 

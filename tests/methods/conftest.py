@@ -32,10 +32,13 @@ class ToyBundle:
             if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
         }
 
-    def hidden_states(self, input_ids: Tensor, ragged: object) -> Tensor:
+    def hidden_states(self, input_ids: Tensor, ragged: object, places: object = None) -> Tensor:
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def next_token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         raise NotImplementedError
 
 

@@ -15,13 +15,16 @@ from transformers import (
     MistralConfig,
     PreTrainedConfig,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
 )
 
 from semtune.errors import ModelError
 from semtune.models import ragged_attention
 from semtune.models.ragged_attention import NAME, forward_hidden, install
-from semtune.nn import ragged as ragged_module
-from semtune.nn.ragged import KeyValueCache, Ragged
+from semtune.nn import attention as attention_module
+from semtune.nn.key_value_cache import KeyValueCache
+from semtune.nn.ragged import Ragged
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -31,6 +34,8 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**SIZES),
     "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
     "qwen2": Qwen2Config(**SIZES),
+    "qwen3": Qwen3Config(**SIZES, head_dim=8),
+    "smollm3, through transformers' own forward": SmolLM3Config(**SIZES, no_rope_layer_interval=2),
     "mistral": MistralConfig(**SIZES, sliding_window=4),
     "mistral, no window": MistralConfig(**SIZES, sliding_window=None),
 }
@@ -98,11 +103,27 @@ def test_hidden_states_equal_each_text_alone(pair, lengths: tuple[int, ...]) -> 
     close(hidden, torch.cat([alone(stock, text) for text in texts]))
 
 
-def test_gradients_of_all_parameters_equal_each_text_alone(pair) -> None:
+@torch.no_grad()
+@pytest.mark.parametrize("places", [(0,), (6, 7, 19, 39), (3, 4, 5, 29)], ids=str)
+def test_states_of_some_places_are_those_of_all(pair, places: tuple[int, ...]) -> None:
+    """Texts that nothing is asked of included."""
+    stock, ours = pair
+    texts = texts_of(LENGTHS)
+    hidden = forward_hidden(ours, torch.cat(texts), Ragged(LENGTHS), places)
+    close(hidden, torch.cat([alone(stock, text) for text in texts])[list(places)])
+
+
+@pytest.mark.parametrize("some", [False, True], ids=["all places", "some places"])
+def test_gradients_of_all_parameters_equal_each_text_alone(pair, some: bool) -> None:
     stock, ours = pair
     texts = texts_of(LENGTHS)
     weight = torch.randn(sum(LENGTHS), 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    (forward_hidden(ours, torch.cat(texts), Ragged(LENGTHS)) * weight).sum().backward()
+    places = None
+    if some:  # the completions
+        places = [sum(LENGTHS[:i]) + n - 1 - j for i, n in enumerate(LENGTHS) for j in (1, 0) if j < n]
+        weight[[i for i in range(len(weight)) if i not in places]] = 0
+    hidden = forward_hidden(ours, torch.cat(texts), Ragged(LENGTHS), places)
+    (hidden * (weight if places is None else weight[places])).sum().backward()
     for text, part in zip(texts, weight.split(LENGTHS), strict=True):
         (alone(stock, text) * part).sum().backward()
     expected = dict(stock.named_parameters())
@@ -116,14 +137,14 @@ def test_gradients_of_all_parameters_equal_each_text_alone(pair) -> None:
 
 @torch.no_grad()
 def test_long_texts_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = (ragged_module.PLAIN_UP_TO + 5, 3, 40)
+    lengths = (attention_module.PLAIN_UP_TO + 5, 3, 40)
     stock, ours = make("llama", "sdpa"), make("llama")
     texts = texts_of(lengths)
 
     def refuse(*_: object) -> Tensor:
         raise AssertionError("not the fused kernel")
 
-    monkeypatch.setattr(ragged_module, "_plain_attention", refuse)
+    monkeypatch.setattr(attention_module, "_plain", refuse)
     hidden = forward_hidden(ours, torch.cat(texts), Ragged(lengths))
     close(hidden, torch.cat([alone(stock, text) for text in texts]))
 

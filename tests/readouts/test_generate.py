@@ -83,30 +83,6 @@ def test_prompt_is_no_target_of_the_completion_loss() -> None:
     assert readout.bundle.encoder.decode(text.ids[: text.prompt_length]) == "Vote for Norbury jam! <tech:>"
 
 
-@pytest.mark.parametrize("rows", [1, 3, 7])
-def test_vocabulary_product_in_chunks_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, parts = (toy_readout("generate", toy_bundle(), loss_on="all") for _ in range(2))
-    loss, terms = whole.loss(encoded(whole))
-    loss.backward()
-    biggest = 0
-    product = type(parts.bundle).logits
-
-    def spy(bundle: object, hidden: Tensor) -> Tensor:
-        nonlocal biggest
-        biggest = max(biggest, hidden.shape[0])
-        return product(bundle, hidden)
-
-    monkeypatch.setattr(generate, "VOCABULARY_ROWS", rows)
-    monkeypatch.setattr(type(parts.bundle), "logits", spy)
-    chunked, chunked_terms = parts.loss(encoded(parts))
-    chunked.backward()
-    assert biggest == rows < terms == chunked_terms
-    assert chunked.item() == pytest.approx(loss.item(), rel=1e-13)
-    theirs = dict(whole.bundle.model.named_parameters())
-    for name, parameter in parts.bundle.model.named_parameters():
-        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-10, atol=1e-11)
-
-
 def test_loss_of_a_bf16_model_is_summed_in_fp32() -> None:
     readout = toy_readout("generate", toy_bundle(dtype=torch.bfloat16))
     assert readout.loss(encoded(readout))[0].dtype == torch.float32
@@ -146,9 +122,9 @@ def test_finished_texts_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     texts, rows = prompts(16), []
     forward = type(bundle).hidden_states
 
-    def spy(self: object, ids: Tensor, ragged: object) -> Tensor:
+    def spy(self: object, ids: Tensor, ragged: object, places: object = None) -> Tensor:
         rows.append(len(ragged.lengths))
-        return forward(self, ids, ragged)
+        return forward(self, ids, ragged, places)
 
     monkeypatch.setattr(type(bundle), "hidden_states", spy)
     said = greedy(bundle, texts, 15)

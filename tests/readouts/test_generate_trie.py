@@ -50,9 +50,9 @@ class RandomBundle:
         self.encoder, self.device, self.lean = encoder_of(kind), torch.device("cpu"), lean
         self.generator = torch.Generator().manual_seed(seed)
 
-    def hidden_states(self, ids: Tensor, ragged) -> Tensor:
+    def hidden_states(self, ids: Tensor, ragged, places) -> Tensor:
         ragged.cache.advance(ragged.lengths)
-        return torch.zeros(len(ids), 1)
+        return torch.zeros(len(places), 1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = torch.randn(len(hidden), VOCABULARY, generator=self.generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from semtune.contracts import Encoder
 from semtune.models.family import Family, decoder_linears, family_of
 from semtune.models.ragged_attention import forward_hidden
+from semtune.nn.vocabulary_loss import vocabulary_loss
 
 
 @dataclass(slots=True)
@@ -34,12 +36,20 @@ class ModelBundle:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return decoder_linears(self.model)
 
-    def hidden_states(self, input_ids: Tensor, ragged: Any) -> Tensor:
-        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens, hidden_size)."""
-        return forward_hidden(self.model, input_ids, ragged)
+    def hidden_states(self, input_ids: Tensor, ragged: Any, places: Sequence[int] | None = None) -> Tensor:
+        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
+
+        `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
+        """
+        return forward_hidden(self.model, input_ids, ragged, places)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         product: Tensor = head(hidden)
         return product
+
+    def next_token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        return vocabulary_loss(hidden, head.weight, head.bias, targets)

@@ -17,6 +17,12 @@ class Family:
     """Class names of the decoder's blocks; None: what transformers declares as blocks that are never split."""
     ragged: bool = True
     """Whether texts laid end to end without padding can run through it."""
+    known_blocks: bool = False
+    """Whether its blocks are those that `models.decoder` writes out; others run through transformers' own forward."""
+    head_norms: bool = False
+    """Whether queries and keys are normed head by head."""
+    window_of_config: bool = False
+    """Whether every layer has the config's sliding window, instead of one of its own."""
     excluded_linears: tuple[str, ...] = ()
     """Last path components of linear layers that neither carry adapters nor are quantised (a mixture's router)."""
 
@@ -24,6 +30,10 @@ class Family:
 DEFAULT_FAMILY = Family()
 
 FAMILIES: dict[str, Family] = {
+    "llama": Family(known_blocks=True),
+    "mistral": Family(known_blocks=True, window_of_config=True),
+    "qwen2": Family(known_blocks=True),
+    "qwen3": Family(known_blocks=True, head_norms=True),
     "mixtral": Family(excluded_linears=("gate",)),
     "mamba": Family(ragged=False),
     "mamba2": Family(ragged=False),

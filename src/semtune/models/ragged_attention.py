@@ -11,6 +11,7 @@ silently pass no mask at all, and padded decoding would attend to padding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from semtune.errors import ModelError
-from semtune.nn.ragged import Ragged, filler_for, ragged_attention
+from semtune.models import decoder
+from semtune.nn.attention import ragged_attention
+from semtune.nn.ragged import Ragged, filler_for
 
 NAME = "semtune_ragged"
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
@@ -51,8 +54,9 @@ def _attention(
             )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    window = kwargs.get("sliding_window")
-    return ragged_attention(query, key, value, ragged, layer=layer, scale=scale, window=window), None
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # each (tokens, heads, head_dim)
+    seen = ragged_attention(q, k, v, ragged, layer=layer, scale=scale, window=kwargs.get("sliding_window"))
+    return seen.unsqueeze(0), None
 
 
 def install(model: nn.Module) -> None:
@@ -62,25 +66,34 @@ def install(model: nn.Module) -> None:
     model.set_attn_implementation(NAME)  # type: ignore[operator]
 
 
-def forward_hidden(model: nn.Module, input_ids: Tensor, ragged: Ragged) -> Tensor:
-    """Last hidden states of texts laid end to end: (tokens,) -> (tokens, hidden_size).
+def forward_hidden(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: Sequence[int] | None = None) -> Tensor:
+    """Last hidden states of texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
 
     `model` is a causal language model of transformers that `install` has seen. A cache in `ragged` is read and
-    extended.
+    extended. `places`: the tokens whose states are wanted, ascending; None: all.
     """
     tokens = input_ids.shape[0]
     ragged.filler = filler_for(tokens)
     input_ids = F.pad(input_ids, (0, ragged.filler))
-    base = model.base_model
-    stand_in = torch.empty(1, 1, 1, 1, device=input_ids.device)
-    output = base(  # type: ignore[operator]
+    if decoder.has_known_blocks(model):
+        hidden = decoder.hidden_states(model, input_ids, ragged, places)
+    else:
+        hidden = _stock_forward(model, input_ids, ragged)
+        if places is not None:
+            hidden = hidden.index_select(0, torch.tensor(list(places), device=hidden.device))
+    if ragged.cache is not None:
+        ragged.cache.advance(ragged.lengths)
+    return hidden[:tokens]
+
+
+def _stock_forward(model: nn.Module, input_ids: Tensor, ragged: Ragged) -> Tensor:
+    """transformers' own forward with our attention: (tokens + filler,) -> (tokens + filler, hidden_size)."""
+    output = model.base_model(  # type: ignore[operator]
         input_ids=input_ids.unsqueeze(0),
         position_ids=ragged.position_ids(input_ids.device),
-        attention_mask=stand_in,
+        attention_mask=torch.empty(1, 1, 1, 1, device=input_ids.device),  # a stand-in
         use_cache=False,
         ragged=ragged,
     )
-    if ragged.cache is not None:
-        ragged.cache.advance(ragged.lengths)
-    hidden: Tensor = output.last_hidden_state
-    return hidden[0, :tokens]
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden

@@ -1,11 +1,10 @@
-"""Attention over unpadded texts laid end to end, with an optional cache of keys and values for decoding.
+"""Texts laid end to end: how a row of tokens divides into texts, and where each token stands when texts are put apart.
 
-The linear layers of a model see only real tokens, (1, tokens, hidden). Attention needs texts apart, so inside attention
-alone queries, keys and values are put into a right-padded block of (texts, heads, longest, head_dim). Because attention
-is causal and padding stands on the right, no real query ever sees a padded key: no padding mask is needed, nothing can
-leak from one text into another, and what a padded query computes is dropped on the way back.
+The linear layers of a model see only real tokens, (tokens, hidden). Attention needs texts apart, so inside attention
+alone queries, keys and values are put into right-padded blocks of (texts, heads, longest, head_dim). Because attention
+is causal and padding stands on the right, no real query ever sees a padded key: nothing can leak from one text into
+another, and what a padded query computes is dropped on the way back.
 
-For short texts plain matrix products are used: on CPU the fused kernel's backward in bfloat16 costs more than it saves.
 Every length is a Python int, so that a step also runs on fake tensors.
 """
 
@@ -16,65 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-PLAIN_UP_TO = 256
-"""Longest text (tokens) for which attention is written out; longer ones go to the fused kernel."""
+from semtune.nn.key_value_cache import KeyValueCache
 
 ROW_MULTIPLE = 32
 """Tokens of a forward are rounded up to a multiple of this."""
-
-
-class KeyValueCache:
-    """Keys and values of `texts` texts, layer by layer, each text's tokens at the left of its row.
-
-    Arrays are (texts, kv_heads, capacity, head_dim), grown as needed; `lengths` counts the tokens each text holds.
-    """
-
-    def __init__(self, texts: int) -> None:
-        self.lengths = [0] * texts
-        self._keys: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Append `counts[i]` new tokens to text i, given right-padded (texts, kv_heads, max(counts), head_dim).
-
-        Returns all keys and values of this layer, (texts, kv_heads, max(lengths + counts), head_dim).
-        """
-        needed = max(a + b for a, b in zip(self.lengths, counts, strict=True))
-        old_keys, old_values = self._keys.get(layer), self._values.get(layer)
-        if old_keys is None or old_values is None:
-            if max(self.lengths) != 0:
-                raise RuntimeError(f"layer {layer} was not cached from the first token on")
-            self._keys[layer], self._values[layer] = keys, values
-            return keys, values
-        if old_keys.shape[2] < needed:
-            room = max(needed, old_keys.shape[2] + 16) - old_keys.shape[2]
-            old_keys = F.pad(old_keys, (0, 0, 0, room))
-            old_values = F.pad(old_values, (0, 0, 0, room))
-            self._keys[layer], self._values[layer] = old_keys, old_values
-        row = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=keys.device)
-        source = torch.tensor([j for n in counts for j in range(n)], device=keys.device)
-        starts = self.lengths
-        target = torch.tensor([starts[i] + j for i, n in enumerate(counts) for j in range(n)], device=keys.device)
-        old_keys[row, :, target] = keys[row, :, source]
-        old_values[row, :, target] = values[row, :, source]
-        return old_keys[:, :, :needed], old_values[:, :, :needed]
-
-    def advance(self, counts: Sequence[int]) -> None:
-        """Note that every layer has been extended by `counts`; call once a forward."""
-        self.lengths = [a + b for a, b in zip(self.lengths, counts, strict=True)]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all texts but `rows` (finished ones, say)."""
-        index = torch.tensor(list(rows))
-        self.lengths = [self.lengths[r] for r in rows]
-        longest = max(self.lengths, default=0)
-        for layer in self._keys:
-            at = index.to(self._keys[layer].device)
-            self._keys[layer] = self._keys[layer].index_select(0, at)[:, :, :longest]
-            self._values[layer] = self._values[layer].index_select(0, at)[:, :, :longest]
 
 
 @dataclass
@@ -85,8 +31,7 @@ class Ragged:
     cache: KeyValueCache | None = None
     filler: int = 0
     """Dummy tokens after the last text. They take part in no attention; see `filler_for`."""
-    _block_index: Tensor | None = field(default=None, init=False, repr=False)
-    _flat_index: Tensor | None = field(default=None, init=False, repr=False)
+    _layouts: dict[object, Layout] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def starts(self) -> list[int]:
@@ -98,63 +43,116 @@ class Ragged:
         flat = [s + j for s, n in zip(self.starts, self.lengths, strict=True) for j in range(n)]
         return torch.tensor([flat + [0] * self.filler], device=device)
 
-    @property
-    def uniform(self) -> bool:
-        """Whether all texts have the same number of new tokens: then reshaping suffices."""
-        return min(self.lengths) == max(self.lengths)
-
-    def to_block(self, x: Tensor) -> Tensor:
-        """(1, heads, tokens + filler, head_dim) -> (texts, heads, longest, head_dim), right-padded."""
-        _, heads, _, dim = x.shape
-        texts, longest = len(self.lengths), max(self.lengths)
-        if self.uniform and not self.filler:
-            return x.view(heads, texts, longest, dim).transpose(0, 1)
-        if self._block_index is None:
-            index, offset = [], 0
-            for n in self.lengths:
-                # A padded place repeats the text's last token: a finite value that no real query sees.
-                index += [offset + min(j, n - 1) for j in range(longest)]
-                offset += n
-            self._block_index = torch.tensor(index, device=x.device)
-        picked: Tensor = _PickTokens.apply(x[0], self._block_index, self._flat(x.device))  # type: ignore[no-untyped-call]
-        return picked.view(heads, texts, longest, dim).transpose(0, 1)
-
-    def from_block(self, x: Tensor) -> Tensor:
-        """(texts, heads, longest, head_dim) -> (1, tokens + filler, heads, head_dim), padding dropped, filler zero."""
-        texts, heads, longest, dim = x.shape
-        flat = x.transpose(1, 2).reshape(texts * longest, heads, dim)
-        if not self.uniform:
-            flat = flat.index_select(0, self._flat(x.device))
-        if self.filler:
-            flat = F.pad(flat, (0, 0, 0, 0, 0, self.filler))
-        return flat.unsqueeze(0)
-
-    def _flat(self, device: torch.device) -> Tensor:
-        """Place in the block, (tokens,), of each token."""
-        if self._flat_index is None:
-            longest = max(self.lengths)
-            places = [i * longest + j for i, n in enumerate(self.lengths) for j in range(n)]
-            self._flat_index = torch.tensor(places, device=device)
-        return self._flat_index
+    def layout(self, device: torch.device, queries: tuple[int, ...] | None = None) -> Layout:
+        """Where the tokens stand in blocks, made once a forward. `queries`: see `Layout`."""
+        if queries not in self._layouts:
+            self._layouts[queries] = Layout(self.lengths, self.starts, queries, device)
+        return self._layouts[queries]
 
 
-class _PickTokens(torch.autograd.Function):
-    """Gather tokens into the padded block; the gradient of a padded place is dropped, not summed into its stand-in.
+class Layout:
+    """Places in right-padded blocks of queries and of new keys.
 
-    (That gradient is exactly zero as long as attention is causal; dropping it saves the scatter-add.)
+    Args:
+        lengths: new tokens of each text.
+        starts: tokens of each text that came before them.
+        queries: places in the row of the tokens that ask, ascending; None: all of them.
     """
 
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, block: Tensor, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
-        ctx.filler = x.shape[1] - flat.shape[0]  # type: ignore[attr-defined]
-        return x.index_select(1, block)  # (heads, texts * longest, head_dim)
+    def __init__(
+        self, lengths: Sequence[int], starts: Sequence[int], queries: tuple[int, ...] | None, device: torch.device
+    ) -> None:
+        self.texts, self.starts, self.lengths = len(lengths), tuple(starts), tuple(lengths)
+        self.longest = max(lengths)
+        self.tokens = sum(lengths)
+        own = _places_by_text(lengths, queries)  # of each text, which of its new tokens ask
+        self.query_counts = tuple(len(places) for places in own)
+        self.longest_query = max(self.query_counts)
+        self.asking = sum(self.query_counts)
+        self.turns: dict[int, object] = {}
+        """Rotary angles of these places, as `attention` works them out, once a forward."""
+        self._device = device
+        # A padded place stands in for the text's last one (a text that asks nothing: for its first token): a finite
+        # value that no real query sees.
+        at = [[(p[min(j, len(p) - 1)] if p else 0) for j in range(self.longest_query)] for p in own]
+        self._query_positions = [[s + j for j in row] for s, row in zip(starts, at, strict=True)]
+        self._rows: dict[object, Tensor] = {}
+        self._bias: dict[object, Tensor] = {}
 
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (flat,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        real = grads[0].index_select(1, flat)  # (heads, tokens, head_dim)
-        return F.pad(real, (0, 0, 0, ctx.filler)), None, None  # type: ignore[attr-defined]
+    @property
+    def fresh(self) -> bool:
+        """Whether no text has tokens before these."""
+        return max(self.starts) == 0
+
+    def query_positions(self) -> Tensor:
+        """Position of each query within its text, (texts or 1, longest_query); one row where all texts agree."""
+        rows = self._query_positions
+        return torch.tensor(rows[:1] if all(row == rows[0] for row in rows) else rows, device=self._device)
+
+    def key_positions(self) -> Tensor:
+        """Position of each new key within its text, (texts or 1, longest); one row where all texts agree."""
+        starts = self.starts[:1] if len(set(self.starts)) == 1 else self.starts
+        return torch.tensor([[s + j for j in range(self.longest)] for s in starts], device=self._device)
+
+    def into_block(self, heads: int, *, queries: bool) -> Tensor:
+        """Index that picks rows (tokens · heads) into block order (texts, heads, longest): (texts · heads · longest,).
+
+        The rows of `queries` are the asking tokens alone, one after the other.
+        """
+        counts, longest = self._side(queries)
+        return self._index(("into", heads, queries), counts, longest, heads)
+
+    def from_block(self, heads: int, *, queries: bool) -> Tensor:
+        """Index that picks block order back into rows: (tokens · heads,)."""
+        key = ("from", heads, queries)
+        if key not in self._rows:
+            counts, longest = self._side(queries)
+            text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=self._device)
+            place = torch.tensor([j for n in counts for j in range(n)], device=self._device)
+            head = torch.arange(heads, device=self._device)
+            self._rows[key] = ((text[:, None] * heads + head) * longest + place[:, None]).reshape(-1)
+        return self._rows[key]
+
+    def padded_queries(self, heads: int) -> Tensor | None:
+        """Rows of the query block (texts · heads · longest_query) that are padding; None where there are none."""
+        if min(self.query_counts) == self.longest_query:
+            return None
+        key = ("padded", heads)
+        if key not in self._rows:
+            rows = [
+                (i * heads + h) * self.longest_query + j
+                for i, n in enumerate(self.query_counts)
+                for h in range(heads)
+                for j in range(n, self.longest_query)
+            ]
+            self._rows[key] = torch.tensor(rows, device=self._device)
+        return self._rows[key]
+
+    def bias(self, reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Added to scores: 0 where a query sees a key, -inf elsewhere; (texts or 1, 1, longest_query, reach)."""
+        key = (reach, window, dtype)
+        if key not in self._bias:
+            at = self.query_positions()[:, None, :, None]
+            place = torch.arange(reach, device=self._device).view(1, 1, 1, -1)
+            hidden = place > at if window is None else (place > at) | (place <= at - window)
+            self._bias[key] = torch.zeros(hidden.shape, dtype=dtype, device=self._device).masked_fill_(
+                hidden, -math.inf
+            )
+        return self._bias[key]
+
+    def _side(self, queries: bool) -> tuple[tuple[int, ...], int]:
+        return (self.query_counts, self.longest_query) if queries else (self.lengths, self.longest)
+
+    def _index(self, key: object, counts: tuple[int, ...], longest: int, heads: int) -> Tensor:
+        if key not in self._rows:
+            rows, offset = [], 0
+            for n in counts:
+                rows.append([offset + max(min(j, n - 1), 0) for j in range(longest)])
+                offset += n
+            token = torch.tensor(rows, device=self._device).clamp_(max=max(offset - 1, 0))  # (texts, longest)
+            head = torch.arange(heads, device=self._device).view(1, -1, 1)
+            self._rows[key] = (token[:, None, :] * heads + head).reshape(-1)
+        return self._rows[key]
 
 
 def filler_for(tokens: int) -> int:
@@ -167,57 +165,15 @@ def filler_for(tokens: int) -> int:
     return -tokens % ROW_MULTIPLE if tokens > ROW_MULTIPLE else 0
 
 
-def ragged_attention(
-    q: Tensor, k: Tensor, v: Tensor, ragged: Ragged, *, layer: int, scale: float, window: int | None = None
-) -> Tensor:
-    """Causal attention, each text by itself.
-
-    Args:
-        q: (1, heads, tokens, head_dim).
-        k, v: (1, kv_heads, tokens, head_dim); heads is a multiple of kv_heads.
-        ragged: how tokens divide into texts, and the cache if there is one.
-        layer: index of the layer, for the cache.
-        scale: factor on the scores, 1/sqrt(head_dim) as a rule.
-        window: sliding window in tokens, None for full attention.
-
-    Returns:
-        (1, tokens, heads, head_dim).
-    """
-    starts = ragged.starts
-    q, k, v = ragged.to_block(q), ragged.to_block(k), ragged.to_block(v)
-    if ragged.cache is not None:
-        k, v = ragged.cache.extend(layer, k, v, ragged.lengths)
-    longest, reach = q.shape[2], k.shape[2]
-    fresh = max(starts) == 0
-    windowed = window is not None and reach > window
-    if fresh and not windowed and longest > PLAIN_UP_TO:
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
-    else:
-        hidden = _hidden_places(starts, longest, reach, window if windowed else None, q.device)
-        out = _plain_attention(q, k, v, hidden, scale)
-    return ragged.from_block(out)
-
-
-def _hidden_places(starts: list[int], longest: int, reach: int, window: int | None, device: torch.device) -> Tensor:
-    """Which keys each query must not see: (texts or 1, 1, longest, reach), True where hidden."""
-    if max(starts) == min(starts):
-        starts = starts[:1]
-    at = torch.tensor(starts, device=device).view(-1, 1, 1, 1) + torch.arange(longest, device=device).view(1, 1, -1, 1)
-    key = torch.arange(reach, device=device).view(1, 1, 1, -1)
-    hidden = key > at
-    return hidden if window is None else hidden | (key <= at - window)
-
-
-def _plain_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scale: float) -> Tensor:
-    """softmax(q k^T scale) v written out; query heads of one kv head are taken together, so keys are never repeated."""
-    texts, heads, longest, dim = q.shape
-    kv_heads, reach = k.shape[1], k.shape[2]
-    group = heads // kv_heads
-    q = q.reshape(texts * kv_heads, group * longest, dim)
-    k = k.reshape(texts * kv_heads, reach, dim)
-    v = v.reshape(texts * kv_heads, reach, v.shape[-1])
-    scores = torch.bmm(q * scale, k.transpose(1, 2))  # (texts*kv, group*longest, reach)
-    scores = scores.view(texts, heads, longest, reach).masked_fill(hidden, -math.inf)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32 if q.dtype == torch.bfloat16 else None).to(q.dtype)
-    out = torch.bmm(weights.view(texts * kv_heads, group * longest, reach), v)
-    return out.view(texts, heads, longest, -1)
+def _places_by_text(lengths: Sequence[int], queries: tuple[int, ...] | None) -> list[list[int]]:
+    """Of each text, the indices among its new tokens that ask."""
+    if queries is None:
+        return [list(range(n)) for n in lengths]
+    places: list[list[int]] = [[] for _ in lengths]
+    text, start = 0, 0
+    for place in queries:
+        while place >= start + lengths[text]:
+            start += lengths[text]
+            text += 1
+        places[text].append(place - start)
+    return places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -22,17 +23,12 @@ def lay_end_to_end(texts: Sequence[Sequence[int]], device: torch.device) -> tupl
 def last_hidden(bundle: Bundle, texts: Sequence[Sequence[int]]) -> Tensor:
     """The hidden state of each text's last token, (texts, hidden_size)."""
     ids, ragged = lay_end_to_end(texts, bundle.device)
-    hidden = bundle.hidden_states(ids, ragged)  # (tokens, hidden_size)
-    return hidden.index_select(0, last_places(ragged.lengths, bundle.device))
+    return bundle.hidden_states(ids, ragged, last_places(ragged.lengths))
 
 
-def last_places(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """Index of each text's last token in the row, (texts,)."""
-    ends, total = [], 0
-    for length in lengths:
-        total += length
-        ends.append(total - 1)
-    return torch.tensor(ends, device=device)
+def last_places(lengths: Sequence[int]) -> list[int]:
+    """Index of each text's last token in the row."""
+    return [end - 1 for end in itertools.accumulate(lengths)]
 
 
 def prompt_ids(bundle: Bundle, prompt: Prompt, examples: Sequence[Example], max_length: int) -> list[tuple[int, ...]]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from semtune.contracts import Bundle
-from semtune.nn.ragged import KeyValueCache, Ragged
+from semtune.nn.key_value_cache import KeyValueCache
+from semtune.nn.ragged import Ragged
 from semtune.readouts.batching import last_places
 
 
@@ -49,8 +50,8 @@ def greedy(
     for _ in range(max_new_tokens):
         ids = torch.tensor([i for new in fresh for i in new], device=bundle.device)
         ragged = Ragged(tuple(len(new) for new in fresh), cache)
-        hidden = bundle.hidden_states(ids, ragged)
-        logits = bundle.logits(hidden.index_select(0, last_places(ragged.lengths, bundle.device)))  # (alive, vocab)
+        hidden = bundle.hidden_states(ids, ragged, last_places(ragged.lengths))  # (alive, hidden_size)
+        logits = bundle.logits(hidden)  # (alive, vocab)
         tokens = _pick(logits, [constraints[text] for text in alive])
         rows = [row for row, token in enumerate(tokens) if token != bundle.encoder.eos_id]
         for row in rows:

@@ -10,17 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
 from semtune.readouts.batching import by_length, lay_end_to_end, prompt_ids
 from semtune.readouts.decoding import Constraint, greedy
 from semtune.records import Example, Prediction
-
-VOCABULARY_ROWS = 1024
-"""Rows of the vocabulary product kept at once; longer batches recompute chunk by chunk in the backward."""
 
 
 class Generate:
@@ -62,7 +57,7 @@ class Generate:
     def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """Summed cross-entropy of the next token at the positions that count; scalar fp32, and their number.
 
-        The vocabulary product runs at those positions only. The last token of each text is a target and never an input.
+        Nothing is worked out for other positions alone. The last token of each text is a target and never an input.
         """
         device = self.bundle.device
         ids, ragged = lay_end_to_end([e.ids[:-1] for e in batch], device)
@@ -74,9 +69,8 @@ class Generate:
             places += range(offset + first - 1, offset + len(e) - 1)
             targets += e.ids[first:]
             offset += len(e) - 1
-        hidden = self.bundle.hidden_states(ids, ragged)  # (tokens, hidden_size)
-        picked = hidden.index_select(0, torch.tensor(places, device=device))  # (terms, hidden_size)
-        return self._cross_entropy(picked, torch.tensor(targets, device=device)), len(targets)
+        hidden = self.bundle.hidden_states(ids, ragged, places)  # (terms, hidden_size)
+        return self.bundle.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
 
     def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
         """Nothing is chosen on dev beside the epoch: plain answers."""
@@ -111,17 +105,3 @@ class Generate:
     def _first_target(self, encoded: Encoded) -> int:
         """Index of the first token that is predicted."""
         return 1 if self.settings.loss_on == "all" else max(encoded.prompt_length, 1)
-
-    def _cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Summed cross-entropy, (terms, hidden_size) and (terms,) -> scalar; at most VOCABULARY_ROWS rows at once."""
-        if hidden.shape[0] <= VOCABULARY_ROWS:
-            return self._chunk_loss(hidden, targets)
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for h, t in zip(torch.split(hidden, VOCABULARY_ROWS), torch.split(targets, VOCABULARY_ROWS), strict=True):
-            total = total + checkpoint(self._chunk_loss, h, t, use_reentrant=False)
-        return total
-
-    def _chunk_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = self.bundle.logits(hidden)  # (rows, vocab)
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        return F.cross_entropy(wide, targets, reduction="sum")

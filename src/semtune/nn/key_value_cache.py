@@ -1,0 +1,80 @@
+"""Keys and values of texts that are being continued, for decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GROWTH = 32
+"""Tokens of room that are added when a cache is full."""
+
+
+class KeyValueCache:
+    """Keys and values of `texts` texts, layer by layer, each text's tokens at the left of its row.
+
+    Arrays are (texts, kv_heads, capacity, head_dim), grown as needed; `lengths` counts the tokens each text holds.
+    """
+
+    def __init__(self, texts: int) -> None:
+        self.lengths = [0] * texts
+        self._keys: dict[int, Tensor] = {}
+        self._values: dict[int, Tensor] = {}
+        self._places: dict[object, tuple[Tensor, Tensor]] = {}
+        """Where the tokens of the present forward go; the same for every layer."""
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Append `counts[i]` new tokens to text i, given right-padded (texts, kv_heads, max(counts), head_dim).
+
+        Returns all keys and values of this layer, (texts, kv_heads, max(lengths + counts), head_dim).
+        """
+        needed = max(a + b for a, b in zip(self.lengths, counts, strict=True))
+        if layer not in self._keys:
+            if max(self.lengths) != 0:
+                raise RuntimeError(f"layer {layer} was not cached from the first token on")
+            room = (0, 0, 0, GROWTH)
+            self._keys[layer], self._values[layer] = F.pad(keys, room), F.pad(values, room)
+            return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
+        if self._keys[layer].shape[2] < needed:
+            room = (0, 0, 0, needed + GROWTH - self._keys[layer].shape[2])
+            self._keys[layer], self._values[layer] = F.pad(self._keys[layer], room), F.pad(self._values[layer], room)
+        source, target = self._where(keys.shape[1], keys.shape[2], self._keys[layer].shape[2], counts, keys.device)
+        for held, new in ((self._keys[layer], keys), (self._values[layer], values)):
+            rows = new.reshape(-1, new.shape[-1])  # (texts · kv_heads · max(counts), head_dim)
+            picked = rows if len(source) == len(rows) else rows.index_select(0, source)  # all: in their order already
+            held.view(-1, held.shape[-1]).index_copy_(0, target, picked)
+        return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Note that every layer has been extended by `counts`; call once a forward."""
+        self.lengths = [a + b for a, b in zip(self.lengths, counts, strict=True)]
+        self._places.clear()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with the texts `rows` alone, in that order; a text may be named more than once."""
+        self.lengths = [self.lengths[r] for r in rows]
+        self._places.clear()
+        longest = max(self.lengths, default=0)
+        for layer in self._keys:
+            at = torch.tensor(list(rows), device=self._keys[layer].device)
+            keys, values = self._keys[layer][:, :, :longest], self._values[layer][:, :, :longest]
+            room = (0, 0, 0, GROWTH)
+            self._keys[layer] = F.pad(keys.index_select(0, at), room)
+            self._values[layer] = F.pad(values.index_select(0, at), room)
+
+    def _where(
+        self, heads: int, longest: int, capacity: int, counts: Sequence[int], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of the new tokens in their block, and their rows in the held array, both flattened over texts, heads."""
+        key = (heads, longest, capacity, tuple(counts))
+        if key not in self._places:
+            text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=device)
+            place = torch.tensor([j for n in counts for j in range(n)], device=device)
+            start = torch.tensor(self.lengths, device=device)[text]
+            row = text * heads + torch.arange(heads, device=device)[:, None]  # (heads, tokens)
+            source, target = (row * longest + place).reshape(-1), (row * capacity + start + place).reshape(-1)
+            order = source.argsort()
+            self._places[key] = (source[order], target[order])
+        return self._places[key]
