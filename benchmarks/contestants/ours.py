@@ -1,0 +1,174 @@
+"""semtune, through the same doors as `semtune tune`: RunSpec, resolve, TunedModel.build, the one training loop.
+
+Variants: lora, qlora, qlora-cached (keeps a dequantised copy of the 4-bit base), dora, full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.contestants.common import (
+    RECIPE,
+    REFERENCE_STEPS,
+    Data,
+    Settings,
+    padded_tokens,
+    read_data,
+    reference_batch,
+    run_program,
+    spread,
+)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "lora": {"method": "lora", "precision": "compute"},
+    "qlora": {"method": "qlora", "precision": "nf4"},
+    "qlora-cached": {"method": "qlora", "precision": "nf4-cached"},
+    "dora": {"method": "dora", "precision": "compute"},
+    "full": {"method": "full", "precision": "compute", "master_weights": True},
+}
+
+
+class RecordingWork:
+    """What the training loop is handed: the readout's loss, no dev split; it notes each batch's texts."""
+
+    def __init__(self, tuned: Any) -> None:
+        self.tuned = tuned
+        self.batches: list[list[tuple[int, int]]] = []
+        """(inputs, completion positions) of each text, by loss call."""
+
+    def loss(self, batch: Sequence[Any]) -> tuple[Any, int]:
+        self.batches.append([(len(e) - 1, len(e) - e.prompt_length) for e in batch])
+        return self.tuned.readout.loss(batch)
+
+    def terms(self, encoded: Any) -> int:
+        return self.tuned.readout.terms(encoded)
+
+    def train_mode(self, training: bool) -> None:
+        self.tuned.bundle.model.train(training)
+
+    def evaluate(self) -> float | None:
+        return None
+
+    def keep(self) -> None:
+        pass
+
+
+class Steps:
+    """An observer that keeps every step's event."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def on_step(self, event: Any) -> None:
+        self.events.append(event)
+
+    def on_epoch(self, event: Any) -> None:
+        pass
+
+
+def train_settings(batch_size: int, epochs: int, seed: int) -> Any:
+    """The loop's settings: the common recipe."""
+    from semtune.training.loop import TrainSettings
+
+    return TrainSettings(
+        epochs=epochs, batch_size=batch_size, accumulation_steps=1, warmup_fraction=0.1,
+        max_grad_norm=RECIPE["max_grad_norm"], patience=None, seed=seed,
+    )  # fmt: skip
+
+
+def build(settings: Settings, data: Data) -> Any:
+    """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
+    from semtune.approaches.specs import resolve
+    from semtune.approaches.tuned import TunedModel
+    from semtune.records import RunSpec
+
+    low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
+    spec = RunSpec(
+        task=data.task, readout="generate", seed=settings.seed, batch_size=settings.batch_size,
+        threads=settings.threads, learning_rate=RECIPE["learning_rate"], **VARIANTS[settings.variant],
+        **(low_rank if settings.variant != "full" else {}),
+    )  # fmt: skip
+    return TunedModel.build(resolve(spec), data.labels, data.answer)
+
+
+def epoch_sample(lengths: Sequence[int], settings: Settings) -> list[int]:
+    """Texts whose batches stand for one epoch of semtune's own order (it groups by length).
+
+    The loop makes its batches of them again; as it runs the largest first, that one is added and never timed.
+    """
+    from semtune.training.batches import epoch_batches
+
+    batches = [
+        b for b in epoch_batches(lengths, settings.batch_size, settings.seed, 0) if len(b) == settings.batch_size
+    ]
+
+    def size(batch: Sequence[int]) -> int:
+        return sum(lengths[i] for i in batch)
+
+    largest = max(batches, key=size)
+    rest = [batch for batch in batches if batch is not largest]
+    chosen = [largest, *spread(rest, size, settings.warmup_steps - 1 + settings.timed_steps, settings.seed)]
+    return [i for batch in chosen for i in batch]
+
+
+def main(settings: Settings) -> dict[str, Any]:
+    """Step times, memory and FLOP utilisation of one variant."""
+    import torch
+
+    from benchmarks.contestants.flops import Shape, gemm_peak, step_flops
+    from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
+    from semtune.contracts import Encoded
+    from semtune.measure.memory import PhaseMeter
+    from semtune.training.loop import TrainOutcome, train
+
+    torch.set_num_threads(settings.threads)
+    data = read_data(settings.work)
+    lengths = data.lengths()
+    texts = [Encoded(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in data.texts]
+    meter = PhaseMeter()
+    with meter.phase("load"):
+        tuned = build(settings, data)
+    work, seen = RecordingWork(tuned), Steps()
+
+    def run(indices: Sequence[int], epochs: int) -> None:
+        loop = train_settings(settings.batch_size, epochs, settings.seed)
+        with meter.phase("train"):
+            train(work, tuned.groups(), [texts[i] for i in indices], loop, TrainOutcome(), [seen])
+
+    reference = reference_batch(lengths, settings.batch_size)
+    run(reference, REFERENCE_STEPS)
+    same_step_peak = meter.peak_bytes["train"]
+    dtype, shape = tuned.bundle.compute_dtype, Shape.of(tuned.bundle.model.config)
+    rows = sum(lengths[i] - 1 for i in reference)
+    rows += -rows % 32
+    peak_before = gemm_peak(shape, rows, dtype)
+    run(epoch_sample(lengths, settings), 1)
+    peak_after = gemm_peak(shape, rows, dtype)
+
+    first = REFERENCE_STEPS + settings.warmup_steps
+    seconds = [event.seconds for event in seen.events[first:]]
+    full = settings.variant == "full"
+    flops = [
+        step_flops(shape, b, targets=RECIPE["targets"], rank=RECIPE["rank"], full=full) for b in work.batches[first:]
+    ]
+    gemm_flops_per_second = max(peak_before, peak_after)
+    return {
+        "step_seconds": seconds,
+        "tokens": [event.tokens for event in seen.events[first:]],
+        "losses": [event.loss for event in seen.events],
+        "reference_seconds": [event.seconds for event in seen.events[:REFERENCE_STEPS]],
+        "reference_tokens": [sum(lengths[i] for i in reference), padded_tokens(lengths, reference)],
+        "runtime_bytes": meter.runtime_bytes,
+        "load_peak_bytes": meter.peak_bytes["load"],
+        "peak_bytes": same_step_peak,
+        "train_peak_bytes": meter.peak_bytes["train"],
+        "dtype": str(dtype),
+        "flops": flops,
+        "gemm_flops_per_second": [peak_before, peak_after],
+        "mfu": sum(flops) / sum(seconds) / gemm_flops_per_second,
+    }
+
+
+if __name__ == "__main__":
+    run_program(main)
