@@ -1,9 +1,9 @@
-# make demo | make test | make check: each makes .venv first where there is none.
+# make demo | make test | make check | make bench: each makes .venv first where there is none.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check format bench bench-7b clean
 
 demo: .venv/.installed       ## four ways of tuning side by side on the practice set, then a report
 	$(BIN)/semtune study studies/demo.yaml --out studies-out/demo
@@ -25,6 +25,12 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; about half an hour; leave the machine alone meanwhile
+	$(BIN)/python benchmarks/peers.py
+
+bench-7b: .venv/.installed   ## memory of one QLoRA step of the shape of a 7B model
+	$(BIN)/python benchmarks/step_7b.py
+
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) torch setuptools
@@ -33,6 +39,10 @@ format: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	$(PIP) --editable ".[dev]"
+	touch $@
+
+.venv/.installed-bench: .venv/.installed
+	$(PIP) --editable ".[bench]"
 	touch $@
 
 clean:

@@ -2,8 +2,8 @@
 
 Which batches, the same way for every stack:
 
-1. The *reference batch* twice: 8 texts that are the same for all, in size like the mean of random batches. These warm up,
-   and the peak of memory is read after them, so that it is that of the same step in every stack.
+1. The *reference batch* twice: 8 texts that are the same for all, in size like the mean of random batches. These warm
+   up, and the peak of memory is read after them, so that it is that of the same step in every stack.
 2. A few warm-up batches of the stack's own order.
 3. The timed batches, spread evenly over the sizes of one whole epoch in the stack's own order (at random or grouped by
    length), so that few steps stand for the epoch.
@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 REFERENCE_STEPS = 2
-"""Of the reference batch; after the first one the optimizer's moments exist, so the second one's peak is a usual step's."""
+"""Of the reference batch; after the first the optimizer's moments exist, so the second one's peak is a usual step's."""
 RECIPE = {
     "rank": 8, "alpha": 32.0, "dropout": 0.05, "targets": ("q_proj", "v_proj"), "learning_rate": 2e-4,
     "max_grad_norm": 1.0,
@@ -51,6 +51,8 @@ class Settings:
     """Of prediction and label scoring: "bf16" or "fp32"."""
     texts: int = 0
     """Of prediction and label scoring; 0: all."""
+    model: str = "default"
+    """Of `shape_step`; the others compare on the default model."""
 
     @property
     def total_steps(self) -> int:

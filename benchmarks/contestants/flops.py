@@ -1,7 +1,7 @@
 """Floating-point operations that one training step cannot do without, and what this machine's matrix products reach.
 
-Counted are the matrix products of the decoder, one multiply-add as 2. With n inputs of a text (its last token is a target
-only), c positions whose next token counts, and for each linear layer W (out, in):
+Counted are the matrix products of the decoder, one multiply-add as 2. With n inputs of a text (its last token is a
+target only), c positions whose next token counts, and for each linear layer W (out, in):
 
     forward            2 n out in                      the last layer's q, o and MLP: c rows in place of n
     input gradient     2 n out in                      where something below is trained
@@ -12,9 +12,10 @@ only), c positions whose next token counts, and for each linear layer W (out, in
                        6 in the lowest layer, where nothing below the keys is trained
     vocabulary         2 c V h forward, the same for the input gradient, and again for its weight (full)
 
-No credit for what a program may do besides: padding, filler, recomputation, rows of the vocabulary product or of the last
-layer at positions that do not count, unpacking of 4-bit weights, row norms (DoRA), norms, rotary embedding, softmax, the
-optimizer. So FLOP utilisation = these operations / seconds / (the fastest matrix product measured in the same process).
+No credit for what a program may do besides: padding, filler, recomputation, rows of the vocabulary product or of the
+last layer at positions that do not count, unpacking of 4-bit weights, row norms (DoRA), norms, rotary embedding,
+softmax, the optimizer. So FLOP utilisation = these operations / seconds / (the fastest matrix product measured in the
+same process).
 """
 
 from __future__ import annotations

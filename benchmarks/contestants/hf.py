@@ -1,7 +1,7 @@
 """What the two Trainer-based stacks share: the model, the data set, and how steps are timed and chosen.
 
-Timed is from `on_step_begin` to `on_step_end`: forward, backward, clipping, optimizer. Collating happens before, outside
-the clock, in the peers' favour.
+Timed is from `on_step_begin` to `on_step_end`: forward, backward, clipping, optimizer. Collating happens before,
+outside the clock, in the peers' favour.
 """
 
 from __future__ import annotations

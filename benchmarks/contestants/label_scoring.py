@@ -2,8 +2,9 @@
 
 Variants: one-by-one (a forward per text and label as lm-evaluation-harness does it: all pairs sorted by length, the
 longest first, batches of 16, padded on the right, logits of all positions, log-softmax over them, the completion's
-entries summed) and ours (`semtune.readouts.scoring`). Likelihoods are printed for few texts, so that the bench can compare.
-Source: https://github.com/EleutherAI/lm-evaluation-harness/blob/v0.4.9/lm_eval/models/huggingface.py, `_loglikelihood_tokens`.
+entries summed) and ours (`semtune.readouts.scoring`). Likelihoods are printed for few texts, so that the bench can
+compare. Source: `_loglikelihood_tokens` of
+https://github.com/EleutherAI/lm-evaluation-harness/blob/v0.4.9/lm_eval/models/huggingface.py.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def _ours(settings: Settings, data: Data) -> Any:
-    from semtune.models.loading import load
     from semtune.readouts.scoring import completion_log_likelihoods
+
+    from semtune.models.loading import load
 
     bundle = load("default", precision=settings.dtype)
     return lambda prompts: completion_log_likelihoods(bundle, prompts, data.label_completions).tolist()

@@ -85,7 +85,7 @@ def build(settings: Settings, data: Data) -> Any:
 
     low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
     spec = RunSpec(
-        task=data.task, readout="generate", seed=settings.seed, batch_size=settings.batch_size,
+        task=data.task, model=settings.model, readout="generate", seed=settings.seed, batch_size=settings.batch_size,
         threads=settings.threads, learning_rate=RECIPE["learning_rate"], **VARIANTS[settings.variant],
         **(low_rank if settings.variant != "full" else {}),
     )  # fmt: skip

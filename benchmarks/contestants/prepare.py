@@ -1,7 +1,7 @@
 """What all contestants read, made once a bench: the encoded texts, and an adapter so that answers end by themselves.
 
-Every stack gets the same token ids, made by semtune's encoder with the prompt "report", and the same weights: the default
-model's folder in transformers' format, which semtune keeps in its cache. Run as
+Every stack gets the same token ids, made by semtune's encoder with the prompt "report", and the same weights: the
+default model's folder in transformers' format, which semtune keeps in its cache. Run as
 `python -m benchmarks.contestants.prepare '{"work": FOLDER, "threads": 2, "data_dir": null, "adapter_steps": 40}'`.
 """
 

@@ -1,9 +1,9 @@
 """TRL's SFTTrainer with a PEFT adapter, on data that is already tokenised, loss on the completion alone.
 
-Variants: lora (its default, bf16 autocast over weights loaded in bf16), lora-pure (the same without autocast), and tuned:
-lora-tuned (batches of like length, padding-free). The loss of TRL 1.16 ("nll") is chunked by itself: the logits of all
-positions never exist at once. Its padding-free mode is documented for flash attention; on a CPU it runs with sdpa, whose
-mask transformers makes from the position ids, so that texts stay apart.
+Variants: lora (its default, bf16 autocast over weights loaded in bf16), lora-pure (the same without autocast), and
+tuned: lora-tuned (batches of like length, padding-free). The loss of TRL 1.16 ("nll") is chunked by itself: the logits
+of all positions never exist at once. Its padding-free mode is documented for flash attention; on a CPU it runs with
+sdpa, whose mask transformers makes from the position ids, so that texts stay apart.
 """
 
 from __future__ import annotations

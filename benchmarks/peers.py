@@ -1,0 +1,175 @@
+"""semtune against its peers on this machine: `make bench`, or `python benchmarks/peers.py [--json] [--quick]`.
+
+Interleaved rounds, each contestant in a process of its own; tables, then one JSON object alone on the last line of
+standard output (with --json nothing else is there). The record folder gets raw results, environment, figures and
+tables. What each figure means is in README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import figures, launch, plan, record, setting, table
+from benchmarks.plan import Contestant
+from benchmarks.ratios import Figure, Run
+from benchmarks.setting import say
+from benchmarks.targets import TARGETS
+
+ADAPTER_STEPS = 40
+Launch = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 whatever the figures are; 1 where nothing could be measured; 130 on Ctrl-C."""
+    options = read_options(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the running contestant too
+    rounds = options.rounds or (plan.QUICK_ROUNDS if options.quick else plan.ROUNDS)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        say("preparing texts and an adapter")
+        data = setting.prepare(Path(work), options.threads, setting.data_folder(options.data_dir), ADAPTER_STEPS)
+        if "error" in data:
+            say(f"The bench cannot start: {data['error']}")
+            return 1
+        folder = record.new_folder(options.out, "bench-quick" if options.quick else "bench")
+        common = {"work": work, "threads": options.threads, "variant": ""}
+        surroundings = {**launch.launch("surroundings", common), "revision": record.revision(), "data": data}
+        record.write_json(folder, "environment.json", surroundings)
+        runs: list[Run] = []
+        try:
+            kept = all_rounds(rounds, common, launch.launch, lambda run: _note(folder, runs, run))
+        except KeyboardInterrupt:
+            say(f"stopped; {record.shown(folder)}/runs.jsonl holds what was measured so far")
+            return 130
+    found = figures.figures(runs, kept)
+    about = {
+        "rounds": rounds,
+        "quick": options.quick,
+        "data": data,
+        "threads": options.threads,
+        "wall_seconds": round(time.perf_counter() - started),
+        "record": record.shown(folder),
+    }
+    result = summary(found, runs, kept, about)
+    text = tables(found, runs, result)
+    record.write_json(folder, "summary.json", result)
+    (folder / "tables.txt").write_text(text, encoding="utf-8")
+    print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
+    print(json.dumps(result), flush=True)
+    return 0
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    setting.add_options(parser)
+    parser.add_argument("--quick", action="store_true", help=f"{plan.QUICK_ROUNDS} rounds: a look, not a result")
+    parser.add_argument("--rounds", type=int, help=f"(default: {plan.ROUNDS})")
+    options = parser.parse_args(arguments)
+    if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
+        parser.error("--threads and --rounds must be at least 1")
+    return options
+
+
+def all_rounds(
+    rounds: int, common: Mapping[str, Any], start: Launch, note: Callable[[Run], None]
+) -> dict[str, list[str]]:
+    """Run everything; the peers of each class that ran in all rounds.
+
+    After the first round the peers are screened, and what is measured once is measured.
+
+    Args:
+        common: settings of all contestants.
+        start: as `launch.launch`.
+        note: told of each run.
+    """
+    seen: list[Run] = []
+    kept: dict[str, list[str]] = {}
+    field: Sequence[Contestant] = plan.CONTESTANTS
+    for round_ in range(rounds):
+        for contestant in plan.order(field, round_, rounds):
+            seen.append(one(contestant, round_, common, start))
+            note(seen[-1])
+        if round_ == 0:
+            kept = plan.screen(seen, plan.peer_classes())
+            for contestant in plan.ONCE:
+                note(one(contestant, 0, common, start))
+        field = plan.going_on(plan.CONTESTANTS, kept, seen)
+    return kept
+
+
+def one(contestant: Contestant, round_: int, common: Mapping[str, Any], start: Launch) -> Run:
+    """One contestant in one round."""
+    started = time.perf_counter()
+    settings = {**common, "variant": contestant.variant, "seed": round_, **contestant.settings}
+    result = start(contestant.program, settings)
+    return Run(contestant.key, round_, result, round(time.perf_counter() - started, 2))
+
+
+def summary(
+    found: Sequence[Figure], runs: Sequence[Run], kept: Mapping[str, Sequence[str]], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The JSON object: every figure by its key (null where it could not be formed), then what stands behind them."""
+    return {
+        **{figure.key: figure.value for figure in found},
+        "verdicts": {f.key: TARGETS[f.key].verdict(f.value) for f in found if f.key in TARGETS},
+        "targets": {key: str(target) for key, target in TARGETS.items()},
+        "behind": {
+            f.key: {
+                "rounds": {str(r + 1): value for r, value in f.values.items()},
+                "lowest": f.spread[0] if f.spread else None,
+                "highest": f.spread[1] if f.spread else None,
+                "of": f.ours,
+                "against": f.against,
+                "reason": f.reason,
+            }
+            for f in found
+        },
+        "peers_kept_after_screening": dict(kept),
+        "sameness": figures.sameness(runs),
+        "growth": figures.growth(runs),
+        "failures": record.failures(runs),
+        **about,
+    }
+
+
+def tables(found: Sequence[Figure], runs: Sequence[Run], result: Mapping[str, Any]) -> str:
+    """What a reader sees."""
+    screened = result["peers_kept_after_screening"]
+    kept = "; ".join(f"{name}: {', '.join(peers) or 'none'}" for name, peers in screened.items())
+    data, quick = result["data"], " (quick: a look, not a result)" if result["quick"] else ""
+    parts = [
+        table.contestants_table(runs),
+        table.growth_table(result["growth"]),
+        table.sameness_lines(result["sameness"]),
+        table.figures_table(found),
+        f"Peers after the first round's screening – {kept}\n"
+        f"{result['rounds']} rounds{quick}, {result['threads']} threads, {result['wall_seconds'] / 60:.0f} min, "
+        f"{data['task']} ({data['texts']} texts, {data['mean_tokens_per_text']:.0f} tokens each); "
+        f"record: {result['record']}\n",
+        "".join(f"Note: {note}\n" for note in data["notes"]),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _note(folder: Path, runs: list[Run], run: Run) -> None:
+    """Keep a run, write it down, and say so."""
+    runs.append(run)
+    record.add_run(folder, run)
+    how = f"failed: {run.result['error']}" if "error" in run.result else "ok"
+    say(f"round {run.round + 1}  {run.contestant}  {run.wall_seconds:.0f} s  {how}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
