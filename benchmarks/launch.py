@@ -33,16 +33,23 @@ def run(command: list[str], threads: int, timeout: float, *, offline: bool = Tru
             command, cwd=REPOSITORY, env=environment(threads, offline), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", errors="replace",
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            return {"error": f"not done after {timeout:g} s"}
-        finally:  # also on Ctrl-C: no contestant outlives the bench
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                _end(process)
+                return {"error": f"not done after {timeout:g} s"}
+            except BaseException:  # Ctrl-C: no contestant outlives the bench
+                _end(process)
+                raise
         log.seek(0)
         return parse(output, log.read(), process.returncode)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill a contestant that still runs, and the processes that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def parse(output: str, errors: str, status: int) -> dict[str, Any]:

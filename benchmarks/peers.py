@@ -147,14 +147,14 @@ def summary(
 def tables(found: Sequence[Figure], runs: Sequence[Run], result: Mapping[str, Any]) -> str:
     """What a reader sees."""
     screened = result["peers_kept_after_screening"]
-    kept = "; ".join(f"{name}: {', '.join(peers) or 'none'}" for name, peers in screened.items())
+    kept = "".join(f"  {name}: {', '.join(peers) or 'none'}\n" for name, peers in screened.items())
     data, quick = result["data"], " (quick: a look, not a result)" if result["quick"] else ""
     parts = [
         table.contestants_table(runs),
         table.growth_table(result["growth"]),
         table.sameness_lines(result["sameness"]),
         table.figures_table(found),
-        f"Peers after the first round's screening – {kept}\n"
+        f"Peers that went on after the first round:\n{kept}"
         f"{result['rounds']} rounds{quick}, {result['threads']} threads, {result['wall_seconds'] / 60:.0f} min, "
         f"{data['task']} ({data['texts']} texts, {data['mean_tokens_per_text']:.0f} tokens each); "
         f"record: {result['record']}\n",
