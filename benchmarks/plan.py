@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.ratios import Run, keep_fastest, tokens_per_second
+from benchmarks.ratios import Run, keep_fastest, median_step_speed
 
 ROUNDS, QUICK_ROUNDS = 5, 2
-KEPT_PEERS, KEPT_SHARE = 2, 0.8
+KEPT_PEERS, KEPT_SHARE = 2, 0.75
 """After the first round each class of peers keeps so many, none slower than this share of its fastest."""
 SCORED_TEXTS = 16
 """Of label scoring, in each round; all labels of each."""
@@ -95,7 +95,7 @@ def screen(runs: Sequence[Run], classes: Mapping[str, Sequence[str]]) -> dict[st
     """Which peers of each class go on, from the first round. "dora" only fills a row of the table: none goes on."""
     counts = {name: 0 if name == "dora" else KEPT_PEERS for name in classes}
     return {
-        name: keep_fastest(runs, peers, tokens_per_second, count=counts[name], share=KEPT_SHARE)
+        name: keep_fastest(runs, peers, median_step_speed, count=counts[name], share=KEPT_SHARE)
         for name, peers in classes.items()
     }
 

@@ -58,6 +58,11 @@ def tokens_per_second(result: Mapping[str, Any]) -> float:
     return sum(result["tokens"]) / sum(result["step_seconds"])
 
 
+def median_step_speed(result: Mapping[str, Any]) -> float:
+    """Tokens a second of the median step: for screening, which one slow step of an only round must not decide."""
+    return statistics.median(n / s for n, s in zip(result["tokens"], result["step_seconds"], strict=True))
+
+
 def seconds_per_token(result: Mapping[str, Any]) -> float:
     return 1.0 / tokens_per_second(result)
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.ratios import Run, tokens_per_second
 from benchmarks.targets import TARGETS, Target
 
-from benchmarks import figures, ratios
+from benchmarks import figures, plan, ratios
 
 
 def step(speed: float, **more: Any) -> dict[str, Any]:
@@ -88,6 +88,13 @@ def test_screening_keeps_the_fastest_and_drops_the_failed_and_the_much_slower() 
     assert kept == ["b", "e"]
     assert ratios.keep_fastest(runs, ["a", "b"], tokens_per_second, count=2, share=0.8) == ["b"]
     assert ratios.keep_fastest(runs, ["c"], tokens_per_second, count=2, share=0.8) == []
+
+
+def test_one_slow_step_does_not_screen_a_peer_out() -> None:
+    steady = {"tokens": [100] * 5, "step_seconds": [1.0] * 5}
+    hiccup = {"tokens": [100] * 5, "step_seconds": [0.8, 0.8, 30.0, 0.8, 0.8]}
+    runs = [Run("peft lora-bf16", 0, steady), Run("trl lora", 0, hiccup)]
+    assert plan.screen(runs, {"lora": ["peft lora-bf16", "trl lora"]})["lora"] == ["trl lora", "peft lora-bf16"]
 
 
 def test_lines_are_found_again() -> None:
