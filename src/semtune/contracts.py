@@ -171,6 +171,13 @@ class Bundle(Protocol):
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
+    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
+        """Lay frozen weights out for this machine's products, once all is attached; how many.
+
+        `packed` None: if there is memory to spare.
+        """
+        ...
+
     def hidden_states(self, input_ids: torch.Tensor, ragged: Any, places: Sequence[int] | None = None) -> torch.Tensor:
         """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
 

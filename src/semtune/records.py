@@ -102,7 +102,7 @@ class TaskOptions:
 class MethodSettings:
     """What a preset fixes for one method; the command line and a study file may override each field."""
 
-    precision: Literal["compute", "fp32", "bf16", "nf4"] = "compute"
+    precision: Literal["compute", "fp32", "bf16", "nf4", "nf4-cached"] = "compute"
     """Of the base weights. "compute": bf16 where this machine multiplies it natively, else fp32."""
     learning_rate: float = 5e-4
     rank: int = 16
@@ -154,6 +154,8 @@ class RunSpec:
     max_new_tokens: int = 64
     # machine
     threads: int | None = None
+    packed: bool | None = None
+    """Keep frozen bf16 weights laid out for a CPU's products, twice their bytes; None: if that is little memory."""
     device: str = "auto"
     trust_remote_code: bool = False
 

@@ -38,6 +38,7 @@ class TunedModel:
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
         self.readout: Readout = READOUTS.get(spec.readout)(bundle, prompt, labels, answer, readout_settings)
         self.method.attach(bundle, self.settings)
+        bundle.pack_frozen(spec.packed)
 
     @classmethod
     def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
@@ -81,6 +82,12 @@ class TunedModel:
         """Read what `save` wrote. Raises ModelError."""
         self.method.load(self.bundle.model, folder)
         self.readout.load(folder)
+
+    def merge(self) -> None:
+        """Fold what was trained into the model, for predicting alone. Raises MergeRefusedError."""
+        self.method.merge(self.bundle.model)
+        self.bundle.model.requires_grad_(False)
+        self.bundle.pack_frozen(self.spec.packed, backward=False)
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, and how fast."""

@@ -30,7 +30,8 @@ def predict(
 
     with RunBar() as bar:
         bar.on_phase(f"loading {run}", None)
-        from semtune.approaches.tuned import TunedModel
+        with o.heavy_imports():
+            from semtune.approaches.tuned import TunedModel
         from semtune.records import Example
 
         tuned = TunedModel.load_run(run)

@@ -108,14 +108,16 @@ def _run(run_spec: Any, out: Path, overwrite: bool) -> RunResult:
     from semtune.approaches.specs import resolve
     from semtune.cli.progress import RunBar
 
-    resolve(run_spec)  # complain about options before the slow imports
+    with o.heavy_imports():  # a method brings torch; what comes after it is slower still
+        resolve(run_spec)
     with RunBar() as bar:
         bar.on_phase("starting", None)
-        from semtune.approaches.run import run
-        from semtune.measure.limit import limit_memory
-        from semtune.measure.machine import available_memory_bytes
-        from semtune.measure.memory import resident_bytes
-        from semtune.models.loading import resolve_device
+        with o.heavy_imports():
+            from semtune.approaches.run import run
+            from semtune.measure.limit import limit_memory
+            from semtune.measure.machine import available_memory_bytes
+            from semtune.measure.memory import resident_bytes
+            from semtune.models.loading import resolve_device
 
         if resolve_device(run_spec.device).type == "cpu":
             limit_memory(available_memory_bytes() + resident_bytes())

@@ -11,7 +11,7 @@ from torch import nn
 from semtune.contracts import Bundle
 from semtune.errors import MergeRefusedError, OptionError, TargetError, did_you_mean
 from semtune.methods import _peft_files
-from semtune.nn.linear import NF4Linear
+from semtune.nn.linear import NF4Linear, PackedLinear
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import MethodSettings
 
@@ -59,9 +59,10 @@ class LowRankMethod:
                     "learned; load the base in bf16 or fp32 (precision) with this adapter and merge there"
                 )
         for path, adapter in found.items():
-            assert isinstance(adapter.base, nn.Linear)
-            adapter.base.weight.data.copy_(adapter.merged_weight())
-            model.set_submodule(path, adapter.base)
+            base = adapter.base.linear() if isinstance(adapter.base, PackedLinear) else adapter.base
+            assert isinstance(base, nn.Linear)
+            base.weight.data.copy_(adapter.merged_weight())
+            model.set_submodule(path, base)
 
     def save(self, model: nn.Module, folder: Path, settings: MethodSettings, base_model: str) -> None:
         """Write the adapters in PEFT's file format. Raises OutputError."""
@@ -82,7 +83,9 @@ def adapter_paths(model: nn.Module) -> tuple[str, ...]:
     return tuple(adapters(model))
 
 
-def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Linear | NF4Linear]:
+def resolve_targets(
+    linears: Mapping[str, nn.Module], targets: Sequence[str]
+) -> dict[str, nn.Linear | NF4Linear | PackedLinear]:
     """The layers among `linears` that `targets` name, in the model's order.
 
     A target is "all-linear", a module path, or a tail of one ("q_proj", "self_attn.q_proj"); where it matches nothing
@@ -97,13 +100,13 @@ def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) ->
             names = {path.rpartition(".")[2] for path in linears} | {ALL_LINEAR}
             raise TargetError(f'The target "{target}" matches no linear layer; {did_you_mean(target, names)}')
         chosen.update(matches)
-    bases: dict[str, nn.Linear | NF4Linear] = {}
+    bases: dict[str, nn.Linear | NF4Linear | PackedLinear] = {}
     for path, module in linears.items():
         if path not in chosen:
             continue
         if isinstance(module, LowRankLinear):
             raise OptionError(f"{path} carries an adapter already; load the base model anew")
-        if not isinstance(module, (nn.Linear, NF4Linear)):
+        if not isinstance(module, (nn.Linear, NF4Linear, PackedLinear)):
             raise TargetError(f"{path} is a {type(module).__name__}, which cannot carry an adapter; leave it out")
         bases[path] = module
     return bases
@@ -115,7 +118,7 @@ def _matches(paths: Iterable[str], target: str) -> list[str]:
     return [path for path in paths if path == target or path.endswith(f".{target}")]
 
 
-def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear], settings: MethodSettings) -> None:
+def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PackedLinear], settings: MethodSettings) -> None:
     """Raises OptionError for a rank, alpha or dropout that cannot be."""
     if settings.rank < 1:
         raise OptionError(f"The rank must be at least 1, not {settings.rank}")

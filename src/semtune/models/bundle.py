@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semtune.contracts import Encoder
 from semtune.models.family import Family, decoder_linears, family_of
+from semtune.models.packing import pack_frozen
 from semtune.models.ragged_attention import forward_hidden
 from semtune.nn.vocabulary_loss import vocabulary_loss
 
@@ -35,6 +36,10 @@ class ModelBundle:
     def decoder_linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return decoder_linears(self.model)
+
+    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
+        """Lay frozen weights out for this machine's products, once all is attached; see `models.packing`."""
+        return pack_frozen(self.model, packed, backward=backward)
 
     def hidden_states(self, input_ids: Tensor, ragged: Any, places: Sequence[int] | None = None) -> Tensor:
         """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semtune.models.family import Family, family_of
 from semtune.nn.attention import Rotary, ragged_attention
-from semtune.nn.elementwise import rms_norm, swiglu
+from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.ragged import Ragged, filler_for
 
 
@@ -45,11 +45,13 @@ def hidden_states(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: S
     x: Tensor = base.embed_tokens(input_ids)  # (tokens + filler, hidden)
     family = family_of(model)
     rotary = rotary_table(base, max(ragged.starts) + max(ragged.lengths), x)  # padded places included
+    more: Tensor | None = None  # what the last block's MLP adds to x, summed where the next norm reads both
     for layer in base.layers[:-1]:
-        x = _block(layer, x, rotary, ragged, family, None)
+        x, more = _block(layer, x, more, rotary, ragged, family, None)
     wanted = _Wanted(tuple(places), x.device) if places is not None else None
-    x = _block(base.layers[-1], x, rotary, ragged, family, wanted)
-    return _norm(base.norm, x) if wanted is None else _norm(base.norm, x)[: len(wanted.places)]
+    x, more = _block(base.layers[-1], x, more, rotary, ragged, family, wanted)
+    _, normed = _add_norm(base.norm, x, more)
+    return normed if wanted is None else normed[: len(wanted.places)]
 
 
 def rotary_table(base: Any, positions: int, like: Tensor) -> Rotary:
@@ -69,10 +71,21 @@ class _Wanted:
         self.rows = torch.tensor(filled, device=device)
 
 
-def _block(layer: Any, x: Tensor, rotary: Rotary, ragged: Ragged, family: Family, wanted: _Wanted | None) -> Tensor:
-    """One block, (rows, hidden) -> (rows, hidden); of the `wanted` rows alone where given."""
+def _block(
+    layer: Any,
+    x: Tensor,
+    more: Tensor | None,
+    rotary: Rotary,
+    ragged: Ragged,
+    family: Family,
+    wanted: _Wanted | None,
+) -> tuple[Tensor, Tensor]:
+    """One block on x + more (rows, hidden); what it makes is again the sum of the two that it returns.
+
+    Of the `wanted` rows alone where given.
+    """
     attention, mlp = layer.self_attn, layer.mlp
-    normed = _norm(layer.input_layernorm, x)
+    x, normed = _add_norm(layer.input_layernorm, x, more)
     asking = normed
     if wanted is not None:
         x, asking = x.index_select(0, wanted.rows), normed.index_select(0, wanted.rows)
@@ -91,10 +104,18 @@ def _block(layer: Any, x: Tensor, rotary: Rotary, ragged: Ragged, family: Family
         rotary=rotary,
         queries=None if wanted is None else wanted.places,
     )
-    x = x + attention.o_proj(seen.view(len(seen), -1))
-    normed = _norm(layer.post_attention_layernorm, x)
-    out: Tensor = x + mlp.down_proj(swiglu(mlp.gate_proj(normed), mlp.up_proj(normed)))
-    return out
+    x, normed = _add_norm(layer.post_attention_layernorm, x, attention.o_proj(seen.view(len(seen), -1)))
+    return x, mlp.down_proj(swiglu(mlp.gate_proj(normed), mlp.up_proj(normed)))
+
+
+def _add_norm(module: Any, x: Tensor, more: Tensor | None) -> tuple[Tensor, Tensor]:
+    """x + more, and its norm."""
+    if more is None:
+        return x, _norm(module, x)
+    if x.dtype == torch.float64:
+        x = x + more
+        return x, _norm(module, x)
+    return add_rms_norm(x, more, module.weight, module.variance_epsilon)
 
 
 def _norm(module: Any, x: Tensor) -> Tensor:

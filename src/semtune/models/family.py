@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from semtune.nn.linear import NF4Linear
+from semtune.nn.linear import NF4Linear, PackedLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def family_of(model: nn.Module) -> Family:
 
 
 def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
-    """Every nn.Linear and NF4Linear inside the decoder's blocks, by module path, in the model's order."""
+    """Every linear layer, frozen kinds included, inside the decoder's blocks, by module path, in the model's order."""
     family = family_of(model)
     block_classes = family.block_classes or tuple(getattr(model, "_no_split_modules", None) or ())
     found: dict[str, nn.Module] = {}
@@ -56,6 +56,9 @@ def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
         if type(block).__name__ not in block_classes:
             continue
         for inner, module in block.named_modules(prefix=path):
-            if isinstance(module, (nn.Linear, NF4Linear)) and inner.split(".")[-1] not in family.excluded_linears:
+            if (
+                isinstance(module, (nn.Linear, NF4Linear, PackedLinear))
+                and inner.split(".")[-1] not in family.excluded_linears
+            ):
                 found[inner] = module
     return found

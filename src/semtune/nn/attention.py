@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from semtune.nn import kernels
 from semtune.nn.ragged import Layout, Ragged
 
 PLAIN_UP_TO = 256
@@ -58,13 +59,45 @@ def ragged_attention(
     Returns:
         (rows of q, heads, head_dim); zero in filler rows.
     """
+    if ragged.parts:
+        return _part_by_part(q, k, v, ragged, layer, scale, window, rotary, queries)
     layout = ragged.layout(q.device, queries)
-    turns = None if rotary is None else _turns(rotary, layout)
     reach = layout.longest + (0 if layout.fresh else max(layout.starts))
     windowed = window is not None and reach > window
-    if ragged.cache is None and not windowed and layout.longest <= PLAIN_UP_TO and not q.is_cuda:
-        return _plain(q, k, v, turns, layout, scale)
+    short = layout.longest <= PLAIN_UP_TO and not q.is_cuda
+    if short and layout.causal and ragged.cache is None and not windowed:
+        return _plain(q, k, v, rotary, layout, scale)
+    if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
+        return _answering(q, k, v, rotary, ragged, layout, layer, scale, window if windowed else None)
+    turns = None if rotary is None else _turns(rotary, layout)
     return _general(q, k, v, turns, ragged, layout, layer, scale, window)
+
+
+def _part_by_part(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    ragged: Ragged,
+    layer: int,
+    scale: float,
+    window: int | None,
+    rotary: Rotary | None,
+    queries: tuple[int, ...] | None,
+) -> Tensor:
+    """The parts of `ragged` one after the other."""
+    seen: list[Tensor] = []
+    asked = held = 0  # rows of q, and of k and v, that are done
+    for part, own in zip(ragged.parts, ragged.split(queries), strict=True):
+        tokens = sum(part.lengths)
+        asking = tokens if own is None else len(own)
+        q_part, k_part, v_part = q[asked : asked + asking], k[held : held + tokens], v[held : held + tokens]
+        seen.append(
+            ragged_attention(
+                q_part, k_part, v_part, part, layer=layer, scale=scale, window=window, rotary=rotary, queries=own
+            )
+        )
+        asked, held = asked + asking, held + tokens
+    return torch.cat([*seen, q.new_zeros(len(q) - asked, *q.shape[1:])])
 
 
 class _Turns(NamedTuple):
@@ -90,67 +123,79 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
 class _Plain(torch.autograd.Function):
     """softmax(q kᵀ scale) v, with P the softmax:
 
-    dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P ⊙ (dP - sum over keys of P ⊙ dP),  dQ = scale dS K,  dK = scale dSᵀ Q.
+    dV = Pᵀ dO,  dP = dO Vᵀ,  dS = scale P ⊙ (dP - sum over keys of P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q.
 
     Query heads of one kv head are taken together, so keys are never repeated. Kept: the blocks and P.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, turns: _Turns | None, layout: Layout, scale: float
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float
     ) -> Tensor:
         heads, kv_heads, dim = q.shape[1], k.shape[1], q.shape[2]
-        qb = _block(q, layout, queries=True)  # (texts, heads, longest_query, head_dim)
-        kb, vb = _block(k, layout, queries=False), _block(v, layout, queries=False)
-        if turns is not None:
-            qb, kb = rotate(qb, turns.q), rotate(kb, turns.k)
         groups = layout.texts * kv_heads
-        qb, kb, vb = qb.view(groups, -1, dim), kb.view(groups, -1, dim), vb.view(groups, -1, v.shape[2])
-        scores = torch.bmm(qb, kb.transpose(1, 2))  # (texts·kv, group·longest_query, longest)
-        by_text = scores.view(layout.texts, heads, layout.longest_query, layout.longest)
-        torch.add(layout.bias(layout.longest, None, q.dtype), by_text, alpha=scale, out=by_text)
-        weights = torch.softmax(scores, dim=-1)
+        qb = into_block(q, layout, rotary, queries=True).view(groups, -1, dim)  # (texts·kv, group·longest_query, dim)
+        kb = into_block(k, layout, rotary, queries=False).view(groups, -1, dim)
+        vb = into_block(v, layout, None, queries=False).view(groups, -1, v.shape[2])
+        weights = causal_softmax_(torch.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
         out = torch.bmm(weights, vb)
         ctx.save_for_backward(qb, kb, vb, weights)
-        ctx.turns, ctx.layout, ctx.scale, ctx.rows, ctx.heads = (
-            turns,
-            layout,
-            scale,
-            (len(q), len(k)),
-            (heads, kv_heads),
-        )
-        return _unblock(out, len(q), heads, layout, queries=True)
+        ctx.rotary, ctx.layout, ctx.scale = rotary, layout, scale
+        ctx.rows, ctx.heads = (len(q), len(k)), (heads, kv_heads)
+        return from_block(out, len(q), heads, layout, None, queries=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         qb, kb, vb, weights = ctx.saved_tensors
-        turns, layout, scale = ctx.turns, ctx.layout, ctx.scale
-        heads, kv_heads = ctx.heads
-        grad = _block(grad_out, layout, queries=True).view(*weights.shape[:2], -1)
-        padded = layout.padded_queries(heads)
-        if padded is not None:  # stand-ins: their gradient is nobody's
-            grad.view(-1, grad.shape[-1]).index_fill_(0, padded, 0.0)
+        rotary, layout = ctx.rotary, ctx.layout
+        (query_rows, key_rows), (heads, kv_heads) = ctx.rows, ctx.heads
+        # Padded queries have zeros here, so that they add nothing to keys and values.
+        grad = into_block(grad_out.contiguous(), layout, None, queries=True).view(*weights.shape[:2], -1)
         needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
         grad_q = grad_k = grad_v = None
         if needs_v:
-            grad_v = _unblock(weights.transpose(1, 2).bmm(grad), ctx.rows[1], kv_heads, layout, queries=False)
+            grad_v = from_block(
+                torch.bmm(weights.transpose(1, 2), grad), key_rows, kv_heads, layout, None, queries=False
+            )
         if not (needs_q or needs_k):
             return None, None, grad_v, None, None, None
-        grad_weights = torch.bmm(grad, vb.transpose(1, 2))
-        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        grad_scores = softmax_backward_(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
         if needs_q:
-            grad_q = torch.bmm(grad_scores, kb).mul_(scale)
-            grad_q = _unrotate(grad_q, heads, layout, turns.q if turns else None)
-            grad_q = _unblock(grad_q, ctx.rows[0], heads, layout, queries=True)
+            grad_q = from_block(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
         if needs_k:
-            grad_k = torch.bmm(grad_scores.transpose(1, 2), qb).mul_(scale)
-            grad_k = _unrotate(grad_k, kv_heads, layout, turns.k if turns else None)
-            grad_k = _unblock(grad_k, ctx.rows[1], kv_heads, layout, queries=False)
+            product = torch.bmm(grad_scores.transpose(1, 2), qb)
+            grad_k = from_block(product, key_rows, kv_heads, layout, rotary, queries=False)
         return grad_q, grad_k, grad_v, None, None, None
 
 
 _plain: Callable[..., Tensor] = _Plain.apply
+
+
+def _answering(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rotary: Rotary | None,
+    ragged: Ragged,
+    layout: Layout,
+    layer: int,
+    scale: float,
+    window: int | None,
+) -> Tensor:
+    """As `_plain`, without a backward: with a cache, a window, or another mask than the causal one."""
+    heads, kv_heads = q.shape[1], k.shape[1]
+    qb = into_block(q, layout, rotary, queries=True)
+    kb, vb = into_block(k, layout, rotary, queries=False), into_block(v, layout, None, queries=False)
+    if ragged.cache is not None:
+        kb, vb = ragged.cache.extend(layer, kb, vb, ragged.lengths)  # (texts, kv_heads, reach, head_dim)
+    groups = layout.texts * kv_heads
+    scores = torch.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
+    if layout.causal and window is None:
+        weights = causal_softmax_(scores, layout, heads, scale)
+    else:
+        weights = _softmax_under(layout.bias(kb.shape[2], window, q.dtype), scores, layout, heads, scale)
+    return from_block(torch.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
 
 
 def _general(
@@ -164,7 +209,7 @@ def _general(
     scale: float,
     window: int | None,
 ) -> Tensor:
-    """What is not short and fresh: long texts, a sliding window, a cache; torch's fused kernel, or under a mask."""
+    """Long texts, a window or a cache in training, all on a GPU: torch's fused kernel, or under a mask."""
     heads, kv_heads = q.shape[1], k.shape[1]
     qb = _pick(q, layout, True)
     kb, vb = _pick(k, layout, False), _pick(v, layout, False)
@@ -174,7 +219,7 @@ def _general(
         kb, vb = ragged.cache.extend(layer, kb, vb, ragged.lengths)
     reach = kb.shape[2]
     windowed = window is not None and reach > window
-    if layout.fresh and not windowed and layout.asking == layout.tokens:
+    if layout.causal and layout.fresh and not windowed and layout.asking == layout.tokens:
         out = F.scaled_dot_product_attention(qb, kb, vb, is_causal=True, scale=scale, enable_gqa=heads != kv_heads)
     else:
         out = _masked(qb, kb, vb, layout.bias(reach, window if windowed else None, q.dtype), scale)
@@ -220,7 +265,7 @@ class _Unpick(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         block = _block(grads[0], ctx.layout, queries=True)
-        padded = ctx.layout.padded_queries(block.shape[1])
+        padded = ctx.layout.padded(block.shape[1], queries=True)
         if padded is not None:
             block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
         return block, None, None
@@ -247,10 +292,75 @@ def _unblock(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool)
     return out.view(rows, heads, -1)
 
 
-def _unrotate(grad: Tensor, heads: int, layout: Layout, turn: tuple[Tensor, Tensor] | None) -> Tensor:
-    if turn is None:
+def into_block(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
+    """(rows, heads, head_dim) -> (texts, heads, longest, head_dim), turned where `rotary`; zero in padded places."""
+    if kernels.takes(x):
+        longest = layout.longest_query if queries else layout.longest
+        out = x.new_empty(layout.texts, x.shape[1], longest, x.shape[2])
+        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
+        sizes = (layout.texts, x.shape[1], longest, x.shape[2])
+        kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        return out
+    block = _block(x, layout, queries=queries)
+    padded = layout.padded(x.shape[1], queries=queries)
+    if padded is not None:
+        block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
+    return block if rotary is None else rotate(block, _turns(rotary, layout)[0 if queries else 1])
+
+
+def from_block(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
+    """A block in the order (texts, heads, longest, head_dim), turned back where `rotary` -> (rows, heads, head_dim).
+
+    Filler rows are zero.
+    """
+    if kernels.takes(x):
+        dim = x.shape[-1]
+        out = x.new_empty(rows, heads, dim)
+        filled = layout.asking if queries else layout.tokens
+        sizes = (layout.texts, heads, layout.longest_query if queries else layout.longest, dim, filled, rows)
+        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
+        kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        return out
+    if rotary is not None:
+        turn = _turns(rotary, layout)[0 if queries else 1]
+        x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), turn, sign=-1)
+    return _unblock(x, rows, heads, layout, queries=queries)
+
+
+def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
+    """Scores (texts · kv_heads, group · longest_query, longest) -> softmax over the keys a query sees, in place.
+
+    Keys after a query have weight 0; rows of padded queries are nobody's.
+    """
+    if kernels.takes(scores):
+        _, counts, positions = layout.places(queries=True)
+        sizes = (layout.texts, heads, layout.longest_query, scores.shape[-1])
+        kernels.call("causal_softmax", scores, counts, positions, scale, *sizes)
+        return scores
+    return _softmax_under(layout.bias(scores.shape[-1], None, scores.dtype), scores, layout, heads, scale)
+
+
+def _softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
+    """softmax(scale · scores + bias); scores (texts · kv_heads, group · longest_query, reach) are used up."""
+    by_text = scores.view(layout.texts, heads, layout.longest_query, -1)
+    torch.add(bias, by_text, alpha=scale, out=by_text)
+    return torch.softmax(scores, dim=-1)
+
+
+def softmax_backward_(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
+    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys); `grad` is used up."""
+    if kernels.takes(weights, grad):
+        kernels.call("softmax_backward", weights, grad, scale, grad.shape[0] * grad.shape[1], grad.shape[2])
         return grad
-    return rotate(grad.view(layout.texts, heads, -1, grad.shape[-1]), turn, sign=-1)
+    return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
+
+
+def _wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The tables in fp32, made once a forward."""
+    key = ("wide", id(rotary.cos))
+    if key not in layout.turns:
+        layout.turns[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
+    return layout.turns[key]  # type: ignore[return-value]
 
 
 def _turns(rotary: Rotary, layout: Layout) -> _Turns:

@@ -5,8 +5,8 @@ DoRA (Liu et al. 2024, arXiv:2402.09353):   y = (m / n) * (W x + s B A drop(x)) 
 
 W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitudes m (out,) are trained.
 
-- Between forward and backward are kept: x, A drop(x) of (tokens, r), the dropout mask at one byte an element, and for
-  DoRA the output before the bias, which whatever follows mostly keeps anyway. Never an unpacked 4-bit weight.
+- Between forward and backward are kept: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which
+  whatever follows mostly keeps anyway. Never a dropout mask (see `dropout`) or an unpacked 4-bit weight.
 - W has no gradient; x has one only where something below is trained, which spares the lowest adapters a product.
 - All is computed in x's dtype; A, B and m stay in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
@@ -17,6 +17,7 @@ W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitude
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from semtune.nn.linear import NF4Linear, base_dtype, frozen_weight
+from semtune.nn import kernels
+from semtune.nn.dropout import Keep, add_kept_, draw_keep, dropped
+from semtune.nn.linear import FrozenWeight, NF4Linear, PackedLinear, base_dtype, frozen_weight
 
 _ROW_CHUNK = 1 << 20  # weights of a plain base that are held in fp32 at once while its row norms are computed
 
@@ -52,43 +54,46 @@ class LowRankLinear(nn.Module):
     """(out,), DoRA only: ||W_i||²; not saved, it follows from the base."""
 
     def __init__(
-        self, base: nn.Linear | NF4Linear, rank: int, alpha: float, dropout: float = 0.0, magnitudes: bool = False
+        self,
+        base: nn.Linear | NF4Linear | PackedLinear,
+        rank: int,
+        alpha: float,
+        dropout: float = 0.0,
+        magnitudes: bool = False,
     ) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         self.in_features, self.out_features = base.in_features, base.out_features
         self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
         dtype = torch.float64 if base_dtype(base) == torch.float64 else torch.float32
-        device = base.codes.device if isinstance(base, NF4Linear) else base.weight.device
+        device = next(itertools.chain(base.buffers(), base.parameters()), torch.empty(0)).device
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, dtype=dtype, device=device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype, device=device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.register_buffer("base_row_square", _row_squares(base, dtype) if magnitudes else None, persistent=False)
         self.register_parameter("magnitude", None)
         if magnitudes:  # by the very formula of the forward, so that m / n is 1 to the bit
-            self.magnitude = nn.Parameter(self.row_norms(frozen_weight(base)(base_dtype(base))))
+            self.magnitude = nn.Parameter(self.row_norms(base_dtype(base)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
-        weight_of = frozen_weight(self.base)
-        weight = weight_of(x.dtype)  # (out, in)
+        weight = frozen_weight(self.base)
         bias = None if self.base.bias is None else self.base.bias.to(x.dtype)
-        dropping = self.training and self.dropout > 0
-        keep, keep_share = _keep_mask(x, self.dropout) if dropping else (None, 1.0)
-        scale = self.scale / keep_share
+        keep = draw_keep(self.dropout, x) if self.training and self.dropout > 0 else None
+        scale = self.scale if keep is None else self.scale / keep.share
         if self.magnitude is None:
-            return _low_rank(x, self.lora_A, self.lora_B, weight, bias, weight_of, scale, keep)
-        norms = self.row_norms(weight)
-        direction = _low_rank(x, self.lora_A, self.lora_B, weight, None, weight_of, scale, keep)
+            return _low_rank(x, self.lora_A, self.lora_B, weight, bias, scale, keep)
+        norms = self.row_norms(x.dtype)
+        direction = _low_rank(x, self.lora_A, self.lora_B, weight, None, scale, keep)
         y = _scale_rows(direction, self.magnitude, norms)
         return y if bias is None else y + bias
 
     @torch.no_grad()
-    def row_norms(self, weight: Tensor) -> Tensor:
-        """||W_i + s B_i A|| of every output row, (out,), from W (out, in) in any dtype; DoRA only."""
+    def row_norms(self, dtype: torch.dtype) -> Tensor:
+        """||W_i + s B_i A|| of every output row, (out,), its one product with W in `dtype`; DoRA only."""
         assert self.base_row_square is not None
         a, b, s = self.lora_A, self.lora_B, self.scale
-        crossed = (weight @ a.to(weight.dtype).t()).to(b.dtype)  # (out, in) x (in, r) -> (out, r)
+        crossed = frozen_weight(self.base).product(a.to(dtype)).t().to(b.dtype)  # (r, in) x (in, out) -> (out, r)
         cross = (crossed * b).sum(dim=1)
         product = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
         return (self.base_row_square + 2 * s * cross + s * s * product).clamp(min=0).sqrt()
@@ -96,18 +101,19 @@ class LowRankLinear(nn.Module):
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
         """The one matrix (out, in) that does what base and adapter do, in the adapter's dtype."""
-        weight = frozen_weight(self.base)(self.lora_A.dtype)
+        dtype = self.lora_A.dtype
+        weight = frozen_weight(self.base).dense(dtype)
         merged = torch.addmm(weight, self.lora_B, self.lora_A, alpha=self.scale)
         if self.magnitude is None:
             return merged
-        return merged.mul_(_row_scale(self.magnitude, self.row_norms(weight)).unsqueeze(1))
+        return merged.mul_(_row_scale(self.magnitude, self.row_norms(dtype)).unsqueeze(1))
 
     @torch.no_grad()
     def delta(self) -> Tensor:
         """What the adapter adds to the base's weight, (out, in), in the adapter's dtype."""
         if self.magnitude is None:
             return self.scale * (self.lora_B @ self.lora_A)
-        return self.merged_weight() - frozen_weight(self.base)(self.lora_A.dtype)
+        return self.merged_weight() - frozen_weight(self.base).dense(self.lora_A.dtype)
 
     def extra_repr(self) -> str:
         return f"rank={self.rank}, scale={self.scale:g}, dropout={self.dropout:g}, dora={self.magnitude is not None}"
@@ -116,7 +122,7 @@ class LowRankLinear(nn.Module):
 class _LowRank(torch.autograd.Function):
     """y = W x + b + scale · B A (keep ⊙ x); x (..., in) -> y (..., out). Gradients for x, A and B alone.
 
-    `weight` is W as the caller has it at hand; backward asks `weight_of(dtype)` for it anew.
+    The weight is asked for its two products, so a 4-bit one is unpacked anew in backward.
     """
 
     @staticmethod
@@ -125,45 +131,44 @@ class _LowRank(torch.autograd.Function):
         x: Tensor,
         a: Tensor,
         b: Tensor,
-        weight: Tensor,
+        weight: FrozenWeight,
         bias: Tensor | None,
-        weight_of: Callable[[torch.dtype], Tensor],
         scale: float,
-        keep: Tensor | None,
+        keep: Keep | None,
     ) -> Tensor:
+        a_low, b_low = a.to(x.dtype), b.to(x.dtype)
         rows = x.reshape(-1, x.shape[-1])  # (tokens, in)
-        dropped = rows if keep is None else rows * keep
-        inner = dropped @ a.to(x.dtype).t()  # (tokens, in) x (in, r) -> (tokens, r)
-        y = F.linear(x, weight, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
-        y.view(-1, b.shape[0]).addmm_(inner, b.to(x.dtype).t(), alpha=scale)  # + (tokens, r) x (r, out)
-        ctx.save_for_backward(x, a, b, inner, keep)
-        ctx.weight_of, ctx.scale = weight_of, scale
+        inner = (rows if keep is None else dropped(rows, keep)) @ a_low.t()  # (tokens, in) x (in, r) -> (tokens, r)
+        y = weight.product(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
+        y.view(-1, b.shape[0]).addmm_(inner, b_low.t(), alpha=scale)  # + (tokens, r) x (r, out)
+        ctx.save_for_backward(x, a_low, b_low, inner)
+        ctx.weight, ctx.scale, ctx.keep, ctx.dtype = weight, scale, keep, a.dtype
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, a, b, inner, keep = ctx.saved_tensors
+        x, a, b, inner = ctx.saved_tensors
+        keep: Keep | None = ctx.keep
         needs_x, needs_a, needs_b = ctx.needs_input_grad[:3]
-        dtype = grad_y.dtype
         grad_rows = grad_y.reshape(-1, grad_y.shape[-1])  # (tokens, out)
         grad_x = grad_a = grad_b = None
         if needs_b:
-            grad_b = (grad_rows.t() @ inner).to(b.dtype).mul_(ctx.scale)  # (out, tokens) x (tokens, r) -> (out, r)
+            grad_b = (grad_rows.t() @ inner).to(ctx.dtype).mul_(ctx.scale)  # (out, tokens) x (tokens, r) -> (out, r)
         if needs_a or needs_x:
-            grad_inner = (grad_rows @ b.to(dtype)).mul_(ctx.scale)  # (tokens, out) x (out, r) -> (tokens, r)
+            grad_inner = (grad_rows @ b).mul_(ctx.scale)  # (tokens, out) x (out, r) -> (tokens, r)
         if needs_a:
             rows = x.reshape(-1, x.shape[-1])
-            dropped = rows if keep is None else rows * keep
-            grad_a = (grad_inner.t() @ dropped).to(a.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
+            seen = rows if keep is None else dropped(rows, keep)
+            grad_a = (grad_inner.t() @ seen).to(ctx.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
         if needs_x:
-            grad_x = grad_rows @ ctx.weight_of(dtype)  # (tokens, out) x (out, in) -> (tokens, in)
+            grad_x = ctx.weight.back_product(grad_rows)  # (tokens, out) x (out, in) -> (tokens, in)
             if keep is None:
-                grad_x.addmm_(grad_inner, a.to(dtype))  # + (tokens, r) x (r, in)
+                grad_x.addmm_(grad_inner, a)  # + (tokens, r) x (r, in)
             else:
-                grad_x.add_((grad_inner @ a.to(dtype)).mul_(keep))
+                add_kept_(grad_x, grad_inner @ a, keep)
             grad_x = grad_x.view(x.shape)
-        return grad_x, grad_a, grad_b, None, None, None, None, None
+        return grad_x, grad_a, grad_b, None, None, None, None
 
 
 class _ScaleRows(torch.autograd.Function):
@@ -175,22 +180,30 @@ class _ScaleRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, magnitude: Tensor, norms: Tensor) -> Tensor:
-        y = z.mul_(_row_scale(magnitude, norms))
+        factor = _row_scale(magnitude, norms)
+        if kernels.takes(z):
+            kernels.call("scale_columns", z, factor, z.numel() // z.shape[-1], z.shape[-1])
+        else:
+            z.mul_(factor)
         ctx.mark_dirty(z)
-        ctx.save_for_backward(y, magnitude, norms)
-        return y
+        ctx.save_for_backward(z, magnitude, factor)
+        return z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        y, magnitude, norms = ctx.saved_tensors
-        grad_z = grad_m = None
-        if ctx.needs_input_grad[0]:
-            grad_z = (grad_y * _row_scale(magnitude, norms)).to(grad_y.dtype)
-        if ctx.needs_input_grad[1]:
+        y, magnitude, factor = ctx.saved_tensors
+        needs_z, needs_m = ctx.needs_input_grad[:2]
+        if kernels.takes(grad_y, y):
+            grad_z, total = torch.empty_like(y), torch.empty_like(factor)
+            kernels.call(
+                "scale_columns_backward", grad_y, y, factor, grad_z, total, y.numel() // y.shape[-1], y.shape[-1]
+            )
+        else:
+            grad_z = (grad_y * factor).to(grad_y.dtype)
             total = (grad_y * y).reshape(-1, y.shape[-1]).sum(dim=0, dtype=magnitude.dtype)  # (tokens, out) -> (out,)
-            grad_m = torch.where(magnitude == 0, 0.0, total / magnitude)
-        return grad_z, grad_m, None
+        grad_m = torch.where(magnitude == 0, 0.0, total / magnitude) if needs_m else None
+        return grad_z if needs_z else None, grad_m, None
 
 
 _low_rank: Callable[..., Tensor] = _LowRank.apply
@@ -202,21 +215,9 @@ def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
 
 
-def _row_squares(base: nn.Linear | NF4Linear, dtype: torch.dtype) -> Tensor:
+def _row_squares(base: nn.Linear | NF4Linear | PackedLinear, dtype: torch.dtype) -> Tensor:
     """||W_i||² (out,) in `dtype`, a plain weight being converted some rows at a time."""
-    weight = base.dequantize(dtype) if isinstance(base, NF4Linear) else base.weight.detach()
+    weight = base.weight.detach() if isinstance(base, nn.Linear) else frozen_weight(base).dense(dtype)
     rows, columns = weight.shape
     step = max(1, _ROW_CHUNK // columns)
     return torch.cat([weight[i : i + step].to(dtype).square().sum(dim=1) for i in range(0, rows, step)])
-
-
-def _keep_mask(x: Tensor, dropout: float) -> tuple[Tensor, float]:
-    """A random mask (tokens, in), True: kept, and the exact share kept, from torch's global generator.
-
-    Sixteen random bits an element: 64-bit draws are cut in four, which is several times faster than one draw each.
-    """
-    threshold = min(round(dropout * 65536), 65535)
-    count = x.numel()
-    draws = torch.empty(-(-count // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    keep = draws.view(torch.int16)[:count] >= threshold - 32768
-    return keep.view(-1, x.shape[-1]), 1 - threshold / 65536

@@ -10,6 +10,7 @@ Every length is a Python int, so that a step also runs on fake tensors.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,12 +32,45 @@ class Ragged:
     cache: KeyValueCache | None = None
     filler: int = 0
     """Dummy tokens after the last text. They take part in no attention; see `filler_for`."""
+    parts: tuple[Ragged, ...] = ()
+    """What stands side by side in this row; see `side_by_side`."""
     _layouts: dict[object, Layout] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def starts(self) -> list[int]:
         """Tokens of each text that are in the cache already."""
+        if self.parts:
+            return [start for part in self.parts for start in part.starts]
         return list(self.cache.lengths) if self.cache is not None else [0] * len(self.lengths)
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence[Ragged]) -> Ragged:
+        """One row of several. Attention takes them one by one: each is padded for itself and has its own cache.
+
+        So texts that go on by a few tokens can share the matrix products of texts that begin.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        return cls(tuple(n for part in parts for n in part.lengths), parts=tuple(parts))
+
+    def split(self, queries: tuple[int, ...] | None) -> list[tuple[int, ...] | None]:
+        """Of each part, which of its own tokens ask."""
+        if queries is None:
+            return [None] * len(self.parts)
+        asking: list[tuple[int, ...] | None] = []
+        first = 0
+        for part in self.parts:
+            last = first + sum(part.lengths)
+            asking.append(tuple(place - first for place in queries if first <= place < last))
+            first = last
+        return asking
+
+    def advance(self) -> None:
+        """Note that every layer has cached these tokens; once a forward."""
+        for part in self.parts:
+            part.advance()
+        if self.cache is not None:
+            self.cache.advance(self.lengths)
 
     def position_ids(self, device: torch.device) -> Tensor:
         """Position of each token within its own text, (1, tokens + filler)."""
@@ -69,15 +103,20 @@ class Layout:
         self.query_counts = tuple(len(places) for places in own)
         self.longest_query = max(self.query_counts)
         self.asking = sum(self.query_counts)
-        self.turns: dict[int, object] = {}
+        self.turns: dict[object, object] = {}
         """Rotary angles of these places, as `attention` works them out, once a forward."""
         self._device = device
         # A padded place stands in for the text's last one (a text that asks nothing: for its first token): a finite
         # value that no real query sees.
         at = [[(p[min(j, len(p) - 1)] if p else 0) for j in range(self.longest_query)] for p in own]
         self._query_positions = [[s + j for j in row] for s, row in zip(starts, at, strict=True)]
+        self._key_positions = [[s + j for j in range(self.longest)] for s in starts]
         self._rows: dict[object, Tensor] = {}
         self._bias: dict[object, Tensor] = {}
+        self._places: dict[object, tuple[Tensor, Tensor, Tensor]] = {}
+
+    causal = True
+    """Whether a query sees exactly the keys at or before its position."""
 
     @property
     def fresh(self) -> bool:
@@ -86,13 +125,11 @@ class Layout:
 
     def query_positions(self) -> Tensor:
         """Position of each query within its text, (texts or 1, longest_query); one row where all texts agree."""
-        rows = self._query_positions
-        return torch.tensor(rows[:1] if all(row == rows[0] for row in rows) else rows, device=self._device)
+        return self._positions(self._query_positions)
 
     def key_positions(self) -> Tensor:
         """Position of each new key within its text, (texts or 1, longest); one row where all texts agree."""
-        starts = self.starts[:1] if len(set(self.starts)) == 1 else self.starts
-        return torch.tensor([[s + j for j in range(self.longest)] for s in starts], device=self._device)
+        return self._positions(self._key_positions)
 
     def into_block(self, heads: int, *, queries: bool) -> Tensor:
         """Index that picks rows (tokens · heads) into block order (texts, heads, longest): (texts · heads · longest,).
@@ -113,20 +150,34 @@ class Layout:
             self._rows[key] = ((text[:, None] * heads + head) * longest + place[:, None]).reshape(-1)
         return self._rows[key]
 
-    def padded_queries(self, heads: int) -> Tensor | None:
-        """Rows of the query block (texts · heads · longest_query) that are padding; None where there are none."""
-        if min(self.query_counts) == self.longest_query:
+    def padded(self, heads: int, *, queries: bool) -> Tensor | None:
+        """Rows of a block (texts · heads · longest) that are padding; None where there are none."""
+        counts, longest = self._side(queries)
+        if min(counts) == longest:
             return None
-        key = ("padded", heads)
+        key = ("padded", heads, queries)
         if key not in self._rows:
             rows = [
-                (i * heads + h) * self.longest_query + j
-                for i, n in enumerate(self.query_counts)
+                (i * heads + h) * longest + j
+                for i, n in enumerate(counts)
                 for h in range(heads)
-                for j in range(n, self.longest_query)
+                for j in range(n, longest)
             ]
             self._rows[key] = torch.tensor(rows, device=self._device)
         return self._rows[key]
+
+    def places(self, *, queries: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """What the compiled kernels read, int32: each text's first row, its rows (both (texts,)), and positions.
+
+        Positions are (texts, longest). Rows are counted as in `into_block`.
+        """
+        key = ("places", queries)
+        if key not in self._places:
+            counts, _ = self._side(queries)
+            at = self._query_positions if queries else self._key_positions
+            starts = [0, *itertools.accumulate(counts)][:-1]
+            self._places[key] = tuple(torch.tensor(x, dtype=torch.int32) for x in (starts, counts, at))  # type: ignore[assignment]
+        return self._places[key]
 
     def bias(self, reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """Added to scores: 0 where a query sees a key, -inf elsewhere; (texts or 1, 1, longest_query, reach)."""
@@ -139,6 +190,9 @@ class Layout:
                 hidden, -math.inf
             )
         return self._bias[key]
+
+    def _positions(self, rows: list[list[int]]) -> Tensor:
+        return torch.tensor(rows[:1] if all(row == rows[0] for row in rows) else rows, device=self._device)
 
     def _side(self, queries: bool) -> tuple[tuple[int, ...], int]:
         return (self.query_counts, self.longest_query) if queries else (self.lengths, self.longest)

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from semtune.nn import kernels
+
 CHUNK_BYTES = 64 << 20
 """Scores held at once."""
 _WIDE_BYTES = 4 << 20  # of a chunk, what is widened to fp32 at once: it then stays in the cache
@@ -42,7 +44,7 @@ class _VocabularyLoss(torch.autograd.Function):
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=wide, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if needs[0] else None
-        grad_weight = torch.zeros_like(weight) if needs[1] else None
+        grad_weight = torch.empty_like(weight) if needs[1] else None
         grad_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
         rows = max(1, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
         for start in range(0, len(hidden), rows):
@@ -52,7 +54,7 @@ class _VocabularyLoss(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(scores, weight, out=grad_hidden[part])
             if grad_weight is not None:
-                grad_weight.addmm_(scores.t(), hidden[part])
+                torch.addmm(grad_weight, scores.t(), hidden[part], beta=int(start > 0), out=grad_weight)
             if grad_bias is not None:
                 grad_bias += scores.sum(dim=0)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
@@ -61,7 +63,8 @@ class _VocabularyLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(None if g is None else g * grad_loss.to(g.dtype) for g in ctx.saved_tensors), None)
+        # In place: they are nobody else's, and the one of a whole vocabulary is large.
+        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in ctx.saved_tensors), None)
 
 
 _vocabulary_loss: Callable[..., Tensor] = _VocabularyLoss.apply
@@ -69,6 +72,10 @@ _vocabulary_loss: Callable[..., Tensor] = _VocabularyLoss.apply
 
 def _into_gradient(scores: Tensor, targets: Tensor, wide: torch.dtype, needs_grad: bool) -> Tensor:
     """The summed loss of a chunk; `scores` (rows, vocab) become their gradient, rounded once, where one is needed."""
+    if kernels.takes(scores):
+        losses = torch.empty(len(scores), dtype=torch.float32)
+        kernels.call("cross_entropy", scores, targets, losses, *scores.shape, int(needs_grad))
+        return losses.sum()
     total = torch.zeros((), dtype=wide, device=scores.device)
     step = max(1, _WIDE_BYTES // (4 * scores.shape[1])) if scores.device.type == "cpu" else len(scores)
     for start in range(0, len(scores), step):

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from semtune.training.masters import BETAS, EPS, Masters
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,51 +32,69 @@ class Optimizer:
     """AdamW over several groups; gradients may be collected over micro-batches, in fp32 where there are masters."""
 
     def __init__(self, groups: Sequence[ParameterGroup], total_steps: int, warmup_fraction: float) -> None:
-        self._pairs: list[tuple[nn.Parameter, Tensor]] = []
-        """(weight, fp32 master) for the groups that want masters."""
-        torch_groups = []
+        self._masters: list[tuple[Masters, float]] = []
+        """With their learning rates."""
+        self._plain: list[nn.Parameter] = []
+        torch_groups: list[dict[str, Any]] = []
         for group in groups:
-            updated: list[Tensor] = []
+            halves: list[nn.Parameter] = []
+            rest: list[nn.Parameter] = []
             for parameter in group.parameters:
-                if group.master_weights and parameter.dtype in (torch.bfloat16, torch.float16):
-                    master = parameter.detach().float()
-                    self._pairs.append((parameter, master))
-                    updated.append(master)
-                else:
-                    updated.append(parameter)
-            decay = group.weight_decay
-            torch_groups.append({"params": updated, "lr": group.learning_rate, "weight_decay": decay})
-        self._all = [p for g in torch_groups for p in _tensors(g["params"])]
-        self._adam = torch.optim.AdamW(torch_groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
-        warmup = max(1, round(warmup_fraction * total_steps))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._adam, lambda step: schedule_factor(step, warmup, total_steps)
-        )
+                half = parameter.dtype in (torch.bfloat16, torch.float16)
+                (halves if group.master_weights and half else rest).append(parameter)
+            if halves:
+                self._masters.append((Masters(halves, group.weight_decay), group.learning_rate))
+            if rest:
+                torch_groups.append({"params": rest, "lr": group.learning_rate, "weight_decay": group.weight_decay})
+                self._plain += rest
+        self._adam = torch.optim.AdamW(torch_groups, betas=BETAS, eps=EPS, fused=True) if torch_groups else None
+        self._first_rate = groups[0].learning_rate
+        self._base_rates: list[float] = [group["lr"] for group in torch_groups]
+        self._step, self._total_steps = 0, total_steps
+        self._warmup = max(1, round(warmup_fraction * total_steps))
+        self._clip = torch.ones(())
 
     def collect(self) -> None:
-        """After each backward: move gradients of 16-bit weights into their masters, adding up in fp32."""
-        for parameter, master in self._pairs:
-            if parameter.grad is not None:
-                grad = parameter.grad.float()
-                master.grad = grad if master.grad is None else master.grad.add_(grad)
-                parameter.grad = None
+        """After each backward: move gradients of weights that have masters out of the way, adding up in fp32."""
+        for masters, _ in self._masters:
+            masters.collect()
 
     def clip(self, max_norm: float) -> Tensor:
-        """Scale all gradients to a joint norm of at most `max_norm`; returns the norm before, a scalar."""
-        return torch.nn.utils.clip_grad_norm_(self._all, max_norm)
+        """Scale all gradients to a joint norm of at most `max_norm`; returns the norm before, a scalar.
+
+        Those with masters are scaled in the coming `step`, which reads them anyway.
+        """
+        grads = [p.grad for p in self._plain if p.grad is not None]
+        if not self._masters:
+            return torch.nn.utils.clip_grad_norm_(self._plain, max_norm)
+        square = torch.stack([masters.square_norm() for masters, _ in self._masters]).sum()
+        if grads:
+            square = square + torch.nn.utils.get_total_norm(grads).double().square()
+        norm = square.sqrt()
+        self._clip = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        if grads:
+            torch._foreach_mul_(grads, self._clip.to(grads[0].dtype))
+        return norm
 
     def step(self) -> None:
-        """Update, write masters back, forget gradients, advance the schedule."""
-        self._adam.step()
-        with torch.no_grad():
-            for parameter, master in self._pairs:
-                parameter.copy_(master)
-        self._adam.zero_grad(set_to_none=True)
-        self._schedule.step()
+        """Update, forget gradients, advance the schedule."""
+        factor = self._factor()
+        for masters, rate in self._masters:
+            masters.step(rate * factor, self._clip)
+        if self._adam is not None:
+            for group, rate in zip(self._adam.param_groups, self._base_rates, strict=True):
+                group["lr"] = rate * factor
+            self._adam.step()
+            self._adam.zero_grad(set_to_none=True)
+        self._clip = torch.ones(())
+        self._step += 1
 
     def learning_rate(self) -> float:
         """The first group's learning rate for the coming step."""
-        return float(self._adam.param_groups[0]["lr"])
+        return self._first_rate * self._factor()
+
+    def _factor(self) -> float:
+        return schedule_factor(self._step, self._warmup, self._total_steps)
 
 
 def schedule_factor(step: int, warmup_steps: int, total_steps: int) -> float:
@@ -82,8 +103,3 @@ def schedule_factor(step: int, warmup_steps: int, total_steps: int) -> float:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-
-
-def _tensors(value: object) -> list[Tensor]:
-    assert isinstance(value, list)
-    return value

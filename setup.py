@@ -1,0 +1,26 @@
+"""The optional compiled part: loops between matrix products (`semtune.nn.kernels`). All else is in pyproject.toml.
+
+It is plain C without Python or torch headers, called through ctypes. Where there is no compiler, or no Linux, the same
+formulas run as torch operations: slower, the same results up to rounding.
+"""
+
+import platform
+import sys
+
+from setuptools import Extension, setup
+
+NAMES = ("adamw", "attention", "dropout", "elementwise", "loss", "nf4", "rows")
+FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+if platform.machine() == "x86_64":
+    FLAGS.append("-mprefer-vector-width=512")
+
+extension = Extension(
+    "semtune.nn.kernels._compiled",
+    sources=[f"src/semtune/nn/kernels/{name}.c" for name in NAMES],
+    depends=["src/semtune/nn/kernels/common.h"],
+    extra_compile_args=FLAGS,
+    extra_link_args=["-fopenmp"],
+    optional=True,
+)
+
+setup(ext_modules=[extension] if sys.platform == "linux" else [])

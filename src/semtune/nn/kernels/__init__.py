@@ -1,0 +1,82 @@
+"""The compiled loops between matrix products, called through ctypes; absent where nothing could be compiled.
+
+Each kernel serves one function, whose torch formula is its definition, its test's reference, and what runs where `takes`
+says no: on a GPU, in other dtypes than bf16, on fake tensors, without a compiler, or with SEMTUNE_KERNELS=off.
+
+Threads are OpenMP's, out of the library that torch has loaded already, so one pool serves both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+_POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
+    "norm": "pppfpppiii",
+    "norm_backward": "ppppppiii",
+    "swiglu": "pppii",
+    "swiglu_backward": "pppppii",
+    "pack": "pppppppiiiii",
+    "unpack": "pppppppiiiiiii",
+    "causal_softmax": "pppfiiiii",
+    "softmax_backward": "ppfiii",
+    "dropout": "ppiuwi",
+    "add_kept": "ppiuwi",
+    "cross_entropy": "pppiiii",
+    "nf4_dequantize": "pppfpppii",
+    "adamw": "ppppppffffffffii",
+    "square_sum": "ppii",
+    "scale_columns": "ppiii",
+    "scale_columns_backward": "pppppiii",
+}
+_TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT, "u": ctypes.c_uint64, "w": ctypes.c_uint32}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where there are none. To be called after torch is imported."""
+    if os.environ.get("SEMTUNE_KERNELS", "").lower() in ("off", "0"):
+        return None
+    folder = Path(__file__).parent
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        file = folder / f"_compiled{suffix}"
+        if file.exists():
+            break
+    else:
+        return None
+    try:
+        loaded = ctypes.CDLL(str(file))
+        for name, letters in _SIGNATURES.items():
+            function = getattr(loaded, f"semtune_{name}")
+            function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
+    except (OSError, AttributeError):  # built for another system, or by another version
+        return None
+    return loaded
+
+
+def takes(*tensors: Tensor | None) -> bool:
+    """Whether the kernels can run on these: bf16 in main memory, contiguous, real (a fake tensor has no bytes)."""
+    if library() is None:
+        return False
+    return all(
+        x is None or (x.dtype == torch.bfloat16 and x.device.type == "cpu" and type(x) in _REAL and x.is_contiguous())
+        for x in tensors
+    )
+
+
+def call(name: str, *arguments: Tensor | int | float | None) -> None:
+    """Run a kernel; tensors are passed as their addresses, torch's number of threads is added last."""
+    loaded = library()
+    assert loaded is not None, "ask takes() first"
+    plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    getattr(loaded, f"semtune_{name}")(*plain, torch.get_num_threads())
+
+
+_REAL = (Tensor, nn.Parameter)

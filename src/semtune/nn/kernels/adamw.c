@@ -1,0 +1,51 @@
+/* AdamW in one pass over memory: moments, fp32 master and the bf16 weight together. Formula: training/optimizer.py. */
+#include <math.h>
+
+#include "common.h"
+
+typedef struct {
+    float rate, beta1, beta2, eps, decay; /* decay: 1 - rate · weight decay */
+    float first, second;                  /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+    float clip;                           /* the gradient is multiplied by it */
+} adamw_settings;
+
+CLONES static void adamw_range(bf16 *weight, float *master, float *mean, float *square, const bf16 *grad,
+                               const float *wide_grad, const adamw_settings *s, int64_t first, int64_t last) {
+    adamw_settings c = *s;
+#pragma omp simd
+    for (int64_t i = first; i < last; i++) {
+        float g = (grad != NULL ? widen(grad[i]) : wide_grad[i]) * c.clip;
+        float m = c.beta1 * mean[i] + (1.0f - c.beta1) * g;
+        float v = c.beta2 * square[i] + (1.0f - c.beta2) * g * g;
+        float w = master[i] * c.decay - c.rate * c.first * m / (sqrtf(v) * c.second + c.eps);
+        mean[i] = m;
+        square[i] = v;
+        master[i] = w;
+        weight[i] = narrow(w);
+    }
+}
+
+/* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`wide_grad`), the other NULL. */
+EXPORT void semtune_adamw(bf16 *weight, float *master, float *mean, float *square, const bf16 *grad,
+                          const float *wide_grad, float rate, float beta1, float beta2, float eps, float decay, float first,
+                          float second, float clip, int64_t count, int64_t threads) {
+    adamw_settings settings = {rate, beta1, beta2, eps, decay, first, second, clip};
+    SHARE(count, threads, adamw_range(weight, master, mean, square, grad, wide_grad, &settings, first, last));
+}
+
+CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64_t last) {
+    double total = 0.0;
+    for (int64_t start = first; start < last; start += 4096) {
+        int64_t end = start + 4096 < last ? start + 4096 : last;
+        float part = 0.0f;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = start; i < end; i++) part += widen(x[i]) * widen(x[i]);
+        total += part;
+    }
+    *out = total;
+}
+
+/* partial (threads,): sums of squares of shares of x (count,); entries beyond the shares are left alone. */
+EXPORT void semtune_square_sum(const bf16 *x, double *partial, int64_t count, int64_t threads) {
+    SHARE(count, threads, square_range(x, partial + part, first, last));
+}

@@ -1,0 +1,73 @@
+/* What all kernels share: bf16, exp, threads.
+ *
+ * Every kernel is plain C that the compiler vectorises, once for each level of x86-64 (the loader picks the machine's
+ * own at run time). Products in bf16 stay with oneDNN; here is only what lies between them. Inside all is fp32, and a
+ * result is rounded to bf16 once.
+ */
+#ifndef SEMTUNE_COMMON_H
+#define SEMTUNE_COMMON_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bf16;
+
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT __attribute__((visibility("default")))
+
+/* Worker functions carry CLONES and take a range of rows; the exported function that shares rows out among threads does
+ * not, as the bodies of OpenMP regions are not cloned. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#else
+#define CLONES __attribute__((noinline))
+#endif
+
+INLINE float widen(bf16 value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float out;
+    memcpy(&out, &bits, 4);
+    return out;
+}
+
+/* To the nearest bf16, ties to even, as torch rounds. */
+INLINE bf16 narrow(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (bf16)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+/* e^x to about 2 units in the last place of fp32; 0 far below, finite far above (Cody & Waite's reduction). */
+INLINE float exp_of(float x) {
+    x = x < -87.3f ? -87.3f : (x > 88.0f ? 88.0f : x);
+    float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 · 2^23: the sum's low bits are the nearest integer */
+    float n = shifted - 12582912.0f;
+    float r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    int32_t exponent = ((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &exponent, 4);
+    return p * power;
+}
+
+/* Splits `count` things among threads: work(first, last) runs on each share. */
+#define SHARE(count, threads, call)                                                              \
+    do {                                                                                         \
+        int64_t parts = (threads) < (count) ? (threads) : (count);                               \
+        _Pragma("omp parallel for schedule(static, 1) num_threads((int)(parts > 0 ? parts : 1))") \
+        for (int64_t part = 0; part < parts; part++) {                                           \
+            int64_t first = (count) * part / parts, last = (count) * (part + 1) / parts;         \
+            call;                                                                                \
+        }                                                                                        \
+    } while (0)
+
+#endif

@@ -1,0 +1,36 @@
+/* DoRA's factor of every output column: forward and backward. Formula: nn/low_rank.py, _ScaleRows. */
+#include "common.h"
+
+CLONES static void scale_range(bf16 *z, const float *factor, int64_t width, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+        bf16 *at = z + row * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) at[i] = narrow(widen(at[i]) * factor[i]);
+    }
+}
+
+/* z (rows, width) times factor (width,), in place. */
+EXPORT void semtune_scale_columns(bf16 *z, const float *factor, int64_t rows, int64_t width, int64_t threads) {
+    SHARE(rows, threads, scale_range(z, factor, width, first, last));
+}
+
+CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z, float *total,
+                                        int64_t rows, int64_t width, int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; i++) total[i] = 0.0f;
+    for (int64_t row = 0; row < rows; row++) {
+        const bf16 *g = grad_y + row * width, *v = y + row * width;
+        bf16 *out = grad_z + row * width;
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) {
+            float grad = widen(g[i]);
+            total[i] += grad * widen(v[i]);
+            out[i] = narrow(grad * factor[i]);
+        }
+    }
+}
+
+/* grad_z = grad_y ⊙ factor, total (width,) = the sum over rows of grad_y ⊙ y; columns are shared among threads. */
+EXPORT void semtune_scale_columns_backward(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z,
+                                           float *total, int64_t rows, int64_t width, int64_t threads) {
+    SHARE(width, threads, scale_backward_range(grad_y, y, factor, grad_z, total, rows, width, first, last));
+}

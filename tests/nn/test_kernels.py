@@ -1,0 +1,203 @@
+"""Every compiled loop against the torch formula that it stands in for, computed in fp64 and rounded once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+
+from semtune.nn import attention, kernels, low_rank
+from semtune.nn.attention import Rotary, ragged_attention
+from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
+from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
+from semtune.nn.ragged import Ragged
+from semtune.nn.vocabulary_loss import vocabulary_loss
+from semtune.training.masters import Masters
+
+compiled = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
+
+
+def draw(*shape: int, seed: int = 0, spread: float = 1.0) -> Tensor:
+    """bf16, wanting a gradient."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * spread
+    return x.bfloat16().requires_grad_(True)
+
+
+def wide(x: Tensor) -> Tensor:
+    return x.detach().double().requires_grad_(True)
+
+
+def one_rounding(found: Tensor, exact: Tensor, units: float = 1.0) -> None:
+    """`found` is within `units` last places of bf16 of the fp64 value, and mostly the nearest number."""
+    tolerance = units * 2**-8
+    torch.testing.assert_close(found.double(), exact.double(), rtol=tolerance, atol=tolerance * 1e-2)
+
+
+def test_a_build_with_a_compiler_has_the_kernels() -> None:
+    """A silent fall-back would pass every other test here."""
+    if sys.platform != "linux" or subprocess.run(["which", "cc"], capture_output=True).returncode != 0:
+        pytest.skip("no C compiler here, so semtune was installed without its compiled part")
+    assert os.environ.get("SEMTUNE_KERNELS") in ("off", "0") or kernels.library() is not None
+
+
+def test_takes_only_what_the_loops_can_read() -> None:
+    good = torch.zeros(4, 4, dtype=torch.bfloat16)
+    assert kernels.takes(good, None) == (kernels.library() is not None)
+    assert not kernels.takes(good.float())
+    assert not kernels.takes(good.t()[1:])
+    with FakeTensorMode():
+        assert not kernels.takes(torch.zeros(4, 4, dtype=torch.bfloat16))
+
+
+@compiled
+@pytest.mark.parametrize("width", [1, 15, 64, 577])
+def test_norm(width: int) -> None:
+    x, delta, w, past = draw(5, width), draw(5, width, seed=1), draw(width, seed=2), draw(5, width, seed=3)
+    exact = [wide(t) for t in (x, delta, w)]
+    total, y = add_rms_norm(x, delta, w, 1e-5)
+    rounded_total = (exact[0] + exact[1]).detach().bfloat16().double()  # what is normed is the rounded sum
+    expected_total = exact[0] + exact[1] + (rounded_total - (exact[0] + exact[1])).detach()
+    expected = F.rms_norm(expected_total, (width,), exact[2], 1e-5)
+    assert torch.equal(total, rounded_total.bfloat16())
+    one_rounding(y, expected)
+    ((total * past).sum() + y.square().sum()).backward()
+    ((expected_total * past.double()).sum() + expected.square().sum()).backward()
+    for ours, theirs in zip((x, delta, w), exact, strict=True):
+        scale = float(theirs.grad.abs().max())
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0.02, atol=0.01 * scale)
+    assert torch.equal(x.grad, delta.grad)
+    one_rounding(rms_norm(x, w, 1e-5), F.rms_norm(wide(x), (width,), wide(w), 1e-5))
+
+
+@compiled
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+def test_swiglu(spread: float) -> None:
+    gate, up = draw(7, 45, spread=spread), draw(7, 45, seed=1)
+    exact = [wide(gate), wide(up)]
+    y, expected = swiglu(gate, up), F.silu(exact[0]) * exact[1]
+    one_rounding(y, expected)
+    y.backward(torch.ones_like(y))
+    expected.backward(torch.ones_like(expected))
+    for ours, theirs in zip((gate, up), exact, strict=True):
+        one_rounding(ours.grad, theirs.grad)
+
+
+@compiled
+@pytest.mark.parametrize("queries", [None, (1, 4, 5, 11)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_attention(turned: bool, queries: tuple[int, ...] | None) -> None:
+    """Against the same function in fp64, which other tests hold against the textbook."""
+    lengths, heads, kv_heads, dim = (4, 7, 1), 4, 2, 8
+    rows = 12 if queries is None else len(queries)
+    filler = 3
+    q, k, v = draw(rows + filler, heads, dim), draw(15, kv_heads, dim, seed=1), draw(15, kv_heads, dim, seed=2)
+    angles = torch.randn(7, dim // 2, generator=torch.Generator().manual_seed(4))
+    rotary = Rotary(angles.cos().bfloat16(), angles.sin().bfloat16()) if turned else None
+    exact = [wide(t) for t in (q, k, v)]
+    exact_rotary = Rotary(rotary.cos.double(), rotary.sin.double()) if rotary is not None else None
+
+    def run(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None) -> Tensor:
+        ragged = Ragged(lengths, filler=filler)
+        return ragged_attention(q, k, v, ragged, layer=0, scale=0.4, rotary=rotary, queries=queries)
+
+    ours, theirs = run(q, k, v, rotary), run(*exact, exact_rotary)
+    torch.testing.assert_close(ours.double(), theirs, rtol=0.03, atol=0.02)
+    assert not ours[rows:].any()
+    weight = draw(rows + filler, heads, dim, seed=5).detach()
+    (ours * weight).sum().backward()
+    (theirs * weight.double()).sum().backward()
+    for a, b in zip((q, k, v), exact, strict=True):
+        torch.testing.assert_close(a.grad.double(), b.grad, rtol=0.05, atol=0.03 * float(b.grad.abs().max()))
+
+
+@compiled
+def test_softmax_is_rounded_once() -> None:
+    layout = Ragged((5, 3)).layout(torch.device("cpu"))
+    scores = draw(4, 10, 5, spread=8.0).detach()  # texts 2 · kv_heads 2, group 2 · longest 5, keys
+    by_text = scores.double().view(2, 4, 5, 5)
+    exact = torch.softmax((by_text * 0.3).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf), -1)
+    found = attention.causal_softmax_(scores.clone(), layout, 4, 0.3).view(2, 4, 5, 5)
+    one_rounding(found[0], exact[0])
+    one_rounding(found[1, :, :3], exact[1, :, :3])
+    assert not found[1, :, 3:].any()
+
+
+@compiled
+@pytest.mark.parametrize("vocabulary", [3, 4096, 9001])
+def test_cross_entropy(vocabulary: int) -> None:
+    hidden, weight = draw(5, 4), draw(vocabulary, 4, seed=1)
+    targets = torch.tensor([0, vocabulary - 1, 1, 2, vocabulary // 2])
+    scores = F.linear(hidden, weight).detach()  # the rounding of the product is not the loss's
+    loss = vocabulary_loss(hidden, weight, None, targets)
+    exact = F.cross_entropy(scores.double(), targets, reduction="sum")
+    assert abs(float(loss.detach()) - float(exact)) < 2e-6 * float(exact)
+    loss.backward()
+    wide_hidden, wide_weight = wide(hidden), wide(weight)
+    F.cross_entropy(F.linear(wide_hidden, wide_weight), targets, reduction="sum").backward()
+    for ours, theirs in ((hidden, wide_hidden), (weight, wide_weight)):
+        scale = float(theirs.grad.abs().max())
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0.03, atol=0.01 * scale)
+
+
+@compiled
+@pytest.mark.parametrize("shape", [(3, 64), (97, 576), (1, 16448)])
+def test_nf4_to_the_bit(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = quantize_nf4(torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.03)
+    fast = dequantize_nf4(packed, torch.bfloat16)
+    monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
+    assert torch.equal(fast, dequantize_nf4(packed, torch.bfloat16))
+
+
+@compiled
+def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three updates, clipped, the last one with a gradient added up in fp32; both against each other and fp64."""
+    starts = torch.randn(1003, generator=torch.Generator().manual_seed(0)).bfloat16()
+    weights = []
+    for fast in (True, False):
+        if not fast:
+            monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
+        parameter = torch.nn.Parameter(starts.clone())
+        masters = Masters([parameter], 0.1)
+        for step in range(3):
+            for part in range(2 if step == 2 else 1):
+                parameter.grad = torch.randn(1003, generator=torch.Generator().manual_seed(step + 10 * part)).bfloat16()
+                masters.collect()
+            masters.step(1e-2, torch.tensor(0.5))
+        weights.append((parameter.detach().clone(), masters._slots[0].master))
+    torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-5, atol=1e-6)
+    assert (weights[0][0] != weights[1][0]).float().mean() < 0.01  # at most a rounding border here and there
+    assert not torch.equal(weights[0][0], starts)
+
+
+@compiled
+def test_square_sum_is_exact() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(30001, dtype=torch.bfloat16))
+    parameter.grad = torch.randn(30001, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = float(parameter.grad.double().square().sum())
+    masters = Masters([parameter], 0.0)
+    masters.collect()
+    assert abs(float(masters.square_norm()) / expected - 1) < 1e-6
+
+
+@compiled
+def test_dora_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the torch formula in fp64, also for a row whose magnitude and norm are zero."""
+    magnitude, norms = torch.rand(70), torch.rand(70) + 0.1
+    magnitude[3] = norms[5] = 0.0
+    found = []
+    for wanted in (torch.bfloat16, torch.float64):
+        z = draw(9, 70).detach().to(wanted).requires_grad_(True)
+        m = magnitude.clone().detach().to(torch.float32 if wanted == torch.bfloat16 else wanted).requires_grad_(True)
+        y = low_rank._scale_rows(z.clone(), m, norms.to(m.dtype))
+        y.backward(draw(9, 70, seed=1).detach().to(wanted))
+        found.append((y.detach(), z.grad, m.grad))
+    for ours, exact in zip(found[0][:2], found[1][:2], strict=True):
+        one_rounding(ours, exact)
+    torch.testing.assert_close(found[0][2].double(), found[1][2], rtol=0.02, atol=0.05)
+    assert found[0][2].isfinite().all()
