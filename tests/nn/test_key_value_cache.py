@@ -57,6 +57,38 @@ def test_a_text_may_go_on_twice() -> None:
     assert [keys[0, 0, 3, 0], keys[1, 0, 3, 0], keys[2, 0, 2, 0]] == [0, 1, 2]
 
 
+def test_what_was_rewound_is_written_over() -> None:
+    """A text goes on from where it was rewound to; the others keep theirs."""
+    cache = KeyValueCache(2)
+    k = torch.randn(5, KV_HEADS, DIM)
+    cache.extend(0, block_of(k, (2, 3)), block_of(-k, (2, 3)), (2, 3))
+    cache.advance((2, 3))
+    cache.rewind([2, 1])
+    new = torch.arange(2.0).view(2, 1, 1, 1).expand(2, KV_HEADS, 1, DIM)
+    keys, _ = cache.extend(0, new, new, [1, 1])
+    assert torch.equal(keys[0, :, :2], k[:2].transpose(0, 1))
+    assert torch.equal(keys[1, :, :1], k[2:3].transpose(0, 1))
+    assert (keys[0, 0, 2, 0], keys[1, 0, 1, 0]) == (0, 1)
+    with pytest.raises(ValueError, match="rewound"):
+        cache.rewind([3, 1])
+
+
+def test_joined_caches_hold_the_texts_of_both() -> None:
+    lengths, more = (2, 5), (3,)
+    k, m = torch.randn(7, KV_HEADS, DIM), torch.randn(3, KV_HEADS, DIM)
+    cache, other = KeyValueCache(2), KeyValueCache(1)
+    for held, rows, counts in ((cache, k, lengths), (other, m, more)):
+        held.extend(0, block_of(rows, counts), block_of(-rows, counts), counts)
+        held.advance(counts)
+    cache.join(other)
+    assert cache.lengths == [2, 5, 3]
+    one = torch.zeros(3, KV_HEADS, 1, DIM)
+    keys, values = cache.extend(0, one, one, [1, 1, 1])
+    for row, rows in enumerate((k[:2], k[2:], m)):
+        assert torch.equal(keys[row, :, : len(rows)], rows.transpose(0, 1))
+        assert torch.equal(values[row, :, : len(rows)], -rows.transpose(0, 1))
+
+
 def test_room_grows_and_what_is_held_stays() -> None:
     cache = KeyValueCache(1)
     pieces = [torch.randn(1, KV_HEADS, 1, DIM) for _ in range(2 * GROWTH + 5)]

@@ -158,7 +158,7 @@ def test_answers_are_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
         encoded(readout, [e])[0].ids[: encoded(readout, [e])[0].prompt_length]: tokenizer.encode(text)
         for e, text in zip(EXAMPLES, completions, strict=True)
     }
-    monkeypatch.setattr(generate, "greedy", lambda _bundle, asked, *_: [by_prompt[tuple(ids)] for ids in asked])
+    monkeypatch.setattr(generate, "greedy", lambda _bundle, asked, *_, **__: [by_prompt[tuple(ids)] for ids in asked])
     predictions = readout.answer(EXAMPLES)
     assert [p.raw for p in predictions] == completions
     assert [p.parsed for p in predictions] == [True, False, True, False, True]

@@ -51,7 +51,7 @@ class RandomBundle:
         self.generator = torch.Generator().manual_seed(seed)
 
     def hidden_states(self, ids: Tensor, ragged, places) -> Tensor:
-        ragged.cache.advance(ragged.lengths)
+        ragged.advance()
         return torch.zeros(len(places), 1)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -147,13 +147,21 @@ def test_takes_the_most_probable_of_the_allowed() -> None:
     path = completion_ids("byte-level", LABELS[1:3], LABELS, "label_set")
 
     class Eager(RandomBundle):
-        step = 0
+        prompt_length: int | None = None
+
+        def hidden_states(self, ids: Tensor, ragged, places) -> Tensor:
+            """The place of each token within the answer."""
+            if self.prompt_length is None:
+                self.prompt_length = places[0] + 1
+            (held,) = ragged.cache.lengths
+            super().hidden_states(ids, ragged, places)
+            return torch.tensor([[float(held + place + 1 - self.prompt_length)] for place in places])
 
         def logits(self, hidden: Tensor) -> Tensor:
             logits = super().logits(hidden)
-            logits[:, path[self.step]] += 100.0
+            for row, step in zip(logits, hidden[:, 0].long().tolist(), strict=True):
+                row[path[min(step, len(path) - 1)]] += 100.0
             logits[:, 5] += 1000.0  # never allowed
-            self.step += 1
             return logits
 
     assert 5 not in path

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss
 
 from semtune.errors import ModelError
-from semtune.readouts.head import STATE, WEIGHTS, best_threshold
+from semtune.readouts.head import STATE, WEIGHTS
+from semtune.readouts.thresholds import best_threshold
 from semtune.records import Example
 
 from .toys import EXAMPLES, LABELS, ONE_EACH, encoded, toy_bundle, toy_model, toy_readout

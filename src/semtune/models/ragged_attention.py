@@ -81,8 +81,7 @@ def forward_hidden(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: 
         hidden = _stock_forward(model, input_ids, ragged)
         if places is not None:
             hidden = hidden.index_select(0, torch.tensor(list(places), device=hidden.device))
-    if ragged.cache is not None:
-        ragged.cache.advance(ragged.lengths)
+    ragged.advance()
     return hidden[:tokens]
 
 

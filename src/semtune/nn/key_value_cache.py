@@ -34,9 +34,8 @@ class KeyValueCache:
         if layer not in self._keys:
             if max(self.lengths) != 0:
                 raise RuntimeError(f"layer {layer} was not cached from the first token on")
-            room = (0, 0, 0, GROWTH)
-            self._keys[layer], self._values[layer] = F.pad(keys, room), F.pad(values, room)
-            return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
+            self._keys[layer], self._values[layer] = keys, values  # as they are: many a text never goes on
+            return keys, values
         if self._keys[layer].shape[2] < needed:
             room = (0, 0, 0, needed + GROWTH - self._keys[layer].shape[2])
             self._keys[layer], self._values[layer] = F.pad(self._keys[layer], room), F.pad(self._values[layer], room)
@@ -52,8 +51,20 @@ class KeyValueCache:
         self.lengths = [a + b for a, b in zip(self.lengths, counts, strict=True)]
         self._places.clear()
 
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Forget all but the first `lengths[i]` tokens of each text i, which holds that many at least.
+
+        Their places keep what was there until new tokens come; attention sees no key after its query.
+        """
+        if any(n > held for n, held in zip(lengths, self.lengths, strict=True)):
+            raise ValueError(f"a cache of {self.lengths} tokens cannot be rewound to {list(lengths)}")
+        self.lengths = list(lengths)
+        self._places.clear()
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with the texts `rows` alone, in that order; a text may be named more than once."""
+        if list(rows) == list(range(len(self.lengths))):
+            return
         self.lengths = [self.lengths[r] for r in rows]
         self._places.clear()
         longest = max(self.lengths, default=0)
@@ -63,6 +74,20 @@ class KeyValueCache:
             room = (0, 0, 0, GROWTH)
             self._keys[layer] = F.pad(keys.index_select(0, at), room)
             self._values[layer] = F.pad(values.index_select(0, at), room)
+
+    def join(self, other: KeyValueCache) -> None:
+        """Take in the texts of `other` behind these; `other` is used up."""
+        if not self.lengths:
+            self.lengths, self._keys, self._values = other.lengths, other._keys, other._values
+            return
+        self.lengths = self.lengths + other.lengths
+        self._places.clear()
+        longest = max(self.lengths, default=0)
+        for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
+            for layer, new in theirs.items():
+                both = (mine[layer][:, :, :longest], new[:, :, :longest])
+                rooms = [(0, 0, 0, longest + GROWTH - held.shape[2]) for held in both]
+                mine[layer] = torch.cat([F.pad(held, room) for held, room in zip(both, rooms, strict=True)])
 
     def _where(
         self, heads: int, longest: int, capacity: int, counts: Sequence[int], device: torch.device

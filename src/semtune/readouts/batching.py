@@ -13,6 +13,9 @@ from semtune.contracts import Bundle, Prompt
 from semtune.nn.ragged import Ragged
 from semtune.records import Example
 
+NO_LIMIT = 2**31
+"""Tokens that anything may have."""
+
 
 def lay_end_to_end(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Ragged]:
     """Token ids of all texts in one row, (tokens,), and where each begins."""
@@ -35,6 +38,16 @@ def prompt_ids(bundle: Bundle, prompt: Prompt, examples: Sequence[Example], max_
     """Token ids of what is asked of the model for each example; gold labels are put aside, so no answer sees them."""
     asked = [dataclasses.replace(e, labels=None) for e in examples]
     return [bundle.encoder.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
+
+
+def label_completions(bundle: Bundle, prompt: Prompt, answers: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    """Token ids of each answer (the labels it consists of), end-of-sequence included."""
+    completions = []
+    for labels in answers:
+        example = Example(", ".join(labels), "text", labels)
+        encoded = bundle.encoder.encode(example, prompt.encode(example), NO_LIMIT, completion=True)
+        completions.append(list(encoded.ids[encoded.prompt_length :]))
+    return completions
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
-from semtune.readouts.batching import by_length, lay_end_to_end, prompt_ids
+from semtune.readouts.batching import label_completions, lay_end_to_end, prompt_ids
 from semtune.readouts.decoding import Constraint, greedy
+from semtune.readouts.drafts import Drafts
 from semtune.records import Example, Prediction
 
 
@@ -77,18 +78,24 @@ class Generate:
         return self.answer(dev)
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Greedy decoding in batches of like length; predictions in the order of `examples`."""
+        """Greedy decoding, `predict_batch_size` texts at once; predictions in the order of `examples`."""
         prompts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
-        predictions: list[Prediction | None] = [None] * len(examples)
-        for rows in by_length([len(p) for p in prompts], self.settings.predict_batch_size):
-            said = greedy(self.bundle, [prompts[r] for r in rows], self._most_tokens(), self._constraint())
-            for row, ids in zip(rows, said, strict=True):
-                text = self.bundle.encoder.decode(ids)
-                parsed = self.prompt.parse(text)
-                predictions[row] = Prediction(examples[row].id, parsed.labels, parsed=parsed.ok, raw=text)
-            if progress is not None:
-                progress(len(rows))
-        return [p for p in predictions if p is not None]
+        alone = label_completions(self.bundle, self.prompt, [(label,) for label in self.labels])
+        said = greedy(
+            self.bundle,
+            prompts,
+            self._most_tokens(),
+            self._constraint(),
+            at_once=self.settings.predict_batch_size,
+            drafts=Drafts(self.bundle.encoder.eos_id, alone),
+            progress=progress,
+        )
+        predictions = []
+        for example, ids in zip(examples, said, strict=True):
+            text = self.bundle.encoder.decode(ids)
+            parsed = self.prompt.parse(text)
+            predictions.append(Prediction(example.id, parsed.labels, parsed=parsed.ok, raw=text))
+        return predictions
 
     def save(self, folder: Path) -> None:
         """Nothing to save."""
@@ -99,7 +106,7 @@ class Generate:
     def _most_tokens(self) -> int:
         return self.settings.max_new_tokens
 
-    def _constraint(self) -> Callable[[], Constraint] | None:
+    def _constraint(self) -> Constraint | None:
         return None
 
     def _first_target(self, encoded: Encoded) -> int:

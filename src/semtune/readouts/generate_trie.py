@@ -6,14 +6,10 @@ no completion fails to parse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
 from semtune.contracts import AnswerKind, Bundle, Prompt, ReadoutSettings
 from semtune.errors import ModelError
-from semtune.readouts.decoding import Constraint
 from semtune.readouts.generate import Generate
 from semtune.readouts.label_automaton import LabelAutomaton, TokenAutomaton
 
@@ -45,9 +41,8 @@ class GenerateTrie(Generate):
                         "stuck; choose the readout generate or head."
                     )
 
-    def _constraint(self) -> Callable[[], Constraint]:
-        automaton = self._automaton()
-        return lambda: _Path(automaton, self.bundle.device)
+    def _constraint(self) -> TokenAutomaton:
+        return self._automaton()
 
     def _most_tokens(self) -> int:
         return self._automaton().automaton.longest() + 1
@@ -58,17 +53,3 @@ class GenerateTrie(Generate):
             labels = LabelAutomaton(self.prompt.grammar())
             self._tokens = TokenAutomaton(labels, encoder.token_bytes(), encoder.eos_id)
         return self._tokens
-
-
-class _Path:
-    """One text's way through the automaton."""
-
-    def __init__(self, automaton: TokenAutomaton, device: torch.device) -> None:
-        self._automaton, self._device = automaton, device
-        self._state = automaton.automaton.start()
-
-    def allowed(self) -> Tensor:
-        return torch.tensor(self._automaton.allowed(self._state), device=self._device)
-
-    def advance(self, token: int) -> None:
-        self._state = self._automaton.advance(self._state, token)

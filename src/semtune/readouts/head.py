@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
 from semtune.errors import ModelError
 from semtune.readouts.batching import by_length, last_hidden, prompt_ids
+from semtune.readouts.thresholds import Matrix, best_threshold, decide, gold_matrix
 from semtune.records import Example, Prediction
 
-Matrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 WEIGHTS, STATE = "head.safetensors", "head.json"
 
 
@@ -94,11 +94,7 @@ class Head:
         """Choose the threshold with the best micro-F1 on `dev`; nothing to choose for one label a text."""
         probabilities = self._probabilities(dev, None)
         if not self.single and dev:
-            gold = np.zeros_like(probabilities, dtype=bool)
-            for row, e in enumerate(dev):
-                for label in e.labels or ():
-                    gold[row, self._place[label]] = True
-            self.threshold = best_threshold(probabilities, gold)
+            self.threshold = best_threshold(probabilities, gold_matrix(dev, self.labels))
         return self._decide(dev, probabilities)
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
@@ -106,15 +102,7 @@ class Head:
         return self._decide(examples, self._probabilities(examples, progress))
 
     def _decide(self, examples: Sequence[Example], probabilities: Matrix) -> list[Prediction]:
-        predictions = []
-        for example, row in zip(examples, probabilities, strict=True):
-            if self.single:
-                chosen: tuple[str, ...] = (self.labels[int(row.argmax())],)
-            else:
-                chosen = tuple(label for label, p in zip(self.labels, row, strict=True) if p >= self.threshold)
-            by_label = {label: round(float(p), 6) for label, p in zip(self.labels, row, strict=True)}
-            predictions.append(Prediction(example.id, chosen, probabilities=by_label))
-        return predictions
+        return decide(examples, probabilities, self.labels, None if self.single else self.threshold)
 
     def save(self, folder: Path) -> None:
         """`head.safetensors` and `head.json` (labels in order, threshold)."""
@@ -154,26 +142,3 @@ class Head:
             if progress is not None:
                 progress(len(rows))
         return out
-
-
-def best_threshold(
-    probabilities: Matrix,
-    gold: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
-) -> float:
-    """The threshold with the best micro-F1, by one pass over the sorted probabilities; (rows, labels) each.
-
-    micro-F1 = 2 tp / (predicted + positives). Ties go to the threshold nearest one half; the value returned lies midway
-    between two probabilities, so that the last bits of a sum cannot flip a decision.
-    """
-    flat, truth = probabilities.ravel(), gold.ravel()
-    order = np.argsort(-flat, kind="stable")
-    ranked = flat[order]
-    hits = np.cumsum(truth[order])
-    predicted = np.arange(1, len(ranked) + 1)
-    f1 = 2 * hits / (predicted + max(int(truth.sum()), 1))
-    nexts = np.append(ranked[1:], 0.0)
-    usable = ranked > nexts  # a cut between equal probabilities does not exist
-    middles = (ranked + nexts) / 2
-    f1 = np.where(usable, f1, -1.0)
-    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    return float(middles[best[np.argmin(np.abs(middles[best] - 0.5))]])

@@ -88,6 +88,10 @@ class TokenAutomaton:
         self._trie = _trie((b, i) for i, b in enumerate(token_bytes) if b)
         self._allowed: dict[State, list[int]] = {}
 
+    def start(self) -> State:
+        """Nothing said yet."""
+        return self.automaton.start()
+
     def allowed(self, state: State) -> list[int]:
         """Token ids that may follow; never empty in a state that was reached by allowed tokens.
 
