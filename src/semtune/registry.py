@@ -97,6 +97,9 @@ READOUTS = Registry(
         "generate-trie": Entry(
             "semtune.readouts.generate_trie:GenerateTrie", "greedy decoding that can only say valid sets of labels"
         ),
+        "label-scores": Entry(
+            "semtune.readouts.label_scores:LabelScores", "each label's likelihood as an answer of its own"
+        ),
         "head": Entry("semtune.readouts.head:Head", "a sigmoid per label on the last hidden state"),
     },
 )
