@@ -21,6 +21,7 @@ from transformers import (
 
 from semtune.errors import ModelError
 from semtune.models import ragged_attention
+from semtune.models.packing import pack_frozen
 from semtune.models.ragged_attention import NAME, forward_hidden, install
 from semtune.nn import attention as attention_module
 from semtune.nn.key_value_cache import KeyValueCache
@@ -177,10 +178,14 @@ def test_decoding_in_pieces_equals_the_whole(pair) -> None:
             done[text] += count
 
 
-def test_changing_one_text_changes_no_other_by_one_bit(pair) -> None:
-    """Losses in fp32, where the last bit is easily lost."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_changing_one_text_changes_no_other_by_one_bit(pair, dtype: torch.dtype) -> None:
+    """Losses in fp32, where the last bit is easily lost; in bf16 through the compiled loops and packed weights."""
     _, ours = pair
-    ours.float()
+    ours.to(dtype)
+    if dtype == torch.bfloat16:
+        ours.requires_grad_(False)
+        pack_frozen(ours, True, backward=True)
     texts = texts_of(LENGTHS)
     before = losses(ours, texts)
     for changed in range(len(texts)):
@@ -199,7 +204,7 @@ def losses(model: torch.nn.Module, texts: list[Tensor]) -> Tensor:
     lengths = tuple(len(text) for text in texts)
     logits = model.lm_head(forward_hidden(model, torch.cat(texts), Ragged(lengths)))
     targets = torch.cat([text.roll(-1) for text in texts])
-    terms = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    terms = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     return torch.stack([part.sum() for part in terms.split(lengths)])
 
 

@@ -63,7 +63,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class _AddRMSNorm(torch.autograd.Function):
-    """(x, delta) -> (x + delta, its norm). Both inputs have the sum's gradient: what comes past the norm and through."""
+    """(x, delta) -> (x + delta, its norm). Both have the sum's gradient: what comes past the norm and through it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Frozen linear layers, and what their neighbours ask of any of them: two products and the weight.
 
-`PackedLinear` keeps a bf16 weight in the order that oneDNN multiplies in. `NF4Linear` keeps nothing but packed codes and
-scales between calls; its forward and its backward each unpack the weight: the second unpacking is the price of QLoRA's
-memory (Dettmers et al. 2023, eq. 5).
+`PackedLinear` keeps a bf16 weight in the order that oneDNN multiplies in. `NF4Linear` keeps nothing but packed codes
+and scales between calls; its forward and its backward each unpack the weight: the second unpacking is the price of
+QLoRA's memory (Dettmers et al. 2023, eq. 5).
 """
 
 from __future__ import annotations

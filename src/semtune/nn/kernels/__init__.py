@@ -1,7 +1,7 @@
 """The compiled loops between matrix products, called through ctypes; absent where nothing could be compiled.
 
-Each kernel serves one function, whose torch formula is its definition, its test's reference, and what runs where `takes`
-says no: on a GPU, in other dtypes than bf16, on fake tensors, without a compiler, or with SEMTUNE_KERNELS=off.
+Each kernel serves one function, whose torch formula is its definition, its test's reference, and what runs where
+`takes` says no: on a GPU, in other dtypes than bf16, on fake tensors, without a compiler, or with SEMTUNE_KERNELS=off.
 
 Threads are OpenMP's, out of the library that torch has loaded already, so one pool serves both.
 """
