@@ -1,4 +1,4 @@
-"""The whole fast step against PEFT's slow one: a ragged batch, unpadded, pruned and chunked here, padded and whole there.
+"""The whole fast step against PEFT's: a ragged batch, unpadded, pruned and chunked here, padded and whole there.
 
 Loss and every adapter's gradient agree to 1e-10 in fp64, for every method with adapters, over plain and 4-bit weights.
 """

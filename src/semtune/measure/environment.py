@@ -19,6 +19,7 @@ def environment() -> dict[str, Any]:
         "cores": machine.cores(),
         "threads": torch.get_num_threads(),
         "native_bf16": machine.native_bf16(),
+        "compiled_kernels": machine.compiled_kernels(),
         "total_memory_bytes": machine.total_memory_bytes(),
         "cuda": torch.version.cuda,
         "gpus": machine.gpus(),

@@ -44,6 +44,13 @@ def native_bf16(device_type: str = "cpu") -> bool:
     return _native_bf16(device_type)
 
 
+def compiled_kernels() -> bool:
+    """Whether the compiled loops of `semtune.nn.kernels` are in use. Imports torch."""
+    from semtune.nn.kernels import library
+
+    return library() is not None
+
+
 def total_memory_bytes() -> int:
     """The machine's memory, or the limit of this process's container where that is lower."""
     import psutil
@@ -146,6 +153,7 @@ def doctor() -> dict[str, Any]:
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "native_bf16": native_bf16(),
+        "compiled_kernels": compiled_kernels(),
         "total_memory_bytes": total_memory_bytes(),
         "available_memory_bytes": available_memory_bytes(),
         "gpus": gpus(),
