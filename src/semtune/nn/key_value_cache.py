@@ -85,9 +85,13 @@ class KeyValueCache:
         longest = max(self.lengths, default=0)
         for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
             for layer, new in theirs.items():
-                both = (mine[layer][:, :, :longest], new[:, :, :longest])
-                rooms = [(0, 0, 0, longest + GROWTH - held.shape[2]) for held in both]
-                mine[layer] = torch.cat([F.pad(held, room) for held, room in zip(both, rooms, strict=True)])
+                held = mine[layer]
+                _, heads, _, dim = held.shape
+                both = new.new_zeros(len(held) + len(new), heads, longest + GROWTH, dim)
+                for rows, part in ((both[: len(held)], held), (both[len(held) :], new)):
+                    used = min(part.shape[2], longest)
+                    rows[:, :, :used].copy_(part[:, :, :used])
+                mine[layer] = both
 
     def _where(
         self, heads: int, longest: int, capacity: int, counts: Sequence[int], device: torch.device
