@@ -42,11 +42,12 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def _ours(settings: Settings, data: Data) -> Any:
+    from semtune.models.loading import load
     from semtune.readouts.scoring import completion_log_likelihoods
 
-    from semtune.models.loading import load
-
     bundle = load("default", precision=settings.dtype)
+    bundle.model.requires_grad_(False)
+    bundle.pack_frozen(backward=False)
     return lambda prompts: completion_log_likelihoods(bundle, prompts, data.label_completions).tolist()
 
 

@@ -47,7 +47,7 @@ def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[
     )
     tuned = TunedModel.build(spec, data.labels, data.answer)
     tuned.restore(Path(data.adapter_folder))
-    tuned.method.merge(tuned.bundle.model)
+    tuned.merge()
     examples = [Example(t["id"], t["text"], None) for t in texts]
     tuned.predict(examples[:BATCH_SIZE])
     started = time.perf_counter()

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from semtune.nn import attention, kernels, low_rank
+from semtune.nn.argmax import row_argmax
 from semtune.nn.attention import Rotary, ragged_attention
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
@@ -201,3 +202,11 @@ def test_dora_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
         one_rounding(ours, exact)
     torch.testing.assert_close(found[0][2].double(), found[1][2], rtol=0.02, atol=0.05)
     assert found[0][2].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_argmax_takes_the_first_of_equals(dtype: torch.dtype) -> None:
+    x = (draw(7, 333).detach() * 2).round().to(dtype)  # many equals
+    x[0], x[1], x[2, 332] = -1.0, -torch.inf, 99.0
+    expected = [int((row == row.max()).nonzero()[0]) for row in x]
+    assert row_argmax(x).tolist() == expected

@@ -13,6 +13,7 @@ from semtune.contracts import Encoder
 from semtune.models.family import Family, decoder_linears, family_of
 from semtune.models.packing import pack_frozen
 from semtune.models.ragged_attention import forward_hidden
+from semtune.nn.linear import PackedLinear, can_pack
 from semtune.nn.vocabulary_loss import vocabulary_loss
 
 
@@ -27,6 +28,8 @@ class ModelBundle:
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...] = ()
+    packed_head: PackedLinear | None = None
+    """The output embedding laid out for products, for predicting alone."""
 
     @property
     def family(self) -> Family:
@@ -39,7 +42,11 @@ class ModelBundle:
 
     def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
         """Lay frozen weights out for this machine's products, once all is attached; see `models.packing`."""
-        return pack_frozen(self.model, packed, backward=backward)
+        count = pack_frozen(self.model, packed, backward=backward)
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        if count and not backward and can_pack(head):
+            self.packed_head = PackedLinear(head, backward=False)
+        return count
 
     def hidden_states(self, input_ids: Tensor, ragged: Any, places: Sequence[int] | None = None) -> Tensor:
         """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
@@ -50,7 +57,7 @@ class ModelBundle:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
-        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        head = self.packed_head or self.model.get_output_embeddings()  # type: ignore[operator]
         product: Tensor = head(hidden)
         return product
 

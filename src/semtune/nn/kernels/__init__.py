@@ -33,6 +33,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "nf4_dequantize": "pppfpppii",
     "adamw": "ppppppffffffffii",
     "square_sum": "ppii",
+    "argmax": "ppiii",
     "scale_columns": "ppiii",
     "scale_columns_backward": "pppppiii",
 }

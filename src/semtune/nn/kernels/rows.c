@@ -1,4 +1,4 @@
-/* DoRA's factor of every output column: forward and backward. Formula: nn/low_rank.py, _ScaleRows. */
+/* DoRA's factor of every output column, forward and backward (nn/low_rank.py, _ScaleRows); the largest of each row. */
 #include "common.h"
 
 CLONES static void scale_range(bf16 *z, const float *factor, int64_t width, int64_t first, int64_t last) {
@@ -33,4 +33,24 @@ CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const
 EXPORT void semtune_scale_columns_backward(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z,
                                            float *total, int64_t rows, int64_t width, int64_t threads) {
     SHARE(width, threads, scale_backward_range(grad_y, y, factor, grad_z, total, rows, width, first, last));
+}
+
+CLONES static void argmax_rows(const bf16 *x, int64_t *best, int64_t width, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+        const bf16 *at = x + row * width;
+        float largest = widen(at[0]);
+#pragma omp simd reduction(max : largest)
+        for (int64_t i = 0; i < width; i++) {
+            float value = widen(at[i]);
+            largest = value > largest ? value : largest;
+        }
+        int64_t place = 0;
+        while (place < width - 1 && widen(at[place]) != largest) place++;
+        best[row] = place;
+    }
+}
+
+/* best (rows,): the place of the largest of each row of x (rows, width), the first of equals. */
+EXPORT void semtune_argmax(const bf16 *x, int64_t *best, int64_t rows, int64_t width, int64_t threads) {
+    SHARE(rows, threads, argmax_rows(x, best, width, first, last));
 }
