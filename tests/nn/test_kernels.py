@@ -189,7 +189,8 @@ def test_square_sum_is_exact() -> None:
 @compiled
 def test_dora_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the torch formula in fp64, also for a row whose magnitude and norm are zero."""
-    magnitude, norms = torch.rand(70), torch.rand(70) + 0.1
+    generator = torch.Generator().manual_seed(0)
+    magnitude, norms = torch.rand(2, 70, generator=generator) + 0.5
     magnitude[3] = norms[5] = 0.0
     found = []
     for wanted in (torch.bfloat16, torch.float64):
