@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.ratios import Run, keep_fastest, median_step_speed
 
 ROUNDS, QUICK_ROUNDS = 5, 2
-KEPT_PEERS, KEPT_SHARE = 2, 0.75
+KEPT_PEERS, KEPT_SHARE = 2, 0.9
 """After the first round each class of peers keeps so many, none slower than this share of its fastest."""
 SCORED_TEXTS = 16
 """Of label scoring, in each round; all labels of each."""

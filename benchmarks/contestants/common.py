@@ -4,7 +4,8 @@ Which batches, the same way for every stack:
 
 1. The *reference batch* twice: 8 texts that are the same for all, in size like the mean of random batches. These warm
    up, and the peak of memory is read after them, so that it is that of the same step in every stack.
-2. A few warm-up batches of the stack's own order.
+2. A few warm-up batches of the stack's own order, and the timed batches once: the CPU library compiles every new size
+   of a product, which a long run does once for each.
 3. The timed batches, spread evenly over the sizes of one whole epoch in the stack's own order (at random or grouped by
    length), so that few steps stand for the epoch.
 
@@ -56,6 +57,11 @@ class Settings:
 
     @property
     def total_steps(self) -> int:
+        return self.untimed_steps + self.timed_steps
+
+    @property
+    def untimed_steps(self) -> int:
+        """The reference batches, warm-up, and the timed batches for the first time."""
         return REFERENCE_STEPS + self.warmup_steps + self.timed_steps
 
 

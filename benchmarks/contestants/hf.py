@@ -115,7 +115,7 @@ def sampled(trainer_class: type[Any], data: Data, settings: Settings, *, padded:
             epoch = as_batches(list(super()._get_train_sampler(train_dataset)), settings.batch_size)
             timed = spread(epoch, size, settings.timed_steps, settings.seed)
             warmup = spread(epoch, size, settings.warmup_steps, settings.seed)
-            order = [reference_batch(lengths, settings.batch_size)] * REFERENCE_STEPS + warmup + timed
+            order = [reference_batch(lengths, settings.batch_size)] * REFERENCE_STEPS + warmup + timed + timed
             return Fixed([i for batch in order for i in batch])
 
     return SampledTrainer
@@ -129,7 +129,7 @@ def train_and_measure(trainer: Any, meter: PhaseMeter, settings: Settings) -> di
     trainer.data_collator = counted
     with meter.phase("train"):
         trainer.train()
-    first = REFERENCE_STEPS + settings.warmup_steps
+    first = settings.untimed_steps
     if len(clock.seconds) != settings.total_steps:
         raise RuntimeError(f"{len(clock.seconds)} steps were run instead of {settings.total_steps}")
     return {

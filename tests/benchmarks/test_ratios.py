@@ -92,7 +92,7 @@ def test_screening_keeps_the_fastest_and_drops_the_failed_and_the_much_slower() 
 
 def test_one_slow_step_does_not_screen_a_peer_out() -> None:
     steady = {"tokens": [100] * 5, "step_seconds": [1.0] * 5}
-    hiccup = {"tokens": [100] * 5, "step_seconds": [0.8, 0.8, 30.0, 0.8, 0.8]}
+    hiccup = {"tokens": [100] * 5, "step_seconds": [0.95, 0.95, 30.0, 0.95, 0.95]}
     runs = [Run("peft lora-bf16", 0, steady), Run("trl lora", 0, hiccup)]
     assert plan.screen(runs, {"lora": ["peft lora-bf16", "trl lora"]})["lora"] == ["trl lora", "peft lora-bf16"]
 

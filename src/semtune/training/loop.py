@@ -6,6 +6,7 @@ and checkpoints are observers outside it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from semtune.contracts import Encoded
 from semtune.errors import DivergedError
+from semtune.measure.allocator import freed_memory_kept
 from semtune.training.batches import epoch_batches, optimizer_steps
 from semtune.training.optimizer import Optimizer, ParameterGroup
 
@@ -136,7 +138,9 @@ def train(
         started = clock()
         batches = epoch_batches(lengths, settings.batch_size, settings.seed, epoch)
         work.train_mode(True)
+        kept = contextlib.ExitStack()
         try:
+            kept.enter_context(freed_memory_kept())
             for micro_batches in optimizer_steps(batches, settings.accumulation_steps):
                 rate = optimizer.learning_rate()
                 step_started = clock()
@@ -149,6 +153,7 @@ def train(
                 for observer in observers:
                     observer.on_step(event)
         finally:
+            kept.close()
             epoch_seconds = clock() - started
             outcome.train_seconds += epoch_seconds
         outcome.epoch_seconds.append(epoch_seconds)

@@ -18,8 +18,10 @@ typedef uint16_t bf16;
 
 /* Worker functions carry CLONES and take a range of rows; the exported function that shares rows out among threads does
  * not, as the bodies of OpenMP regions are not cloned. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) /* the levels have no names there yet */
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
 #else
 #define CLONES __attribute__((noinline))
 #endif
