@@ -54,8 +54,15 @@ class Figure:
 
 
 def tokens_per_second(result: Mapping[str, Any]) -> float:
-    """Real tokens over seconds, of the timed steps."""
-    return sum(result["tokens"]) / sum(result["step_seconds"])
+    """Real tokens over seconds of the timed steps, as a run of some epochs would take them.
+
+    `step_seconds` is their second pass; what the first took more counts as often as a run meets a new size. Without a
+    first pass (growth) the second stands alone.
+    """
+    steady = result["step_seconds"]
+    first = result.get("first_seconds", steady)
+    more = sum(max(a - b, 0.0) for a, b in zip(first, steady, strict=True))
+    return sum(result["tokens"]) / (sum(steady) + result.get("new_size_share", 0.0) * more)
 
 
 def median_step_speed(result: Mapping[str, Any]) -> float:

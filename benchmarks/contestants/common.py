@@ -4,8 +4,9 @@ Which batches, the same way for every stack:
 
 1. The *reference batch* twice: 8 texts that are the same for all, in size like the mean of random batches. These warm
    up, and the peak of memory is read after them, so that it is that of the same step in every stack.
-2. A few warm-up batches of the stack's own order, and the timed batches once: the CPU library compiles every new size
-   of a product, which a long run does once for each.
+2. A few warm-up batches of the stack's own order, and the timed batches a first time. The CPU library compiles every
+   new size of a product, which a run does once for each size: how much longer this first pass took is counted as often
+   as a run of `EPOCHS` epochs meets a new size (`new_size_share`).
 3. The timed batches, spread evenly over the sizes of one whole epoch in the stack's own order (at random or grouped by
    length), so that few steps stand for the epoch.
 
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+EPOCHS = 3
+"""Of the run that speeds are to stand for, semtune's default."""
 REFERENCE_STEPS = 2
 """Of the reference batch; after the first the optimizer's moments exist, so the second one's peak is a usual step's."""
 RECIPE = {
@@ -94,6 +97,12 @@ class Data:
 def read_data(work: str | Path) -> Data:
     """What `prepare` wrote."""
     return Data(**json.loads((Path(work) / "data.json").read_text(encoding="utf-8")))
+
+
+def new_size_share(epochs: Sequence[Sequence[Sequence[int]]], size: Callable[[Sequence[int]], object]) -> float:
+    """Of all batches of a run's epochs, the share that have a size which no batch before them had."""
+    sizes = [size(batch) for batches in epochs for batch in batches]
+    return len(set(sizes)) / len(sizes)
 
 
 def as_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:

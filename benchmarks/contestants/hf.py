@@ -16,11 +16,13 @@ from torch.utils.data import Sampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.contestants.common import (
+    EPOCHS,
     RECIPE,
     REFERENCE_STEPS,
     Data,
     Settings,
     as_batches,
+    new_size_share,
     padded_tokens,
     reference_batch,
     spread,
@@ -111,8 +113,11 @@ def sampled(trainer_class: type[Any], data: Data, settings: Settings, *, padded:
 
     class SampledTrainer(trainer_class):
         def _get_train_sampler(self, train_dataset: Any = None) -> Fixed:
-            torch.manual_seed(settings.seed)
-            epoch = as_batches(list(super()._get_train_sampler(train_dataset)), settings.batch_size)
+            epochs = []
+            for number in range(EPOCHS):
+                torch.manual_seed(EPOCHS * settings.seed + number)
+                epochs.append(as_batches(list(super()._get_train_sampler(train_dataset)), settings.batch_size))
+            epoch, self.new_size_share = epochs[0], new_size_share(epochs, size)
             timed = spread(epoch, size, settings.timed_steps, settings.seed)
             warmup = spread(epoch, size, settings.warmup_steps, settings.seed)
             order = [reference_batch(lengths, settings.batch_size)] * REFERENCE_STEPS + warmup + timed + timed
@@ -134,6 +139,8 @@ def train_and_measure(trainer: Any, meter: PhaseMeter, settings: Settings) -> di
         raise RuntimeError(f"{len(clock.seconds)} steps were run instead of {settings.total_steps}")
     return {
         "step_seconds": clock.seconds[first:],
+        "first_seconds": clock.seconds[first - settings.timed_steps : first],
+        "new_size_share": trainer.new_size_share,
         "tokens": counted.tokens[first : settings.total_steps],
         "tensor_tokens": counted.sizes[first : settings.total_steps],
         "reference_seconds": clock.seconds[:REFERENCE_STEPS],

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.contestants.common import (
+    EPOCHS,
     RECIPE,
     REFERENCE_STEPS,
     Data,
     Settings,
+    new_size_share,
     padded_tokens,
     read_data,
     reference_batch,
@@ -112,11 +114,30 @@ def epoch_sample(lengths: Sequence[int], settings: Settings) -> list[int]:
     return [i for batch in chosen for i in batch]
 
 
-def second_pass(events: Sequence[Any], settings: Settings) -> list[int]:
-    """Indices of the timed steps: the last epoch's, less its largest, which the loop's order had brought in."""
-    last = range(REFERENCE_STEPS + settings.warmup_steps + settings.timed_steps, len(events))
-    largest = max(last, key=lambda i: events[i].tokens)
-    return [i for i in last if i != largest]
+def passes(events: Sequence[Any], settings: Settings) -> tuple[list[int], list[int]]:
+    """Indices of the steps of the first pass over the timed batches, and of the second, in the same order of batches.
+
+    Each pass is an epoch less its largest batch, which the loop's order had brought in; within an epoch of few batches
+    the loop makes the same ones each time, told apart by their tokens.
+    """
+    steps = settings.warmup_steps + settings.timed_steps
+    ranked = []
+    for start in (REFERENCE_STEPS, REFERENCE_STEPS + steps):
+        ranked.append(sorted(range(start, start + steps), key=lambda i: events[i].tokens)[:-1])
+    return ranked[0], ranked[1]
+
+
+def size_share(lengths: Sequence[int], settings: Settings) -> float:
+    """`new_size_share` of semtune's own order; a size is the rows of the linear layers and the longest text."""
+    from semtune.nn.ragged import filler_for
+    from semtune.training.batches import epoch_batches
+
+    def size(batch: Sequence[int]) -> tuple[int, int]:
+        rows = sum(lengths[i] - 1 for i in batch)
+        return rows + filler_for(rows), max(lengths[i] for i in batch)
+
+    epochs = [epoch_batches(lengths, settings.batch_size, settings.seed, number) for number in range(EPOCHS)]
+    return new_size_share(epochs, size)
 
 
 def main(settings: Settings) -> dict[str, Any]:
@@ -153,7 +174,7 @@ def main(settings: Settings) -> dict[str, Any]:
     run(epoch_sample(lengths, settings), 2)
     peak_after = gemm_peak(shape, rows, dtype)
 
-    timed = second_pass(seen.events, settings)
+    first, timed = passes(seen.events, settings)
     seconds = [seen.events[i].seconds for i in timed]
     full = settings.variant == "full"
     flops = [
@@ -164,6 +185,8 @@ def main(settings: Settings) -> dict[str, Any]:
     return {
         "step_seconds": seconds,
         "tokens": [seen.events[i].tokens for i in timed],
+        "first_seconds": [seen.events[i].seconds for i in first],
+        "new_size_share": size_share(lengths, settings),
         "losses": [event.loss for event in seen.events],
         "reference_seconds": [event.seconds for event in seen.events[:REFERENCE_STEPS]],
         "reference_tokens": [sum(lengths[i] for i in reference), padded_tokens(lengths, reference)],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import pytest
+from benchmarks.contestants import common, ours
 from benchmarks.ratios import Run, tokens_per_second
 from benchmarks.targets import TARGETS, Target
 
@@ -160,3 +162,20 @@ def test_answers_are_compared_one_by_one() -> None:
     assert found["answers_bf16"] == {"texts": 3, "identical": 2}
     assert found["answers_fp32"] is None  # not the same texts
     assert found["label_scores_bf16"] == {"texts": 2, "largest_difference": 1.0, "same_best_label": 1}
+
+
+def test_the_first_pass_counts_as_often_as_a_run_meets_new_sizes() -> None:
+    result = {"tokens": [100, 100], "step_seconds": [1.0, 1.0], "first_seconds": [3.0, 0.9], "new_size_share": 0.25}
+    assert ratios.tokens_per_second(result) == pytest.approx(200 / 2.5)  # a faster first pass gives nothing back
+    del result["first_seconds"]
+    assert ratios.tokens_per_second(result) == pytest.approx(100)
+    epochs = [[[0, 1], [2, 3]], [[0, 2], [1, 3]]]
+    assert common.new_size_share(epochs, max) == 0.75  # of 1, 3, 2, 3
+
+
+def test_the_two_passes_are_matched_by_tokens() -> None:
+    """Reference steps 0 and 1; then each pass with the largest batch, wherever the order has put it, left out."""
+    settings = common.Settings(work="", variant="lora", threads=1, timed_steps=2)
+    tokens = [300, 300, 900, 50, 70, 70, 900, 50]
+    events = [types.SimpleNamespace(tokens=n) for n in tokens]
+    assert ours.passes(events, settings) == ([3, 4], [7, 5])
