@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtune.nn import attention as module
-from semtune.nn.attention import Rotary, ragged_attention
+from semtune.nn.attention import ragged_attention
+from semtune.nn.attention_blocks import Rotary
 from semtune.nn.key_value_cache import KeyValueCache
 from semtune.nn.ragged import Ragged
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from semtune.nn import attention, kernels, low_rank
+from semtune.nn import attention_blocks, kernels, low_rank
 from semtune.nn.argmax import row_argmax
-from semtune.nn.attention import Rotary, ragged_attention
+from semtune.nn.attention import ragged_attention
+from semtune.nn.attention_blocks import Rotary
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
 from semtune.nn.ragged import Ragged
@@ -123,7 +124,7 @@ def test_softmax_is_rounded_once() -> None:
     scores = draw(4, 10, 5, spread=8.0).detach()  # texts 2 · kv_heads 2, group 2 · longest 5, keys
     by_text = scores.double().view(2, 4, 5, 5)
     exact = torch.softmax((by_text * 0.3).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf), -1)
-    found = attention.causal_softmax_(scores.clone(), layout, 4, 0.3).view(2, 4, 5, 5)
+    found = attention_blocks.causal_softmax_(scores.clone(), layout, 4, 0.3).view(2, 4, 5, 5)
     one_rounding(found[0], exact[0])
     one_rounding(found[1, :, :3], exact[1, :, :3])
     assert not found[1, :, 3:].any()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from semtune.models.family import Family, family_of
-from semtune.nn.attention import Rotary, ragged_attention
+from semtune.nn.attention import ragged_attention
+from semtune.nn.attention_blocks import Rotary
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.ragged import Ragged, filler_for
 

@@ -3,33 +3,35 @@
 Queries, keys and values are put into padded blocks, rotated there, and what comes out is laid end to end again (see
 `ragged`). For short texts the products are written out, with a backward by hand: on CPU the fused kernel's backward in
 bfloat16 costs more than it saves. Long texts, and all on a GPU, go to torch's fused kernel.
-
-Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of the Llama family,
-    rotate(x)_t = (x₁ cos - x₂ sin, x₂ cos + x₁ sin),  x₁, x₂ the halves of a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.attention_blocks import (
+    Rotary,
+    Turns,
+    causal_softmax_,
+    from_block,
+    gather_block,
+    gather_rows,
+    into_block,
+    rotate,
+    softmax_backward_,
+    softmax_under,
+    turns_of,
+)
 from semtune.nn.ragged import Layout, Ragged
 
 PLAIN_UP_TO = 256
 """Longest text (tokens) for which attention is written out; longer ones go to the fused kernel."""
-
-
-class Rotary(NamedTuple):
-    """cos and sin of each position's angles, (positions, head_dim / 2) each, from position 0."""
-
-    cos: Tensor
-    sin: Tensor
 
 
 def ragged_attention(
@@ -69,7 +71,7 @@ def ragged_attention(
         return _plain(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
         return _answering(q, k, v, rotary, ragged, layout, layer, scale, window if windowed else None)
-    turns = None if rotary is None else _turns(rotary, layout)
+    turns = None if rotary is None else turns_of(rotary, layout)
     return _general(q, k, v, turns, ragged, layout, layer, scale, window)
 
 
@@ -98,26 +100,6 @@ def _part_by_part(
         )
         asked, held = asked + asking, held + tokens
     return torch.cat([*seen, q.new_zeros(len(q) - asked, *q.shape[1:])])
-
-
-class _Turns(NamedTuple):
-    """cos and sin for blocks of queries and of keys, each (texts or 1, 1, longest, head_dim / 2)."""
-
-    q: tuple[Tensor, Tensor]
-    k: tuple[Tensor, Tensor]
-
-
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
-    """x (texts, heads, longest, head_dim) turned by its positions' angles; `sign` -1 turns back."""
-    cos, sin = turn
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    if torch.is_grad_enabled() and x.requires_grad:
-        return torch.cat([first * cos - second * (sign * sin), second * cos + first * (sign * sin)], dim=-1)
-    out = torch.empty_like(x)
-    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-sign)
-    torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin, value=sign)
-    return out
 
 
 class _Plain(torch.autograd.Function):
@@ -194,7 +176,7 @@ def _answering(
     if layout.causal and window is None:
         weights = causal_softmax_(scores, layout, heads, scale)
     else:
-        weights = _softmax_under(layout.bias(kb.shape[2], window, q.dtype), scores, layout, heads, scale)
+        weights = softmax_under(layout.bias(kb.shape[2], window, q.dtype), scores, layout, heads, scale)
     return from_block(torch.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
 
 
@@ -202,7 +184,7 @@ def _general(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    turns: _Turns | None,
+    turns: Turns | None,
     ragged: Ragged,
     layout: Layout,
     layer: int,
@@ -246,12 +228,12 @@ class _Pick(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layout: Layout, queries: bool) -> Tensor:
         ctx.rows, ctx.layout, ctx.queries = len(x), layout, queries
-        return _block(x, layout, queries=queries)
+        return gather_block(x, layout, queries=queries)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
-        return _unblock(grad.flatten(1, 2), ctx.rows, grad.shape[1], ctx.layout, queries=ctx.queries), None, None
+        return gather_rows(grad.flatten(1, 2), ctx.rows, grad.shape[1], ctx.layout, queries=ctx.queries), None, None
 
 
 class _Unpick(torch.autograd.Function):
@@ -260,11 +242,11 @@ class _Unpick(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int, layout: Layout) -> Tensor:
         ctx.layout = layout
-        return _unblock(x.flatten(1, 2), rows, x.shape[1], layout, queries=True)
+        return gather_rows(x.flatten(1, 2), rows, x.shape[1], layout, queries=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        block = _block(grads[0], ctx.layout, queries=True)
+        block = gather_block(grads[0], ctx.layout, queries=True)
         padded = ctx.layout.padded(block.shape[1], queries=True)
         if padded is not None:
             block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
@@ -273,102 +255,3 @@ class _Unpick(torch.autograd.Function):
 
 _pick: Callable[..., Tensor] = _Pick.apply
 _unpick: Callable[..., Tensor] = _Unpick.apply
-
-
-def _block(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:
-    """(rows, heads, head_dim) -> (texts, heads, longest, head_dim), right-padded; a copy."""
-    heads, dim = x.shape[1:]
-    rows = x.reshape(-1, dim).index_select(0, layout.into_block(heads, queries=queries))
-    return rows.view(layout.texts, heads, -1, dim)
-
-
-def _unblock(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, longest), head_dim last -> (rows, heads, head_dim); filler rows are zero."""
-    index = layout.from_block(heads, queries=queries)
-    flat = x.reshape(-1, x.shape[-1])
-    out = torch.empty(rows * heads, x.shape[-1], dtype=x.dtype, device=x.device)
-    torch.index_select(flat, 0, index, out=out[: len(index)])
-    out[len(index) :].zero_()
-    return out.view(rows, heads, -1)
-
-
-def into_block(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
-    """(rows, heads, head_dim) -> (texts, heads, longest, head_dim), turned where `rotary`; zero in padded places."""
-    if kernels.takes(x):
-        longest = layout.longest_query if queries else layout.longest
-        out = x.new_empty(layout.texts, x.shape[1], longest, x.shape[2])
-        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
-        sizes = (layout.texts, x.shape[1], longest, x.shape[2])
-        kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
-        return out
-    block = _block(x, layout, queries=queries)
-    padded = layout.padded(x.shape[1], queries=queries)
-    if padded is not None:
-        block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
-    return block if rotary is None else rotate(block, _turns(rotary, layout)[0 if queries else 1])
-
-
-def from_block(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, longest, head_dim), turned back where `rotary` -> (rows, heads, head_dim).
-
-    Filler rows are zero.
-    """
-    if kernels.takes(x):
-        dim = x.shape[-1]
-        out = x.new_empty(rows, heads, dim)
-        filled = layout.asking if queries else layout.tokens
-        sizes = (layout.texts, heads, layout.longest_query if queries else layout.longest, dim, filled, rows)
-        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
-        kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
-        return out
-    if rotary is not None:
-        turn = _turns(rotary, layout)[0 if queries else 1]
-        x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), turn, sign=-1)
-    return _unblock(x, rows, heads, layout, queries=queries)
-
-
-def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
-    """Scores (texts · kv_heads, group · longest_query, longest) -> softmax over the keys a query sees, in place.
-
-    Keys after a query have weight 0; rows of padded queries are nobody's.
-    """
-    if kernels.takes(scores):
-        _, counts, positions = layout.places(queries=True)
-        sizes = (layout.texts, heads, layout.longest_query, scores.shape[-1])
-        kernels.call("causal_softmax", scores, counts, positions, scale, *sizes)
-        return scores
-    return _softmax_under(layout.bias(scores.shape[-1], None, scores.dtype), scores, layout, heads, scale)
-
-
-def _softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
-    """softmax(scale · scores + bias); scores (texts · kv_heads, group · longest_query, reach) are used up."""
-    by_text = scores.view(layout.texts, heads, layout.longest_query, -1)
-    torch.add(bias, by_text, alpha=scale, out=by_text)
-    return torch.softmax(scores, dim=-1)
-
-
-def softmax_backward_(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
-    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys); `grad` is used up."""
-    if kernels.takes(weights, grad):
-        kernels.call("softmax_backward", weights, grad, scale, grad.shape[0] * grad.shape[1], grad.shape[2])
-        return grad
-    return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
-
-
-def _wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
-    """The tables in fp32, made once a forward."""
-    key = ("wide", id(rotary.cos))
-    if key not in layout.turns:
-        layout.turns[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
-    return layout.turns[key]  # type: ignore[return-value]
-
-
-def _turns(rotary: Rotary, layout: Layout) -> _Turns:
-    """The angles of each place in the blocks."""
-    turns = layout.turns.get(id(rotary.cos))
-    if not isinstance(turns, _Turns):
-        at_q, at_k = layout.query_positions(), layout.key_positions()
-        q = (rotary.cos[at_q].unsqueeze(1), rotary.sin[at_q].unsqueeze(1))
-        turns = _Turns(q, (rotary.cos[at_k].unsqueeze(1), rotary.sin[at_k].unsqueeze(1)))
-        layout.turns[id(rotary.cos)] = turns
-    return turns
