@@ -57,14 +57,17 @@ class _VocabularyLoss(torch.autograd.Function):
                 torch.addmm(grad_weight, scores.t(), hidden[part], beta=int(start > 0), out=grad_weight)
             if grad_bias is not None:
                 grad_bias += scores.sum(dim=0)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        # Not as saved tensors: autograd would hold on to them, and could then not add to a whole vocabulary's in place.
+        ctx.grads = (grad_hidden, grad_weight, grad_bias)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        # In place: they are nobody else's, and the one of a whole vocabulary is large.
-        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in ctx.saved_tensors), None)
+        grads, ctx.grads = ctx.grads, None
+        if grads is None:
+            raise RuntimeError("the gradient of this loss has been taken already")
+        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in grads), None)
 
 
 _vocabulary_loss: Callable[..., Tensor] = _VocabularyLoss.apply
