@@ -33,9 +33,8 @@ def pack_frozen(model: nn.Module, packed: bool | None, *, backward: bool) -> int
     for path, module in found.items():
         assert isinstance(module, nn.Linear)
         model.set_submodule(path, PackedLinear(module, backward=backward).train(module.training))
-        module.weight = nn.Parameter(
-            module.weight.new_empty(0), requires_grad=False
-        )  # whoever holds it, frees the bytes
+        # Whoever still holds the plain layer does not hold its bytes.
+        module.weight = nn.Parameter(module.weight.new_empty(0), requires_grad=False)
     return len(found)
 
 

@@ -6,7 +6,6 @@ and checkpoints are observers outside it.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -138,22 +137,22 @@ def train(
         started = clock()
         batches = epoch_batches(lengths, settings.batch_size, settings.seed, epoch)
         work.train_mode(True)
-        kept = contextlib.ExitStack()
         try:
-            kept.enter_context(freed_memory_kept())
-            for micro_batches in optimizer_steps(batches, settings.accumulation_steps):
-                rate = optimizer.learning_rate()
-                step_started = clock()
-                loss, norm, tokens = _step(work, optimizer, [[texts[i] for i in mb] for mb in micro_batches], settings)
-                seconds = clock() - step_started
-                outcome.steps += 1
-                outcome.step_seconds.append(seconds)
-                outcome.tokens.append(tokens)
-                event = StepEvent(outcome.steps, total, epoch + 1, loss, norm, rate, tokens, seconds)
-                for observer in observers:
-                    observer.on_step(event)
+            with freed_memory_kept():
+                for micro_batches in optimizer_steps(batches, settings.accumulation_steps):
+                    rate = optimizer.learning_rate()
+                    step_started = clock()
+                    loss, norm, tokens = _step(
+                        work, optimizer, [[texts[i] for i in mb] for mb in micro_batches], settings
+                    )
+                    seconds = clock() - step_started
+                    outcome.steps += 1
+                    outcome.step_seconds.append(seconds)
+                    outcome.tokens.append(tokens)
+                    event = StepEvent(outcome.steps, total, epoch + 1, loss, norm, rate, tokens, seconds)
+                    for observer in observers:
+                        observer.on_step(event)
         finally:
-            kept.close()
             epoch_seconds = clock() - started
             outcome.train_seconds += epoch_seconds
         outcome.epoch_seconds.append(epoch_seconds)
