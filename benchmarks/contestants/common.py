@@ -57,6 +57,8 @@ class Settings:
     """Of prediction and label scoring; 0: all."""
     model: str = "default"
     """Of `shape_step`; the others compare on the default model."""
+    spec: dict[str, Any] | None = None
+    """A run's options, of `plan_cell`."""
 
     @property
     def total_steps(self) -> int:

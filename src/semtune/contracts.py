@@ -166,6 +166,8 @@ class Bundle(Protocol):
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...]
+    recompute: bool
+    """Whether blocks keep only their input for the backward."""
 
     def decoder_linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""

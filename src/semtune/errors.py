@@ -46,6 +46,10 @@ class OutOfMemoryError(SemtuneError):
     """The run needed more memory than this machine has."""
 
 
+class DoesNotFitError(SemtuneError):
+    """A run that needs more memory than is free, by its plan."""
+
+
 class DivergedError(SemtuneError):
     """The loss or a gradient became NaN or infinite."""
 

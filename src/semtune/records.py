@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["load", "train", "evaluate"]
-Status = Literal["ok", "out_of_memory", "diverged", "failed"]
+Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,45 @@ class RunSpec:
     threads: int | None = None
     packed: bool | None = None
     """Keep frozen bf16 weights laid out for a CPU's products, twice their bytes; None: if that is little memory."""
+    recompute: bool = False
+    """Keep of each block its input alone and compute the rest again in backward: less memory, more time."""
     device: str = "auto"
     trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A change after which a run fits, and what it costs."""
+
+    text: str
+    change: Mapping[str, Any]
+    """Options of a RunSpec with their new values."""
+    peak_bytes: int
+    """The highest of all phases, after the change."""
+    seconds_factor: float | None
+    """Predicted seconds of an optimizer step of the same texts, over those before the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one method would take on one device, before it runs."""
+
+    method: str
+    fits: bool
+    """Without spilling."""
+    spill_bytes: int = 0
+    """Of frozen weights that would wait in main memory and cross the bus every step; 0: none, or that does not help."""
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By phase (load, train, evaluate), the bare runtime or the CUDA context included."""
+    seconds_per_iteration: float | None = None
+    """Of a typical optimizer step; with what crosses the bus where it would spill."""
+    train_seconds: float | None = None
+    """Of all epochs; None without a task."""
+    advice: tuple[Advice, ...] = ()
+    largest: Mapping[str, Any] = field(default_factory=dict)
+    """The largest batch_size, max_length and model that would fit, all else as asked."""
+    reason: str | None = None
+    """Why there is no figure: the method cannot attach to this model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +232,9 @@ class RunResult:
     """Resident bytes of the bare runtime (imports done, nothing loaded)."""
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """Peak resident bytes per phase (load, train, evaluate), runtime included; on CUDA the device's peak bytes."""
+    predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """As `peak_bytes`, from the plan."""
+    predicted_seconds_per_iteration: float | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     """By split."""
     notes: tuple[str, ...] = ()

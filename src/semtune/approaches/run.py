@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,21 +13,25 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from semtune.approaches.planning import Data as PlanData
+from semtune.approaches.planning import here, plan_run, surely_fits
 from semtune.approaches.run_folder import RunFolder, write_json, write_labels
 from semtune.approaches.specs import resolve, write_spec
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import Encoded, Task
-from semtune.errors import DataError, DivergedError
+from semtune.errors import DataError, DivergedError, DoesNotFitError
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.limit import is_out_of_memory
 from semtune.measure.machine import cores
 from semtune.measure.memory import PhaseMeter
 from semtune.models.loading import prepare, resolve_device
-from semtune.records import Example, RunResult, RunSpec, Status
+from semtune.records import Example, Plan, RunResult, RunSpec, Status
 from semtune.registry import TASKS
 from semtune.training.loop import EpochEvent, Observer, StepEvent, TrainOutcome, TrainSettings, train
 from semtune.training.metrics import MetricsFile
+
+logger = logging.getLogger(__name__)
 
 SELECTION_SPLIT = "dev"
 FINAL_SPLITS = ("dev", "test")
@@ -79,6 +84,7 @@ def run(spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = Fa
     )  # fmt: skip
     session = _Session(spec, data, folder, progress, result)
     try:
+        session.guard()
         session.load()
         session.train()
         session.evaluate()
@@ -114,6 +120,44 @@ class _Session:
         self.meter = PhaseMeter(device)
         self.outcome = TrainOutcome()
         self.tuned: TunedModel | None = None
+
+    def guard(self) -> None:
+        """Stop a run that cannot fit before it takes the machine along. What surely fits is planned afterwards.
+
+        Raises DoesNotFitError.
+        """
+        if surely_fits(self.spec, self.texts()):
+            return
+        self.progress.on_phase("planning", None)
+        plan = self._plan(timed=False)
+        if plan is not None and not plan.fits:
+            needed, free = max(plan.peak_bytes.values()), here().memory_bytes
+            raise DoesNotFitError(
+                f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+                "`semtune plan` says what would make it fit, `--fit` does it"
+            )
+
+    def texts(self) -> PlanData:
+        """What a plan must know of the data."""
+        asked = [e for examples in self.data.final.values() for e in examples]
+        return PlanData(self.data.task.labels, self.data.task.answer, self.data.train, asked)
+
+    def _plan(self, *, timed: bool) -> Plan | None:
+        """The plan of this run, into its result too; None where the device is not one that is modelled.
+
+        A plan that fails is no reason for a run not to be made, or not to be written down.
+        """
+        try:
+            _, plan = plan_run(self.spec, self.texts(), self.meter.runtime_bytes, timed=timed)
+        except Exception:
+            logger.warning("This run could not be planned", exc_info=True)
+            return None
+        self.result = replace(
+            self.result,
+            predicted_peak_bytes=plan.peak_bytes,
+            predicted_seconds_per_iteration=plan.seconds_per_iteration,
+        )
+        return plan
 
     def load(self) -> None:
         """The base model, with method and readout attached."""
@@ -183,6 +227,8 @@ class _Session:
             elif status == "failed" and self.tuned is not None and self.outcome.steps > 0:
                 self.folder.keep_best(self.tuned.save)
                 self.folder.promote_best()
+        if status == "ok":
+            self._plan(timed=True)
         if status == "failed" and self.folder.adapter.exists():
             reason = f"{reason}; the weights kept so far are in adapter/"
         self.result = replace(
@@ -238,6 +284,8 @@ def _status_of(error: BaseException) -> tuple[Status, str]:
     """How a run that ended with `error` ended, and its reason."""
     if isinstance(error, DivergedError):
         return "diverged", str(error)
+    if isinstance(error, DoesNotFitError):
+        return "does_not_fit", str(error)
     if is_out_of_memory(error):
         return "out_of_memory", f"needed more memory than this machine has free ({_first_line(error)})"
     if isinstance(error, KeyboardInterrupt):

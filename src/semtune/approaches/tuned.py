@@ -37,6 +37,7 @@ class TunedModel:
         )
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
         self.readout: Readout = READOUTS.get(spec.readout)(bundle, prompt, labels, answer, readout_settings)
+        bundle.recompute = spec.recompute
         self.method.attach(bundle, self.settings)
         bundle.pack_frozen(spec.packed)
 

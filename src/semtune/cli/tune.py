@@ -50,6 +50,9 @@ def tune(
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion when generating.")] = 64,
     seed: Annotated[int, typer.Option(help="Of adapters, dropout and the order of texts.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores without it.")] = None,
+    recompute: Annotated[
+        bool, typer.Option(help="Keep only each block's input and compute the rest again: less memory, slower.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model. Off, and rightly.")] = (
         False
@@ -67,6 +70,9 @@ def tune(
     spec: Annotated[
         Path | None, typer.Option(help="Repeat a run from its spec.yaml; all other options are then ignored.")
     ] = None,
+    fit: Annotated[
+        bool, typer.Option(help="Where the run would not fit, let the plan choose batch, recomputation, precision.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the tuned model that --out holds.")] = False,
     json: o.Json = False,
 ) -> int:
@@ -87,7 +93,7 @@ def tune(
             "master_weights": master_weights, "weight_decay": weight_decay, "warmup_fraction": warmup_fraction,
             "max_grad_norm": max_grad_norm, "patience": patience, "loss_on": loss_on,
             "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "seed": seed,
-            "threads": threads, "device": device, "trust_remote_code": trust_remote_code,
+            "threads": threads, "recompute": recompute, "device": device, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
         task_options = o.task_options(
             data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,
@@ -95,7 +101,7 @@ def tune(
             encoding=encoding,
         )  # fmt: skip
         run_spec = record_from(RunSpec, {**values, "task_options": task_options}, "the command line")
-    result = _run(run_spec, out, overwrite)
+    result = _run(run_spec, out, overwrite, fit=fit)
     if json:
         from semtune.records import to_plain
 
@@ -103,22 +109,27 @@ def tune(
     return _tell(result, out, quiet=json)
 
 
-def _run(run_spec: Any, out: Path, overwrite: bool) -> RunResult:
+def _run(run_spec: Any, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
     from semtune.approaches.specs import resolve
     from semtune.cli.progress import RunBar
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still
-        resolve(run_spec)
+        resolved = resolve(run_spec)
     with RunBar() as bar:
         bar.on_phase("starting", None)
         with o.heavy_imports():
+            from semtune.approaches.planning import fitted
             from semtune.approaches.run import run
             from semtune.measure.limit import limit_memory
             from semtune.measure.machine import available_memory_bytes
             from semtune.measure.memory import resident_bytes
             from semtune.models.loading import resolve_device
 
+        if fit:
+            bar.on_phase("planning", None)
+            run_spec, changed = fitted(resolved, resident_bytes())
+            o.say(f"--fit changed {changed}")
         if resolve_device(run_spec.device).type == "cpu":
             limit_memory(available_memory_bytes() + resident_bytes())
         return run(run_spec, out, bar, overwrite=overwrite)

@@ -28,6 +28,8 @@ class ModelBundle:
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...] = ()
+    recompute: bool = False
+    """Keep of each block its input alone for the backward: less memory, about a third more products."""
     packed_head: PackedLinear | None = None
     """The output embedding laid out for products, for predicting alone."""
 
@@ -53,7 +55,7 @@ class ModelBundle:
 
         `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
         """
-        return forward_hidden(self.model, input_ids, ragged, places)
+        return forward_hidden(self.model, input_ids, ragged, places, recompute=self.recompute)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""

@@ -10,13 +10,15 @@ Everything that holds weights is called as a module, so adapters and 4-bit layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from semtune.models.family import Family, family_of
+from semtune.nn import kernels
 from semtune.nn.attention import ragged_attention
 from semtune.nn.attention_blocks import Rotary
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
@@ -30,7 +32,9 @@ def has_known_blocks(model: nn.Module) -> bool:
     return family_of(model).known_blocks and config.hidden_act == "silu" and whole_heads
 
 
-def hidden_states(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: Sequence[int] | None) -> Tensor:
+def hidden_states(
+    model: nn.Module, input_ids: Tensor, ragged: Ragged, places: Sequence[int] | None, *, recompute: bool = False
+) -> Tensor:
     """Last hidden states of texts laid end to end.
 
     Args:
@@ -38,6 +42,7 @@ def hidden_states(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: S
         input_ids: (tokens + filler,).
         ragged: how the tokens divide into texts; a cache in it is read and extended, not advanced.
         places: the tokens whose states are wanted, ascending; None: all of them.
+        recompute: keep of each block its input alone, and compute the rest again in backward (Chen et al. 2016).
 
     Returns:
         (places, hidden_size), or (tokens + filler, hidden_size).
@@ -47,10 +52,11 @@ def hidden_states(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: S
     family = family_of(model)
     rotary = rotary_table(base, max(ragged.starts) + max(ragged.lengths), x)  # padded places included
     more: Tensor | None = None  # what the last block's MLP adds to x, summed where the next norm reads both
+    block = _recomputed if recompute and torch.is_grad_enabled() else _block
     for layer in base.layers[:-1]:
-        x, more = _block(layer, x, more, rotary, ragged, family, None)
+        x, more = block(layer, x, more, rotary, ragged, family, None)
     wanted = _Wanted(tuple(places), x.device) if places is not None else None
-    x, more = _block(base.layers[-1], x, more, rotary, ragged, family, wanted)
+    x, more = block(base.layers[-1], x, more, rotary, ragged, family, wanted)
     _, normed = _add_norm(base.norm, x, more)
     return normed if wanted is None else normed[: len(wanted.places)]
 
@@ -107,6 +113,14 @@ def _block(
     )
     x, normed = _add_norm(layer.post_attention_layernorm, x, attention.o_proj(seen.view(len(seen), -1)))
     return x, mlp.down_proj(swiglu(mlp.gate_proj(normed), mlp.up_proj(normed)))
+
+
+def _recomputed(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """`_block`, whose inner results are computed again in backward, with the same dropout."""
+    real = kernels.world() is kernels.REAL  # a fake step draws nothing, and has no generator to set back
+    rerun: Callable[..., Any] = checkpoint
+    pair: tuple[Tensor, Tensor] = rerun(_block, *arguments, use_reentrant=False, preserve_rng_state=real)
+    return pair
 
 
 def _add_norm(module: Any, x: Tensor, more: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+from torch import nn
 
+from semtune.contracts import Encoder, WeightStream
 from semtune.errors import ModelError, OptionError, did_you_mean
 from semtune.models.bundle import ModelBundle
 from semtune.models.encoder import load_encoder
 from semtune.models.naming import resolve
 from semtune.models.packing import unpack_nf4
 from semtune.models.ragged_attention import install
+from semtune.models.rough_encoder import RoughEncoder
 from semtune.models.skeleton import build_skeleton, fill, materialise_buffers
 from semtune.models.sources.base import Located, SourceOptions
+from semtune.models.sources.published import PUBLISHED
 from semtune.nn.hardware import native_bf16
 from semtune.registry import SOURCES
 
@@ -50,7 +54,6 @@ def load(
     located = _locate(name, SourceOptions(seed, trust_remote_code, revision))
     model = build_skeleton(located.config, dtype, trust_remote_code=trust_remote_code)
     materialise_buffers(model, target)
-    quantise = precision in ("nf4", NF4_CACHED)
     # Reading a tokenizer is Python's work, filling the model the disk's and torch's: they run side by side.
     with ThreadPoolExecutor(max_workers=1) as beside:
         reading = beside.submit(
@@ -60,14 +63,8 @@ def load(
             fold=located.fold_vocabulary,
             trust_remote_code=trust_remote_code and not located.fold_vocabulary,
         )
-        stream = located.weights(model)
-        notes = fill(model, stream, dtype=dtype, device=target, quantise=quantise, compute_dtype=dtype)
+        notes = finish(model, located.weights(model), precision=precision, dtype=dtype, device=target)
         encoder = reading.result()
-    if precision == NF4_CACHED:
-        unpack_nf4(model)
-    model.eval()
-    located.config.get_text_config().use_cache = False
-    install(model)
     return ModelBundle(
         model=model,
         encoder=encoder,
@@ -79,6 +76,20 @@ def load(
     )
 
 
+def finish(
+    model: nn.Module, stream: WeightStream, *, precision: str, dtype: torch.dtype, device: torch.device
+) -> tuple[str, ...]:
+    """Fill a skeleton from `stream` and make it ready for unpadded batches; notes. Raises ModelError."""
+    quantise = precision in ("nf4", NF4_CACHED)
+    notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype)
+    if precision == NF4_CACHED:
+        unpack_nf4(model)
+    model.eval()
+    model.config.get_text_config().use_cache = False  # type: ignore[operator, union-attr]
+    install(model)
+    return notes
+
+
 def prepare(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> tuple[str, ...]:
     """Download and convert `name` into the local cache, so that a later `load` measures loading alone.
 
@@ -88,9 +99,47 @@ def prepare(name: str, *, trust_remote_code: bool = False, revision: str | None 
 
 
 def locate_config(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> Any:
-    """transformers' config of `name`, without weights; `shape:` models need no download. Raises ModelError."""
+    """transformers' config of `name`, without weights; `shape:` models need no download.
+
+    A hub model that cannot be reached is looked up among the published shapes. Raises ModelError.
+    """
     source = _source(name, SourceOptions(0, trust_remote_code, revision))
-    return source.config() if hasattr(source, "config") else source.locate().config
+    try:
+        return source.config() if hasattr(source, "config") else source.locate().config
+    except ModelError:
+        if name not in PUBLISHED:
+            raise
+        return _source(f"shape:{PUBLISHED[name]}", SourceOptions()).config()
+
+
+def stored_dtype(name: str, config: Any) -> torch.dtype:
+    """What dtype the model's files hold: what the config says; fp32 where semtune itself wrote them from GGUF."""
+    if resolve(name).source in ("default", "pypi", "gguf"):
+        return torch.float32
+    said = getattr(config.get_text_config(), "dtype", None)
+    return said if isinstance(said, torch.dtype) else torch.bfloat16
+
+
+def planning_encoder(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Encoder, str | None]:
+    """An encoder for plans, and a note where it is not the model's own: no weights are downloaded for it.
+
+    The model's tokenizer where it can be had, else the default model's, else an estimate of 4 bytes a token.
+    """
+    size = vocab_size(config)
+    source = _source(name, SourceOptions(0, trust_remote_code))
+    try:
+        if hasattr(source, "tokenizer_folder"):
+            return load_encoder(source.tokenizer_folder(), size, trust_remote_code=trust_remote_code), None
+        located = source.locate()
+        return load_encoder(located.tokenizer_folder, size, fold=located.fold_vocabulary), None
+    except ModelError:
+        pass
+    try:
+        borrowed = _source("default", SourceOptions()).locate()
+        note = f"tokens: counted with the default model's tokenizer, as that of {name} is not at hand"
+        return load_encoder(borrowed.tokenizer_folder, size, fold=True), note
+    except ModelError:
+        return RoughEncoder(size), "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

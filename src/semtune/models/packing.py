@@ -27,7 +27,7 @@ def pack_frozen(model: nn.Module, packed: bool | None, *, backward: bool) -> int
     found = {path: module for path, module in decoder_linears(model).items() if can_pack(module)}
     extra_bytes = sum(2 * module.weight.numel() for module in found.values() if isinstance(module, nn.Linear))
     if packed is None:
-        packed = not backward or extra_bytes <= MEMORY_SHARE * _memory_bytes()
+        packed = not backward or would_pack(extra_bytes, memory_bytes())
     if not packed:
         return 0
     for path, module in found.items():
@@ -38,6 +38,11 @@ def pack_frozen(model: nn.Module, packed: bool | None, *, backward: bool) -> int
     return len(found)
 
 
+def would_pack(frozen_bytes: int, memory_bytes: int) -> bool:
+    """Whether that many bytes of frozen weights get a second copy without being asked for, before training."""
+    return frozen_bytes <= MEMORY_SHARE * memory_bytes
+
+
 def unpack_nf4(model: nn.Module) -> None:
     """Replace the decoder's 4-bit linears by plain ones with the same values in the compute dtype, one at a time."""
     for path, module in decoder_linears(model).items():
@@ -45,7 +50,7 @@ def unpack_nf4(model: nn.Module) -> None:
             model.set_submodule(path, module.linear())
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     """Of the machine; 0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

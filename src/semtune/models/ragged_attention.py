@@ -66,27 +66,37 @@ def install(model: nn.Module) -> None:
     model.set_attn_implementation(NAME)  # type: ignore[operator]
 
 
-def forward_hidden(model: nn.Module, input_ids: Tensor, ragged: Ragged, places: Sequence[int] | None = None) -> Tensor:
+def forward_hidden(
+    model: nn.Module,
+    input_ids: Tensor,
+    ragged: Ragged,
+    places: Sequence[int] | None = None,
+    *,
+    recompute: bool = False,
+) -> Tensor:
     """Last hidden states of texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
 
     `model` is a causal language model of transformers that `install` has seen. A cache in `ragged` is read and
     extended. `places`: the tokens whose states are wanted, ascending; None: all.
+    `recompute`: keep of each block its input alone for the backward.
     """
     tokens = input_ids.shape[0]
     ragged.filler = filler_for(tokens)
     input_ids = F.pad(input_ids, (0, ragged.filler))
     if decoder.has_known_blocks(model):
-        hidden = decoder.hidden_states(model, input_ids, ragged, places)
+        hidden = decoder.hidden_states(model, input_ids, ragged, places, recompute=recompute)
     else:
-        hidden = _stock_forward(model, input_ids, ragged)
+        hidden = _stock_forward(model, input_ids, ragged, recompute=recompute)
         if places is not None:
             hidden = hidden.index_select(0, torch.tensor(list(places), device=hidden.device))
     ragged.advance()
     return hidden[:tokens]
 
 
-def _stock_forward(model: nn.Module, input_ids: Tensor, ragged: Ragged) -> Tensor:
+def _stock_forward(model: nn.Module, input_ids: Tensor, ragged: Ragged, *, recompute: bool) -> Tensor:
     """transformers' own forward with our attention: (tokens + filler,) -> (tokens + filler, hidden_size)."""
+    if recompute:  # of no effect where it has been done
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
     output = model.base_model(  # type: ignore[operator]
         input_ids=input_ids.unsqueeze(0),
         position_ids=ragged.position_ids(input_ids.device),

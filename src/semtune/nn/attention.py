@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from semtune.nn import kernels
 from semtune.nn.attention_blocks import (
     Rotary,
     Turns,
@@ -66,7 +67,7 @@ def ragged_attention(
     layout = ragged.layout(q.device, queries)
     reach = layout.longest + (0 if layout.fresh else max(layout.starts))
     windowed = window is not None and reach > window
-    short = layout.longest <= PLAIN_UP_TO and not q.is_cuda
+    short = layout.longest <= PLAIN_UP_TO and not kernels.on_gpu(q)
     if short and layout.causal and ragged.cache is None and not windowed:
         return _plain(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):

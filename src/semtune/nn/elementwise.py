@@ -25,24 +25,32 @@ from semtune.nn import kernels
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """(rows, width) and (width,) -> (rows, width), in x's dtype."""
-    if x.is_cuda:
-        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    if kernels.on_gpu(x):
+        return _library_norm(x, weight, eps)
     return _rms_norm(x, weight, eps)
 
 
 def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x + delta, and its norm: (rows, width) twice and (width,) -> (rows, width) twice."""
-    if x.is_cuda:
+    if kernels.on_gpu(x):
         total = x + delta
-        return total, F.rms_norm(total, (x.shape[-1],), weight, eps)
+        return total, _library_norm(total, weight, eps)
     return _add_rms_norm(x, delta, weight, eps)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) ⊙ up, all of one shape."""
-    if gate.is_cuda:
+    if kernels.on_gpu(gate):
         return F.silu(gate) * up
     return _swiglu(gate, up)
+
+
+def _library_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """torch's own, one fused kernel on a GPU; a plan asks for that kernel by name, as elsewhere it is several steps."""
+    if x.is_cuda:
+        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    normed: Tensor = torch.ops.aten._fused_rms_norm(x, [x.shape[-1]], weight, eps)[0]
+    return normed
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -61,6 +61,15 @@ class KeyValueCache:
         self.lengths = list(lengths)
         self._places.clear()
 
+    def imagine(self, tokens: int) -> None:
+        """Grow as though `tokens` more had been said by every text, with whatever values: for plans of memory."""
+        self.lengths = [n + tokens for n in self.lengths]
+        self._places.clear()
+        needed = max(self.lengths, default=0) + GROWTH
+        for held in (self._keys, self._values):
+            for layer, array in held.items():
+                held[layer] = F.pad(array, (0, 0, 0, max(0, needed - array.shape[2])))
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with the texts `rows` alone, in that order; a text may be named more than once."""
         if list(rows) == list(range(len(self.lengths))):

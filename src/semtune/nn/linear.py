@@ -7,14 +7,17 @@ QLoRA's memory (Dettmers et al. 2023, eq. 5).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from semtune.nn import kernels
 from semtune.nn.hardware import native_bf16
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
 
@@ -70,10 +73,8 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.has_backward = backward
         weight = linear.weight.detach()
-        self._forward = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
-        self._backward = (
-            torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous(), _USUAL_ROWS) if backward else None
-        )
+        self._forward = _laid_out(weight)
+        self._backward = _laid_out(weight.t().contiguous()) if backward else None
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
 
     @property
@@ -99,7 +100,7 @@ class PackedLinear(nn.Module):
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """See `FrozenWeight`; here always a new tensor."""
-        weight: Tensor = self._forward.to_dense()
+        weight: Tensor = self._forward.to_dense() if self._forward.is_mkldnn else self._forward.clone()
         return weight.to(dtype)
 
     def linear(self) -> nn.Linear:
@@ -121,7 +122,17 @@ def _plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 _USUAL_ROWS = 384  # oneDNN chose the same layout for 32 and for 384 rows
 
 
+def _laid_out(weight: Tensor) -> Tensor:
+    """A copy of `weight` in oneDNN's order; of a fake one, which has no order, just a copy."""
+    if isinstance(weight, FakeTensor):
+        return weight.clone()
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
+    return packed
+
+
 def _packed_product(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not packed.is_mkldnn:
+        return F.linear(x, packed, bias)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
     return product
 
@@ -133,7 +144,7 @@ def can_pack(linear: nn.Module) -> bool:
         and not linear.weight.requires_grad
         and linear.weight.dtype == torch.bfloat16
         and linear.weight.device.type == "cpu"
-        and type(linear.weight.data) is Tensor
+        and kernels.holds(linear.weight.detach())
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and native_bf16("cpu")
     )
@@ -224,7 +235,7 @@ class NF4Linear(nn.Module):
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """See `FrozenWeight`: on a CPU in a buffer that all 4-bit layers share, valid until another one is asked."""
-        return _buffer.unpack(self, dtype)
+        return _buffers.setdefault(kernels.world(), _Buffer()).unpack(self, dtype)
 
     def linear(self) -> nn.Linear:
         """A frozen nn.Linear with the unpacked weight in `compute_dtype`, and this bias."""
@@ -262,7 +273,7 @@ class _Buffer:
         """The codes that were unpacked last, and their version."""
 
     def unpack(self, layer: NF4Linear, dtype: torch.dtype) -> Tensor:
-        if layer.codes.device.type != "cpu" or type(layer.codes) is not Tensor:
+        if kernels.on_gpu(layer.codes) or not kernels.holds(layer.codes):
             return layer.dequantize(dtype)
         numbers = self._numbers.get(dtype)
         if numbers is None or numbers.numel() < layer.packed_numel:
@@ -275,7 +286,7 @@ class _Buffer:
         return layer.dequantize(dtype, numbers[: layer.packed_numel])
 
 
-_buffer = _Buffer()
+_buffers: weakref.WeakKeyDictionary[kernels.World, _Buffer] = weakref.WeakKeyDictionary()
 
 
 def base_dtype(base: nn.Linear | NF4Linear | PackedLinear) -> torch.dtype:

@@ -19,7 +19,7 @@ The mean of the absmaxes is torch's, whose last bit may depend on the number of 
 
 from __future__ import annotations
 
-import functools
+import ctypes
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -94,6 +94,9 @@ def _dynamic_levels() -> tuple[float, ...]:
 # Plain numbers, made once on import: tensors of them are made per call, so that tracing with fake tensors sees its own.
 NF4_LEVELS = _nf4_levels()
 DYNAMIC_LEVELS = _dynamic_levels()
+_NF4_TABLE = (ctypes.c_float * len(NF4_LEVELS))(*NF4_LEVELS)
+_DYNAMIC_TABLE = (ctypes.c_float * len(DYNAMIC_LEVELS))(*DYNAMIC_LEVELS)
+"""For the compiled loop."""
 
 
 def quantize_nf4(weight: Tensor) -> NF4Tensor:
@@ -106,7 +109,7 @@ def quantize_nf4(weight: Tensor) -> NF4Tensor:
     codes = torch.empty((count + 1) // 2, dtype=torch.uint8, device=weight.device)
     absmax = torch.empty(-(-count // BLOCK), dtype=torch.float32, device=weight.device)
     full = count - count % BLOCK
-    for start in range(0, full, _QUANTIZE_CHUNK):
+    for start in kernels.rounds(range(0, full, _QUANTIZE_CHUNK)):
         stop = min(start + _QUANTIZE_CHUNK, full)
         blocks = flat[start:stop].float().view(-1, BLOCK)  # (blocks, 64)
         largest = blocks.abs().amax(dim=1)
@@ -138,15 +141,14 @@ def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = N
     codes = packed.codes.reshape(-1)
     if out is None:
         out = torch.empty(count, dtype=dtype, device=codes.device)
-    if full == count and kernels.takes(out) and type(codes) is Tensor:
-        tables = (_table(NF4_LEVELS), _table(DYNAMIC_LEVELS))
+    if full == count and kernels.takes(out) and kernels.holds(codes):
         parts = (codes, packed.scales, packed.nested_absmax, float(packed.offset))
-        kernels.call("nf4_dequantize", *parts, *tables, out, count // BLOCK)
+        kernels.call("nf4_dequantize", *parts, _NF4_TABLE, _DYNAMIC_TABLE, out, count // BLOCK)
         return out.view(rows, columns)
     absmax = _dequantize_scales(packed)
     table = _pair_table(codes.device)
-    chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if codes.device.type == "cpu" else max(full, BLOCK)
-    for start in range(0, full, chunk):
+    chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if not kernels.on_gpu(codes) else max(full, BLOCK)
+    for start in kernels.rounds(range(0, full, chunk)):
         stop = min(start + chunk, full)
         levels = torch.take(table, codes[start // 2 : stop // 2].long()).view(torch.float32)  # (stop - start,)
         scales = absmax[start // BLOCK : stop // BLOCK].unsqueeze(1)
@@ -161,12 +163,6 @@ def _pack(codes: Tensor) -> Tensor:
     """4-bit codes (2 n,) as bytes (n,), the earlier code in the high half."""
     small = codes.to(torch.uint8)
     return (small[::2] << 4) | small[1::2]
-
-
-@functools.cache
-def _table(levels: tuple[float, ...]) -> Tensor:
-    """fp32, in main memory; for the compiled loop alone, which no fake tensor reaches."""
-    return torch.tensor(levels, dtype=torch.float32, device="cpu")
 
 
 def _pair_table(device: torch.device) -> Tensor:

@@ -80,7 +80,7 @@ def _into_gradient(scores: Tensor, targets: Tensor, wide: torch.dtype, needs_gra
         kernels.call("cross_entropy", scores, targets, losses, *scores.shape, int(needs_grad))
         return losses.sum()
     total = torch.zeros((), dtype=wide, device=scores.device)
-    step = max(1, _WIDE_BYTES // (4 * scores.shape[1])) if scores.device.type == "cpu" else len(scores)
+    step = max(1, _WIDE_BYTES // (4 * scores.shape[1])) if not kernels.on_gpu(scores) else len(scores)
     for start in range(0, len(scores), step):
         rows, aims = scores[start : start + step], targets[start : start + step].unsqueeze(1)
         logs = torch.log_softmax(rows, dim=-1, dtype=wide)

@@ -88,12 +88,16 @@ class Observer(Protocol):
     def on_epoch(self, event: EpochEvent) -> None: ...
 
 
-class Work(Protocol):
-    """What the loop is handed to do."""
+class StepWork(Protocol):
+    """What one optimizer step is handed to do (a readout, for one)."""
 
     def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]: ...
 
     def terms(self, encoded: Encoded) -> int: ...
+
+
+class Work(StepWork, Protocol):
+    """What the loop is handed to do."""
 
     def train_mode(self, training: bool) -> None:
         """Dropout on or off."""
@@ -142,8 +146,8 @@ def train(
                 for micro_batches in optimizer_steps(batches, settings.accumulation_steps):
                     rate = optimizer.learning_rate()
                     step_started = clock()
-                    loss, norm, tokens = _step(
-                        work, optimizer, [[texts[i] for i in mb] for mb in micro_batches], settings
+                    loss, norm, tokens = optimizer_step(
+                        work, optimizer, [[texts[i] for i in mb] for mb in micro_batches], settings.max_grad_norm
                     )
                     seconds = clock() - step_started
                     outcome.steps += 1
@@ -164,8 +168,8 @@ def train(
     work.train_mode(False)
 
 
-def _step(
-    work: Work, optimizer: Optimizer, micro_batches: Sequence[Sequence[Encoded]], settings: TrainSettings
+def optimizer_step(
+    work: StepWork, optimizer: Optimizer, micro_batches: Sequence[Sequence[Encoded]], max_grad_norm: float
 ) -> tuple[float, float, int]:
     """One optimizer step; divided by the terms of the whole step, so that micro-batches equal one large batch."""
     terms = sum(work.terms(e) for batch in micro_batches for e in batch)
@@ -176,7 +180,7 @@ def _step(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.collect()
         total = loss.detach() if total is None else total + loss.detach()
-    norm = optimizer.clip(settings.max_grad_norm)
+    norm = optimizer.clip(max_grad_norm)
     assert total is not None
     loss_value, norm_value = torch.stack([total.double(), norm.double()]).tolist()
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):

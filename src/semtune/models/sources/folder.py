@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from semtune.errors import ModelError
 from semtune.models.safetensors_stream import SafetensorsStream, find_files
@@ -20,10 +21,18 @@ class FolderSource:
 
     def locate(self) -> Located:
         """Raises ModelError: see `read_config`, `find_files` and `SafetensorsStream`; or there is no tokenizer."""
-        config = read_config(self._folder, trust_remote_code=self._options.trust_remote_code)
+        config, tokenizer = self.config(), self.tokenizer_folder()
+        stream = SafetensorsStream(find_files(self._folder))
+        return Located(config=config, tokenizer_folder=tokenizer, weights=lambda _: stream)
+
+    def config(self) -> Any:
+        """transformers' config, without a look at the weights. Raises ModelError: see `read_config`."""
+        return read_config(self._folder, trust_remote_code=self._options.trust_remote_code)
+
+    def tokenizer_folder(self) -> Path:
+        """Raises ModelError where there is no tokenizer."""
         if not any((self._folder / name).is_file() for name in _TOKENIZER_FILES):
             raise ModelError(
                 f"{self._folder} holds no tokenizer ({', '.join(_TOKENIZER_FILES)}); save the model's tokenizer there."
             )
-        stream = SafetensorsStream(find_files(self._folder))
-        return Located(config=config, tokenizer_folder=self._folder, weights=lambda _: stream)
+        return self._folder

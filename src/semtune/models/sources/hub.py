@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from semtune.errors import ModelError
 from semtune.models.quiet import quiet
-from semtune.models.sources.base import Located, SourceOptions
+from semtune.models.sources.base import Located, SourceOptions, read_config
 from semtune.models.sources.folder import FolderSource
 
 _ALLOWED = ["*.safetensors", "*.json", "tokenizer.model", "*.txt", "*.jinja"]
+_TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "config.json"]
 _IGNORED = ["original/*", "onnx/*", "consolidated*"]
 
 
@@ -22,13 +25,21 @@ class HubSource:
 
     def locate(self) -> Located:
         """Raises ModelError: not found, gated, offline, or what `FolderSource` says about the downloaded folder."""
-        return FolderSource(str(self._download()), self._options).locate()
+        return FolderSource(str(self._download(_ALLOWED)), self._options).locate()
 
-    def _download(self) -> Path:
+    def config(self) -> Any:
+        """transformers' config, without weights or tokenizer. Raises ModelError."""
+        return read_config(self._download(["config.json"]), trust_remote_code=self._options.trust_remote_code)
+
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer's files, without weights. Raises ModelError."""
+        return self._download(_TOKENIZER)
+
+    def _download(self, wanted: Sequence[str]) -> Path:
         import huggingface_hub
         from huggingface_hub import errors
 
-        allowed = [*_ALLOWED, "*.py"] if self._options.trust_remote_code else _ALLOWED
+        allowed = [*wanted, "*.py"] if self._options.trust_remote_code else list(wanted)
         revision = self._options.revision
         # What the hub's HTTP library raises when a connection breaks; which library that is differs between versions.
         transport_error: type[Exception] = getattr(errors, "HTTPError", errors.HfHubHTTPError)

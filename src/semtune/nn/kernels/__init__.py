@@ -8,14 +8,18 @@ Threads are OpenMP's, out of the library that torch has loaded already, so one p
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.machinery
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
@@ -62,18 +66,72 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+class World:
+    """Where tensors live: this machine's memory, or one that a plan imagines, in which they have sizes and no bytes."""
+
+    def __init__(self, on_call: Callable[[str, tuple[Any, ...]], None] | None = None, *, gpu: bool = False) -> None:
+        self.on_call = on_call
+        """Told of each kernel that would have run, with its arguments."""
+        self.gpu = gpu
+        """Whether its tensors, which say that they are in main memory, stand for a GPU's."""
+
+
+REAL = World()
+_world = REAL
+
+
+def world() -> World:
+    """The one that is being worked in."""
+    return _world
+
+
+@contextlib.contextmanager
+def imagined(on_call: Callable[[str, tuple[Any, ...]], None], *, gpu: bool = False) -> Iterator[World]:
+    """Inside, fake tensors go the ways that real ones would go here, and the kernels do nothing.
+
+    So a step on fake tensors asks for the same memory as the real one. Not for several threads at once.
+
+    Args:
+        gpu: they go the ways of a GPU's tensors. (A torch that was built without CUDA cannot make fake ones of those.)
+    """
+    global _world
+    before, _world = _world, World(on_call, gpu=gpu)
+    try:
+        yield _world
+    finally:
+        _world = before
+
+
+def holds(x: Tensor) -> bool:
+    """Whether the memory of `x` can be written by a kernel: a real tensor's, or a fake one's in an imagined world."""
+    return type(x) in _REAL or (_world is not REAL and not _world.gpu and isinstance(x, FakeTensor))
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether `x` is on a GPU, or stands for a tensor that is."""
+    return x.is_cuda or _world.gpu
+
+
+def rounds(whole: range) -> range:
+    """All of a loop's rounds; in an imagined world the first two, if each takes the memory of the one before."""
+    return whole if _world is REAL else whole[:2]
+
+
 def takes(*tensors: Tensor | None) -> bool:
     """Whether the kernels can run on these: bf16 in main memory, contiguous, real (a fake tensor has no bytes)."""
     if library() is None:
         return False
     return all(
-        x is None or (x.dtype == torch.bfloat16 and x.device.type == "cpu" and type(x) in _REAL and x.is_contiguous())
+        x is None or (x.dtype == torch.bfloat16 and x.device.type == "cpu" and holds(x) and x.is_contiguous())
         for x in tensors
     )
 
 
-def call(name: str, *arguments: Tensor | int | float | None) -> None:
+def call(name: str, *arguments: Any) -> None:
     """Run a kernel; tensors are passed as their addresses, torch's number of threads is added last."""
+    if _world.on_call is not None:
+        _world.on_call(name, arguments)
+        return
     loaded = library()
     assert loaded is not None, "ask takes() first"
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]

@@ -1,0 +1,60 @@
+"""Peaks and seconds of one cell of the plan's grid: a run's phases for real, every text at its longest.
+
+Settings beside the usual: `spec`, a run's options; the phases are those of a run (`approaches.run`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.contestants.common import Settings, run_program
+
+STEPS = 3
+
+
+def main(settings: Settings) -> dict[str, Any]:
+    """Peak bytes of load, train and evaluate, and the seconds of each training step."""
+    import torch
+
+    from semtune.approaches.specs import record_from, resolve
+    from semtune.approaches.tuned import TunedModel
+    from semtune.measure.allocator import freed_memory_kept
+    from semtune.measure.memory import PhaseMeter
+    from semtune.plan.workload import LABELS, filled_workload
+    from semtune.records import RunSpec
+    from semtune.training.loop import optimizer_step
+    from semtune.training.optimizer import Optimizer
+
+    torch.set_num_threads(settings.threads)
+    values = dict(settings.spec or {})
+    if values.get("targets"):
+        values["targets"] = tuple(values["targets"])
+    spec = resolve(record_from(RunSpec, values, "the cell"))
+    meter = PhaseMeter()
+    with meter.phase("load"):
+        tuned = TunedModel.build(spec, LABELS, "label_set")
+    workload = filled_workload(tuned.readout, spec)
+    seconds = []
+    with meter.phase("train"):
+        optimizer = Optimizer(tuned.groups(), STEPS, spec.warmup_fraction)
+        tuned.bundle.model.train()
+        with freed_memory_kept():
+            for _ in range(STEPS):
+                started = time.perf_counter()
+                optimizer_step(tuned.readout, optimizer, workload.largest, spec.max_grad_norm)
+                seconds.append(time.perf_counter() - started)
+    with meter.phase("evaluate"):
+        started = time.perf_counter()
+        tuned.predict(workload.asked)
+        evaluate_seconds = time.perf_counter() - started
+    return {
+        "runtime_bytes": meter.runtime_bytes,
+        "peak_bytes": meter.peak_bytes,
+        "step_seconds": seconds,
+        "evaluate_seconds": evaluate_seconds,
+    }
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,152 @@
+"""`semtune plan`: before anything is downloaded or trained, what fits, how long it takes, what to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semtune.cli import options as o
+from semtune.errors import OptionError
+
+if TYPE_CHECKING:
+    from semtune.approaches.planning import Answer, Data
+    from semtune.records import Plan, RunSpec
+
+
+def plan(
+    model: Annotated[str, typer.Option(help="default, a hub id, a folder, a .gguf file, or shape:NAME.")] = "default",
+    task: Annotated[
+        str | None, typer.Option(help="Whose texts are counted; without it: the practice texts, or --max-length.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
+    ] = "auto",
+    method: Annotated[str | None, typer.Option(help="One method, or several with commas; all without it.")] = None,
+    readout: Annotated[str, typer.Option(help="How labels come out: see `semtune list readouts`.")] = "head",
+    prompt: Annotated[str, typer.Option(help="Text of an example: see `semtune list prompts`.")] = "report",
+    preset: Annotated[str, typer.Option(help="default, or report (the original experiment's settings).")] = "default",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Texts per micro-batch.")] = 8,
+    accumulation_steps: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a text with its labels; without --task all texts are so long.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the adapters.")] = None,
+    targets: Annotated[str | None, typer.Option(help="Layers with adapters, comma separated, or all-linear.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Base weights: compute, fp32, bf16 or nf4.")] = None,
+    master_weights: Annotated[bool | None, typer.Option(help="fp32 copies of trained bf16 weights.")] = None,
+    recompute: Annotated[bool, typer.Option(help="Compute activations again in backward.")] = False,
+    loss_on: Annotated[str, typer.Option(help="completion, or all (the original recipe).")] = "completion",
+    predict_batch_size: Annotated[int, typer.Option(help="Texts per batch when predicting.")] = 20,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest completion when generating.")] = 64,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores without it.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
+    calibrate: Annotated[bool, typer.Option(help="Measure this machine for 10 s first, and remember it.")] = False,
+    data_dir: o.DataDir = None,
+    data: o.Data = None,
+    text_column: o.TextColumn = None,
+    label_column: o.LabelColumn = None,
+    id_column: o.IdColumn = None,
+    label_separator: o.LabelSeparator = None,
+    labels: o.Labels = None,
+    encoding: o.Encoding = "utf-8",
+    json: o.Json = False,
+) -> int:
+    """Does it fit, how long does it take, what would have to change: for every method, without downloading weights."""
+    with o.heavy_imports():
+        import torch
+
+        from semtune.approaches.planning import load_data, plan_methods
+        from semtune.approaches.specs import record_from
+        from semtune.measure.machine import cores
+        from semtune.measure.memory import resident_bytes
+        from semtune.records import RunSpec, to_plain
+        from semtune.registry import METHODS
+
+    runtime_bytes = resident_bytes()
+    torch.set_num_threads(threads or cores())
+    values: dict[str, Any] = {
+        "task": task or "practice", "model": model, "readout": readout, "prompt": prompt, "preset": preset,
+        "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
+        "max_length": 512 if max_length is None else max_length, "rank": rank, "targets": o.split_names(targets),
+        "precision": precision, "master_weights": master_weights, "recompute": recompute, "loss_on": loss_on,
+        "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "threads": threads,
+        "trust_remote_code": trust_remote_code,
+    }  # fmt: skip
+    options = o.task_options(
+        data_dir=data_dir, data=data, text_column=text_column, label_column=label_column, id_column=id_column,
+        label_separator=label_separator, labels=labels, encoding=encoding,
+    )  # fmt: skip
+    spec = record_from(RunSpec, {**values, "task_options": options}, "the command line")
+    methods = o.split_names(method) if method is not None else tuple(METHODS)
+    if not methods:
+        raise OptionError("--method names no method; see `semtune list methods`, or leave it out for all.")
+    known = load_data(spec, texts=task is not None or max_length is None)
+    answer = plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
+    if json:
+        o.print_json([to_plain(p) for p in answer.plans])
+    else:
+        _show(answer, spec, known, task)
+    return 0
+
+
+def _show(answer: Answer, spec: RunSpec, data: Data, task: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    device = answer.device
+    room = f"{device.memory_bytes / 1e9:.1f} GB"
+    if device.spill_bytes:
+        room += f" and {device.spill_bytes / 1e9:.1f} GB to spill into"
+    sheet = Table(title=f"{spec.model} on {device.name} ({room})", title_justify="left")
+    sheet.add_column("method")
+    sheet.add_column("fits")
+    for heading in ("load GB", "train GB", "eval. GB", "s/step", "training"):
+        sheet.add_column(heading, justify="right")
+    for p in answer.plans:
+        peaks = [f"{p.peak_bytes[phase] / 1e9:.2f}" if p.peak_bytes else "–" for phase in ("load", "train", "evaluate")]
+        sheet.add_row(p.method, _verdict(p), *peaks, _seconds(p.seconds_per_iteration), _duration(p.train_seconds))
+    console.print(sheet)
+    for p in answer.plans:
+        for line in _advice_lines(p):
+            console.print(line, highlight=False, soft_wrap=True)
+    texts = f"every text of {spec.max_length} tokens" if data.train is None else f"texts of {task or 'practice'}"
+    console.print(f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step.", highlight=False)
+    for line in answer.assumptions:
+        console.print(f"Assumed: {line}.", highlight=False, soft_wrap=True)
+    console.print("GB = 1,000,000,000 bytes, the bare runtime or CUDA context included.", highlight=False)
+
+
+def _verdict(p: Plan) -> str:
+    if p.reason is not None:
+        return "cannot attach"
+    if p.fits:
+        return "yes"
+    return f"spills {p.spill_bytes / 1e9:.1f} GB" if p.spill_bytes else "no"
+
+
+def _advice_lines(p: Plan) -> list[str]:
+    if p.reason is not None:
+        return [f"{p.method}: {p.reason}"]
+    if p.fits:
+        most = p.largest.get("batch_size")
+        return [f"{p.method}: up to about {most} texts a micro-batch fit."] if most else []
+    if not p.advice:
+        return [f"{p.method}: no change that semtune knows makes it fit; choose a smaller model."]
+    lines = []
+    for a in p.advice:
+        cost = "" if a.seconds_factor is None else f", {a.seconds_factor:.2f} times the seconds a step"
+        lines.append(f"{p.method} fits with {a.text}: {a.peak_bytes / 1e9:.2f} GB{cost}.")
+    return lines
+
+
+def _seconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,93 @@
+"""A model of fake tensors, for plans: its config is enough, no weights are read and none take memory.
+
+It is put together by the same code as a real one (`skeleton.fill`), one tensor after the other, so that what loading
+takes at its peak is seen too. Call it inside a fake-tensor mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from semtune.contracts import Encoder
+from semtune.models.bundle import ModelBundle
+from semtune.models.loading import finish, vocab_size
+from semtune.models.skeleton import build_skeleton, expected_tensors, materialise_buffers
+
+
+def layer_count(config: Any) -> int:
+    """Blocks of the decoder."""
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def with_layers(config: Any, layers: int) -> Any:
+    """A copy of transformers' `config` with so many blocks, the kinds of blocks repeated from its own beginning."""
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    text.num_hidden_layers = layers
+    if kinds:
+        text.layer_types = [kinds[i % len(kinds)] for i in range(layers)]
+    return config
+
+
+def imagine(
+    config: Any,
+    *,
+    name: str,
+    precision: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    stored_dtype: torch.dtype,
+    encoder: Encoder,
+) -> ModelBundle:
+    """As `loading.load`, with fake tensors for the files' ones.
+
+    Args:
+        dtype: what products run in.
+        stored_dtype: of the tensors in the model's files.
+
+    Raises:
+        ModelError: transformers has no causal language model for `config`.
+    """
+    model = build_skeleton(config, dtype)
+    materialise_buffers(model, device)
+    stream = _FakeStream(model, stored_dtype)
+    notes = finish(model, stream, precision=precision, dtype=dtype, device=device)
+    return ModelBundle(
+        model=model,
+        encoder=encoder,
+        name=name,
+        compute_dtype=dtype,
+        device=device,
+        hidden_size=int(config.get_text_config().hidden_size),
+        notes=notes,
+    )
+
+
+def parameter_count(config: Any, dtype: torch.dtype = torch.bfloat16) -> int:
+    """Numbers in a model, tied ones once."""
+    return sum(p.numel() for p in build_skeleton(config, dtype).parameters())
+
+
+class _FakeStream:
+    """A tensor for every name that `skeleton` expects, made when it is asked for."""
+
+    def __init__(self, skeleton: nn.Module, stored_dtype: torch.dtype) -> None:
+        self._shapes = {name: (tuple(t.shape), t.dtype) for name, t in expected_tensors(skeleton).items()}
+        self._stored_dtype = stored_dtype
+
+    def names(self) -> list[str]:
+        return list(self._shapes)
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, (shape, dtype) in self._shapes.items():
+            stored = self._stored_dtype if dtype.is_floating_point else dtype
+            yield name, torch.empty(shape, dtype=stored, device="cpu")
+
+
+__all__ = ["imagine", "layer_count", "parameter_count", "vocab_size", "with_layers"]

@@ -1,0 +1,134 @@
+"""For what does not fit: the smallest changes after which it does, each tried by a plan of its own, with its cost.
+
+Changes come in the order in which they change least of what is learned: smaller micro-batches with the same sum (none),
+computing activations again (none), shorter texts, adapters in fewer layers, no fp32 masters, a 4-bit base.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from semtune.errors import SemtuneError
+from semtune.plan.planner import Forecast, Planner
+from semtune.records import Advice, RunSpec
+
+ENOUGH = 3
+"""Pieces of advice that are worth a reader's time."""
+_CUTS = (0.95, 0.9, 0.75, 0.5)
+"""Shares of texts that may stay whole when a length cap is tried."""
+_FEW_TARGETS = ("q_proj", "v_proj")
+
+
+def advise(planner: Planner, spec: RunSpec, lengths: Sequence[int] = ()) -> tuple[Advice, ...]:
+    """Changes that make `spec` fit; empty where it fits, or where none of them does.
+
+    Args:
+        lengths: tokens of every training text, where they are known.
+    """
+    asked = planner.forecast(spec)
+    if asked.fits:
+        return ()
+    found: list[Advice] = []
+    for change, text in _single_changes(planner, asked, lengths):
+        _try(planner, asked, change, text, found)
+    if not found:
+        for change, text in _joint_changes(planner, asked):
+            if len(found) == ENOUGH:
+                break
+            _try(planner, asked, change, text, found)
+    return tuple(sorted(found, key=lambda a: a.seconds_factor or 0.0)[:ENOUGH])
+
+
+def largest_batch(planner: Planner, spec: RunSpec) -> int:
+    """Texts that a micro-batch may have, all else being as in `spec`; 0: not even one fits."""
+    one = planner.forecast(dataclasses.replace(spec, batch_size=1))
+    if not one.fits:
+        return 0
+    trial = max(2, spec.batch_size)
+    more = planner.forecast(dataclasses.replace(spec, batch_size=trial))
+    slope = (more.peak_bytes["train"] - one.peak_bytes["train"]) / (trial - 1)
+    room = one.memory_bytes - one.peak_bytes["train"]
+    return max(1, 1 + math.floor(room / slope)) if slope > 0 else trial
+
+
+def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
+    try:
+        changed = planner.forecast(dataclasses.replace(asked.spec, **change))
+    except SemtuneError:  # a method that cannot do with it
+        return
+    if not changed.fits:
+        return
+    factor = None
+    if asked.seconds and changed.seconds:
+        factor = changed.seconds / asked.seconds
+    found.append(Advice(text, dict(change), changed.highest_bytes, factor))
+
+
+def _single_changes(planner: Planner, asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
+    spec = asked.spec
+    if asked.rehearsal.kept_bytes < asked.memory_bytes:  # else only a smaller state helps
+        yield from _smaller_batches(planner, asked)
+        if not spec.recompute:
+            yield {"recompute": True}, "compute activations again in backward (--recompute)"
+        yield from _shorter_texts(asked, lengths)
+    yield from _smaller_states(asked)
+
+
+def _smaller_batches(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
+    """The largest micro-batch that should fit, and divides the batch."""
+    spec = asked.spec
+    most = min(largest_batch(planner, spec), spec.batch_size - 1)
+    size = next((n for n in range(most, 0, -1) if spec.batch_size % n == 0), 0)
+    if size:
+        steps = spec.accumulation_steps * spec.batch_size // size
+        yield (
+            {"batch_size": size, "accumulation_steps": steps},
+            f"micro-batches of {size}, {steps} to a step (--batch-size {size} --accumulation-steps {steps})",
+        )
+
+
+def _shorter_texts(asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
+    """A cap on length, as long as memory allows if it grows with the step's tokens."""
+    passing = asked.peak_bytes["train"] - asked.rehearsal.kept_bytes
+    room = asked.memory_bytes - asked.rehearsal.kept_bytes
+    share = room / passing if passing > 0 else 1.0
+    longest = max(lengths, default=asked.spec.max_length)
+    cap = int(0.9 * share * longest)
+    if not 8 <= cap < longest:
+        return
+    text = f"texts of at most {cap} tokens (--max-length {cap})"
+    if lengths:
+        cut = sum(n > cap for n in lengths) / len(lengths)
+        if 1 - cut < min(_CUTS):
+            return
+        text += f", which cuts {cut:.0%} of them"
+    yield {"max_length": cap}, text
+
+
+def _smaller_states(asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
+    spec, frozen = asked.spec, asked.rehearsal.frozen_bytes > 0
+    if frozen and spec.targets is not None and spec.targets != _FEW_TARGETS:
+        yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
+    if spec.master_weights:
+        yield {"master_weights": False}, "no fp32 masters, which may cost quality (--no-master-weights)"
+    if frozen and spec.precision != "nf4":
+        yield {"precision": "nf4"}, "a base in 4 bits (--precision nf4)"
+
+
+def _joint_changes(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
+    """All that costs only time, alone and then with each smaller state."""
+    spec = asked.spec
+    steps = spec.accumulation_steps * spec.batch_size
+    slow = {"batch_size": 1, "accumulation_steps": steps, "recompute": True}
+    said = f"one text at a time, {steps} to a step, computing activations again"
+    if asked.rehearsal.kept_bytes < asked.memory_bytes:
+        yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --recompute)"
+    for change, text in _smaller_states(asked):
+        smaller = planner.forecast(dataclasses.replace(spec, **change))
+        if smaller.rehearsal.kept_bytes >= asked.memory_bytes:
+            continue
+        yield {**change, "recompute": True}, f"{text}, computing activations again (--recompute)"
+        yield {**slow, **change}, f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --recompute)"

@@ -1,0 +1,131 @@
+"""What a run is planned for: this machine, a size such as "12GB" or "12GB+32GB", or a graphics card by its name.
+
+"12GB" means 12 GiB, as cards are sold. What stands behind the plus is main memory that frozen weights may wait in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from semtune.errors import OptionError, did_you_mean
+
+GIB = 1 << 30
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GB|GiB|G)", re.IGNORECASE)
+
+CUDA_CONTEXT_BYTES = int(0.45 * GIB)
+"""Of the driver and the libraries' kernels, before any tensor; 0.3 to 0.6 GiB on most cards."""
+CUDA_WORKSPACE_BYTES = 64 << 20
+"""Of cuBLAS: two streams' worth of its default 32 MiB."""
+CUDA_FRAGMENTATION = 0.05
+"""Of what a step allocates and frees: reserved by torch's caching allocator and in no tensor at the peak."""
+CUDA_ROUNDING_BYTES = 512
+"""torch's caching allocator rounds every tensor up to a multiple of this (c10/cuda/CUDACachingAllocator.cpp)."""
+CUDA_UTILISATION = 0.4
+"""Of a card's peak rate that a step is assumed to reach."""
+BUS_BYTES_PER_SECOND = 12e9
+"""PCIe 4.0 × 8 or 3.0 × 16, as measured copies from pinned memory reach."""
+_UNNAMED_FLOPS, _UNNAMED_BANDWIDTH = 25e12, 360e9
+"""Of a card of which only the size is known: those of an RTX 3060."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A graphics card as its maker describes it."""
+
+    memory_bytes: int
+    flops_per_second: float
+    """Dense bf16 (fp16 where there is none) products with fp32 sums."""
+    bytes_per_second: float
+    """Memory bandwidth."""
+    native_bf16: bool = True
+
+
+CARDS = {
+    # NVIDIA Ampere GA102 whitepaper (table 2 and appendix), Ada whitepaper (appendix A), data sheets of T4, L4, A10,
+    # A100 and H100.
+    "rtx-3060": Card(12 * GIB, 25.6e12, 360e9),
+    "rtx-3080": Card(10 * GIB, 59.5e12, 760e9),
+    "rtx-3090": Card(24 * GIB, 71e12, 936e9),
+    "rtx-4080": Card(16 * GIB, 97.5e12, 717e9),
+    "rtx-4090": Card(24 * GIB, 165.2e12, 1008e9),
+    "t4": Card(16 * GIB, 65e12, 300e9, native_bf16=False),
+    "l4": Card(24 * GIB, 121e12, 300e9),
+    "a10": Card(24 * GIB, 125e12, 600e9),
+    "a100-40gb": Card(40 * GIB, 312e12, 1555e9),
+    "a100-80gb": Card(80 * GIB, 312e12, 2039e9),
+    "h100": Card(80 * GIB, 989e12, 3350e9),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a run would have."""
+
+    name: str
+    kind: Literal["cpu", "cuda"]
+    memory_bytes: int
+    """That the whole run may take."""
+    spill_bytes: int = 0
+    """Main memory beside it that frozen weights may wait in."""
+    native_bf16: bool = True
+    flops_per_second: float | None = None
+    """Assumed; None: measured on this machine."""
+    bytes_per_second: float | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+def parse_device(text: str, here: Device) -> Device:
+    """The device that `text` names.
+
+    Args:
+        here: this machine, for "auto", "cpu" and "cuda".
+
+    Raises:
+        OptionError: no such device, or a size that is none.
+    """
+    if text in ("auto", "here", here.kind):
+        return here
+    first, plus, second = text.partition("+")
+    spill = _size(second) if plus else 0
+    if plus and spill is None:
+        raise OptionError(f'"{second}" in --device {text} is no size; write it as 12GB+32GB.')
+    card = CARDS.get(first.strip().lower().replace(" ", "-"))
+    if card is not None:
+        device = _of_card(first.strip(), card)
+    else:
+        memory = _size(first)
+        if memory is None:
+            known = ["auto", "12GB", "12GB+32GB", *CARDS]
+            raise OptionError(f'There is no device "{text}"; {did_you_mean(text, known)}.')
+        if memory < GIB // 2:
+            raise OptionError(f"--device {text} is too small for any run; give at least 0.5GB.")
+        unnamed = Card(memory, _UNNAMED_FLOPS, _UNNAMED_BANDWIDTH)
+        device = _of_card(first, unnamed)
+        device = replace(
+            device,
+            assumptions=(*device.assumptions, "speed: that of an RTX 3060, as only the card's size is known"),
+        )
+    return replace(device, name=text, spill_bytes=spill or 0)
+
+
+def _of_card(name: str, card: Card) -> Device:
+    return Device(
+        name=name,
+        kind="cuda",
+        memory_bytes=card.memory_bytes,
+        native_bf16=card.native_bf16,
+        flops_per_second=card.flops_per_second * CUDA_UTILISATION,
+        bytes_per_second=card.bytes_per_second,
+        assumptions=(
+            f"CUDA: {CUDA_CONTEXT_BYTES / GIB:.2f} GiB for context, {CUDA_WORKSPACE_BYTES >> 20} MiB workspace, "
+            f"tensors rounded up to {CUDA_ROUNDING_BYTES} bytes, {CUDA_FRAGMENTATION:.0%} of a step's memory fragmented",
+            f"products at {CUDA_UTILISATION:.0%} of {card.flops_per_second / 1e12:.0f} TFLOP/s; not measured",
+        ),
+    )
+
+
+def _size(text: str) -> int | None:
+    found = _SIZE.fullmatch(text.strip())
+    return round(float(found.group(1)) * GIB) if found else None

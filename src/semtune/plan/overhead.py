@@ -1,0 +1,53 @@
+"""What a run takes beyond its tensors, on a CPU with glibc: constants, fitted to measured runs.
+
+Fitted to the cells of `benchmarks/plan.py --calibration`, none of which is in its grid; the record that stands under
+benchmarks/records/ lists both.
+"""
+
+from __future__ import annotations
+
+from semtune.plan import devices
+from semtune.plan.devices import Device
+from semtune.plan.rehearsal import Rehearsal
+from semtune.records import Phase
+
+LOADED_BYTES = 62_000_000
+"""The tokenizer with its table of bytes, and the model's Python objects."""
+PACKING_BYTES = 150_000_000
+"""Holes that plain weights leave on the heap while they are replaced one by one."""
+PRODUCT_BYTES = 1_100_000
+"""What oneDNN keeps of each product for each number of rows that it has met, code and scratch."""
+PRODUCTS_KEPT = 1024
+"""It keeps so many, the rest is made anew (its ONEDNN_PRIMITIVE_CACHE_CAPACITY)."""
+ANSWER_SIZES = 12
+"""Different numbers of rows in the forwards of an answer, about, where a task's texts are answered."""
+TRAIN_HEAP_SHARE = 0.32
+"""Of what a step allocates and frees, lost between chunks: glibc before 2.38 does not put an aligned block into a freed
+one of the same size."""
+EVALUATE_HEAP_SHARE = 0.6
+
+
+def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, packed: bool) -> dict[Phase, int]:
+    """Peaks of a whole process by phase, as `measure.memory.PhaseMeter` would read them.
+
+    Args:
+        runtime_bytes: of the bare runtime (imports done, nothing loaded); of no account on CUDA.
+        packed: whether frozen weights are laid out for products while loading.
+    """
+    tensors = rehearsal.tensor_bytes
+    passing = {phase: max(0, tensors[phase] - rehearsal.kept_bytes) for phase in tensors}
+    if device.kind == "cuda":
+        fixed = devices.CUDA_CONTEXT_BYTES + devices.CUDA_WORKSPACE_BYTES
+        return {phase: round(fixed + tensors[phase] + devices.CUDA_FRAGMENTATION * passing[phase]) for phase in tensors}
+    fixed = runtime_bytes + LOADED_BYTES
+    kinds = len(rehearsal.step.products)
+    step_products = min(PRODUCTS_KEPT, kinds * rehearsal.row_sizes)
+    answers = 1 if rehearsal.steps_per_epoch is None else ANSWER_SIZES
+    all_products = min(PRODUCTS_KEPT, step_products + kinds // 2 * answers)
+    return {
+        "load": fixed + tensors["load"] + (PACKING_BYTES if packed else 0),
+        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + TRAIN_HEAP_SHARE * passing["train"]),
+        "evaluate": round(
+            fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * passing["evaluate"]
+        ),
+    }

@@ -1,0 +1,153 @@
+"""From a run's spec and a device to a `Plan`: does it fit, how long does it take, what would have to change.
+
+What a plan needs from floors above (putting a tuned model together, reading a task) is handed in as a `Question`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from semtune.contracts import Bundle, Encoder, Readout
+from semtune.models.family import decoder_linears
+from semtune.models.imagined import layer_count, with_layers
+from semtune.models.packing import would_pack
+from semtune.models.skeleton import build_skeleton
+from semtune.plan import overhead
+from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_ROUNDING_BYTES, Device
+from semtune.plan.rehearsal import Assembled, Base, Rehearsal, Workload, rehearse
+from semtune.plan.speed import Rates
+from semtune.records import Plan, RunSpec
+
+_CPU_ROUNDING_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything a plan depends on but the spec."""
+
+    config: Any
+    """transformers' config of the base model."""
+    stored_dtype: torch.dtype
+    """Of the tensors in its files."""
+    encoder: Encoder
+    assemble: Callable[[RunSpec, Bundle], Assembled]
+    workload: Callable[[RunSpec, Readout], Workload]
+    device: Device
+    rates: Rates | None
+    """None: times are left out."""
+    runtime_bytes: int
+    """Of a process that has done its imports and nothing else."""
+    machine_bytes: int
+    """This machine's memory, of which frozen weights may take a share for a second copy."""
+
+
+@dataclass
+class Forecast:
+    """One spec's figures on the question's device."""
+
+    spec: RunSpec
+    rehearsal: Rehearsal
+    peak_bytes: dict[str, int]
+    seconds: float | None
+    """Of a typical optimizer step."""
+    memory_bytes: int
+
+    @property
+    def highest_bytes(self) -> int:
+        """Over all phases."""
+        return max(self.peak_bytes.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.highest_bytes <= self.memory_bytes
+
+
+@dataclass
+class Planner:
+    """Answers about one model on one device; what was worked out once is not worked out again."""
+
+    question: Question
+    _known: dict[str, Forecast] = field(default_factory=dict)
+
+    def forecast(self, spec: RunSpec) -> Forecast:
+        """Bytes and seconds of `spec`, which is resolved. Raises what loading and attaching raise."""
+        key = repr(spec)
+        if key not in self._known:
+            self._known[key] = self._forecast(spec)
+        return self._known[key]
+
+    def plan(self, spec: RunSpec) -> Plan:
+        """Without advice (see `advice`)."""
+        found = self.forecast(spec)
+        spill = 0 if found.fits else spill_bytes(found, self.question.device)
+        seconds = found.seconds
+        if seconds is not None:
+            seconds += spill_seconds(spill, spec)
+        steps = found.rehearsal.steps_per_epoch
+        return Plan(
+            method=spec.method,
+            fits=found.fits,
+            spill_bytes=spill,
+            peak_bytes=found.peak_bytes,
+            seconds_per_iteration=seconds,
+            train_seconds=None if steps is None or seconds is None else steps * spec.epochs * seconds,
+        )
+
+    def _forecast(self, spec: RunSpec) -> Forecast:
+        q = self.question
+        assert spec.precision is not None, "resolve() the spec first"
+        on_gpu = q.device.kind == "cuda"
+        base = Base(
+            config=q.config, name=spec.model, precision=spec.precision, dtype=self._dtype(spec.precision),
+            gpu=on_gpu, stored_dtype=q.stored_dtype, encoder=q.encoder,
+        )  # fmt: skip
+        packed = spec.packed if spec.packed is not None else self._would_pack()
+        told = dataclasses.replace(spec, packed=packed and not on_gpu)
+        rehearsal = rehearse(
+            base,
+            lambda bundle: q.assemble(told, bundle),
+            lambda readout: q.workload(told, readout),
+            round_to=CUDA_ROUNDING_BYTES if on_gpu else _CPU_ROUNDING_BYTES,
+        )
+        peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
+        seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
+        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes)
+
+    def _dtype(self, precision: str) -> torch.dtype:
+        named: Mapping[str, torch.dtype] = {
+            "fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16,
+        }  # fmt: skip
+        native = torch.bfloat16 if self.question.device.native_bf16 else torch.float32
+        return named.get(precision, native)
+
+    def _would_pack(self) -> bool:
+        """As `models.packing` decides with all layers there, which it cannot see in a plan."""
+        config = self.question.config
+        one = decoder_linears(build_skeleton(with_layers(config, 1), torch.bfloat16))
+        numel = sum(p.numel() for layer in one.values() for p in layer.parameters())
+        return would_pack(2 * numel * layer_count(config), self.question.machine_bytes)
+
+
+def spill_bytes(found: Forecast, device: Device) -> int:
+    """How many bytes of frozen weights must wait in main memory for a run to go on a card; 0: none, or it cannot.
+
+    Two layers' worth stays on the card: the one in use, and the one that is being fetched.
+    """
+    needed = max(found.peak_bytes["train"], found.peak_bytes["evaluate"]) - device.memory_bytes
+    if not device.spill_bytes or needed <= 0:
+        return 0
+    movable = found.rehearsal.frozen_bytes
+    buffers = 2 * movable // found.rehearsal.layers
+    total = needed + buffers
+    return total if total <= min(movable, device.spill_bytes) else 0
+
+
+def spill_seconds(spilled_bytes: int, spec: RunSpec) -> float:
+    """What an optimizer step spends on the bus: forward and backward fetch the weights, recomputing once more."""
+    times = (3 if spec.recompute else 2) * spec.accumulation_steps
+    return times * spilled_bytes / BUS_BYTES_PER_SECOND

@@ -1,0 +1,175 @@
+r"""What a step on fake tensors would allocate, multiply and move: one line of history per operation.
+
+Fake tensors (torch.\_subclasses.fake_tensor) have shapes and no bytes. A dispatch mode sees every operation below
+autograd, the ones of backward and optimizer included; a storage counts from the operation that returned it to the
+moment when Python lets go of it, as in a real run. What an operation allocates and frees inside itself is not seen;
+`overhead` knows the parts of it that matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from semtune.nn import kernels
+
+_READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
+_UNPACK = "nf4_dequantize"
+
+
+@dataclass
+class Section:
+    """A stretch of a run whose operations are the same at every depth but for the layers in between."""
+
+    name: str
+    live_bytes: list[int] = field(default_factory=list)
+    """After each operation."""
+    product_flops: list[float] = field(default_factory=list)
+    """Of each operation; 0 where it is no matrix product."""
+    moved_bytes: list[int] = field(default_factory=list)
+    """Read and written by each operation that is no matrix product."""
+    unpacked_bytes: list[int] = field(default_factory=list)
+    """Of weights made from 4 bits by each operation."""
+
+
+class Recorder:
+    """Collects `sections` while `recording`.
+
+    Args:
+        round_to: what the device's allocator rounds a tensor's bytes up to.
+        gpu: tensors go a GPU's ways.
+    """
+
+    def __init__(self, round_to: int = 64, *, gpu: bool = False) -> None:
+        self.sections: list[Section] = []
+        self._round_to, self._gpu = round_to, gpu
+        self._live = 0
+        self._known: set[int] = set()
+        """Addresses of the storages that are counted."""
+        self._current: Section | None = None
+
+    @property
+    def live_bytes(self) -> int:
+        """Of all storages that are alive."""
+        return self._live
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Inside, all tensors are fake, and what is done to them is recorded."""
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True),
+            kernels.imagined(self._on_kernel, gpu=self._gpu),
+            _Watch(self),
+            _Marks(self),
+        ):
+            yield
+
+    def begin(self, name: str) -> None:
+        """From here on operations belong to a new section."""
+        self._current = Section(name)
+        self.sections.append(self._current)
+        self._note()
+
+    def on_operation(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """After each operation."""
+        outputs = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
+        for x in outputs:
+            self._hold(x)
+        if self._current is None or all(x.device.type == "meta" for x in outputs):
+            return
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self._note(flops=float(count(*args, **kwargs, out_val=out)))
+            return
+        if _is_view(func):
+            return
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        self._note(moved=sum(_bytes_of(x) for x in (*inputs, *outputs)))
+
+    def _on_kernel(self, name: str, arguments: tuple[Any, ...]) -> None:
+        moved = sum(_bytes_of(x) for x in arguments if isinstance(x, Tensor))
+        if name == _UNPACK:
+            self._note(unpacked=moved)
+        else:
+            self._note(moved=moved)
+
+    def _note(self, *, flops: float = 0.0, moved: int = 0, unpacked: int = 0) -> None:
+        section = self._current
+        if section is None:
+            return
+        section.live_bytes.append(self._live)
+        section.product_flops.append(flops)
+        section.moved_bytes.append(moved)
+        section.unpacked_bytes.append(unpacked)
+
+    def _hold(self, x: Tensor) -> None:
+        storage = x.untyped_storage()
+        address = storage._cdata
+        if x.device.type == "meta" or address in self._known:
+            return
+        self._known.add(address)
+        size = -(-storage.nbytes() // self._round_to) * self._round_to
+        self._live += size
+        weakref.finalize(storage, self._release, address, size).atexit = False
+
+    def _release(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self._live -= size
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shows every operation to the recorder, and answers the few that ask for a fake tensor's value."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _READS_A_NUMBER:  # a loss that is finite, a token that is not end-of-sequence: the step goes on
+            return 0.0 if args[0].dtype.is_floating_point else 0
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        self._recorder.on_operation(func, args, kwargs, out)
+        return out
+
+
+class _Marks(TorchFunctionMode):
+    """Begins a section at each backward and after it; gives arrays of zeros where numpy is asked for."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.numpy:
+            import numpy as np
+
+            return np.zeros(tuple(args[0].shape))
+        backward: Any = Tensor.backward
+        if func is not backward:
+            return func(*args, **kwargs)
+        self._recorder.begin("backward")
+        out = func(*args, **kwargs)
+        self._recorder.begin("collect")
+        return out
+
+
+def _is_view(func: Any) -> bool:
+    return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+
+
+def _bytes_of(x: Tensor) -> int:
+    return x.numel() * x.element_size()

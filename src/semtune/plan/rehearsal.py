@@ -1,0 +1,361 @@
+"""A run's phases on fake tensors: load, two training steps and more, an answer to the longest texts.
+
+The run's own code does all of it: the bundle is filled as a real one, method and readout attach as to a real one, the
+step is the training loop's. What stands on floors above is handed in (`Assemble`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from semtune.contracts import Bundle, Encoded, Encoder, Readout
+from semtune.models.bundle import ModelBundle
+from semtune.models.imagined import imagine, layer_count, with_layers
+from semtune.plan import extrapolate
+from semtune.plan.recorder import Recorder, Section
+from semtune.records import Example, Phase, Prediction
+from semtune.training.loop import optimizer_step
+from semtune.training.optimizer import Optimizer, ParameterGroup
+
+MICRO_BATCHES = 2
+"""Of a step: gradients are made in the first and added to in the second, and so in all that follow."""
+FORWARDS = 3
+"""Of an answer: texts begin, texts go on, and once more with full caches."""
+
+
+class Assembled(Protocol):
+    """A model with method and readout attached (`approaches.tuned.TunedModel`)."""
+
+    readout: Readout
+
+    def groups(self) -> list[ParameterGroup]: ...
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]: ...
+
+
+Assemble = Callable[[Bundle], Assembled]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base model of a run."""
+
+    config: Any
+    """transformers' config."""
+    name: str
+    precision: str
+    dtype: torch.dtype
+    """What products run in."""
+    gpu: bool
+    """Whether all goes a GPU's ways."""
+    stored_dtype: torch.dtype
+    """Of the tensors in the model's files."""
+    encoder: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the run is given to do."""
+
+    largest: Sequence[Sequence[Encoded]]
+    """Micro-batches of the optimizer step with the most tokens."""
+    typical: Sequence[Sequence[Encoded]]
+    """Those of a step in the middle."""
+    asked: Sequence[Example]
+    """The longest texts that are answered at once."""
+    max_new_tokens: int
+    """That an answer may have."""
+    steps_per_epoch: int | None = None
+    """Optimizer steps, where the workload is a task's."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of every training text, where the workload is a task's."""
+    row_sizes: int = 1
+    """How many different numbers of rows its training steps have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a stretch of a run multiplies and moves."""
+
+    products: tuple[tuple[float, float], ...]
+    """(FLOPs of one product, how many such there are), at full depth."""
+    moved_bytes: float
+    unpacked_bytes: float
+    operations: float
+
+    @property
+    def flops(self) -> float:
+        """Of all products."""
+        return sum(flops * count for flops, count in self.products)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What all layers would take."""
+
+    layers: int
+    tensor_bytes: dict[Phase, int]
+    """The most that is alive at once."""
+    kept_bytes: int
+    """Alive between two steps: weights, optimizer state."""
+    loaded_bytes: int
+    """Alive when all is attached and nothing was trained."""
+    frozen_bytes: int
+    """Of the decoder's linear weights that are not trained."""
+    packed: bool
+    """Whether frozen weights were laid out for products."""
+    step: Effort
+    """The typical step."""
+    step_tokens: int
+    """Real tokens of the largest step."""
+    row_sizes: int
+    """Different numbers of rows that training steps have."""
+    steps_per_epoch: int | None
+    """None where the workload is not a task's."""
+
+
+_STEP = ("forward", "backward", "collect", "clip", "update")
+_PHASES: dict[str, Phase] = {
+    "load": "load",
+    "attach": "load",
+    "pack": "load",
+    "optimizer": "train",
+    "forward": "train",
+    "backward": "train",
+    "collect": "train",
+    "clip": "train",
+    "update": "train",
+    "answer": "evaluate",
+}
+
+
+def rehearse(
+    base: Base, assemble: Assemble, workload: Callable[[Readout], Workload], *, round_to: int = 64
+) -> Rehearsal:
+    """Bytes and effort of a run, by running it with few layers on fake tensors.
+
+    Args:
+        workload: what there is to do, given the readout that encodes it; asked once.
+
+    Raises what loading and attaching raise.
+    """
+    layers, given = layer_count(base.config), _Given(workload)
+    shallow, deep = (
+        run_phases(base, depth, assemble, given, round_to) for depth in (extrapolate.SHALLOW, extrapolate.DEEP)
+    )
+    pairs = extrapolate.match(shallow.sections, deep.sections)
+    tensor_bytes: dict[Phase, int] = {}
+    for a, b in pairs:
+        phase = _PHASES[a.name]
+        tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, layers))
+    starts = [(a, b) for a, b in pairs if a.name == "forward"]
+    first, last = starts[0], starts[-1]
+    last_update = max(i for i, (a, _) in enumerate(pairs) if a.name == "update")
+    before = [i for i, (a, _) in enumerate(pairs[:last_update]) if a.name == "update"]
+    step = [pair for pair in pairs[before[-1] + 1 : last_update + 1] if pair[0].name in _STEP]
+    run, all_tokens = (
+        sum(len(text) for batch in batches for text in batch)
+        for batches in (given.made.typical[:MICRO_BATCHES], given.made.typical)
+    )
+    return Rehearsal(
+        layers=layers,
+        tensor_bytes=tensor_bytes,
+        kept_bytes=extrapolate.instants(last[0].live_bytes[:1], last[1].live_bytes[:1], layers)[0],
+        loaded_bytes=extrapolate.instants(first[0].live_bytes[:1], first[1].live_bytes[:1], layers)[0],
+        frozen_bytes=extrapolate.instants([shallow.frozen_bytes], [deep.frozen_bytes], layers)[0],
+        packed=shallow.packed > 0,
+        step=_effort(step, layers, all_tokens / run),
+        step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
+        row_sizes=given.made.row_sizes,
+        steps_per_epoch=given.made.steps_per_epoch,
+    )
+
+
+class _Given:
+    """The workload, made once."""
+
+    def __init__(self, make: Callable[[Readout], Workload]) -> None:
+        self._make = make
+        self._made: Workload | None = None
+
+    def to(self, readout: Readout) -> Workload:
+        if self._made is None:
+            self._made = self._make(readout)
+        return self._made
+
+    @property
+    def made(self) -> Workload:
+        """What `to` made."""
+        assert self._made is not None
+        return self._made
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a run with few layers has shown."""
+
+    sections: list[Section]
+    frozen_bytes: int
+    packed: int
+
+
+def run_phases(base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int) -> Shown:
+    """The phases with `depth` layers."""
+    recorder = Recorder(round_to, gpu=base.gpu)
+    config = with_layers(base.config, depth)
+    # Python frees what is in cycles when it pleases; two depths must free it at the same instants.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with recorder.recording():
+            frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)
+    finally:
+        if collecting:
+            gc.enable()
+    return Shown(recorder.sections, frozen_bytes, packed)
+
+
+def _load_train_answer(
+    recorder: Recorder, base: Base, config: Any, assemble: Assemble, given: _Given
+) -> tuple[int, int]:
+    """Bytes of frozen linears in the decoder, and how many of them were packed."""
+    recorder.begin("load")
+    bundle = imagine(
+        config, name=base.name, precision=base.precision, dtype=base.dtype,
+        device=torch.device("cpu"), stored_dtype=base.stored_dtype, encoder=base.encoder,
+    )  # fmt: skip
+    watched = _WatchedBundle(bundle, recorder)
+    recorder.begin("attach")
+    tuned = assemble(watched)
+    gc.collect()
+    recorder.begin("optimizer")
+    optimizer = _MarkedOptimizer(recorder, tuned.groups())
+    work, workload = _Work(recorder, tuned.readout), given.to(tuned.readout)
+    watched.model.train()
+    for micro_batches in _steps(workload):
+        optimizer_step(work, optimizer, micro_batches[:MICRO_BATCHES], max_grad_norm=1.0)
+    watched.model.eval()
+    gc.collect()
+    watched.watch(workload.max_new_tokens)
+    with contextlib.suppress(_EnoughError):
+        tuned.predict(workload.asked)
+    return _frozen_bytes(watched), watched.packed
+
+
+class _Work:
+    """The readout's loss, each forward in a section of its own."""
+
+    def __init__(self, recorder: Recorder, readout: Readout) -> None:
+        self._recorder, self._readout = recorder, readout
+
+    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+        self._recorder.begin("forward")
+        return self._readout.loss(batch)
+
+    def terms(self, encoded: Encoded) -> int:
+        return self._readout.terms(encoded)
+
+
+class _MarkedOptimizer(Optimizer):
+    """Each pass over the parameters in a section of its own."""
+
+    def __init__(self, recorder: Recorder, groups: Sequence[ParameterGroup]) -> None:
+        super().__init__(groups, total_steps=3, warmup_fraction=0.1)
+        self._recorder = recorder
+
+    def clip(self, max_norm: float) -> Tensor:
+        self._recorder.begin("clip")
+        return super().clip(max_norm)
+
+    def step(self) -> None:
+        self._recorder.begin("update")
+        super().step()
+
+
+class _EnoughError(Exception):
+    """An answer has gone on for long enough to know its memory."""
+
+
+class _WatchedBundle(ModelBundle):
+    """Ends an answer after a few forwards, between which its caches grow to their largest."""
+
+    def __init__(self, bundle: ModelBundle, recorder: Recorder) -> None:
+        super().__init__(
+            model=bundle.model, encoder=bundle.encoder, name=bundle.name, compute_dtype=bundle.compute_dtype,
+            device=bundle.device, hidden_size=bundle.hidden_size, notes=bundle.notes,
+        )  # fmt: skip
+        self._recorder = recorder
+        self.packed = 0
+        self._skipped = 0
+        self._left: int | None = None
+
+    def watch(self, max_new_tokens: int) -> None:
+        """From here on, an answer is under way."""
+        self._left, self._skipped = FORWARDS, max(0, max_new_tokens - FORWARDS)
+
+    def hidden_states(self, input_ids: Tensor, ragged: Any, places: Sequence[int] | None = None) -> Tensor:
+        if self._left is None:
+            return super().hidden_states(input_ids, ragged, places)
+        if self._left == 0:
+            raise _EnoughError
+        if self._left == FORWARDS - 1:
+            for part in ragged.parts or (ragged,):
+                if part.cache is not None and max(part.cache.lengths, default=0):
+                    part.cache.imagine(self._skipped)
+        self._left -= 1
+        self._recorder.begin("answer")
+        return super().hidden_states(input_ids, ragged, places)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        self._recorder.begin("answer")
+        return super().logits(hidden)
+
+    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
+        self._recorder.begin("pack")
+        self.packed = super().pack_frozen(packed, backward=backward)
+        return self.packed
+
+
+def _steps(workload: Workload) -> list[Sequence[Sequence[Encoded]]]:
+    """The largest step twice, as optimizer state is made in the first; the typical one where it is another."""
+    steps = [workload.largest, workload.largest]
+    return steps if workload.typical == workload.largest else [*steps, workload.typical]
+
+
+def _frozen_bytes(bundle: Bundle) -> int:
+    """Of what the decoder's linear layers hold and nothing trains; a packed layer's second copy is not counted."""
+    total = 0
+    for module in bundle.decoder_linears().values():
+        trained = any(p.requires_grad for p in module.parameters())
+        held = sum(x.numel() * x.element_size() for x in (*module.parameters(), *module.buffers()))
+        total += 0 if trained else held
+    return total
+
+
+def _effort(pairs: Sequence[tuple[Section, Section]], layers: int, times: float) -> Effort:
+    """`times` that of the sections together, at full depth."""
+    counts: dict[float, list[float]] = {}
+    moved = unpacked = operations = 0.0
+    for side, sections in enumerate(zip(*pairs, strict=True)):
+        weight = times * _weights(layers)[side]
+        for section in sections:
+            for flops in section.product_flops:
+                if flops:
+                    counts.setdefault(flops, [0.0])[0] += weight
+            moved += weight * sum(section.moved_bytes)
+            unpacked += weight * sum(section.unpacked_bytes)
+            operations += weight * len(section.live_bytes)
+    return Effort(tuple((flops, count[0]) for flops, count in counts.items()), moved, unpacked, operations)
+
+
+def _weights(layers: int) -> tuple[float, float]:
+    """Of the shallow and of the deep run in a sum that is linear in the number of layers."""
+    deep = (layers - extrapolate.SHALLOW) / (extrapolate.DEEP - extrapolate.SHALLOW)
+    return 1 - deep, deep

@@ -1,0 +1,126 @@
+"""Seconds of a step, from what it multiplies and moves and how fast that goes.
+
+On this machine the rates are measured: products of four sizes (small ones are slower), plain and laid out for oneDNN;
+a pass over memory; unpacking 4-bit weights; one small operation. For a card that is not here they are its maker's.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from semtune.nn.hardware import native_bf16
+from semtune.nn.linear import NF4Linear, PackedLinear, can_pack
+from semtune.plan.devices import Device
+from semtune.plan.rehearsal import Effort
+
+_SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (1024, 4096, 8192))
+"""Rows, in and out of the products that are timed."""
+_MOVED_BYTES = 8 << 20
+"""Of one pass over memory that is timed: about what one operation of a step moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast a machine is."""
+
+    plain: tuple[tuple[float, float], ...]
+    """(FLOPs of a product, FLOPs per second), ascending."""
+    packed: tuple[tuple[float, float], ...]
+    bytes_per_second: float
+    unpacked_bytes_per_second: float
+    operation_seconds: float
+
+    def seconds(self, effort: Effort, *, packed: bool) -> float:
+        """Of `effort`."""
+        table = self.packed if packed else self.plain
+        products = sum(count * flops / _rate(table, flops) for flops, count in effort.products)
+        return (
+            products
+            + effort.moved_bytes / self.bytes_per_second
+            + effort.unpacked_bytes / self.unpacked_bytes_per_second
+            + effort.operations * self.operation_seconds
+        )
+
+
+def rates_of(device: Device) -> Rates | None:
+    """Those assumed for a device that is not this machine; None: to be measured."""
+    if device.flops_per_second is None or device.bytes_per_second is None:
+        return None
+    one_rate = ((1.0, device.flops_per_second),)
+    return Rates(one_rate, one_rate, device.bytes_per_second, device.bytes_per_second, 5e-6)
+
+
+def measure(budget_seconds: float) -> Rates:
+    """This machine's rates in about `budget_seconds`, in the dtype that it multiplies fastest."""
+    dtype = torch.bfloat16 if native_bf16() else torch.float32
+    share = budget_seconds / (2 * len(_SIDES) + 3)
+    plain, packed = [], []
+    for rows, size_in, size_out in _SIDES:
+        x = torch.ones(rows, size_in, dtype=dtype)
+        layer = torch.nn.Linear(size_in, size_out, bias=False, dtype=dtype).requires_grad_(False)
+        flops = 2.0 * rows * size_in * size_out
+        plain.append((flops, flops / _seconds(lambda layer=layer, x=x: layer(x), share)))  # type: ignore[misc]
+        fast = PackedLinear(layer) if can_pack(layer) else layer
+        packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
+    size = _MOVED_BYTES // 2 // 2
+    source, target = torch.ones(size, dtype=torch.bfloat16), torch.empty(size, dtype=torch.bfloat16)
+    moved = _seconds(lambda: torch.mul(source, 2.0, out=target), share)
+    coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
+    buffer = torch.empty(1536 * 2048, dtype=torch.bfloat16)
+    unpacked = _seconds(lambda: coded.dequantize(torch.bfloat16, buffer), share)
+    small = torch.ones(64)
+    return Rates(
+        tuple(sorted(plain)),
+        tuple(sorted(packed)),
+        _MOVED_BYTES / moved,
+        (coded.packed.codes.numel() + coded.packed.scales.numel() + 2 * buffer.numel()) / unpacked,
+        _seconds(lambda: small.add(1.0), share),
+    )
+
+
+def remembered(file: Path, budget_seconds: float) -> tuple[Rates, bool]:
+    """The rates that an earlier calibration wrote to `file`, else measured now; whether they were remembered."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        held["plain"] = tuple((float(a), float(b)) for a, b in held["plain"])
+        held["packed"] = tuple((float(a), float(b)) for a, b in held["packed"])
+        return Rates(**held), True
+    except (OSError, ValueError, KeyError, TypeError):
+        return measure(budget_seconds), False
+
+
+def remember(rates: Rates, file: Path) -> None:
+    """Write them for later plans."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(rates)), encoding="utf-8")
+
+
+def _seconds(call: Callable[[], object], budget_seconds: float) -> float:
+    """Of one call: the median of as many as fit into the budget, the first ones left out."""
+    for _ in range(2):
+        call()
+    times: list[float] = []
+    end = time.perf_counter() + budget_seconds
+    while len(times) < 5 or (time.perf_counter() < end and len(times) < 2000):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def _rate(table: tuple[tuple[float, float], ...], flops: float) -> float:
+    """Between two measured sizes on straight lines over the logarithm of the size."""
+    sizes = [size for size, _ in table]
+    i = bisect.bisect(sizes, flops)
+    if i == 0 or i == len(table):
+        return table[min(i, len(table) - 1)][1]
+    (a, rate_a), (b, rate_b) = table[i - 1], table[i]
+    return rate_a + (rate_b - rate_a) * math.log(flops / a) / math.log(b / a)

@@ -1,0 +1,51 @@
+"""What a run is given to do, as far as memory and time go: its largest step, a typical one, its longest texts.
+
+With a task the data say so; without one every text is as long as `max_length` allows, which no run exceeds.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from semtune.contracts import Readout
+from semtune.nn.ragged import filler_for
+from semtune.plan.rehearsal import Workload
+from semtune.records import Example, RunSpec
+from semtune.training.batches import epoch_batches, optimizer_steps
+
+LABELS = tuple(f"label {i:02d}" for i in range(1, 21))
+"""Where there is no task: as many labels as the task that semtune grew out of."""
+
+
+def filled_examples(count: int, max_length: int) -> list[Example]:
+    """Texts that are longer than `max_length` tokens, and so are cut to it."""
+    return [Example(str(i), "word " * (2 * max_length), LABELS[:1]) for i in range(count)]
+
+
+def filled_workload(readout: Readout, spec: RunSpec) -> Workload:
+    """Every text at its longest."""
+    examples = filled_examples(max(spec.batch_size, spec.predict_batch_size), spec.max_length)
+    step = [[readout.encode(e) for e in examples[: spec.batch_size]]] * spec.accumulation_steps
+    return Workload(step, step, examples[: spec.predict_batch_size], spec.max_new_tokens)
+
+
+def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], asked: Sequence[Example]) -> Workload:
+    """What `train` makes of it.
+
+    Args:
+        asked: the examples that will be answered.
+    """
+    texts = [readout.encode(e) for e in train]
+    steps = optimizer_steps(
+        epoch_batches([len(t) for t in texts], spec.batch_size, spec.seed, 0), spec.accumulation_steps
+    )
+    tokens = [sum(len(texts[i]) for batch in step for i in batch) for step in steps]
+    largest = steps[max(range(len(steps)), key=lambda i: tokens[i])]
+    middle = statistics.median_low(tokens)
+    typical = steps[tokens.index(middle)]
+    as_texts = [[[texts[i] for i in batch] for batch in step] for step in (largest, typical)]
+    longest = sorted(asked, key=lambda e: -len(e.text))[: spec.predict_batch_size]
+    lengths = tuple(len(t) for t in texts)
+    rows = {n + filler_for(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
+    return Workload(as_texts[0], as_texts[1], longest, spec.max_new_tokens, len(steps), lengths, len(rows))
