@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import ratios
-from benchmarks.plan import peer_classes
 from benchmarks.ratios import Figure, Run, field_of, seconds_per_token, tokens_per_second
+from benchmarks.schedule import peer_classes
 from benchmarks.targets import TARGETS
 
 OURS = ("lora", "qlora", "qlora-cached", "dora", "full")
@@ -21,7 +21,7 @@ def figures(runs: Sequence[Run], kept: Mapping[str, Sequence[str]]) -> list[Figu
     """All figures: those of `TARGETS` in their order, then what has no target.
 
     Args:
-        kept: the peers of each class that ran in all rounds (`plan.screen`); where none is left the whole class is
+        kept: the peers of each class that ran in all rounds (`schedule.screen`); where none is left the whole class is
             named, so that the reason can be told.
     """
     classes = {name: kept.get(name) or peers for name, peers in peer_classes().items()}

@@ -20,9 +20,9 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import figures, launch, plan, record, setting, table
-from benchmarks.plan import Contestant
+from benchmarks import figures, launch, record, schedule, setting, table
 from benchmarks.ratios import Figure, Run
+from benchmarks.schedule import Contestant
 from benchmarks.setting import say
 from benchmarks.targets import TARGETS
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 whatever the figures are; 1 where nothing could be measured; 130 on Ctrl-C."""
     options = read_options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the running contestant too
-    rounds = options.rounds or (plan.QUICK_ROUNDS if options.quick else plan.ROUNDS)
+    rounds = options.rounds or (schedule.QUICK_ROUNDS if options.quick else schedule.ROUNDS)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         say("preparing texts and an adapter")
@@ -74,8 +74,8 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     setting.add_options(parser)
-    parser.add_argument("--quick", action="store_true", help=f"{plan.QUICK_ROUNDS} rounds: a look, not a result")
-    parser.add_argument("--rounds", type=int, help=f"(default: {plan.ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help=f"{schedule.QUICK_ROUNDS} rounds: a look, not a result")
+    parser.add_argument("--rounds", type=int, help=f"(default: {schedule.ROUNDS})")
     options = parser.parse_args(arguments)
     if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
         parser.error("--threads and --rounds must be at least 1")
@@ -96,16 +96,16 @@ def all_rounds(
     """
     seen: list[Run] = []
     kept: dict[str, list[str]] = {}
-    field: Sequence[Contestant] = plan.CONTESTANTS
+    field: Sequence[Contestant] = schedule.CONTESTANTS
     for round_ in range(rounds):
-        for contestant in plan.order(field, round_, rounds):
+        for contestant in schedule.order(field, round_, rounds):
             seen.append(one(contestant, round_, common, start))
             note(seen[-1])
         if round_ == 0:
-            kept = plan.screen(seen, plan.peer_classes())
-            for contestant in plan.ONCE:
+            kept = schedule.screen(seen, schedule.peer_classes())
+            for contestant in schedule.ONCE:
                 note(one(contestant, 0, common, start))
-        field = plan.going_on(plan.CONTESTANTS, kept, seen)
+        field = schedule.going_on(schedule.CONTESTANTS, kept, seen)
     return kept
 
 

@@ -1,117 +1,194 @@
-"""Who runs in which round, and in what order. Pure; `peers.py` does it."""
+"""The plan's figures beside measured ones, over a grid of runs: `python benchmarks/plan.py`, about 40 minutes.
+
+Each cell is a run's three phases for real in a process of its own (`contestants/plan_cell.py`), every text at its
+longest, and the plan of the same run. Prints a table and, alone on the last line of standard output with --json, one
+object. `--quick`: the cells of the smallest models. `--calibration`: other cells, to which the constants of
+`semtune.plan.overhead` were fitted; none of them is in the grid. `--measured FILE`: plan anew what a record measured.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from benchmarks.ratios import Run, keep_fastest, median_step_speed
+from rich.table import Table
 
-ROUNDS, QUICK_ROUNDS = 5, 2
-KEPT_PEERS, KEPT_SHARE = 2, 0.9
-"""After the first round each class of peers keeps so many, none slower than this share of its fastest."""
-SCORED_TEXTS = 16
-"""Of label scoring, in each round; all labels of each."""
-IDENTITY_TEXTS = 40
-"""Whose fp32 answers are compared."""
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import launch, record, setting, table
+from benchmarks.plan_cells import CALIBRATION, GRID, QUICK_MODELS
 
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """One program with its settings."""
-
-    key: str
-    program: str
-    variant: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    peers: str | None = None
-    """The class of peers that is screened after the first round; None: runs in every round."""
+TIMEOUT_SECONDS = 1200.0
+MEDIAN_TARGET, P95_TARGET, UNDER_TARGET = 0.05, 0.10, 0.10
+PHASES = ("load", "train", "evaluate")
 
 
-def _ours(variant: str, key: str | None = None, **settings: Any) -> Contestant:
-    return Contestant(key or f"semtune {variant}", "ours", variant, settings)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 where every cell was measured."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    setting.add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="only the cells that take under a minute")
+    parser.add_argument("--calibration", action="store_true", help="the cells that constants are fitted to")
+    parser.add_argument("--measured", help="cells.jsonl of an earlier record: plan these again, measure nothing")
+    options = parser.parse_args(arguments)
+    cells = CALIBRATION if options.calibration else GRID
+    if options.quick:
+        cells = [c for c in cells if c["model"] in QUICK_MODELS]
+    known = _read(options.measured)
+    folder = record.new_folder(options.out, "plan-calibration" if options.calibration else "plan")
+    planner = Predictor(options.threads)
+    with tempfile.TemporaryDirectory() as work:
+        around = launch.launch("surroundings", {"work": work, "threads": options.threads, "variant": "plan"})
+        record.write_json(folder, "environment.json", {**around, "revision": record.revision()})
+        rows = []
+        for number, cell in enumerate(cells, start=1):
+            measured = known.get(key(cell)) or launch.launch(
+                "plan_cell",
+                {"work": work, "threads": options.threads, "variant": "plan", "spec": dict(cell)},
+                TIMEOUT_SECONDS,
+            )
+            row = {"cell": dict(cell), "measured": measured, "predicted": planner.predict(cell, measured)}
+            setting.say(f"{number} of {len(cells)}: {key(cell)}: {said(row)}")
+            rows.append(row)
+            with (folder / "cells.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    found = summary(rows)
+    result = {**found, "record": record.shown(folder), "rates": planner.rates()}
+    text = as_table(rows, found)
+    record.write_json(folder, "summary.json", result)
+    (folder / "tables.txt").write_text(text, encoding="utf-8")
+    print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
+    print(json.dumps(found), flush=True)
+    return 0 if found["runs"] == len(cells) else 1
 
 
-def _peft(variant: str, peers: str) -> Contestant:
-    return Contestant(f"peft {variant}", "peft_trainer", variant, peers=peers)
+class Predictor:
+    """Plans of cells on this machine, whatever of its memory is free."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        from semtune.plan import speed
+
+        torch.set_num_threads(threads)
+        self._rates = speed.measure(10.0)
+        self._planners: dict[str, Any] = {}
+
+    def rates(self) -> dict[str, Any]:
+        """What was measured of this machine."""
+        import dataclasses
+
+        return dataclasses.asdict(self._rates)
+
+    def predict(self, cell: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Peaks above the runtime that the cell itself had, and seconds of a step."""
+        from semtune.approaches import planning
+        from semtune.approaches.specs import record_from, resolve
+        from semtune.plan.planner import Planner
+        from semtune.records import RunSpec
+
+        started = time.perf_counter()
+        values = {**cell, "targets": tuple(cell["targets"])} if "targets" in cell else dict(cell)
+        spec = resolve(record_from(RunSpec, values, "the cell"))
+        question = planning.question_of(spec, planning.here(), planning.Data(), self._rates, measured["runtime_bytes"])
+        found = Planner(question).forecast(spec)
+        return {
+            "peak_bytes": found.peak_bytes,
+            "seconds": found.seconds,
+            "tensor_bytes": dict(found.rehearsal.tensor_bytes),
+            "plan_seconds": time.perf_counter() - started,
+        }
 
 
-def _trl(variant: str, peers: str) -> Contestant:
-    return Contestant(f"trl {variant}", "trl_sft", variant, peers=peers)
+def key(cell: Mapping[str, Any]) -> str:
+    """A cell in words."""
+    words = [str(cell[name]) for name in ("model", "method", "readout")]
+    words.append(f"{cell['batch_size']} x {cell['max_length']}")
+    words += ["recompute"] if cell.get("recompute") else []
+    words += [f"packed={cell['packed']}"] if "packed" in cell else []
+    return " ".join(words)
 
 
-CONTESTANTS: tuple[Contestant, ...] = (
-    _ours("lora"),
-    _peft("lora-bf16", "lora"),
-    _trl("lora-pure", "lora"),
-    _ours("qlora"),
-    _peft("qlora", "qlora"),
-    _ours("dora"),
-    _peft("lora-grouped", "lora tuned"),
-    _peft("lora-flat", "lora tuned"),
-    _ours("full"),
-    _peft("full-bf16", "full"),
-    _trl("lora-tuned", "lora tuned"),
-    _ours("qlora-cached"),
-    _ours("lora", "semtune lora, batch 16", batch_size=16),
-    Contestant("semtune predict", "predict", "ours"),
-    Contestant("transformers generate", "predict", "transformers"),
-    Contestant("semtune label scoring", "label_scoring", "ours", {"texts": SCORED_TEXTS}),
-    Contestant("label by label", "label_scoring", "one-by-one", {"texts": SCORED_TEXTS}),
-    Contestant("semtune start-up", "startup", "ours"),
-    _trl("lora", "lora"),
-    _trl("lora-tuned-pure", "lora tuned"),
-    _peft("full-fp32", "full"),
-    _peft("qlora-prepared", "qlora"),
-    _peft("lora-fp32", "lora"),
-    _peft("dora-bf16", "dora"),
-)
-"""Ours and their peers near each other. The order starts elsewhere in each round."""
-
-ONCE: tuple[Contestant, ...] = (
-    Contestant("semtune lora, 1B", "shape_step", "lora", {"model": "shape:llama-3.2-1b"}),
-    Contestant("semtune qlora, 1B", "shape_step", "qlora", {"model": "shape:llama-3.2-1b"}),
-    Contestant("semtune predict, fp32", "predict", "ours", {"dtype": "fp32", "texts": IDENTITY_TEXTS}),
-    Contestant("transformers generate, fp32", "predict", "transformers", {"dtype": "fp32", "texts": IDENTITY_TEXTS}),
-    Contestant("semtune label scoring, fp32", "label_scoring", "ours", {"dtype": "fp32", "texts": 4}),
-    Contestant("label by label, fp32", "label_scoring", "one-by-one", {"dtype": "fp32", "texts": 4}),
-    Contestant("semtune growth", "growth", "lora"),
-)
-"""Memory, sameness of answers, growth: one run each, after the first round."""
+def errors(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Of a cell's largest phase: |predicted - measured| / measured, and how far it was predicted under, or 0."""
+    measured, predicted = row["measured"]["peak_bytes"], row["predicted"]["peak_bytes"]
+    phase = max(measured, key=lambda name: measured[name])
+    off = (predicted[phase] - measured[phase]) / measured[phase]
+    return abs(off), max(0.0, -off)
 
 
-def peer_classes(contestants: Sequence[Contestant] = CONTESTANTS) -> dict[str, list[str]]:
-    """Keys of the peers by class."""
-    classes: dict[str, list[str]] = {}
-    for contestant in contestants:
-        if contestant.peers is not None:
-            classes.setdefault(contestant.peers, []).append(contestant.key)
-    return classes
+def time_error(row: Mapping[str, Any]) -> float:
+    """|predicted - measured| / measured of an optimizer step, the first one left out."""
+    seconds = statistics.median(row["measured"]["step_seconds"][1:])
+    return float(abs(row["predicted"]["seconds"] - seconds) / seconds)
 
 
-def screen(runs: Sequence[Run], classes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Which peers of each class go on, from the first round. "dora" only fills a row of the table: none goes on."""
-    counts = {name: 0 if name == "dora" else KEPT_PEERS for name in classes}
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The distribution of errors over all cells that were measured."""
+    good = [row for row in rows if "peak_bytes" in row["measured"]]
+    if not good:
+        return {"median_error": None, "p95_error": None, "worst_under": None, "runs": 0, "time_median_error": None}
+    sizes = sorted(errors(row)[0] for row in good)
     return {
-        name: keep_fastest(runs, peers, median_step_speed, count=counts[name], share=KEPT_SHARE)
-        for name, peers in classes.items()
+        "median_error": statistics.median(sizes),
+        "p95_error": sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))],
+        "worst_under": max(errors(row)[1] for row in good),
+        "runs": len(good),
+        "time_median_error": statistics.median(time_error(row) for row in good),
     }
 
 
-def order(contestants: Sequence[Contestant], round_: int, rounds: int) -> list[Contestant]:
-    """`contestants` in the order of a round: each round starts at another place of the circle."""
-    start = round_ * len(contestants) // max(rounds, 1) % max(len(contestants), 1)
-    return [*contestants[start:], *contestants[:start]]
+def said(row: Mapping[str, Any]) -> str:
+    """One cell's outcome in a line."""
+    if "peak_bytes" not in row["measured"]:
+        return str(row["measured"].get("error"))
+    measured, predicted = row["measured"]["peak_bytes"], row["predicted"]["peak_bytes"]
+    phases = ", ".join(f"{p} {predicted[p] / 1e9:.2f}/{measured[p] / 1e9:.2f}" for p in PHASES)
+    return f"{phases} GB predicted/measured; error {errors(row)[0]:.1%}"
 
 
-def going_on(
-    contestants: Sequence[Contestant], kept: Mapping[str, Sequence[str]], runs: Sequence[Run]
-) -> list[Contestant]:
-    """Who runs in the next round: the peers that were kept and all that are no peers, less those that failed twice."""
-    errors = Counter(run.contestant for run in runs if "error" in run.result)
-    ended = {run.contestant for run in runs if "error" not in run.result}
-    hopeless = {key for key, count in errors.items() if count > 1 and key not in ended}
-    wanted = [c for c in contestants if c.peers is None or c.key in kept.get(c.peers, ())]
-    return [c for c in wanted if c.key not in hopeless]
+def as_table(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> str:
+    """What a reader sees."""
+    sheet = Table(title="Peak memory, predicted and measured", title_justify="left")
+    sheet.add_column("cell")
+    for name in ("phase", "predicted GB", "measured GB", "error", "s/step predicted", "measured"):
+        sheet.add_column(name, justify="right")
+    for row in rows:
+        if "peak_bytes" not in row["measured"]:
+            sheet.add_row(key(row["cell"]), str(row["measured"].get("error")))
+            continue
+        measured, predicted = row["measured"]["peak_bytes"], row["predicted"]["peak_bytes"]
+        phase = max(measured, key=lambda name: measured[name])
+        sheet.add_row(
+            key(row["cell"]), phase, f"{predicted[phase] / 1e9:.2f}", f"{measured[phase] / 1e9:.2f}",
+            f"{(predicted[phase] - measured[phase]) / measured[phase]:+.1%}", f"{row['predicted']['seconds']:.2f}",
+            f"{statistics.median(row['measured']['step_seconds'][1:]):.2f}",
+        )  # fmt: skip
+    if not found["runs"]:
+        return table.render(sheet)
+    return table.render(sheet) + (
+        f"{found['runs']} runs: median error {found['median_error']:.1%} (target {MEDIAN_TARGET:.0%}), "
+        f"95% within {found['p95_error']:.1%} (target {P95_TARGET:.0%}), "
+        f"worst under {found['worst_under']:.1%} (target {UNDER_TARGET:.0%}); "
+        f"seconds a step: median error {found['time_median_error']:.0%}. "
+        "GB = 1,000,000,000 bytes, the bare runtime included.\n"
+    )
+
+
+def _read(file: str | None) -> dict[str, dict[str, Any]]:
+    if file is None:
+        return {}
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    return {key(row["cell"]): row["measured"] for row in map(json.loads, lines)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

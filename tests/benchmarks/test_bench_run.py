@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from benchmarks.contestants.growth import whole_texts
-from benchmarks.plan import CONTESTANTS, ONCE
 from benchmarks.ratios import Run
+from benchmarks.schedule import CONTESTANTS, ONCE
 
-from benchmarks import figures, launch, peers, plan, record, setting, step_7b, table
+from benchmarks import figures, launch, peers, record, schedule, setting, step_7b, table
 
 COMMON = {"work": "w", "threads": 1}
 DATA = {"task": "practice", "texts": 3, "mean_tokens_per_text": 40.0, "notes": ["a note"]}
@@ -49,7 +49,7 @@ def test_round_1_runs_all_and_later_ones_only_the_kept_peers() -> None:
     keys = [c.key for c in CONTESTANTS]
     assert sorted(r.contestant for r in runs if r.round == 0) == sorted([*keys, *(c.key for c in ONCE)])
     assert "trl lora" not in kept["lora"]
-    assert len(kept["lora"]) == plan.KEPT_PEERS
+    assert len(kept["lora"]) == schedule.KEPT_PEERS
     assert kept["dora"] == []
     later = [r.contestant for r in runs if r.round == 1]
     assert "trl lora" not in later
@@ -77,7 +77,7 @@ def test_who_failed_once_is_tried_again_to_the_end() -> None:
 def test_the_order_rotates_and_loses_nobody() -> None:
     starts = set()
     for round_ in range(5):
-        ordered = plan.order(CONTESTANTS, round_, 5)
+        ordered = schedule.order(CONTESTANTS, round_, 5)
         assert sorted(c.key for c in ordered) == sorted(c.key for c in CONTESTANTS)
         starts.add(ordered[0].key)
     assert len(starts) == 5
@@ -171,7 +171,7 @@ def test_the_whole_command_prints_one_object_last(
     monkeypatch.setattr(launch, "launch", made_up)
     assert peers.main(["--quick", "--out", str(tmp_path / "r"), "--threads", "1"]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert last["rounds"] == plan.QUICK_ROUNDS
+    assert last["rounds"] == schedule.QUICK_ROUNDS
     assert last == json.loads((tmp_path / "r" / "summary.json").read_text())
     assert peers.main(["--json", "--rounds", "1", "--out", str(tmp_path / "r"), "--threads", "1"]) == 0
     only = capsys.readouterr().out

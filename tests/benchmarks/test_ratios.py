@@ -10,7 +10,7 @@ from benchmarks.contestants import common, ours
 from benchmarks.ratios import Run, tokens_per_second
 from benchmarks.targets import TARGETS, Target
 
-from benchmarks import figures, plan, ratios
+from benchmarks import figures, ratios, schedule
 
 
 def step(speed: float, **more: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_one_slow_step_does_not_screen_a_peer_out() -> None:
     steady = {"tokens": [100] * 5, "step_seconds": [1.0] * 5}
     hiccup = {"tokens": [100] * 5, "step_seconds": [0.95, 0.95, 30.0, 0.95, 0.95]}
     runs = [Run("peft lora-bf16", 0, steady), Run("trl lora", 0, hiccup)]
-    assert plan.screen(runs, {"lora": ["peft lora-bf16", "trl lora"]})["lora"] == ["trl lora", "peft lora-bf16"]
+    assert schedule.screen(runs, {"lora": ["peft lora-bf16", "trl lora"]})["lora"] == ["trl lora", "peft lora-bf16"]
 
 
 def test_lines_are_found_again() -> None:

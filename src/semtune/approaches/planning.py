@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from semtune.approaches.specs import resolve
 from semtune.approaches.tuned import TunedModel
-from semtune.contracts import AnswerKind, Bundle, Readout, Task
+from semtune.contracts import AnswerKind, Readout, Task
 from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
@@ -155,32 +154,33 @@ def _question(
     spec: RunSpec, device: Device, data: Data, *, calibrate: bool, runtime_bytes: int, timed: bool = True
 ) -> tuple[Question, list[str]]:
     notes = []
-    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
-    encoder, note = planning_encoder(spec.model, config, trust_remote_code=spec.trust_remote_code)
-    if note:
-        notes.append(note)
     rates = None
     if timed:
         rates = speed.rates_of(device)
         if rates is None and device.kind == "cpu":
             rates, note = _measured(calibrate)
             notes.append(note)
-    question = Question(
+    question = question_of(spec, device, data, rates, runtime_bytes)
+    encoder_note = question.note
+    return question, notes + ([encoder_note] if encoder_note else [])
+
+
+def question_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> Question:
+    """All that a plan of `spec` rests on but the spec itself. Raises ModelError."""
+    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
+    encoder, note = planning_encoder(spec.model, config, trust_remote_code=spec.trust_remote_code)
+    return Question(
         config=config,
         stored_dtype=stored_dtype(spec.model, config),
         encoder=encoder,
-        assemble=lambda told, bundle: _assemble(told, bundle, data),
+        assemble=lambda told, bundle: TunedModel(told, bundle, data.labels, data.answer),
         workload=_workload(data),
         device=device,
         rates=rates,
         runtime_bytes=runtime_bytes,
         machine_bytes=total_memory_bytes(),
+        note=note,
     )
-    return question, notes
-
-
-def _assemble(spec: RunSpec, bundle: Bundle, data: Data) -> Any:
-    return TunedModel(spec, bundle, data.labels, data.answer)
 
 
 def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:

@@ -120,7 +120,7 @@ def _of_card(name: str, card: Card) -> Device:
         bytes_per_second=card.bytes_per_second,
         assumptions=(
             f"CUDA: {CUDA_CONTEXT_BYTES / GIB:.2f} GiB for context, {CUDA_WORKSPACE_BYTES >> 20} MiB workspace, "
-            f"tensors rounded up to {CUDA_ROUNDING_BYTES} bytes, {CUDA_FRAGMENTATION:.0%} of a step's memory fragmented",
+            f"tensors rounded up to {CUDA_ROUNDING_BYTES} bytes, {CUDA_FRAGMENTATION:.0%} of a step fragmented",
             f"products at {CUDA_UTILISATION:.0%} of {card.flops_per_second / 1e12:.0f} TFLOP/s; not measured",
         ),
     )

@@ -44,6 +44,8 @@ class Question:
     """Of a process that has done its imports and nothing else."""
     machine_bytes: int
     """This machine's memory, of which frozen weights may take a share for a second copy."""
+    note: str | None = None
+    """What a reader must know of the encoder."""
 
 
 @dataclass

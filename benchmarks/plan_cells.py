@@ -1,0 +1,56 @@
+"""The grid of `plan.py`, and the cells that its constants are fitted to. Both are data; no cell is in both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+METHODS = ("full", "lora", "qlora", "dora")
+QUICK_MODELS = ("default",)
+_COMMON = {"task": "practice", "device": "cpu", "max_new_tokens": 8}
+
+
+def _cell(
+    model: str, method: str, batch: int, length: int, readout: str, recompute: bool, **more: Any
+) -> dict[str, Any]:
+    return {
+        **_COMMON, "model": model, "method": method, "batch_size": batch, "max_length": length, "readout": readout,
+        "recompute": recompute, **more,
+    }  # fmt: skip
+
+
+_SMALL = ((8, 32, "generate", False), (16, 64, "generate", False), (8, 128, "head", False), (8, 128, "generate", True),
+          (4, 256, "head", True), (8, 256, "head", False))  # fmt: skip
+_MIDDLE = ((8, 64, "generate", False), (8, 128, "head", False), (8, 128, "generate", True), (4, 256, "head", False))
+_LARGE = ((8, 64, "generate", False), (4, 128, "head", False), (8, 128, "head", True), (8, 64, "generate", True))
+
+GRID: list[dict[str, Any]] = [
+    *(_cell("default", method, *rest) for method in METHODS for rest in _SMALL),
+    *(_cell("shape:smollm2-360m", method, *rest) for method in METHODS for rest in _MIDDLE),
+    *(_cell("shape:llama-3.2-1b", method, *rest) for method in METHODS[1:] for rest in _LARGE),
+    _cell("shape:llama-3.2-1b", "full", 4, 64, "head", False),
+    _cell("shape:llama-3.2-1b", "full", 4, 64, "generate", True),
+    _cell("shape:llama-3.2-1b", "qlora", 4, 256, "head", False),
+    _cell("shape:llama-3.2-1b", "lora", 2, 256, "generate", False),
+    _cell("shape:llama-2-7b", "qlora", 8, 44, "generate", False),
+    _cell("shape:llama-2-7b", "qlora", 4, 64, "head", True),
+    _cell("shape:llama-2-7b", "lora", 4, 32, "head", False),
+    _cell("shape:llama-2-7b", "lora", 4, 64, "generate", True),
+]
+
+CALIBRATION: list[dict[str, Any]] = [
+    _cell("default", "lora", 8, 48, "generate", False, packed=False),
+    _cell("default", "lora", 8, 48, "generate", False),
+    _cell("default", "lora", 8, 192, "head", False, packed=False),
+    _cell("default", "lora", 16, 96, "generate", True),
+    _cell("default", "lora", 6, 320, "head", False),
+    _cell("default", "full", 8, 48, "head", False),
+    _cell("default", "full", 8, 192, "generate", True),
+    _cell("default", "qlora", 8, 96, "head", False),
+    _cell("default", "dora", 8, 96, "head", False),
+    _cell("shape:smollm2-360m", "lora", 8, 96, "head", False),
+    _cell("shape:smollm2-360m", "qlora", 8, 96, "generate", False),
+    _cell("shape:smollm2-360m", "full", 8, 96, "generate", False),
+    _cell("shape:smollm2-360m", "dora", 4, 192, "generate", True),
+    _cell("shape:llama-3.2-1b", "lora", 6, 48, "generate", False),
+    _cell("shape:llama-3.2-1b", "qlora", 6, 96, "head", False),
+]
