@@ -2,9 +2,10 @@
 
 With one layer more, every instant of a run holds a fixed number of bytes more, but instants differ in how many: at the
 start of backward all activations stand, at its end all gradients do. A peak is therefore a maximum of linear functions,
-and only each instant by itself can be extrapolated. Instants before the middle of a section are matched between the two
-depths by counting from its start, those after it by counting from its end; layers that both depths lack lie between the
-two and, being equal, hold what lies between.
+and only each instant by itself can be extrapolated. The layer that the deeper run has more is found as two stretches of
+the same operations, one after the other, where the shallower run has one. Instants before it are matched by counting
+from the start, those after it from the end, its own both ways: as its first and as its last such layer. Layers that
+both runs lack lie between these two and, being equal, hold what lies between.
 """
 
 from __future__ import annotations
@@ -13,30 +14,50 @@ from collections.abc import Callable, Sequence
 
 from semtune.plan.recorder import Section
 
-SHALLOW, DEEP = 3, 4
-"""Layers that are run: a first one, a last one, and one or two of those between."""
+SHALLOW = 3
+"""Layers that are run: a first one, a last one, and one of those between; then another run has one more."""
+SHALLOW_RECOMPUTED = 4
+"""Where blocks are computed again in backward, a block's operations mix with its neighbours' at both ends."""
 
 
-def peak_bytes(shallow: Section, deep: Section, layers: int) -> int:
-    """The most bytes that are live in this section with `layers` layers."""
-    return max(instants(shallow.live_bytes, deep.live_bytes, layers), default=0)
+def peak_bytes(shallow: Section, deep: Section, more: int) -> int:
+    """The most bytes that are live in this section with `more` layers than the shallow run had."""
+    first, last = repeated(shallow.operations, deep.operations)
+    a, b = shallow.live_bytes, deep.live_bytes
+    shift = len(b) - len(a)
+    from_start = [with_more(x, y, more) for x, y in zip(a[:last], b[:last], strict=True)]
+    from_end = [with_more(x, y, more) for x, y in zip(a[first:], b[first + shift :], strict=True)]
+    return max((*from_start, *from_end), default=0)
 
 
-def instants(shallow: Sequence[int], deep: Sequence[int], layers: int) -> list[int]:
-    """Each instant's value at `layers` layers; (len(shallow),). Raises ValueError when fewer were run than matched."""
-    if len(deep) < len(shallow):
+def repeated(shallow: Sequence[str], deep: Sequence[str]) -> tuple[int, int]:
+    """Where the shallow run has the layer that the deep one has twice: its first operation, and the one behind it.
+
+    The middle, twice, where several passes over the layers follow one another: small ones (norms of gradients) do.
+    Raises ValueError where the deep run did less.
+    """
+    period = len(deep) - len(shallow)
+    if period < 0:
         raise ValueError("a deeper model did less than a shallow one")
-    more = (layers - SHALLOW) / (DEEP - SHALLOW)
+    shallow, deep = list(shallow), list(deep)
+    common = next((i for i, (a, b) in enumerate(zip(shallow, deep, strict=False)) if a != b), len(shallow))
+    for first in range(max(0, min(common, len(shallow)) - period), -1, -1):
+        last = first + period
+        if shallow[first:last] == deep[last : last + period] and shallow[last:] == deep[last + period :]:
+            return first, last
     half = (len(shallow) + 1) // 2
-    shift = len(deep) - len(shallow)
-    pairs = [(a, deep[i] if i < half else deep[i + shift]) for i, a in enumerate(shallow)]
-    return [round(a + (b - a) * more) for a, b in pairs]
+    return half, half
 
 
-def total(shallow: Section, deep: Section, layers: int, of: Callable[[Section], float]) -> float:
-    """A sum over a section's operations, at `layers` layers."""
+def with_more(shallow: float, deep: float, more: int) -> int:
+    """What grows by the same amount with each layer, with `more` layers than the shallow run had."""
+    return round(shallow + (deep - shallow) * more)
+
+
+def total(shallow: Section, deep: Section, more: int, of: Callable[[Section], float]) -> float:
+    """A sum over a section's operations, with `more` layers than the shallow run had."""
     a, b = of(shallow), of(deep)
-    return a + (b - a) * (layers - SHALLOW) / (DEEP - SHALLOW)
+    return a + (b - a) * more
 
 
 def match(shallow: Sequence[Section], deep: Sequence[Section]) -> list[tuple[Section, Section]]:

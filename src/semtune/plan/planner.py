@@ -107,6 +107,7 @@ class Planner:
         base = Base(
             config=q.config, name=spec.model, precision=spec.precision, dtype=self._dtype(spec.precision),
             gpu=on_gpu, stored_dtype=q.stored_dtype, encoder=q.encoder,
+            recompute=spec.recompute,
         )  # fmt: skip
         packed = spec.packed if spec.packed is not None else self._would_pack()
         told = dataclasses.replace(spec, packed=packed and not on_gpu)

@@ -32,6 +32,8 @@ class Section:
     """A stretch of a run whose operations are the same at every depth but for the layers in between."""
 
     name: str
+    operations: list[str] = field(default_factory=list)
+    """What was done, in order; the lists below are as long."""
     live_bytes: list[int] = field(default_factory=list)
     """After each operation."""
     product_flops: list[float] = field(default_factory=list)
@@ -64,10 +66,17 @@ class Recorder:
         return self._live
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Inside, all tensors are fake, and what is done to them is recorded."""
+    def recording(self, *, fake: bool = True) -> Iterator[None]:
+        """Inside, all tensors are fake, and what is done to them is recorded.
+
+        Real ones where not `fake`: to check a plan against what the same step holds.
+        """
         from torch._subclasses.fake_tensor import FakeTensorMode
 
+        if not fake:
+            with _Watch(self, answers=False), _Marks(self, answers=False):
+                yield
+            return
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
             kernels.imagined(self._on_kernel, gpu=self._gpu),
@@ -80,7 +89,7 @@ class Recorder:
         """From here on operations belong to a new section."""
         self._current = Section(name)
         self.sections.append(self._current)
-        self._note()
+        self._note("begin")
 
     def on_operation(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """After each operation."""
@@ -91,24 +100,25 @@ class Recorder:
             return
         count = flop_registry.get(func.overloadpacket)
         if count is not None:
-            self._note(flops=float(count(*args, **kwargs, out_val=out)))
+            self._note(str(func), flops=float(count(*args, **kwargs, out_val=out)))
             return
         if _is_view(func):
             return
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        self._note(moved=sum(_bytes_of(x) for x in (*inputs, *outputs)))
+        self._note(str(func), moved=sum(_bytes_of(x) for x in (*inputs, *outputs)))
 
     def _on_kernel(self, name: str, arguments: tuple[Any, ...]) -> None:
         moved = sum(_bytes_of(x) for x in arguments if isinstance(x, Tensor))
         if name == _UNPACK:
-            self._note(unpacked=moved)
+            self._note(name, unpacked=moved)
         else:
-            self._note(moved=moved)
+            self._note(name, moved=moved)
 
-    def _note(self, *, flops: float = 0.0, moved: int = 0, unpacked: int = 0) -> None:
+    def _note(self, operation: str, *, flops: float = 0.0, moved: int = 0, unpacked: int = 0) -> None:
         section = self._current
         if section is None:
             return
+        section.operations.append(operation)
         section.live_bytes.append(self._live)
         section.product_flops.append(flops)
         section.moved_bytes.append(moved)
@@ -132,12 +142,14 @@ class Recorder:
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Shows every operation to the recorder, and answers the few that ask for a fake tensor's value."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._recorder = recorder
+        self._recorder, self._answers = recorder, answers
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _READS_A_NUMBER:  # a loss that is finite, a token that is not end-of-sequence: the step goes on
+        if (
+            self._answers and func is _READS_A_NUMBER
+        ):  # a loss that is finite, a token that is not end-of-sequence: the step goes on
             return 0.0 if args[0].dtype.is_floating_point else 0
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
@@ -148,13 +160,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Marks(TorchFunctionMode):
     """Begins a section at each backward and after it; gives arrays of zeros where numpy is asked for."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
         super().__init__()
-        self._recorder = recorder
+        self._recorder, self._answers = recorder, answers
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is Tensor.numpy:
+        if self._answers and func is Tensor.numpy:
             import numpy as np
 
             return np.zeros(tuple(args[0].shape))

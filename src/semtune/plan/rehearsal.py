@@ -58,6 +58,8 @@ class Base:
     stored_dtype: torch.dtype
     """Of the tensors in the model's files."""
     encoder: Encoder
+    recompute: bool = False
+    """Whether blocks are computed again in backward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +149,14 @@ def rehearse(
     Raises what loading and attaching raise.
     """
     layers, given = layer_count(base.config), _Given(workload)
-    shallow, deep = (
-        run_phases(base, depth, assemble, given, round_to) for depth in (extrapolate.SHALLOW, extrapolate.DEEP)
-    )
+    depth = extrapolate.SHALLOW_RECOMPUTED if base.recompute else extrapolate.SHALLOW
+    shallow, deep = (run_phases(base, n, assemble, given, round_to) for n in (depth, depth + 1))
+    more = layers - depth
     pairs = extrapolate.match(shallow.sections, deep.sections)
     tensor_bytes: dict[Phase, int] = {}
     for a, b in pairs:
         phase = _PHASES[a.name]
-        tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, layers))
+        tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, more))
     starts = [(a, b) for a, b in pairs if a.name == "forward"]
     first, last = starts[0], starts[-1]
     last_update = max(i for i, (a, _) in enumerate(pairs) if a.name == "update")
@@ -167,11 +169,11 @@ def rehearse(
     return Rehearsal(
         layers=layers,
         tensor_bytes=tensor_bytes,
-        kept_bytes=extrapolate.instants(last[0].live_bytes[:1], last[1].live_bytes[:1], layers)[0],
-        loaded_bytes=extrapolate.instants(first[0].live_bytes[:1], first[1].live_bytes[:1], layers)[0],
-        frozen_bytes=extrapolate.instants([shallow.frozen_bytes], [deep.frozen_bytes], layers)[0],
+        kept_bytes=extrapolate.with_more(last[0].live_bytes[0], last[1].live_bytes[0], more),
+        loaded_bytes=extrapolate.with_more(first[0].live_bytes[0], first[1].live_bytes[0], more),
+        frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
-        step=_effort(step, layers, all_tokens / run),
+        step=_effort(step, more, all_tokens / run),
         step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
         row_sizes=given.made.row_sizes,
         steps_per_epoch=given.made.steps_per_epoch,
@@ -240,6 +242,7 @@ def _load_train_answer(
     work, workload = _Work(recorder, tuned.readout), given.to(tuned.readout)
     watched.model.train()
     for micro_batches in _steps(workload):
+        gc.collect()  # recomputed blocks leave cycles behind
         optimizer_step(work, optimizer, micro_batches[:MICRO_BATCHES], max_grad_norm=1.0)
     watched.model.eval()
     gc.collect()
@@ -339,12 +342,12 @@ def _frozen_bytes(bundle: Bundle) -> int:
     return total
 
 
-def _effort(pairs: Sequence[tuple[Section, Section]], layers: int, times: float) -> Effort:
+def _effort(pairs: Sequence[tuple[Section, Section]], more: int, times: float) -> Effort:
     """`times` that of the sections together, at full depth."""
     counts: dict[float, list[float]] = {}
     moved = unpacked = operations = 0.0
     for side, sections in enumerate(zip(*pairs, strict=True)):
-        weight = times * _weights(layers)[side]
+        weight = times * (more if side else 1 - more)
         for section in sections:
             for flops in section.product_flops:
                 if flops:
@@ -353,9 +356,3 @@ def _effort(pairs: Sequence[tuple[Section, Section]], layers: int, times: float)
             unpacked += weight * sum(section.unpacked_bytes)
             operations += weight * len(section.live_bytes)
     return Effort(tuple((flops, count[0]) for flops, count in counts.items()), moved, unpacked, operations)
-
-
-def _weights(layers: int) -> tuple[float, float]:
-    """Of the shallow and of the deep run in a sum that is linear in the number of layers."""
-    deep = (layers - extrapolate.SHALLOW) / (extrapolate.DEEP - extrapolate.SHALLOW)
-    return 1 - deep, deep

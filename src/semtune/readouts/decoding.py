@@ -173,8 +173,8 @@ def _best_allowed(logits: Tensor, text: _Text, constraint: Constraint) -> list[i
     best: list[int] = []
     state = text.state
     for row, drafted in zip(logits, [*text.draft, None], strict=True):
-        allowed = torch.tensor(constraint.allowed(state), device=logits.device)
-        best.append(int(allowed[row[allowed].argmax()]))
+        allowed = constraint.allowed(state)
+        best.append(allowed[int(row[torch.tensor(allowed, device=logits.device)].argmax())])
         if best[-1] != drafted:
             break
         state = constraint.advance(state, best[-1])

@@ -1,0 +1,54 @@
+"""A model of a few layers, planned and run for real, both watched by the same recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from semtune.approaches.specs import resolve
+from semtune.approaches.tuned import TunedModel
+from semtune.models.imagined import with_layers
+from semtune.models.loading import locate_config
+from semtune.models.rough_encoder import RoughEncoder
+from semtune.plan.rehearsal import Base, Rehearsal, rehearse
+from semtune.plan.workload import LABELS, filled_workload
+from semtune.records import RunSpec
+
+LAYERS = 7
+
+
+@dataclass
+class Toy:
+    """SmolLM2's shape made small, with an own number of layers."""
+
+    config: Any
+
+    def spec(self, **options: Any) -> RunSpec:
+        given = {"precision": "fp32", "batch_size": 3, "max_length": 24, "max_new_tokens": 5, "packed": False}
+        return resolve(RunSpec(task="practice", **{**given, **options}))
+
+    def base(self, spec: RunSpec) -> Base:
+        size = int(self.config.vocab_size)
+        return Base(self.config, "toy", str(spec.precision), torch.float32, False, torch.float32, RoughEncoder(size))
+
+    def rehearse(self, spec: RunSpec) -> Rehearsal:
+        return rehearse(
+            self.base(spec),
+            lambda bundle: TunedModel(spec, bundle, LABELS, "label_set"),
+            lambda readout: filled_workload(readout, spec),
+        )
+
+
+@pytest.fixture
+def toy() -> Toy:
+    config = with_layers(locate_config("shape:smollm2-135m"), LAYERS)
+    config.hidden_size, config.intermediate_size, config.vocab_size = 96, 160, 1000
+    config.num_attention_heads, config.num_key_value_heads, config.head_dim = 6, 2, 16
+    return Toy(config)
+
+
+ToyFactory = Callable[[], Toy]

@@ -1,0 +1,155 @@
+"""Plans against the same runs with all layers, fake and real, and faults that such a check must notice."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from tests.plan.conftest import LAYERS, Toy
+
+from semtune.approaches.tuned import TunedModel
+from semtune.models import imagined
+from semtune.models.bundle import ModelBundle
+from semtune.models.imagined import imagine
+from semtune.models.rough_encoder import RoughEncoder
+from semtune.plan import extrapolate, rehearsal
+from semtune.plan.recorder import Recorder
+from semtune.plan.workload import LABELS, filled_workload
+from semtune.readouts.generate import Generate
+from semtune.records import RunSpec
+from semtune.registry import METHODS, READOUTS
+from semtune.training.loop import optimizer_step
+from semtune.training.optimizer import Optimizer
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("method", "readout"), [*((m, "head") for m in METHODS), *(("lora", r) for r in READOUTS)])
+def test_few_layers_stretched_are_all_layers(toy: Toy, method: str, readout: str, recompute: bool) -> None:
+    spec = toy.spec(method=method, readout=readout, recompute=recompute, precision=None)
+    given = rehearsal._Given(lambda r: filled_workload(r, spec))
+    few = extrapolate.SHALLOW_RECOMPUTED if recompute else extrapolate.SHALLOW
+    shallow, deep, full = (
+        rehearsal.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, LABELS, "label_set"), given, 64)
+        for depth in (few, few + 1, LAYERS)
+    )
+    for a, b, whole in zip(shallow.sections, deep.sections, full.sections, strict=True):
+        expected = max(whole.live_bytes, default=0)
+        # A few bytes a parameter (its norm, in a list) come in other numbers than layers do.
+        assert extrapolate.peak_bytes(a, b, LAYERS - few) == pytest.approx(expected, abs=64 * 24 * LAYERS), a.name
+        flops = extrapolate.total(a, b, LAYERS - few, lambda s: sum(s.product_flops))
+        assert flops == pytest.approx(sum(whole.product_flops)), a.name
+
+
+def filled(self: imagined._FakeStream) -> Iterator[tuple[str, torch.Tensor]]:
+    """Numbers to compute with, where a plan needs none."""
+    for name, (shape, _) in self._shapes.items():
+        yield name, torch.full(shape, 0.01, dtype=self._stored_dtype)
+
+
+def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any] = lambda tuned: None) -> int:
+    """The most bytes that are alive in two steps of the same run on real tensors."""
+    recorder = Recorder()
+    kept = gc.isenabled()
+    gc.disable()
+    try:
+        with recorder.recording(fake=False), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(imagined._FakeStream, "__iter__", filled)
+            recorder.begin("load")
+            size = int(toy.config.vocab_size)
+            bundle = imagine(
+                toy.config, name="toy", precision=str(spec.precision), dtype=torch.float32,
+                device=torch.device("cpu"), stored_dtype=torch.float32, encoder=RoughEncoder(size),
+            )  # fmt: skip
+            tuned = TunedModel(spec, bundle, LABELS, "label_set")
+            gc.collect()
+            workload = filled_workload(tuned.readout, spec)
+            optimizer = Optimizer(tuned.groups(), 3, 0.1)
+            tuned.bundle.model.train()
+            for _ in range(2):
+                recorder.begin("forward")
+                during(tuned)
+                optimizer_step(tuned.readout, optimizer, workload.largest, 1.0)
+    finally:
+        if kept:
+            gc.enable()
+    return max(max(s.live_bytes) for s in recorder.sections if s.name != "load")
+
+
+def off(predicted: int, measured: int) -> float:
+    """The error that the grid's check forms."""
+    return abs(predicted - measured) / measured
+
+
+@pytest.mark.parametrize("readout", ["head", "generate"])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:
+    spec = toy.spec(method=method, readout=readout, precision="nf4" if method == "qlora" else "fp32")
+    assert off(toy.rehearse(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01
+
+
+def test_a_forgotten_logits_term_is_noticed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.config.vocab_size = 20_000
+    spec = toy.spec(method="lora", readout="generate", loss_on="all")
+    measured = real_train_peak(toy, spec)
+    assert off(toy.rehearse(spec).tensor_bytes["train"], measured) < 0.01
+    monkeypatch.setattr(ModelBundle, "next_token_loss", lambda self, hidden, targets: hidden.sum())
+    assert off(toy.rehearse(spec).tensor_bytes["train"], measured) > 0.1
+
+
+def test_a_leaked_activation_is_noticed(toy: Toy) -> None:
+    spec = toy.spec(method="lora", readout="head", max_length=64, batch_size=8)
+    predicted = toy.rehearse(spec).tensor_bytes["train"]
+    assert off(predicted, real_train_peak(toy, spec)) < 0.01
+    leaked = []
+
+    def leak(tuned: TunedModel) -> None:
+        for layer in tuned.bundle.model.modules():
+            if type(layer).__name__ == "LowRankLinear":
+                layer.register_forward_hook(lambda _, inputs, out: leaked.append(out.detach().clone()))
+
+    assert off(predicted, real_train_peak(toy, spec, leak)) > 0.1
+
+
+def test_accumulated_micro_batches_take_no_more_than_two(toy: Toy) -> None:
+    once, often = (toy.rehearse(toy.spec(method="full", batch_size=2, accumulation_steps=n)) for n in (2, 6))
+    assert once.tensor_bytes == often.tensor_bytes
+    assert often.step.flops == pytest.approx(3 * once.step.flops)
+
+
+def test_an_answer_grows_its_cache_to_the_longest_completion(toy: Toy) -> None:
+    short, long = (
+        toy.rehearse(toy.spec(readout="generate", max_new_tokens=n)).tensor_bytes["evaluate"] for n in (8, 400)
+    )
+    per_token = 2 * 2 * 16 * 4 * LAYERS  # keys and values, heads, head_dim, bytes
+    texts = Generate.name and 20
+    assert long - short > 0.8 * texts * per_token * (400 - 8 - 40)
+
+
+def test_the_recorder_forgets_what_is_let_go() -> None:
+    recorder = Recorder(round_to=512)
+    with recorder.recording():
+        recorder.begin("load")
+        held = torch.zeros(1000)
+        passing = torch.zeros(10) + 1
+        assert recorder.live_bytes == 4096 + 512
+        del passing
+        view = held[10:]
+        del held
+        assert recorder.live_bytes == 4096
+        del view
+        assert recorder.live_bytes == 0
+
+
+def test_products_are_counted_forward_and_backward() -> None:
+    recorder = Recorder()
+    with recorder.recording():
+        weight = torch.nn.Parameter(torch.zeros(7, 5))
+        x = torch.zeros(3, 5, requires_grad=True)
+        recorder.begin("forward")
+        (x @ weight.t()).sum().backward()
+    flops = [f for section in recorder.sections for f in section.product_flops if f]
+    assert flops == [2.0 * 3 * 5 * 7] * 3
+    assert [s.name for s in recorder.sections] == ["forward", "backward", "collect"]
