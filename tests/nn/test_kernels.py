@@ -171,7 +171,7 @@ def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None
                 parameter.grad = torch.randn(1003, generator=torch.Generator().manual_seed(step + 10 * part)).bfloat16()
                 masters.collect()
             masters.step(1e-2, torch.tensor(0.5))
-        weights.append((parameter.detach().clone(), masters._slots[0].master))
+        weights.append((parameter.detach().clone(), masters._slots[0].master()))
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-5, atol=1e-6)
     assert (weights[0][0] != weights[1][0]).float().mean() < 0.01  # at most a rounding border here and there
     assert not torch.equal(weights[0][0], starts)

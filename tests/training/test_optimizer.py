@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from semtune.training.masters import join, split
 from semtune.training.optimizer import Optimizer, ParameterGroup, schedule_factor
 
 
@@ -54,6 +55,31 @@ def test_masters_keep_updates_that_bf16_loses() -> None:
 
     assert after(200, master_weights=False) == 1.0
     assert after(200, master_weights=True) == pytest.approx(0.98, abs=0.004)
+
+
+def test_a_master_is_its_weight_and_a_remainder_to_the_bit() -> None:
+    """Ties, signs, zeros, denormals and the next exponent included; the weight is a nearest bf16."""
+    edges = torch.tensor(
+        [0x3F800000, 0x3F808000, 0x3F818000, 0x3F807FFF, 0x3FFFFFFF, 0x00000001, 0x00008000, 0, -(2**31)]
+    )
+    some = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    masters = torch.cat([edges.to(torch.int32).view(torch.float32), some])
+    masters = torch.cat([masters, -masters])
+    weight, rest = split(masters)
+    assert torch.equal(join(weight, rest).view(torch.int32), masters.view(torch.int32))
+    distance = (weight.double() - masters.double()).abs()
+    assert torch.equal(distance, (masters.bfloat16().double() - masters.double()).abs())
+
+
+def test_half_precision_weights_have_masters_too() -> None:
+    """fp16 is no upper half of fp32: there the whole master is kept."""
+    weight = nn.Parameter(torch.ones(3, dtype=torch.float16))
+    optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=True)], 10**9, 0.0)
+    for _ in range(200):
+        weight.grad = torch.ones_like(weight)
+        optimizer.collect()
+        optimizer.step()
+    assert float(weight.detach()[0]) == pytest.approx(0.98, abs=0.001)
 
 
 def test_gradients_of_micro_batches_add_up_in_fp32() -> None:

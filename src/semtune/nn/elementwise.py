@@ -125,6 +125,10 @@ def _norm_backward(x: Tensor, weight: Tensor, inverse: Tensor, grad_y: Tensor, g
 
 def _weight_gradient(x: Tensor, weight: Tensor, inverse: Tensor, grad_y: Tensor) -> Tensor:
     """(width,), summed in fp32 at least."""
+    if kernels.takes(x, weight, grad_y):
+        total = torch.empty(x.shape[1], dtype=torch.float32)
+        kernels.call("norm_weight", x, inverse, grad_y, total, *x.shape)
+        return total.to(weight.dtype)
     return (_widened(x) * inverse * grad_y).sum(dim=0).to(weight.dtype)
 
 

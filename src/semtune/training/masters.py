@@ -1,8 +1,9 @@
 """AdamW over 16-bit weights through fp32 copies ("masters"), all of an update in one pass over memory.
 
 With every weight trained the update is bound by memory: gradient, two moments, master and weight of each are read or
-written once here, and a gradient that came in bf16 is never copied to fp32 unless micro-batches must be added up. The
-update is that of Loshchilov & Hutter 2017, algorithm 2, as in torch's AdamW.
+written once here, and a gradient that came in bf16 is never copied to fp32 unless micro-batches must be added up. A
+bf16 weight is the upper half of its master's bits, so only the lower half is kept beside it: exact, and 2 bytes in
+place of 4. The update is that of Loshchilov & Hutter 2017, algorithm 2, as in torch's AdamW.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from semtune.measure.allocator import use_large_pages
 from semtune.nn import kernels
 
 BETAS = (0.9, 0.999)
@@ -22,7 +24,16 @@ class Masters:
     """16-bit parameters with fp32 masters and moments, all of one learning rate."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:
-        self._slots = [_Slot(parameter) for parameter in parameters]
+        sizes = [parameter.numel() for parameter in parameters]
+        like = parameters[0]
+        state = zip(
+            parameters,
+            torch.split(_zeros(sum(sizes), torch.float32, like), sizes),
+            torch.split(_zeros(sum(sizes), torch.float32, like), sizes),
+            torch.split(_zeros(sum(sizes), torch.int16, like), sizes),
+            strict=True,
+        )
+        self._slots = [_Slot(*of_one) for of_one in state]
         self._weight_decay = weight_decay
         self._steps = 0
 
@@ -49,13 +60,17 @@ class Masters:
 
 
 class _Slot:
-    """One parameter's state."""
+    """One parameter's state, all (numel,)."""
 
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self.parameter = parameter
-        self.master = parameter.detach().float()
-        self.mean, self.square = torch.zeros_like(self.master), torch.zeros_like(self.master)
+    def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, rest: Tensor) -> None:
+        self.parameter, self.mean, self.square = parameter, mean, square
+        self.rest = rest if parameter.dtype == torch.bfloat16 else parameter.detach().flatten().float()
+        """What a bf16 weight lacks to its master; of another weight the master itself."""
         self.grad: Tensor | None = None
+
+    def master(self) -> Tensor:
+        """In fp32, (numel,); a new tensor, or the one that is kept."""
+        return join(self.parameter.detach().flatten(), self.rest) if self.rest.dtype == torch.int16 else self.rest
 
     def collect(self) -> None:
         fresh, self.parameter.grad = self.parameter.grad, None
@@ -68,14 +83,42 @@ class _Slot:
         if kernels.takes(weight) and grad.is_contiguous():
             either = (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
             factors = (rate, *BETAS, EPS, decay, 1 / corrections[0], corrections[1] ** -0.5, float(clip))
-            kernels.call("adamw", weight, self.master, self.mean, self.square, *either, *factors, weight.numel())
+            kernels.call("adamw", weight, self.rest, self.mean, self.square, *either, *factors, weight.numel())
             return
-        wide = grad.float() * clip
+        wide, master = grad.flatten().float() * clip, self.master()
         self.mean.lerp_(wide, 1 - BETAS[0])
         self.square.mul_(BETAS[1]).addcmul_(wide, wide, value=1 - BETAS[1])
         denominator = (self.square / corrections[1]).sqrt_().add_(EPS)
-        self.master.mul_(decay).addcdiv_(self.mean, denominator, value=-rate / corrections[0])
-        weight.copy_(self.master)
+        master.mul_(decay).addcdiv_(self.mean, denominator, value=-rate / corrections[0])
+        if weight.dtype == torch.bfloat16:
+            rounded, rest = split(master)
+            self.rest.copy_(rest)
+            weight.copy_(rounded.view_as(weight))
+        else:
+            weight.copy_(master.view_as(weight))
+
+
+def split(master: Tensor) -> tuple[Tensor, Tensor]:
+    """fp32 to the nearest bf16, and what is missing, so that `join` gives back the same bits.
+
+    Halfway between two bf16 numbers it is the one farther from zero (torch: the even one). Which half the lower 16 bits
+    were rounded over is then their sign as an int16; with ties to even it would take a 17th bit.
+    """
+    bits = master.view(torch.int32)
+    return ((bits + 0x8000) >> 16).to(torch.int16).view(torch.bfloat16), bits.to(torch.int16)
+
+
+def join(weight: Tensor, rest: Tensor) -> Tensor:
+    """The master: what `split` took apart."""
+    return ((weight.view(torch.int16).int() << 16) + rest).view(torch.float32)
+
+
+def _zeros(count: int, dtype: torch.dtype, like: Tensor) -> Tensor:
+    """(count,), one stretch of memory for all parameters."""
+    state = torch.empty(count, dtype=dtype, device=like.device)
+    if state.device.type == "cpu" and type(state) is Tensor:
+        use_large_pages(state.data_ptr(), state.nbytes)
+    return state.zero_()
 
 
 def _square_sum(grad: Tensor) -> Tensor:

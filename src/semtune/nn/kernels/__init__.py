@@ -25,6 +25,7 @@ _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
     "norm": "pppfpppiii",
     "norm_backward": "ppppppiii",
+    "norm_weight": "ppppiii",
     "swiglu": "pppii",
     "swiglu_backward": "pppppii",
     "pack": "pppppppiiiii",

@@ -1,4 +1,5 @@
-/* AdamW in one pass over memory: moments, fp32 master and the bf16 weight together. Formula: training/optimizer.py. */
+/* AdamW in one pass over memory: moments, bf16 weight and what it lacks to its fp32 master. Formula:
+ * training/masters.py. */
 #include <math.h>
 
 #include "common.h"
@@ -9,7 +10,15 @@ typedef struct {
     float clip;                           /* the gradient is multiplied by it */
 } adamw_settings;
 
-CLONES static void adamw_range(bf16 *weight, float *master, float *mean, float *square, const bf16 *grad,
+/* The master's bits are the weight's, as the upper half, plus a remainder of 16 bits with a sign. */
+INLINE float joined(bf16 weight, int16_t rest) {
+    uint32_t bits = ((uint32_t)weight << 16) + (uint32_t)(int32_t)rest;
+    float master;
+    memcpy(&master, &bits, 4);
+    return master;
+}
+
+CLONES static void adamw_range(bf16 *weight, int16_t *rest, float *mean, float *square, const bf16 *grad,
                                const float *wide_grad, const adamw_settings *s, int64_t first, int64_t last) {
     adamw_settings c = *s;
 #pragma omp simd
@@ -17,20 +26,22 @@ CLONES static void adamw_range(bf16 *weight, float *master, float *mean, float *
         float g = (grad != NULL ? widen(grad[i]) : wide_grad[i]) * c.clip;
         float m = c.beta1 * mean[i] + (1.0f - c.beta1) * g;
         float v = c.beta2 * square[i] + (1.0f - c.beta2) * g * g;
-        float w = master[i] * c.decay - c.rate * c.first * m / (sqrtf(v) * c.second + c.eps);
+        float w = joined(weight[i], rest[i]) * c.decay - c.rate * c.first * m / (sqrtf(v) * c.second + c.eps);
         mean[i] = m;
         square[i] = v;
-        master[i] = w;
-        weight[i] = narrow(w);
+        uint32_t bits;
+        memcpy(&bits, &w, 4);
+        weight[i] = (bf16)((bits + 0x8000u) >> 16);
+        rest[i] = (int16_t)bits;
     }
 }
 
 /* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`wide_grad`), the other NULL. */
-EXPORT void semtune_adamw(bf16 *weight, float *master, float *mean, float *square, const bf16 *grad,
+EXPORT void semtune_adamw(bf16 *weight, int16_t *rest, float *mean, float *square, const bf16 *grad,
                           const float *wide_grad, float rate, float beta1, float beta2, float eps, float decay, float first,
                           float second, float clip, int64_t count, int64_t threads) {
     adamw_settings settings = {rate, beta1, beta2, eps, decay, first, second, clip};
-    SHARE(count, threads, adamw_range(weight, master, mean, square, grad, wide_grad, &settings, first, last));
+    SHARE(count, threads, adamw_range(weight, rest, mean, square, grad, wide_grad, &settings, first, last));
 }
 
 CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64_t last) {

@@ -1,4 +1,5 @@
-/* DoRA's factor of every output column, forward and backward (nn/low_rank.py, _ScaleRows); the largest of each row. */
+/* DoRA's factor of every output column, forward and backward (nn/low_rank.py, _ScaleRows); the gradient of a norm's
+ * weight (nn/elementwise.py, _weight_gradient); the largest of each row. */
 #include "common.h"
 
 CLONES static void scale_range(bf16 *z, const float *factor, int64_t width, int64_t first, int64_t last) {
@@ -33,6 +34,23 @@ CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const
 EXPORT void semtune_scale_columns_backward(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z,
                                            float *total, int64_t rows, int64_t width, int64_t threads) {
     SHARE(width, threads, scale_backward_range(grad_y, y, factor, grad_z, total, rows, width, first, last));
+}
+
+CLONES static void norm_weight_range(const bf16 *x, const float *inverse, const bf16 *grad_y, float *total, int64_t rows,
+                                     int64_t width, int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; i++) total[i] = 0.0f;
+    for (int64_t row = 0; row < rows; row++) {
+        const bf16 *in = x + row * width, *g = grad_y + row * width;
+        float scale = inverse[row];
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) total[i] += widen(in[i]) * scale * widen(g[i]);
+    }
+}
+
+/* total (width,) = the sum over rows of x ⊙ inverse (rows,) ⊙ grad_y; columns are shared among threads. */
+EXPORT void semtune_norm_weight(const bf16 *x, const float *inverse, const bf16 *grad_y, float *total, int64_t rows,
+                                int64_t width, int64_t threads) {
+    SHARE(width, threads, norm_weight_range(x, inverse, grad_y, total, rows, width, first, last));
 }
 
 CLONES static void argmax_rows(const bf16 *x, int64_t *best, int64_t width, int64_t first, int64_t last) {
