@@ -30,6 +30,8 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "attention_backward": "pppppppppppppppfiiiiiiiii",
     "dropout": "ppiuwi",
     "add_kept": "ppiuwi",
+    "low_rank": "ppppppfuwiiiiii",
+    "low_rank_backward": "pppppppppfuwiiiiii",
     "cross_entropy": "pppiiii",
     "nf4_dequantize": "pppfpppii",
     "adamw": "ppppppffffffffii",

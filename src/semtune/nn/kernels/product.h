@@ -13,10 +13,15 @@ typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
 INLINE int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
-/* c (6, 16 · vectors) = a (6, last - first) · b; `vectors` is a constant where this is inlined. */
+/* c (6, 16 · vectors) = a (6, last - first) · b, or += where `add`; `vectors` is a constant where this is inlined. */
 INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c, int64_t c_width,
-                 int64_t first, int64_t last, const int vectors) {
+                 int64_t first, int64_t last, int64_t add, const int vectors) {
     lanes sum[ROWS][4] = {{{0}}};
+    if (add)
+#pragma GCC unroll 6
+        for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) sum[i][j] = ((const lanes *)(c + i * c_width))[j];
     for (int64_t k = first; k < last; k++) {
         const lanes *column = (const lanes *)(b + k * b_width);
 #pragma GCC unroll 6
@@ -32,16 +37,16 @@ INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int6
         for (int j = 0; j < vectors; j++) ((lanes *)(c + i * c_width))[j] = sum[i][j];
 }
 
-/* c (6, columns) = the sum over k from `first` to `last` of a(i, k) b(k, ·); a(i, k) stands at a[i · row + k · step], so
+/* c (6, columns) = the sum over k from `first` to `last` of a(i, k) b(k, ·), or += that where `add`; a(i, k) stands at a[i · row + k · step], so
  * that a may be read either way. `columns` is a multiple of LANES. */
 CLONES static void product(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
-                           int64_t c_width, int64_t columns, int64_t first, int64_t last) {
+                           int64_t c_width, int64_t columns, int64_t first, int64_t last, int64_t add) {
     for (int64_t j = 0; j < columns; j += 4 * LANES) {
         switch ((columns - j) / LANES) {
-        case 1: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, 1); break;
-        case 2: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, 2); break;
-        case 3: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, 3); break;
-        default: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, 4);
+        case 1: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 1); break;
+        case 2: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 2); break;
+        case 3: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 3); break;
+        default: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 4);
         }
     }
 }

@@ -1,4 +1,4 @@
-/* Causal attention over short texts laid end to end, forward and backward. Formulas: nn/attention.py, _Plain.
+/* Causal attention over short texts laid end to end, forward and backward. Formulas: nn/short_attention.py.
  *
  * One text and one kv head at a time: what it needs is widened to fp32 and turned, stays in a core's cache, and is gone
  * afterwards. So nothing is kept for the backward but q, k and v, from which it makes the weights again.
@@ -113,7 +113,7 @@ CLONES static void weigh(const attention *s, const block *b) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
         int64_t columns = round_up(reach(b, first), LANES);
         product(b->q + first * b->width, b->width, 1, b->kt, b->keys, b->weights + first * b->keys, b->keys, columns, 0,
-                s->dim);
+                s->dim, 0);
     }
     for (int64_t row = 0; row < b->rows; row++) {
         float *p = b->weights + row * b->keys;
@@ -139,7 +139,7 @@ CLONES static void score_gradient(const attention *s, const block *b) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
         int64_t columns = round_up(reach(b, first), LANES);
         product(b->grad + first * b->width, b->width, 1, b->vt, b->keys, b->gs + first * b->keys, b->keys, columns, 0,
-                s->dim);
+                s->dim, 0);
     }
     for (int64_t row = 0; row < b->rows; row++) {
         const float *p = b->weights + row * b->keys;
@@ -157,7 +157,7 @@ CLONES static void score_gradient(const attention *s, const block *b) {
 CLONES static void write_queries(const attention *s, const block *b, const float *left, const float *right, bf16 *out,
                                  int64_t turned, float factor, int64_t text, int64_t kv) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
-        product(left + first * b->keys, b->keys, 1, right, b->width, b->six, b->width, b->width, 0, reach(b, first));
+        product(left + first * b->keys, b->keys, 1, right, b->width, b->six, b->width, b->width, 0, reach(b, first), 0);
         for (int64_t row = first; row < first + ROWS && row < b->rows; row++) {
             int64_t query = row / b->group, head = kv * b->group + row % b->group;
             const float *cosine = turned ? angle(s->cosine, b->at[query], s->dim) : NULL;
@@ -172,7 +172,7 @@ CLONES static void write_queries(const attention *s, const block *b, const float
 CLONES static void write_keys(const attention *s, const block *b, const float *left, const float *right, bf16 *out,
                               int64_t turned, int64_t text, int64_t kv) {
     for (int64_t first = 0; first < b->seen; first += ROWS) {
-        product(left + first, 1, b->keys, right, b->width, b->six, b->width, b->width, first_row(b, first), b->rows);
+        product(left + first, 1, b->keys, right, b->width, b->six, b->width, b->width, first_row(b, first), b->rows, 0);
         for (int64_t j = first; j < first + ROWS && j < b->seen; j++) {
             const float *cosine = turned ? angle(s->cosine, j, s->dim) : NULL;
             const float *sine = turned ? angle(s->sine, j, s->dim) : NULL;
@@ -182,9 +182,8 @@ CLONES static void write_keys(const attention *s, const block *b, const float *l
     }
 }
 
-/* The block of a text and kv head, laid out in this thread's scratch (nn/attention.py, _room, knows how much). */
-static block block_of(const attention *s, int64_t text, int64_t kv) {
-    (void)kv;
+/* The block of a text and any kv head, laid out in this thread's scratch (nn/short_attention.py, _room, knows how much). */
+static block block_of(const attention *s, int64_t text) {
     int64_t group = s->heads / s->kv_heads, rows = s->query_counts[text] * group, seen = s->key_counts[text];
     int64_t width = round_up(s->dim, LANES), keys = round_up(round_up(seen, ROWS), LANES), padded = round_up(rows, ROWS);
     float *at = s->scratch + omp_get_thread_num() * s->room;
@@ -201,7 +200,7 @@ static block block_of(const attention *s, int64_t text, int64_t kv) {
 }
 
 static void attend(const attention *s, int64_t text, int64_t kv) {
-    block b = block_of(s, text, kv);
+    block b = block_of(s, text);
     load_queries(s, &b, s->q, b.q, 1, s->scale, text, kv);
     load_keys(s, &b, s->k, b.k, b.kt, 1, text, kv);
     weigh(s, &b);
