@@ -11,6 +11,39 @@ enum { ROWS = 6, LANES = 16 };
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
+typedef int32_t places __attribute__((vector_size(4 * LANES), aligned(4)));
+
+/* The larger of each two lanes. */
+#define LARGER(a, b) ((lanes)(((places)(a) & (places)((a) > (b))) | ((places)(b) & ~(places)((a) > (b)))))
+
+/* Each lane's number. */
+#define IOTA ((places){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+
+/* Lanes `by` further on, around the end. */
+#define TURNED(v, by)                                                                                             \
+    __builtin_shuffle(v, (places){(0 + by) % 16, (1 + by) % 16, (2 + by) % 16, (3 + by) % 16, (4 + by) % 16,      \
+                                  (5 + by) % 16, (6 + by) % 16, (7 + by) % 16, (8 + by) % 16, (9 + by) % 16,      \
+                                  (10 + by) % 16, (11 + by) % 16, (12 + by) % 16, (13 + by) % 16, (14 + by) % 16, \
+                                  (15 + by) % 16})
+
+INLINE float sum_of(const lanes *all) {
+    lanes v = *all;
+    v += TURNED(v, 8);
+    v += TURNED(v, 4);
+    v += TURNED(v, 2);
+    v += TURNED(v, 1);
+    return v[0];
+}
+
+INLINE float largest_of(const lanes *all) {
+    lanes v = *all;
+    v = LARGER(v, TURNED(v, 8));
+    v = LARGER(v, TURNED(v, 4));
+    v = LARGER(v, TURNED(v, 2));
+    v = LARGER(v, TURNED(v, 1));
+    return v[0];
+}
+
 INLINE int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 /* c (6, 16 · vectors) = a (6, last - first) · b, or += where `add`; `vectors` is a constant where this is inlined. */

@@ -108,6 +108,39 @@ INLINE int64_t first_row(const block *b, int64_t key) {
     return row;
 }
 
+/* A row's exponentials over the `seen` keys, divided by their sum; zero up to `keys`. In whole registers: these rows are
+ * short, and what a loop does before and after them would cost more than the rows. What is not seen becomes zero before
+ * it is multiplied, or it would be too small for a normal number, which is slow. */
+INLINE void softmax_row(float *p, int32_t seen, int64_t keys) {
+    lanes largest = *(lanes *)p, total = {0};
+    for (int32_t i = 0; i < seen; i += LANES) {
+        lanes value = *(lanes *)(p + i), hidden = {0};
+        places unseen = IOTA >= seen - i;
+        value = (lanes)(((places)value & ~unseen) | ((places)(hidden - INFINITY) & unseen));
+        largest = i == 0 ? value : LARGER(largest, value);
+    }
+    float top = largest_of(&largest);
+    for (int32_t i = 0; i < seen; i += LANES) {
+        float *at = p + i;
+#pragma omp simd
+        for (int j = 0; j < LANES; j++) at[j] = exp_of(at[j] - top);
+        *(lanes *)at = (lanes)(*(places *)at & (IOTA < seen - i));
+        total += *(lanes *)at;
+    }
+    float share = 1.0f / sum_of(&total);
+    for (int32_t i = 0; i < seen; i += LANES) *(lanes *)(p + i) *= share;
+    for (int64_t i = round_up(seen, LANES); i < keys; i += LANES) *(lanes *)(p + i) = (lanes){0};
+}
+
+/* g = p ⊙ (g - the sum of p ⊙ g) */
+INLINE void softmax_backward_row(const float *p, float *g, int64_t seen, int64_t keys) {
+    lanes total = {0};
+    for (int64_t i = 0; i < seen; i += LANES) total += *(const lanes *)(p + i) * *(lanes *)(g + i);
+    float share = sum_of(&total);
+    for (int64_t i = 0; i < seen; i += LANES) *(lanes *)(g + i) = *(const lanes *)(p + i) * (*(lanes *)(g + i) - share);
+    for (int64_t i = round_up(seen, LANES); i < keys; i += LANES) *(lanes *)(g + i) = (lanes){0};
+}
+
 /* weights = softmax(q kᵀ) under the mask, zero elsewhere. */
 CLONES static void weigh(const attention *s, const block *b) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
@@ -115,23 +148,9 @@ CLONES static void weigh(const attention *s, const block *b) {
         product(b->q + first * b->width, b->width, 1, b->kt, b->keys, b->weights + first * b->keys, b->keys, columns, 0,
                 s->dim, 0);
     }
-    for (int64_t row = 0; row < b->rows; row++) {
-        float *p = b->weights + row * b->keys;
-        int64_t seen = b->at[row / b->group] + 1, whole = round_up(seen, LANES); /* loops over whole registers */
-        for (int64_t i = seen; i < whole; i++) p[i] = -INFINITY;
-        float largest = -INFINITY, sum = 0.0f;
-#pragma omp simd reduction(max : largest)
-        for (int64_t i = 0; i < whole; i++) largest = p[i] > largest ? p[i] : largest;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < whole; i++) {
-            p[i] = exp_of(p[i] - largest);
-            sum += p[i];
-        }
-        float share = 1.0f / sum;
-#pragma omp simd
-        for (int64_t i = 0; i < whole; i++) p[i] *= share;
-        memset(p + seen, 0, (size_t)(b->keys - seen) * sizeof(float));
-    }
+    for (int64_t row = 0; row < b->rows; row += b->group)
+        for (int64_t head = 0; head < b->group; head++)
+            softmax_row(b->weights + (row + head) * b->keys, b->at[row / b->group] + 1, b->keys);
 }
 
 /* gs = weights ⊙ (grad vᵀ - the sum over keys of weights ⊙ grad vᵀ) */
@@ -141,16 +160,11 @@ CLONES static void score_gradient(const attention *s, const block *b) {
         product(b->grad + first * b->width, b->width, 1, b->vt, b->keys, b->gs + first * b->keys, b->keys, columns, 0,
                 s->dim, 0);
     }
-    for (int64_t row = 0; row < b->rows; row++) {
-        const float *p = b->weights + row * b->keys;
-        float *g = b->gs + row * b->keys, share = 0.0f;
-        int64_t whole = round_up(b->at[row / b->group] + 1, LANES); /* past the mask the weights are zero */
-#pragma omp simd reduction(+ : share)
-        for (int64_t i = 0; i < whole; i++) share += p[i] * g[i];
-#pragma omp simd
-        for (int64_t i = 0; i < whole; i++) g[i] = p[i] * (g[i] - share);
-        memset(g + whole, 0, (size_t)(b->keys - whole) * sizeof(float));
-    }
+    for (int64_t row = 0; row < b->rows; row += b->group)
+        for (int64_t head = 0; head < b->group; head++) {
+            int64_t at = (row + head) * b->keys;
+            softmax_backward_row(b->weights + at, b->gs + at, b->at[row / b->group] + 1, b->keys);
+        }
 }
 
 /* out, as q: `left` (rows, keys) times `right` (keys, width), turned back where `turned`. */
