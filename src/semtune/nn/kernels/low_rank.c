@@ -118,7 +118,6 @@ static void forward_block(const adapter *s, const own *o, int64_t first, int64_t
 }
 
 static void backward_block(const adapter *s, const own *o, int64_t first, int64_t rows) {
-    int64_t add = 1;
     widen_rows(s->grad_y + first * s->out, NULL, o->grad_y, rows, s->out);
     for (int64_t row = 0; row < rows; row += ROWS)
         product(o->grad_y + row * s->out, s->out, 1, s->turned_b, s->padded, o->grad_inner + row * s->padded, s->padded,
@@ -128,9 +127,9 @@ static void backward_block(const adapter *s, const own *o, int64_t first, int64_
     for (int64_t i = 0; i < s->rank; i += ROWS) { /* (rank, rows) x (rows, in or out) */
         if (s->grad_b != NULL)
             product(s->inner + first * s->padded + i, 1, s->padded, o->grad_y, s->out, o->grad_b + i * s->out, s->out,
-                    s->out, 0, rows, add);
+                    s->out, 0, rows, 1);
         if (s->grad_a != NULL)
-            product(o->grad_inner + i, 1, s->padded, o->x, s->in, o->grad_a + i * s->in, s->in, s->in, 0, rows, add);
+            product(o->grad_inner + i, 1, s->padded, o->x, s->in, o->grad_a + i * s->in, s->in, s->in, 0, rows, 1);
     }
     if (s->grad_x != NULL)
         add_product(s, o->grad_inner, s->a, o->six, mask, s->grad_x + first * s->in, rows, s->in);
