@@ -151,7 +151,9 @@ def test_attention_over_longer_texts(heads: int, kv_heads: int, dim: int, last_t
 
 
 @compiled
-@pytest.mark.parametrize(("inputs", "outputs", "rank", "tokens"), [(576, 192, 8, 101), (48, 80, 7, 50), (32, 16, 17, 1)])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "rank", "tokens"), [(576, 192, 8, 101), (48, 80, 7, 50), (32, 16, 17, 1)]
+)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("lowest", [False, True])
 def test_low_rank(inputs: int, outputs: int, rank: int, tokens: int, dropout: float, lowest: bool) -> None:

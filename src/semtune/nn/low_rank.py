@@ -8,7 +8,8 @@ W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitude
 - Between forward and backward are kept: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which
   whatever follows mostly keeps anyway. Never a dropout mask (see `dropout`) or an unpacked 4-bit weight.
 - W has no gradient; x has one only where something below is trained, which spares the lowest adapters a product.
-- All is computed in x's dtype (the adapter's own products may be in fp32, see `low_rank_products`); A, B and m stay in their own (fp32) and so do their gradients.
+- All is computed in x's dtype (in fp32 where the adapter's products are a compiled loop, see `low_rank_products`); A, B
+  and m stay in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
   n_i² = ||W_i||² + 2 s (W A^T)_i · B_i + s² B_i (A A^T) B_i^T, with ||W_i||² computed once.
 - Dropout acts on the low-rank path alone. PEFT's DoRA drops x also in part of the base path, (m/n - 1) W drop(x); with
