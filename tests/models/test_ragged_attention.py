@@ -145,7 +145,7 @@ def test_long_texts_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> Tensor:
         raise AssertionError("not the fused kernel")
 
-    monkeypatch.setattr(attention_module, "_plain", refuse)
+    monkeypatch.setattr(attention_module, "short_attention", refuse)
     hidden = forward_hidden(ours, torch.cat(texts), Ragged(lengths))
     close(hidden, torch.cat([alone(stock, text) for text in texts]))
 

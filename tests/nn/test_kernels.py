@@ -16,7 +16,9 @@ from semtune.nn import attention_blocks, kernels, low_rank
 from semtune.nn.argmax import row_argmax
 from semtune.nn.attention import ragged_attention
 from semtune.nn.attention_blocks import Rotary
+from semtune.nn.dropout import Keep
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
+from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
 from semtune.nn.ragged import Ragged
 from semtune.nn.vocabulary_loss import vocabulary_loss
@@ -116,6 +118,64 @@ def test_attention(turned: bool, queries: tuple[int, ...] | None) -> None:
     (theirs * weight.double()).sum().backward()
     for a, b in zip((q, k, v), exact, strict=True):
         torch.testing.assert_close(a.grad.double(), b.grad, rtol=0.05, atol=0.03 * float(b.grad.abs().max()))
+
+
+@compiled
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(9, 3, 64), (4, 4, 80)])
+@pytest.mark.parametrize("last_tokens", [False, True])
+def test_attention_over_longer_texts(heads: int, kv_heads: int, dim: int, last_tokens: bool) -> None:
+    """Whole registers and what is left of them; texts that ask nothing; every gradient by itself."""
+    lengths = (57, 16, 1, 100)
+    rows = sum(lengths)
+    queries = (50, 55, 56, 72, *range(80, 97), 173) if last_tokens else None  # the third text asks nothing
+    asking = rows if queries is None else len(queries)
+    q, k, v = draw(asking, heads, dim), draw(rows + 2, kv_heads, dim, seed=1), draw(rows + 2, kv_heads, dim, seed=2)
+    angles = torch.randn(100, dim // 2, generator=torch.Generator().manual_seed(4))
+    exact = [wide(t) for t in (q, k, v)]
+    weight = draw(asking, heads, dim, seed=5).detach()
+
+    def run(tensors: list[Tensor], rotary: Rotary) -> Tensor:
+        ragged = Ragged(lengths, filler=2)
+        return ragged_attention(*tensors, ragged, layer=0, scale=dim**-0.5, rotary=rotary, queries=queries)
+
+    ours = run([q, k, v], Rotary(angles.cos(), angles.sin()))
+    theirs = run(exact, Rotary(angles.cos().double(), angles.sin().double()))
+    one_rounding(ours, theirs, units=2)
+    ours.backward(weight)
+    theirs.backward(weight.double())
+    for at, (a, b) in enumerate(zip((q, k, v), exact, strict=True)):
+        one_rounding(a.grad, b.grad, units=2)
+        alone = [t.detach().requires_grad_(i == at) for i, t in enumerate((q, k, v))]
+        run(alone, Rotary(angles.cos(), angles.sin())).backward(weight)
+        assert torch.equal(alone[at].grad, a.grad)
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "rank", "tokens"), [(576, 192, 8, 101), (48, 80, 7, 50), (32, 16, 17, 1)]
+)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("lowest", [False, True])
+def test_low_rank(inputs: int, outputs: int, rank: int, tokens: int, dropout: float, lowest: bool) -> None:
+    """`lowest`: nothing below wants a gradient."""
+    y, x = draw(tokens, outputs).detach(), draw(tokens, inputs, seed=1).detach()
+    a, b = draw(rank, inputs, seed=2).detach().float(), draw(outputs, rank, seed=3).detach().float()
+    grad_y, past = draw(tokens, outputs, seed=4).detach(), draw(tokens, inputs, seed=5).detach()
+    keep = Keep(12345, round(dropout * 65536)) if dropout else None
+    adapter, exact = Adapter(a, b, 0.7, keep), Adapter(a.double(), b.double(), 0.7, keep)
+    exact_y, exact_x = y.double(), None if lowest else past.double()
+    exact_inner = add_low_rank_(exact_y, x.double(), exact)
+    expected = low_rank_gradients(grad_y.double(), x.double(), exact_inner, exact, exact_x, True, True)
+    found_y, found_x = y.clone(), None if lowest else past.clone()
+    inner = add_low_rank_(found_y, x, adapter)
+    assert inner.dtype == torch.float32  # the compiled loop ran
+    found = low_rank_gradients(grad_y, x, inner, adapter, found_x, True, True)
+    one_rounding(found_y, exact_y)
+    if found_x is not None and exact_x is not None:
+        one_rounding(found_x, exact_x)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
+    assert low_rank_gradients(grad_y, x, inner, adapter, None, False, False) == (None, None)
 
 
 @compiled

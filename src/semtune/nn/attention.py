@@ -1,8 +1,8 @@
 """Causal attention over unpadded texts laid end to end, each text by itself, with rotary embeddings.
 
 Queries, keys and values are put into padded blocks, rotated there, and what comes out is laid end to end again (see
-`ragged`). For short texts the products are written out, with a backward by hand: on CPU the fused kernel's backward in
-bfloat16 costs more than it saves. Long texts, and all on a GPU, go to torch's fused kernel.
+`ragged`). For short texts the products are written out (`short_attention`). Long texts, and all on a GPU, go to torch's
+fused kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from semtune.nn import kernels
@@ -25,11 +24,11 @@ from semtune.nn.attention_blocks import (
     gather_rows,
     into_block,
     rotate,
-    softmax_backward_,
     softmax_under,
     turns_of,
 )
 from semtune.nn.ragged import Layout, Ragged
+from semtune.nn.short_attention import short_attention
 
 PLAIN_UP_TO = 256
 """Longest text (tokens) for which attention is written out; longer ones go to the fused kernel."""
@@ -69,7 +68,7 @@ def ragged_attention(
     windowed = window is not None and reach > window
     short = layout.longest <= PLAIN_UP_TO and not kernels.on_gpu(q)
     if short and layout.causal and ragged.cache is None and not windowed:
-        return _plain(q, k, v, rotary, layout, scale)
+        return short_attention(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
         return _answering(q, k, v, rotary, ragged, layout, layer, scale, window if windowed else None)
     turns = None if rotary is None else turns_of(rotary, layout)
@@ -103,58 +102,6 @@ def _part_by_part(
     return torch.cat([*seen, q.new_zeros(len(q) - asked, *q.shape[1:])])
 
 
-class _Plain(torch.autograd.Function):
-    """softmax(q kᵀ scale) v, with P the softmax:
-
-    dV = Pᵀ dO,  dP = dO Vᵀ,  dS = scale P ⊙ (dP - sum over keys of P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q.
-
-    Query heads of one kv head are taken together, so keys are never repeated. Kept: the blocks and P.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float
-    ) -> Tensor:
-        heads, kv_heads, dim = q.shape[1], k.shape[1], q.shape[2]
-        groups = layout.texts * kv_heads
-        qb = into_block(q, layout, rotary, queries=True).view(groups, -1, dim)  # (texts·kv, group·longest_query, dim)
-        kb = into_block(k, layout, rotary, queries=False).view(groups, -1, dim)
-        vb = into_block(v, layout, None, queries=False).view(groups, -1, v.shape[2])
-        weights = causal_softmax_(torch.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
-        out = torch.bmm(weights, vb)
-        ctx.save_for_backward(qb, kb, vb, weights)
-        ctx.rotary, ctx.layout, ctx.scale = rotary, layout, scale
-        ctx.rows, ctx.heads = (len(q), len(k)), (heads, kv_heads)
-        return from_block(out, len(q), heads, layout, None, queries=True)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        qb, kb, vb, weights = ctx.saved_tensors
-        rotary, layout = ctx.rotary, ctx.layout
-        (query_rows, key_rows), (heads, kv_heads) = ctx.rows, ctx.heads
-        # Padded queries have zeros here, so that they add nothing to keys and values.
-        grad = into_block(grad_out.contiguous(), layout, None, queries=True).view(*weights.shape[:2], -1)
-        needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
-        grad_q = grad_k = grad_v = None
-        if needs_v:
-            grad_v = from_block(
-                torch.bmm(weights.transpose(1, 2), grad), key_rows, kv_heads, layout, None, queries=False
-            )
-        if not (needs_q or needs_k):
-            return None, None, grad_v, None, None, None
-        grad_scores = softmax_backward_(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
-        if needs_q:
-            grad_q = from_block(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
-        if needs_k:
-            product = torch.bmm(grad_scores.transpose(1, 2), qb)
-            grad_k = from_block(product, key_rows, kv_heads, layout, rotary, queries=False)
-        return grad_q, grad_k, grad_v, None, None, None
-
-
-_plain: Callable[..., Tensor] = _Plain.apply
-
-
 def _answering(
     q: Tensor,
     k: Tensor,
@@ -166,7 +113,7 @@ def _answering(
     scale: float,
     window: int | None,
 ) -> Tensor:
-    """As `_plain`, without a backward: with a cache, a window, or another mask than the causal one."""
+    """As `short_attention`, without a backward: with a cache, a window, or another mask than the causal one."""
     heads, kv_heads = q.shape[1], k.shape[1]
     qb = into_block(q, layout, rotary, queries=True)
     kb, vb = into_block(k, layout, rotary, queries=False), into_block(v, layout, None, queries=False)

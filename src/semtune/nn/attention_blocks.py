@@ -66,7 +66,7 @@ def into_block(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: boo
     if kernels.takes(x):
         longest = layout.longest_query if queries else layout.longest
         out = x.new_empty(layout.texts, x.shape[1], longest, x.shape[2])
-        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
+        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
         sizes = (layout.texts, x.shape[1], longest, x.shape[2])
         kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
         return out
@@ -87,7 +87,7 @@ def from_block(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary 
         out = x.new_empty(rows, heads, dim)
         filled = layout.asking if queries else layout.tokens
         sizes = (layout.texts, heads, layout.longest_query if queries else layout.longest, dim, filled, rows)
-        angles = (None, None) if rotary is None else _wide_angles(rotary, layout)
+        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
         kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
         return out
     if rotary is not None:
@@ -116,15 +116,12 @@ def softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scal
     return torch.softmax(scores, dim=-1)
 
 
-def softmax_backward_(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
-    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys); `grad` is used up."""
-    if kernels.takes(weights, grad):
-        kernels.call("softmax_backward", weights, grad, scale, grad.shape[0] * grad.shape[1], grad.shape[2])
-        return grad
+def softmax_backward(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
+    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys)."""
     return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
 
 
-def _wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
+def wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
     """The tables in fp32, made once a forward."""
     key = ("wide", id(rotary.cos))
     if key not in layout.turns:

@@ -8,7 +8,8 @@ W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitude
 - Between forward and backward are kept: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which
   whatever follows mostly keeps anyway. Never a dropout mask (see `dropout`) or an unpacked 4-bit weight.
 - W has no gradient; x has one only where something below is trained, which spares the lowest adapters a product.
-- All is computed in x's dtype; A, B and m stay in their own (fp32) and so do their gradients.
+- All is computed in x's dtype (in fp32 where the adapter's products are a compiled loop, see `low_rank_products`); A, B
+  and m stay in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
   n_i² = ||W_i||² + 2 s (W A^T)_i · B_i + s² B_i (A A^T) B_i^T, with ||W_i||² computed once.
 - Dropout acts on the low-rank path alone. PEFT's DoRA drops x also in part of the base path, (m/n - 1) W drop(x); with
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semtune.nn import kernels
-from semtune.nn.dropout import Keep, add_kept_, draw_keep, dropped
+from semtune.nn.dropout import Keep, draw_keep
 from semtune.nn.linear import FrozenWeight, NF4Linear, PackedLinear, base_dtype, frozen_weight
+from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 
 _ROW_CHUNK = 1 << 20  # weights of a plain base that are held in fp32 at once while its row norms are computed
 
@@ -136,39 +138,23 @@ class _LowRank(torch.autograd.Function):
         scale: float,
         keep: Keep | None,
     ) -> Tensor:
-        a_low, b_low = a.to(x.dtype), b.to(x.dtype)
-        rows = x.reshape(-1, x.shape[-1])  # (tokens, in)
-        inner = (rows if keep is None else dropped(rows, keep)) @ a_low.t()  # (tokens, in) x (in, r) -> (tokens, r)
+        adapter = Adapter(a, b, scale, keep)
         y = weight.product(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
-        y.view(-1, b.shape[0]).addmm_(inner, b_low.t(), alpha=scale)  # + (tokens, r) x (r, out)
-        ctx.save_for_backward(x, a_low, b_low, inner)
-        ctx.weight, ctx.scale, ctx.keep, ctx.dtype = weight, scale, keep, a.dtype
+        inner = add_low_rank_(y.view(-1, b.shape[0]), x.reshape(-1, x.shape[-1]), adapter)
+        ctx.save_for_backward(x, a, b, inner)
+        ctx.weight, ctx.scale, ctx.keep = weight, scale, keep
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b, inner = ctx.saved_tensors
-        keep: Keep | None = ctx.keep
         needs_x, needs_a, needs_b = ctx.needs_input_grad[:3]
-        grad_rows = grad_y.reshape(-1, grad_y.shape[-1])  # (tokens, out)
-        grad_x = grad_a = grad_b = None
-        if needs_b:
-            grad_b = (grad_rows.t() @ inner).to(ctx.dtype).mul_(ctx.scale)  # (out, tokens) x (tokens, r) -> (out, r)
-        if needs_a or needs_x:
-            grad_inner = (grad_rows @ b).mul_(ctx.scale)  # (tokens, out) x (out, r) -> (tokens, r)
-        if needs_a:
-            rows = x.reshape(-1, x.shape[-1])
-            seen = rows if keep is None else dropped(rows, keep)
-            grad_a = (grad_inner.t() @ seen).to(ctx.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
-        if needs_x:
-            grad_x = ctx.weight.back_product(grad_rows)  # (tokens, out) x (out, in) -> (tokens, in)
-            if keep is None:
-                grad_x.addmm_(grad_inner, a)  # + (tokens, r) x (r, in)
-            else:
-                add_kept_(grad_x, grad_inner @ a, keep)
-            grad_x = grad_x.view(x.shape)
-        return grad_x, grad_a, grad_b, None, None, None, None
+        grad_rows, rows = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_x = ctx.weight.back_product(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
+        adapter = Adapter(a, b, ctx.scale, ctx.keep)
+        grad_a, grad_b = low_rank_gradients(grad_rows, rows, inner, adapter, grad_x, needs_a, needs_b)
+        return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, None, None, None
 
 
 class _ScaleRows(torch.autograd.Function):

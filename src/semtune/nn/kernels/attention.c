@@ -99,22 +99,3 @@ EXPORT void semtune_causal_softmax(bf16 *scores, const int32_t *counts, const in
                                    int64_t texts, int64_t heads, int64_t longest, int64_t keys, int64_t threads) {
     SHARE(texts *heads, threads, softmax_range(scores, counts, positions, scale, heads, longest, keys, first, last));
 }
-
-CLONES static void softmax_backward_rows(const bf16 *weights, bf16 *grad, float scale, int64_t keys, int64_t first,
-                                         int64_t last) {
-    for (int64_t row = first; row < last; row++) {
-        const bf16 *p = weights + row * keys;
-        bf16 *g = grad + row * keys;
-        float share = 0.0f;
-#pragma omp simd reduction(+ : share)
-        for (int64_t i = 0; i < keys; i++) share += widen(p[i]) * widen(g[i]);
-#pragma omp simd
-        for (int64_t i = 0; i < keys; i++) g[i] = narrow(scale * widen(p[i]) * (widen(g[i]) - share));
-    }
-}
-
-/* grad (rows, keys), in place: of the weights -> of the scores before scaling. */
-EXPORT void semtune_softmax_backward(const bf16 *weights, bf16 *grad, float scale, int64_t rows, int64_t keys,
-                                     int64_t threads) {
-    SHARE(rows, threads, softmax_backward_rows(weights, grad, scale, keys, first, last));
-}

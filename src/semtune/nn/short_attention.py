@@ -1,0 +1,137 @@
+"""Causal attention over short texts laid end to end, its products written out, with a hand-written backward.
+
+On a CPU torch's fused kernel costs more in its bfloat16 backward than it saves, and its products of a text's few dozen
+rows keep the machine at a fraction of its peak. In bf16 on a CPU one compiled loop (`nn.kernels`) takes a text and a
+kv head at a time, all in fp32 in a core's cache: it keeps q, k and v alone, as they came, and makes the weights again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from semtune.nn import kernels
+from semtune.nn.attention_blocks import (
+    Rotary,
+    causal_softmax_,
+    from_block,
+    into_block,
+    softmax_backward,
+    wide_angles,
+)
+from semtune.nn.ragged import Layout
+
+
+def short_attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float) -> Tensor:
+    """softmax(q kᵀ scale) v of texts that begin here, each by itself; q and k are turned where `rotary`.
+
+    Args:
+        q: (rows, heads, head_dim): the asking tokens, and any number of filler rows behind them.
+        k, v: (rows, kv_heads, head_dim): a row a token.
+
+    Returns:
+        (rows of q, heads, head_dim); zero in filler rows.
+    """
+    return _short_attention(q, k, v, rotary, layout, scale)
+
+
+class _ShortAttention(torch.autograd.Function):
+    """With P the softmax:
+
+    dV = Pᵀ dO,  dP = dO Vᵀ,  dS = scale P ⊙ (dP - sum over keys of P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q.
+
+    Query heads of one kv head are taken together, so keys are never repeated. Kept: the blocks and P; q, k and v alone
+    where the compiled loop runs.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float
+    ) -> Tensor:
+        ctx.rotary, ctx.layout, ctx.scale = rotary, layout, scale
+        ctx.rows, ctx.heads = (len(q), len(k)), (q.shape[1], k.shape[1])
+        ctx.compiled = kernels.takes(q, k, v) and k.shape == v.shape
+        if ctx.compiled:
+            ctx.save_for_backward(q, k, v)
+            out = torch.empty_like(q)
+            kernels.call("attention", q, k, v, out, *_compiled_arguments(q, k, rotary, layout, scale))
+            return out
+        heads, kv_heads = ctx.heads
+        groups = layout.texts * kv_heads
+        # (texts·kv, group·longest_query, dim), and (texts·kv, longest, dim)
+        qb = into_block(q, layout, rotary, queries=True).view(groups, -1, q.shape[2])
+        kb = into_block(k, layout, rotary, queries=False).view(groups, -1, k.shape[2])
+        vb = into_block(v, layout, None, queries=False).view(groups, -1, v.shape[2])
+        weights = causal_softmax_(torch.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
+        ctx.save_for_backward(qb, kb, vb, weights)
+        return from_block(torch.bmm(weights, vb), len(q), heads, layout, None, queries=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad[:3]
+        gradients = _compiled_backward if ctx.compiled else _backward
+        return (*gradients(ctx, grad_out.contiguous(), *needs), None, None, None)
+
+
+def _compiled_backward(
+    ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v: bool
+) -> tuple[Tensor | None, ...]:
+    q, k, v = ctx.saved_tensors
+    grads = [torch.empty_like(x) if need else None for x, need in ((q, needs_q), (k, needs_k), (v, needs_v))]
+    more = _compiled_arguments(q, k, ctx.rotary, ctx.layout, ctx.scale)
+    kernels.call("attention_backward", q, k, v, grad_out, *grads, *more)
+    return tuple(grads)
+
+
+def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v: bool) -> tuple[Tensor | None, ...]:
+    qb, kb, vb, weights = ctx.saved_tensors
+    rotary, layout = ctx.rotary, ctx.layout
+    (query_rows, key_rows), (heads, kv_heads) = ctx.rows, ctx.heads
+    # Padded queries have zeros here, so that they add nothing to keys and values.
+    grad = into_block(grad_out, layout, None, queries=True).view(*weights.shape[:2], -1)
+    grad_q = grad_k = grad_v = None
+    if needs_v:
+        product = torch.bmm(weights.transpose(1, 2), grad)
+        grad_v = from_block(product, key_rows, kv_heads, layout, None, queries=False)
+    if needs_q or needs_k:
+        grad_scores = softmax_backward(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
+    if needs_q:
+        grad_q = from_block(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
+    if needs_k:
+        product = torch.bmm(grad_scores.transpose(1, 2), qb)
+        grad_k = from_block(product, key_rows, kv_heads, layout, rotary, queries=False)
+    return grad_q, grad_k, grad_v
+
+
+_short_attention: Callable[..., Tensor] = _ShortAttention.apply
+
+
+def _compiled_arguments(
+    q: Tensor, k: Tensor, rotary: Rotary | None, layout: Layout, scale: float
+) -> tuple[Tensor | int | float | None, ...]:
+    """What follows the tensors themselves: places, angles, each thread's scratch and sizes."""
+    (rows, heads, dim), kv_heads = q.shape, k.shape[1]
+    query_starts, query_counts, query_positions = layout.places(queries=True)
+    key_starts, key_counts, _ = layout.places(queries=False)
+    angles = (None, None) if rotary is None else wide_angles(rotary, layout)
+    room = _room(layout.longest_query * heads // kv_heads, layout.longest, dim)
+    scratch = torch.empty(torch.get_num_threads() * room, dtype=torch.float32)
+    places = (query_starts, query_counts, query_positions, key_starts, key_counts)
+    sizes = (room, layout.texts, heads, kv_heads, layout.longest_query, dim, rows, len(k))
+    return (*places, *angles, scratch, scale, *sizes)
+
+
+def _room(rows: int, keys: int, width: int) -> int:
+    """Floats that one text and kv head need at most, as kernels/short_attention.c lays them out in `block_of`."""
+    rows, width = _up(rows, 6), _up(width, 16)
+    keys = _up(_up(keys, 6), 16)
+    return 2 * rows * width + 4 * keys * width + 2 * rows * keys + 6 * width
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
