@@ -1,4 +1,5 @@
-/* Around attention's products: rows into rotated blocks and back, softmax under the causal mask. See nn/attention.py.
+/* Around attention's products: rows into rotated blocks and back, softmax under the causal mask. See
+ * nn/attention_blocks.py; what trains on short texts is in short_attention.c.
  *
  * A block is (texts, heads, longest, dim), right-padded with zeros. `starts` and `counts` (texts,) say which rows of
  * (rows, heads, dim) belong to a text; `positions` (texts, longest) is where each stands in its text.

@@ -1,4 +1,4 @@
-/* A low-rank adapter's own products, forward and backward, in one pass over the rows. Formulas: nn/low_rank.py.
+/* A low-rank adapter's own products, forward and backward, in one pass over the rows. Formulas: nn/low_rank_products.py.
  *
  * With a rank of 8 these are passes over memory rather than products: each row of x, y and their gradients is read once,
  * the dropout mask made on the way, and all sums are fp32.
@@ -16,7 +16,7 @@ typedef struct {
     bf16 *y, *grad_x;       /* added to; grad_x may be NULL */
     float *inner;           /* (rows + 1, padded): scale · A drop(x), in the columns up to rank */
     float *grad_a, *grad_b; /* as a, b; each may be NULL */
-    float *scratch;         /* see `_room` in nn/low_rank.py */
+    float *scratch;         /* see `_scratch` in nn/low_rank_products.py */
     float scale;
     uint64_t seed;
     uint32_t threshold; /* 0: nothing is dropped */
