@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check format bench bench-7b clean
+.PHONY: demo test test-slow check format bench bench-7b bench-plan clean
 
 demo: .venv/.installed       ## four ways of tuning side by side on the practice set, then a report
 	$(BIN)/semtune study studies/demo.yaml --out studies-out/demo
@@ -30,6 +30,9 @@ bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; about half a
 
 bench-7b: .venv/.installed   ## memory of one QLoRA step of the shape of a 7B model
 	$(BIN)/python benchmarks/step_7b.py
+
+bench-plan: .venv/.installed   ## the plan beside measured runs over a grid; about 40 minutes; leave the machine alone
+	$(BIN)/python benchmarks/plan.py
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -19,7 +19,7 @@ def _cell(
 
 
 _SMALL = ((8, 32, "generate", False), (16, 64, "generate", False), (8, 128, "head", False), (8, 128, "generate", True),
-          (4, 256, "head", True), (8, 256, "head", False))  # fmt: skip
+          (4, 256, "head", True), (8, 256, "head", False), (16, 32, "head", False))  # fmt: skip
 _MIDDLE = ((8, 64, "generate", False), (8, 128, "head", False), (8, 128, "generate", True), (4, 256, "head", False))
 _LARGE = ((8, 64, "generate", False), (4, 128, "head", False), (8, 128, "head", True), (8, 64, "generate", True))
 
@@ -34,7 +34,6 @@ GRID: list[dict[str, Any]] = [
     _cell("shape:llama-2-7b", "qlora", 8, 44, "generate", False),
     _cell("shape:llama-2-7b", "qlora", 4, 64, "head", True),
     _cell("shape:llama-2-7b", "lora", 4, 32, "head", False),
-    _cell("shape:llama-2-7b", "lora", 4, 64, "generate", True),
 ]
 
 CALIBRATION: list[dict[str, Any]] = [

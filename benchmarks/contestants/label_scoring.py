@@ -47,7 +47,7 @@ def _ours(settings: Settings, data: Data) -> Any:
 
     bundle = load("default", precision=settings.dtype)
     bundle.model.requires_grad_(False)
-    bundle.pack_frozen(backward=False)
+    bundle.pack_frozen(backward=False, memory_bytes=0)
     return lambda prompts: completion_log_likelihoods(bundle, prompts, data.label_completions).tolist()
 
 

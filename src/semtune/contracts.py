@@ -173,10 +173,10 @@ class Bundle(Protocol):
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
-    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
+    def pack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         """Lay frozen weights out for this machine's products, once all is attached; how many.
 
-        `packed` None: if there is memory to spare.
+        `packed` None: if there is memory to spare, of the machine's `memory_bytes`.
         """
         ...
 

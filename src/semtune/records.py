@@ -158,6 +158,8 @@ class RunSpec:
     """Keep frozen bf16 weights laid out for a CPU's products, twice their bytes; None: if that is little memory."""
     recompute: bool = False
     """Keep of each block its input alone and compute the rest again in backward: less memory, more time."""
+    stream_bytes: int = 0
+    """Of frozen weights that wait in main memory and come to the GPU for each product."""
     device: str = "auto"
     trust_remote_code: bool = False
 
@@ -233,7 +235,7 @@ class RunResult:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """Peak resident bytes per phase (load, train, evaluate), runtime included; on CUDA the device's peak bytes."""
     predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
-    """As `peak_bytes`, from the plan."""
+    """As `peak_bytes`, from the plan; on CUDA the context is in it, which is no part of `peak_bytes` there."""
     predicted_seconds_per_iteration: float | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     """By split."""

@@ -17,7 +17,7 @@ from semtune.measure.memory import resident_bytes
 from semtune.models.cache import cache_folder
 from semtune.models.loading import locate_config, planning_encoder, stored_dtype
 from semtune.plan import advice, speed, workload
-from semtune.plan.devices import Device, parse_device
+from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
 from semtune.plan.planner import Planner, Question
 from semtune.plan.rehearsal import Workload
 from semtune.records import Example, Plan, RunSpec
@@ -66,7 +66,14 @@ def here() -> Device:
     cards = gpus()
     if cards:
         first = cards[0]
-        return Device(str(first["name"]), "cuda", int(first["memory_bytes"]), native_bf16=bool(first["native_bf16"]))
+        free, _ = torch.cuda.mem_get_info()  # less the context, which asking makes and a plan counts
+        return Device(
+            str(first["name"]),
+            "cuda",
+            int(free) + CUDA_CONTEXT_BYTES,
+            spill_bytes=available_memory_bytes(),
+            native_bf16=bool(first["native_bf16"]),
+        )
     free = available_memory_bytes() + resident_bytes()
     return Device("this machine", "cpu", free, native_bf16=native_bf16())
 
@@ -125,7 +132,7 @@ def fitted(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, str]:
     planner, plan = plan_run(spec, data, runtime_bytes)
     if plan.fits:
         return spec, "nothing: it fits as it is"
-    found = advice.advise(planner, spec)
+    found = advice.advise(planner, spec, planner.forecast(spec).rehearsal.lengths)
     if not found:
         needed, room = max(plan.peak_bytes.values()), planner.question.device.memory_bytes
         raise OptionError(
@@ -145,9 +152,10 @@ def _plan(planner: Planner, spec: RunSpec, *, alone: bool) -> Plan:
         if alone:
             raise
         return Plan(spec.method, fits=False, reason=str(error))
-    if plan.fits:
-        return dataclasses.replace(plan, largest={"batch_size": advice.largest_batch(planner, resolved)})
-    return dataclasses.replace(plan, advice=advice.advise(planner, resolved))
+    lengths = planner.forecast(resolved).rehearsal.lengths
+    return dataclasses.replace(
+        plan, largest=advice.largest(planner, resolved), advice=advice.advise(planner, resolved, lengths)
+    )
 
 
 def _question(

@@ -139,6 +139,8 @@ def _check_values(spec: RunSpec) -> None:
         raise OptionError(f"--weight-decay must lie between 0 and 1, not {spec.weight_decay}.")
     if spec.patience is not None and spec.patience < 1:
         raise OptionError(f"--patience must be at least 1 epoch, not {spec.patience}.")
+    if spec.stream_bytes < 0:
+        raise OptionError(f"--stream-gb must be at least 0, not {spec.stream_bytes / 1e9:g}.")
     if spec.threads is not None and spec.threads < 1:
         raise OptionError(f"--threads must be at least 1, not {spec.threads}.")
     if not 0 <= spec.seed < 2**63:

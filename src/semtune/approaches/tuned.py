@@ -13,6 +13,7 @@ from semtune.approaches.run_folder import RunFolder, read_labels
 from semtune.approaches.specs import method_settings, read_spec
 from semtune.contracts import AnswerKind, Bundle, Method, Prompt, Readout, ReadoutSettings
 from semtune.errors import ModelError
+from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
 from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import METHODS, PROMPTS, READOUTS
@@ -39,7 +40,7 @@ class TunedModel:
         self.readout: Readout = READOUTS.get(spec.readout)(bundle, prompt, labels, answer, readout_settings)
         bundle.recompute = spec.recompute
         self.method.attach(bundle, self.settings)
-        bundle.pack_frozen(spec.packed)
+        bundle.pack_frozen(spec.packed, memory_bytes=total_memory_bytes())
 
     @classmethod
     def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
@@ -51,6 +52,7 @@ class TunedModel:
             seed=spec.seed,
             device=spec.device,
             trust_remote_code=spec.trust_remote_code,
+            stream_bytes=spec.stream_bytes,
         )
         return cls(spec, bundle, labels, answer)
 
@@ -88,7 +90,7 @@ class TunedModel:
         """Fold what was trained into the model, for predicting alone. Raises MergeRefusedError."""
         self.method.merge(self.bundle.model)
         self.bundle.model.requires_grad_(False)
-        self.bundle.pack_frozen(self.spec.packed, backward=False)
+        self.bundle.pack_frozen(self.spec.packed, memory_bytes=total_memory_bytes(), backward=False)
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, and how fast."""

@@ -130,12 +130,14 @@ def _verdict(p: Plan) -> str:
 def _advice_lines(p: Plan) -> list[str]:
     if p.reason is not None:
         return [f"{p.method}: {p.reason}"]
+    sizes = [f"batch {p.largest['batch_size']}"] if "batch_size" in p.largest else []
+    sizes += [f"length {p.largest['max_length']}"] if "max_length" in p.largest else []
     if p.fits:
-        most = p.largest.get("batch_size")
-        return [f"{p.method}: up to about {most} texts a micro-batch fit."] if most else []
+        return [f"{p.method}: about the largest that fit, each by itself: {', '.join(sizes)}."] if sizes else []
+    smaller = f"the largest shape that would fit as asked is about {p.largest['model']}" if "model" in p.largest else ""
     if not p.advice:
-        return [f"{p.method}: no change that semtune knows makes it fit; choose a smaller model."]
-    lines = []
+        return [f"{p.method}: no change that semtune knows makes it fit; choose a smaller model. {smaller}".rstrip()]
+    lines = [f"{p.method}: {smaller}."] if smaller else []
     for a in p.advice:
         cost = "" if a.seconds_factor is None else f", {a.seconds_factor:.2f} times the seconds a step"
         lines.append(f"{p.method} fits with {a.text}: {a.peak_bytes / 1e9:.2f} GB{cost}.")

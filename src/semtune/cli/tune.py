@@ -53,6 +53,9 @@ def tune(
     recompute: Annotated[
         bool, typer.Option(help="Keep only each block's input and compute the rest again: less memory, slower.")
     ] = False,
+    stream_gb: Annotated[
+        float, typer.Option(help="GB of frozen weights that wait in main memory, for a GPU that is too small.")
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model. Off, and rightly.")] = (
         False
@@ -93,7 +96,7 @@ def tune(
             "master_weights": master_weights, "weight_decay": weight_decay, "warmup_fraction": warmup_fraction,
             "max_grad_norm": max_grad_norm, "patience": patience, "loss_on": loss_on,
             "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "seed": seed,
-            "threads": threads, "recompute": recompute, "device": device, "trust_remote_code": trust_remote_code,
+            "threads": threads, "recompute": recompute, "stream_bytes": round(stream_gb * 1e9), "device": device, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
         task_options = o.task_options(
             data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,

@@ -42,9 +42,9 @@ class ModelBundle:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return decoder_linears(self.model)
 
-    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
+    def pack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         """Lay frozen weights out for this machine's products, once all is attached; see `models.packing`."""
-        count = pack_frozen(self.model, packed, backward=backward)
+        count = pack_frozen(self.model, packed, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         if count and not backward and can_pack(head):
             self.packed_head = PackedLinear(head, backward=False)

@@ -25,7 +25,9 @@ from semtune.models.rough_encoder import RoughEncoder
 from semtune.models.skeleton import build_skeleton, fill, materialise_buffers
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.published import PUBLISHED
+from semtune.models.streaming import streamed_paths
 from semtune.nn.hardware import native_bf16
+from semtune.nn.streamed import StreamedLinear
 from semtune.registry import SOURCES
 
 NF4_CACHED = "nf4-cached"
@@ -40,10 +42,12 @@ def load(
     device: str = "auto",
     trust_remote_code: bool = False,
     revision: str | None = None,
+    stream_bytes: int = 0,
 ) -> ModelBundle:
     """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
 
-    `seed` is of random weights (`shape:` models) only.
+    `seed` is of random weights (`shape:` models) only. `stream_bytes`: of the decoder's linear weights that wait in main
+    memory and come to the device for each product.
 
     Raises:
         ModelError: the model cannot be found, read or trusted.
@@ -63,7 +67,9 @@ def load(
             fold=located.fold_vocabulary,
             trust_remote_code=trust_remote_code and not located.fold_vocabulary,
         )
-        notes = finish(model, located.weights(model), precision=precision, dtype=dtype, device=target)
+        notes = finish(
+            model, located.weights(model), precision=precision, dtype=dtype, device=target, stream_bytes=stream_bytes
+        )
         encoder = reading.result()
     return ModelBundle(
         model=model,
@@ -77,11 +83,24 @@ def load(
 
 
 def finish(
-    model: nn.Module, stream: WeightStream, *, precision: str, dtype: torch.dtype, device: torch.device
+    model: nn.Module,
+    stream: WeightStream,
+    *,
+    precision: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    stream_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a skeleton from `stream` and make it ready for unpadded batches; notes. Raises ModelError."""
+    """Fill a skeleton from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
     quantise = precision in ("nf4", NF4_CACHED)
-    notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype)
+    if quantise and stream_bytes:
+        raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")
+    outside = streamed_paths(model, stream_bytes, dtype.itemsize)
+    notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype, outside=outside)
+    for path in outside:
+        linear = model.get_submodule(path)
+        assert isinstance(linear, nn.Linear)
+        model.set_submodule(path, StreamedLinear(linear, device))
     if precision == NF4_CACHED:
         unpack_nf4(model)
     model.eval()

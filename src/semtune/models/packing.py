@@ -6,8 +6,6 @@ its memory, products become 15 to 20% faster. Who has less memory keeps the plai
 
 from __future__ import annotations
 
-import os
-
 from torch import nn
 
 from semtune.models.family import decoder_linears
@@ -17,17 +15,18 @@ MEMORY_SHARE = 0.05
 """Of the machine's memory, that a second copy of the weights may take without being asked for."""
 
 
-def pack_frozen(model: nn.Module, packed: bool | None, *, backward: bool) -> int:
+def pack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, memory_bytes: int) -> int:
     """Replace the decoder's frozen bf16 linears by packed ones; how many were replaced.
 
     Args:
-        packed: None: where a second copy of them takes at most `MEMORY_SHARE` of this machine's memory.
+        packed: None: where a second copy of them takes at most `MEMORY_SHARE` of the machine's memory.
+        memory_bytes: the machine's, or what its container allows.
         backward: whether gradients will flow through them.
     """
     found = {path: module for path, module in decoder_linears(model).items() if can_pack(module)}
     extra_bytes = sum(2 * module.weight.numel() for module in found.values() if isinstance(module, nn.Linear))
     if packed is None:
-        packed = not backward or would_pack(extra_bytes, memory_bytes())
+        packed = not backward or would_pack(extra_bytes, memory_bytes)
     if not packed:
         return 0
     for path, module in found.items():
@@ -48,11 +47,3 @@ def unpack_nf4(model: nn.Module) -> None:
     for path, module in decoder_linears(model).items():
         if isinstance(module, NF4Linear):
             model.set_submodule(path, module.linear())
-
-
-def memory_bytes() -> int:
-    """Of the machine; 0 where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0

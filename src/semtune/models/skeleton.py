@@ -8,6 +8,7 @@ or quantised, and put in its place before the next one is read, so the model is 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -69,15 +70,18 @@ def fill(
     device: torch.device,
     quantise: bool,
     compute_dtype: torch.dtype,
+    outside: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Put every tensor of `stream` into `model`, floating ones as `dtype`; the decoder's linears as NF4 if `quantise`.
+
+    `outside`: paths of modules whose tensors stay in main memory, whatever `device` is.
 
     Returns notes about tensors that the architecture does not use.
 
     Raises:
         ModelError: a tensor is missing or has another shape than the config says.
     """
-    return _Filler(model, stream, dtype, device, quantise, compute_dtype).run()
+    return _Filler(model, stream, dtype, device, quantise, compute_dtype, outside).run()
 
 
 class _Filler:
@@ -89,9 +93,11 @@ class _Filler:
         device: torch.device,
         quantise: bool,
         compute_dtype: torch.dtype,
+        outside: Collection[str],
     ) -> None:
         self._model, self._stream = model, stream
         self._dtype, self._device, self._compute_dtype = dtype, device, compute_dtype
+        self._outside = frozenset(outside)
         self._quantised = set(decoder_linears(model)) if quantise else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
@@ -139,7 +145,8 @@ class _Filler:
             self._quantise(path, leaf, tensor.to(self._device))  # from the file's own dtype: rounded once
             return
         target = self._dtype if tensor.is_floating_point() else tensor.dtype
-        tensor = tensor.to(device=self._device, dtype=target)
+        place = torch.device("cpu") if path in self._outside else self._device
+        tensor = tensor.to(device=place, dtype=target)
         module = self._model.get_submodule(path)
         if leaf in module._parameters:
             setattr(module, leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))

@@ -84,7 +84,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
-        return _frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
+        return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
 
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `FrozenWeight`."""
@@ -140,7 +140,7 @@ def _packed_product(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Te
 def can_pack(linear: nn.Module) -> bool:
     """Whether `PackedLinear` can stand in for it: frozen, bf16, in main memory, where oneDNN is and is fast in bf16."""
     return (
-        isinstance(linear, nn.Linear)
+        type(linear) is nn.Linear
         and not linear.weight.requires_grad
         and linear.weight.dtype == torch.bfloat16
         and linear.weight.device.type == "cpu"
@@ -223,7 +223,7 @@ class NF4Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
-        return _frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
+        return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
 
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `FrozenWeight`."""
@@ -256,8 +256,10 @@ class NF4Linear(nn.Module):
 
 
 def frozen_weight(base: nn.Linear | NF4Linear | PackedLinear) -> FrozenWeight:
-    """The weight of `base`."""
-    return _Plain(base) if isinstance(base, nn.Linear) else base
+    """The weight of `base`: itself, where it is of a kind that has its own products."""
+    kind: Any = base
+    weight: FrozenWeight = kind if hasattr(base, "back_product") else _Plain(kind)
+    return weight
 
 
 class _Buffer:
@@ -313,4 +315,5 @@ class _FrozenLinear(torch.autograd.Function):
         return ctx.weight.back_product(rows).view(*grad_y.shape[:-1], -1), None, None
 
 
-_frozen_linear: Callable[..., Tensor] = _FrozenLinear.apply
+frozen_linear: Callable[..., Tensor] = _FrozenLinear.apply
+"""(x, bias, weight) -> x Wᵀ + bias for any `FrozenWeight`."""

@@ -68,11 +68,13 @@ class LowRankLinear(nn.Module):
         self.in_features, self.out_features = base.in_features, base.out_features
         self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
         dtype = torch.float64 if base_dtype(base) == torch.float64 else torch.float32
-        device = next(itertools.chain(base.buffers(), base.parameters()), torch.empty(0)).device
+        device = device_of(base)
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, dtype=dtype, device=device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype, device=device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.register_buffer("base_row_square", _row_squares(base, dtype) if magnitudes else None, persistent=False)
+        self.register_buffer(
+            "base_row_square", _row_squares(base, dtype).to(device) if magnitudes else None, persistent=False
+        )
         self.register_parameter("magnitude", None)
         if magnitudes:  # by the very formula of the forward, so that m / n is 1 to the bit
             self.magnitude = nn.Parameter(self.row_norms(base_dtype(base)))
@@ -199,6 +201,12 @@ _scale_rows: Callable[..., Tensor] = _ScaleRows.apply
 def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     """m / n (out,); 0 where a row of the weight is all zero and so has no direction."""
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
+
+
+def device_of(base: nn.Linear | NF4Linear | PackedLinear) -> torch.device:
+    """Where `base` computes, which is not where a streamed weight waits."""
+    device: torch.device | None = getattr(base, "compute_device", None)
+    return device or next(itertools.chain(base.buffers(), base.parameters()), torch.empty(0)).device
 
 
 def _row_squares(base: nn.Linear | NF4Linear | PackedLinear, dtype: torch.dtype) -> Tensor:

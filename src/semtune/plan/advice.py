@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semtune.errors import SemtuneError
-from semtune.plan.planner import Forecast, Planner
+from semtune.models.loading import locate_config
+from semtune.models.sources.shape import shape_names
+from semtune.plan.planner import Forecast, Planner, spill_bytes
 from semtune.records import Advice, RunSpec
 
 ENOUGH = 3
@@ -54,6 +56,39 @@ def largest_batch(planner: Planner, spec: RunSpec) -> int:
     return max(1, 1 + math.floor(room / slope)) if slope > 0 else trial
 
 
+def largest(planner: Planner, spec: RunSpec) -> dict[str, Any]:
+    """About the largest batch_size and max_length that fit, each with all else as in `spec`; where none does, a model.
+
+    From one plan: activations grow with the step's tokens, and what stands with the model's numbers.
+    """
+    asked = planner.forecast(spec)
+    room = asked.memory_bytes - asked.highest_bytes
+    grows = max(1, asked.rehearsal.activation_bytes)
+    share = 1 + room / grows / 1.4  # a little more is lost between chunks than is in tensors
+    found: dict[str, Any] = {}
+    if share * spec.batch_size >= 1:
+        found["batch_size"] = int(share * spec.batch_size)
+    longest = asked.rehearsal.step_tokens / max(1, spec.batch_size * spec.accumulation_steps)
+    limit = getattr(planner.question.config.get_text_config(), "max_position_embeddings", None)
+    if share * longest >= 8:
+        found["max_length"] = min(int(share * longest), int(limit or share * longest))
+    if not asked.fits:
+        numbers = _numbers(planner.question.config)
+        scale = asked.memory_bytes / asked.highest_bytes
+        smaller = {name: _numbers(locate_config(f"shape:{name}")) for name in shape_names()}
+        fitting = {name: n for name, n in smaller.items() if n <= scale * numbers}
+        if fitting:
+            found["model"] = f"shape:{max(fitting, key=lambda name: fitting[name])}"
+    return found
+
+
+def _numbers(config: Any) -> int:
+    """Of a Llama-like model, about."""
+    text = config.get_text_config()
+    block = text.hidden_size * (4 * text.hidden_size + 3 * text.intermediate_size)
+    return int(text.num_hidden_layers * block + 2 * text.vocab_size * text.hidden_size)
+
+
 def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
     try:
         changed = planner.forecast(dataclasses.replace(asked.spec, **change))
@@ -74,6 +109,13 @@ def _single_changes(planner: Planner, asked: Forecast, lengths: Sequence[int]) -
         if not spec.recompute:
             yield {"recompute": True}, "compute activations again in backward (--recompute)"
         yield from _shorter_texts(asked, lengths)
+    spilled = spill_bytes(asked, planner.question.device)
+    if spilled:
+        gigabytes = math.ceil(spilled / 1e8) / 10
+        yield (
+            {"stream_bytes": round(gigabytes * 1e9)},
+            f"{gigabytes:.1f} GB of frozen weights waiting in main memory (--stream-gb {gigabytes:.1f})",
+        )
     yield from _smaller_states(asked)
 
 

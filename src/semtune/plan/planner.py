@@ -119,6 +119,10 @@ class Planner:
         )
         peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
         seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
+        if on_gpu and spec.stream_bytes:
+            outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
+            peaks = {phase: peak - outside + fetched_bytes(rehearsal) for phase, peak in peaks.items()}
+            seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
         return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes)
 
     def _dtype(self, precision: str) -> torch.dtype:
@@ -137,17 +141,18 @@ class Planner:
 
 
 def spill_bytes(found: Forecast, device: Device) -> int:
-    """How many bytes of frozen weights must wait in main memory for a run to go on a card; 0: none, or it cannot.
-
-    Two layers' worth stays on the card: the one in use, and the one that is being fetched.
-    """
-    needed = max(found.peak_bytes["train"], found.peak_bytes["evaluate"]) - device.memory_bytes
-    if not device.spill_bytes or needed <= 0:
+    """How many bytes of frozen weights must wait in main memory for a run to go on a card; 0: none, or it cannot."""
+    needed = found.highest_bytes - device.memory_bytes
+    if not device.spill_bytes or needed <= 0 or found.spec.stream_bytes:
         return 0
-    movable = found.rehearsal.frozen_bytes
-    buffers = 2 * movable // found.rehearsal.layers
-    total = needed + buffers
+    movable = found.rehearsal.frozen_bytes if found.spec.precision != "nf4" else 0  # 4-bit weights are not streamed
+    total = needed + fetched_bytes(found.rehearsal)
     return total if total <= min(movable, device.spill_bytes) else 0
+
+
+def fetched_bytes(rehearsal: Rehearsal) -> int:
+    """Of weights on their way: a block's worth, as what was fetched is freed before the next block is at work."""
+    return rehearsal.frozen_bytes // rehearsal.layers
 
 
 def spill_seconds(spilled_bytes: int, spec: RunSpec) -> float:

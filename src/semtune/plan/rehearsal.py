@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from semtune.contracts import Bundle, Encoded, Encoder, Readout
-from semtune.models.bundle import ModelBundle
 from semtune.models.imagined import imagine, layer_count, with_layers
+from semtune.nn.linear import PackedLinear
 from semtune.plan import extrapolate
 from semtune.plan.recorder import Recorder, Section
+from semtune.plan.watched import EnoughError, MarkedOptimizer, WatchedBundle, WatchedWork
 from semtune.records import Example, Phase, Prediction
 from semtune.training.loop import optimizer_step
-from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.optimizer import ParameterGroup
 
 MICRO_BATCHES = 2
 """Of a step: gradients are made in the first and added to in the second, and so in all that follow."""
-FORWARDS = 3
-"""Of an answer: texts begin, texts go on, and once more with full caches."""
 
 
 class Assembled(Protocol):
@@ -109,6 +107,8 @@ class Rehearsal:
     """Alive between two steps: weights, optimizer state."""
     loaded_bytes: int
     """Alive when all is attached and nothing was trained."""
+    activation_bytes: int
+    """What the largest forward adds to them; it grows with the step's tokens."""
     frozen_bytes: int
     """Of the decoder's linear weights that are not trained."""
     packed: bool
@@ -117,6 +117,8 @@ class Rehearsal:
     """The typical step."""
     step_tokens: int
     """Real tokens of the largest step."""
+    lengths: tuple[int, ...]
+    """Tokens of every training text; empty where the workload is not a task's."""
     row_sizes: int
     """Different numbers of rows that training steps have."""
     steps_per_epoch: int | None
@@ -171,10 +173,15 @@ def rehearse(
         tensor_bytes=tensor_bytes,
         kept_bytes=extrapolate.with_more(last[0].live_bytes[0], last[1].live_bytes[0], more),
         loaded_bytes=extrapolate.with_more(first[0].live_bytes[0], first[1].live_bytes[0], more),
+        activation_bytes=max(
+            extrapolate.peak_bytes(a, b, more) - extrapolate.with_more(a.live_bytes[0], b.live_bytes[0], more)
+            for a, b in starts
+        ),
         frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
         step=_effort(step, more, all_tokens / run),
         step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
+        lengths=given.made.lengths,
         row_sizes=given.made.row_sizes,
         steps_per_epoch=given.made.steps_per_epoch,
     )
@@ -233,13 +240,13 @@ def _load_train_answer(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
         device=torch.device("cpu"), stored_dtype=base.stored_dtype, encoder=base.encoder,
     )  # fmt: skip
-    watched = _WatchedBundle(bundle, recorder)
+    watched = WatchedBundle(bundle, recorder)
     recorder.begin("attach")
     tuned = assemble(watched)
     gc.collect()
     recorder.begin("optimizer")
-    optimizer = _MarkedOptimizer(recorder, tuned.groups())
-    work, workload = _Work(recorder, tuned.readout), given.to(tuned.readout)
+    optimizer = MarkedOptimizer(recorder, tuned.groups())
+    work, workload = WatchedWork(recorder, tuned.readout), given.to(tuned.readout)
     watched.model.train()
     for micro_batches in _steps(workload):
         gc.collect()  # recomputed blocks leave cycles behind
@@ -247,83 +254,9 @@ def _load_train_answer(
     watched.model.eval()
     gc.collect()
     watched.watch(workload.max_new_tokens)
-    with contextlib.suppress(_EnoughError):
+    with contextlib.suppress(EnoughError):
         tuned.predict(workload.asked)
     return _frozen_bytes(watched), watched.packed
-
-
-class _Work:
-    """The readout's loss, each forward in a section of its own."""
-
-    def __init__(self, recorder: Recorder, readout: Readout) -> None:
-        self._recorder, self._readout = recorder, readout
-
-    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
-        self._recorder.begin("forward")
-        return self._readout.loss(batch)
-
-    def terms(self, encoded: Encoded) -> int:
-        return self._readout.terms(encoded)
-
-
-class _MarkedOptimizer(Optimizer):
-    """Each pass over the parameters in a section of its own."""
-
-    def __init__(self, recorder: Recorder, groups: Sequence[ParameterGroup]) -> None:
-        super().__init__(groups, total_steps=3, warmup_fraction=0.1)
-        self._recorder = recorder
-
-    def clip(self, max_norm: float) -> Tensor:
-        self._recorder.begin("clip")
-        return super().clip(max_norm)
-
-    def step(self) -> None:
-        self._recorder.begin("update")
-        super().step()
-
-
-class _EnoughError(Exception):
-    """An answer has gone on for long enough to know its memory."""
-
-
-class _WatchedBundle(ModelBundle):
-    """Ends an answer after a few forwards, between which its caches grow to their largest."""
-
-    def __init__(self, bundle: ModelBundle, recorder: Recorder) -> None:
-        super().__init__(
-            model=bundle.model, encoder=bundle.encoder, name=bundle.name, compute_dtype=bundle.compute_dtype,
-            device=bundle.device, hidden_size=bundle.hidden_size, notes=bundle.notes,
-        )  # fmt: skip
-        self._recorder = recorder
-        self.packed = 0
-        self._skipped = 0
-        self._left: int | None = None
-
-    def watch(self, max_new_tokens: int) -> None:
-        """From here on, an answer is under way."""
-        self._left, self._skipped = FORWARDS, max(0, max_new_tokens - FORWARDS)
-
-    def hidden_states(self, input_ids: Tensor, ragged: Any, places: Sequence[int] | None = None) -> Tensor:
-        if self._left is None:
-            return super().hidden_states(input_ids, ragged, places)
-        if self._left == 0:
-            raise _EnoughError
-        if self._left == FORWARDS - 1:
-            for part in ragged.parts or (ragged,):
-                if part.cache is not None and max(part.cache.lengths, default=0):
-                    part.cache.imagine(self._skipped)
-        self._left -= 1
-        self._recorder.begin("answer")
-        return super().hidden_states(input_ids, ragged, places)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        self._recorder.begin("answer")
-        return super().logits(hidden)
-
-    def pack_frozen(self, packed: bool | None = None, *, backward: bool = True) -> int:
-        self._recorder.begin("pack")
-        self.packed = super().pack_frozen(packed, backward=backward)
-        return self.packed
 
 
 def _steps(workload: Workload) -> list[Sequence[Sequence[Encoded]]]:
@@ -338,6 +271,8 @@ def _frozen_bytes(bundle: Bundle) -> int:
     for module in bundle.decoder_linears().values():
         trained = any(p.requires_grad for p in module.parameters())
         held = sum(x.numel() * x.element_size() for x in (*module.parameters(), *module.buffers()))
+        if isinstance(module, PackedLinear):
+            held += 2 * module.packed_numel
         total += 0 if trained else held
     return total
 

@@ -36,7 +36,7 @@ def _endings(view: StudyView) -> str:
 
 
 def _ending(status: str) -> str:
-    return "does not fit in memory" if status == "out_of_memory" else STATUS_WORDS[status]
+    return "does not fit in memory" if STATUS_WORDS[status] == "does not fit" else STATUS_WORDS[status]
 
 
 def _quality(view: StudyView) -> list[str]:

@@ -18,6 +18,7 @@ __all__ = ["all_tables", "leaderboard_table", "load_study", "quality_table", "sp
 
 GB = 1e-9
 ONE_SEED = "One seed: differences of a few points are noise."
+PLANNED = "Predicted by the plan of the run, from its own step on tensors without bytes; see docs/plan.md."
 SPREAD = "Mean ± sample standard deviation over the seeds."
 NO_GOLD = "The test split has no gold labels here."
 RANDOM_WEIGHTS = "Random weights: speed and memory only, scores mean nothing."
@@ -58,6 +59,7 @@ def speed_table(view: StudyView) -> Table:
 
     figures = [
         Figure(Column("Per iteration", "s", "s/iter", marks=(iteration,)), of("seconds_per_iteration")),
+        *_planned_seconds(view, notes),
         Figure(Column("Per epoch", "s", "s/epoch", drop=2, marks=(training,)), of("seconds_per_epoch")),
         Figure(Column("Training", "s", "train s", drop=1, marks=(training,)), of("train_seconds")),
         Figure(Column("Training speed", "tokens/s", "tokens/s", marks=(tokens,)), of("tokens_per_second")),
@@ -78,6 +80,8 @@ def quality_table(view: StudyView) -> Table:
     for phase, title, drop in peaks:
         column = Column(title, "GB", f"{phase} GB" if phase != "evaluate" else "eval. GB", drop=drop, marks=(memory,))
         figures.append(Figure(column, lambda group, phase=phase: group.peak(phase), GB, 2))  # type: ignore[misc]
+        if phase == "train":
+            figures += _planned_peaks(view, notes)
     figures += _score_figures(view, notes)
     return _assemble(view, "quality", "Memory and quality", figures, notes, baselines=True)
 
@@ -85,6 +89,22 @@ def quality_table(view: StudyView) -> Table:
 def _footnotes(view: StudyView) -> Footnotes:
     """Footnotes that begin with what belongs to the first columns."""
     return Footnotes([SPREAD] if _several(view) else [])
+
+
+def _planned_seconds(view: StudyView, notes: Footnotes) -> list[Figure]:
+    """What the plans said of an iteration, where there are plans."""
+    if not any(run.predicted_seconds_per_iteration for run in view.runs):
+        return []
+    column = Column("Planned", "s", "plan s", drop=9, marks=(notes.add(PLANNED),))
+    return [Figure(column, lambda group: group.figure(lambda run: run.predicted_seconds_per_iteration))]
+
+
+def _planned_peaks(view: StudyView, notes: Footnotes) -> list[Figure]:
+    """What the plans said of training's peak, where there are plans."""
+    if not any(run.predicted_peak_bytes for run in view.runs):
+        return []
+    column = Column("Planned train", "GB", "plan GB", drop=9, marks=(notes.add(PLANNED),))
+    return [Figure(column, lambda group: group.planned_peak("train"), GB, 2)]
 
 
 def _several(view: StudyView) -> bool:

@@ -21,7 +21,13 @@ from semtune.records import LeaderboardEntry, RunResult, Scores
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
 """What sets groups apart, the method first."""
-STATUS_WORDS = {"ok": "ok", "out_of_memory": "does not fit", "diverged": "diverged", "failed": "failed"}
+STATUS_WORDS = {
+    "ok": "ok",
+    "does_not_fit": "does not fit",
+    "out_of_memory": "does not fit",
+    "diverged": "diverged",
+    "failed": "failed",
+}
 TestState = Literal["scored", "unlabelled", "missing"]
 
 
@@ -84,6 +90,10 @@ class Group:
     def peak(self, phase: str) -> Statistic | None:
         """Peak bytes of a phase over the runs that ended well."""
         return self.figure(lambda run: run.peak_bytes.get(phase))
+
+    def planned_peak(self, phase: str) -> Statistic | None:
+        """What the plan said that peak would be; of runs that do not fit too, as it is all that is known of them."""
+        return statistic(run.predicted_peak_bytes.get(phase) for run in self.ok or self.runs)
 
 
 @dataclass(frozen=True, slots=True)

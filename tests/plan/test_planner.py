@@ -1,0 +1,153 @@
+"""Verdicts, spilling and advice, on a toy model and on devices made to measure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from tests.plan.conftest import LAYERS, Toy
+
+from semtune.approaches.tuned import TunedModel
+from semtune.models.rough_encoder import RoughEncoder
+from semtune.plan import advice
+from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_CONTEXT_BYTES, GIB, Device, parse_device
+from semtune.plan.planner import Planner, Question, fetched_bytes, spill_bytes
+from semtune.plan.speed import Rates
+from semtune.plan.workload import LABELS, filled_workload
+
+HERE = Device("this machine", "cpu", 20 * GIB)
+RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e-6)
+
+
+def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
+    question = Question(
+        config=toy.config,
+        stored_dtype=torch.bfloat16,
+        encoder=RoughEncoder(int(toy.config.vocab_size)),
+        assemble=lambda spec, bundle: TunedModel(spec, bundle, LABELS, "label_set"),
+        workload=lambda spec, readout: filled_workload(readout, spec),
+        device=device,
+        rates=RATES,
+        runtime_bytes=400_000_000,
+        machine_bytes=20 * GIB,
+    )
+    return Planner(dataclasses.replace(question, **more))
+
+
+def room(toy: Toy, spec: Any, share: float, spill: int = 0) -> Device:
+    """A card with `share` of the memory that `spec` needs."""
+    card = parse_device("12GB", HERE)
+    needed = planner_for(toy, card).forecast(spec).highest_bytes
+    return dataclasses.replace(card, memory_bytes=int(share * needed), spill_bytes=spill)
+
+
+def big(toy: Toy) -> Toy:
+    """Large enough for tensors to outweigh the context."""
+    toy.config.hidden_size, toy.config.intermediate_size, toy.config.head_dim = 1536, 6144, 256
+    return toy
+
+
+def test_what_fits_fits_and_what_does_not_does_not(toy: Toy) -> None:
+    spec = toy.spec(method="lora", precision="bf16")
+    assert planner_for(toy, room(toy, spec, 1.0)).plan(spec).fits
+    tight = planner_for(toy, room(toy, spec, 0.99)).plan(spec)
+    assert not tight.fits
+    assert tight.spill_bytes == 0
+    assert set(tight.peak_bytes) == {"load", "train", "evaluate"}
+
+
+def test_a_card_has_its_context_and_a_cpu_its_runtime(toy: Toy) -> None:
+    spec = toy.spec(method="lora")
+    on_card = planner_for(toy, parse_device("12GB", HERE)).forecast(spec)
+    here = planner_for(toy, HERE).forecast(spec)
+    assert min(on_card.peak_bytes.values()) > CUDA_CONTEXT_BYTES
+    assert min(here.peak_bytes.values()) > 400_000_000
+
+
+def test_frozen_weights_spill_and_trained_ones_cannot(toy: Toy) -> None:
+    big(toy)
+    lora, full = toy.spec(method="lora", precision="bf16"), toy.spec(method="full", precision="bf16")
+    device = room(toy, lora, 0.8, spill=32 * GIB)
+    planner = planner_for(toy, device)
+    found = planner.forecast(lora)
+    missing = found.highest_bytes - device.memory_bytes
+    spilled = spill_bytes(found, device)
+    assert spilled == missing + fetched_bytes(found.rehearsal)
+    plan = planner.plan(lora)
+    assert (plan.fits, plan.spill_bytes) == (False, spilled)
+    assert plan.seconds_per_iteration == pytest.approx((found.seconds or 0) + 2 * spilled / BUS_BYTES_PER_SECOND)
+    assert planner.plan(full).spill_bytes == 0
+    assert planner_for(toy, dataclasses.replace(device, spill_bytes=0)).plan(lora).spill_bytes == 0
+    assert planner_for(toy, dataclasses.replace(device, spill_bytes=missing // 2)).plan(lora).spill_bytes == 0
+
+
+def test_what_was_spilled_as_advised_fits(toy: Toy) -> None:
+    big(toy)
+    spec = toy.spec(method="lora", precision="bf16")
+    planner = planner_for(toy, room(toy, spec, 0.7, spill=32 * GIB))
+    streaming = [a for a in advice.advise(planner, spec) if "stream_bytes" in a.change]
+    assert streaming
+    assert planner.plan(dataclasses.replace(spec, **streaming[0].change)).fits
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+def test_every_piece_of_advice_makes_it_fit(toy: Toy, method: str) -> None:
+    big(toy)
+    spec = toy.spec(method=method, precision="bf16", batch_size=16, max_length=64)
+    planner = planner_for(toy, room(toy, spec, 0.93))
+    found = advice.advise(planner, spec)
+    assert found
+    for piece in found:
+        changed = planner.plan(dataclasses.replace(spec, **piece.change))
+        assert changed.fits, piece.text
+        assert max(changed.peak_bytes.values()) == piece.peak_bytes
+        assert piece.seconds_factor is not None
+    assert [p.seconds_factor for p in found] == sorted(p.seconds_factor or 0 for p in found)
+
+
+def test_micro_batches_keep_the_sum(toy: Toy) -> None:
+    big(toy)
+    spec = toy.spec(method="lora", precision="bf16", batch_size=16, max_length=64)
+    planner = planner_for(toy, room(toy, spec, 0.93))
+    sizes = [a.change for a in advice.advise(planner, spec) if "batch_size" in a.change]
+    assert sizes
+    assert all(c["batch_size"] * c["accumulation_steps"] == 16 for c in sizes)
+
+
+def test_what_fits_needs_no_advice_and_the_impossible_has_none(toy: Toy) -> None:
+    spec = toy.spec(method="lora")
+    assert advice.advise(planner_for(toy, parse_device("24GB", HERE)), spec) == ()
+    assert advice.advise(planner_for(toy, parse_device("0.5GB", HERE)), spec) == ()
+
+
+def test_the_largest_batch_fits_and_a_much_larger_one_does_not(toy: Toy) -> None:
+    spec = toy.spec(method="lora", batch_size=4)
+    planner = planner_for(toy, room(toy, toy.spec(method="lora", batch_size=40), 1.0))
+    most = advice.largest_batch(planner, spec)
+    assert 30 <= most <= 50
+    assert planner.plan(dataclasses.replace(spec, batch_size=most - 5)).fits
+    assert not planner.plan(dataclasses.replace(spec, batch_size=most + 10)).fits
+
+
+def test_about_the_largest_of_each(toy: Toy) -> None:
+    big(toy)
+    spec = toy.spec(method="lora", precision="bf16", batch_size=8, max_length=64)
+    planner = planner_for(toy, room(toy, spec, 1.05))
+    sizes = advice.largest(planner, spec)
+    assert planner.plan(dataclasses.replace(spec, batch_size=sizes["batch_size"])).fits
+    assert planner.plan(dataclasses.replace(spec, max_length=sizes["max_length"])).fits
+    assert sizes["batch_size"] > 8
+    assert sizes["max_length"] > 64
+    assert "model" not in sizes
+    assert "model" in advice.largest(planner_for(toy, room(toy, spec, 0.9)), spec)
+
+
+def test_recomputing_takes_less_memory_and_more_products(toy: Toy) -> None:
+    plain, again = (
+        planner_for(toy, HERE).forecast(toy.spec(method="lora", batch_size=32, recompute=r)) for r in (False, True)
+    )
+    assert again.rehearsal.tensor_bytes["train"] < 0.8 * plain.rehearsal.tensor_bytes["train"]
+    assert 1.2 < again.rehearsal.step.flops / plain.rehearsal.step.flops < 1.6
+    assert again.rehearsal.layers == LAYERS
