@@ -46,7 +46,7 @@ _QV = {"targets": ("q_proj", "v_proj")}
 PUBLISHED = [
     Published("torchtune", "Llama-3.1-8B full, RTX 4090", 18.9 * GIB, "shape:llama-3.1-8b",
               {**_TUNE, "method": "full", "master_weights": False},
-              "theirs: 8-bit paged AdamW, update fused into backward, compiled; ours: bf16 AdamW, all gradients at once"),
+              "theirs: 8-bit paged AdamW, update fused into backward; ours: bf16 AdamW, all gradients at once"),
     Published("torchtune", "Llama-3.1-8B full, A6000", 37.4 * GIB, "shape:llama-3.1-8b",
               {**_TUNE, "method": "full", "master_weights": False},
               "theirs: 8-bit AdamW as far as known; ours: bf16 moments"),

@@ -10,7 +10,8 @@ import pytest
 from .conftest import Semtune, last_json
 
 FIELDS = {
-    "method", "fits", "spill_bytes", "peak_bytes", "seconds_per_iteration", "train_seconds", "advice", "largest", "reason",
+    "method", "fits", "spill_bytes", "peak_bytes", "seconds_per_iteration", "train_seconds", "advice", "largest",
+    "reason",
 }  # fmt: skip
 
 

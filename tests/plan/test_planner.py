@@ -18,7 +18,7 @@ from semtune.plan.speed import Rates
 from semtune.plan.workload import LABELS, filled_workload
 
 HERE = Device("this machine", "cpu", 20 * GIB)
-RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e-6)
+RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e9, 1e-6)
 
 
 def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
@@ -92,7 +92,7 @@ def test_what_was_spilled_as_advised_fits(toy: Toy) -> None:
     assert planner.plan(dataclasses.replace(spec, **streaming[0].change)).fits
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow), "dora"])
 def test_every_piece_of_advice_makes_it_fit(toy: Toy, method: str) -> None:
     big(toy)
     spec = toy.spec(method=method, precision="bf16", batch_size=16, max_length=64)

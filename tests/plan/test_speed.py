@@ -10,19 +10,19 @@ from semtune.plan import speed
 from semtune.plan.rehearsal import Effort
 from semtune.plan.speed import Rates
 
-RATES = Rates(((1e6, 1e9), (1e8, 3e9)), ((1e6, 2e9), (1e8, 6e9)), 1e9, 5e8, 1e-6)
+RATES = Rates(((1e6, 1e9), (1e8, 3e9)), ((1e6, 2e9), (1e8, 6e9)), 1e8, 1e9, 5e8, 1e-6)
 
 
 def test_seconds_are_the_sum_of_what_is_done() -> None:
-    effort = Effort(((1e6, 10.0), (1e8, 2.0)), moved_bytes=2e9, unpacked_bytes=1e9, operations=1000.0)
-    assert RATES.seconds(effort, packed=False) == pytest.approx(10 * 1e-3 + 2 / 30 + 2 + 2 + 1e-3)
-    assert RATES.seconds(effort, packed=True) == pytest.approx(10 * 5e-4 + 2 / 60 + 2 + 2 + 1e-3)
+    effort = Effort(((1e6, 10.0), (1e8, 2.0)), loop_flops=1e8, moved_bytes=2e9, unpacked_bytes=1e9, operations=1000.0)
+    assert RATES.seconds(effort, packed=False) == pytest.approx(10 * 1e-3 + 2 / 30 + 1 + 2 + 2 + 1e-3)
+    assert RATES.seconds(effort, packed=True) == pytest.approx(10 * 5e-4 + 2 / 60 + 1 + 2 + 2 + 1e-3)
 
 
 def test_rates_between_two_sizes_and_beyond() -> None:
-    middle = Effort(((1e7, 1.0),), 0, 0, 0)
+    middle = Effort(((1e7, 1.0),), 0, 0, 0, 0)
     assert RATES.seconds(middle, packed=False) == pytest.approx(1e7 / 2e9)
-    tiny, huge = Effort(((1.0, 1.0),), 0, 0, 0), Effort(((1e12, 1.0),), 0, 0, 0)
+    tiny, huge = Effort(((1.0, 1.0),), 0, 0, 0, 0), Effort(((1e12, 1.0),), 0, 0, 0, 0)
     assert RATES.seconds(tiny, packed=False) == pytest.approx(1e-9)
     assert RATES.seconds(huge, packed=False) == pytest.approx(1e12 / 3e9)
 
@@ -31,7 +31,15 @@ def test_a_machine_is_measured_and_remembered(tmp_path: Path) -> None:
     file = tmp_path / "deeper" / "rates.json"
     rates = speed.measure(0.05)
     assert all(rate > 0 for _, rate in (*rates.plain, *rates.packed))
-    assert min(rates.bytes_per_second, rates.unpacked_bytes_per_second, rates.operation_seconds) > 0
+    assert (
+        min(
+            rates.loop_flops_per_second,
+            rates.bytes_per_second,
+            rates.unpacked_bytes_per_second,
+            rates.operation_seconds,
+        )
+        > 0
+    )
     speed.remember(rates, file)
     assert speed.remembered(file, 0.01) == (rates, True)
 

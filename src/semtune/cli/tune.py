@@ -96,7 +96,8 @@ def tune(
             "master_weights": master_weights, "weight_decay": weight_decay, "warmup_fraction": warmup_fraction,
             "max_grad_norm": max_grad_norm, "patience": patience, "loss_on": loss_on,
             "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "seed": seed,
-            "threads": threads, "recompute": recompute, "stream_bytes": round(stream_gb * 1e9), "device": device, "trust_remote_code": trust_remote_code,
+            "threads": threads, "recompute": recompute, "stream_bytes": round(stream_gb * 1e9),
+            "device": device, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
         task_options = o.task_options(
             data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,

@@ -46,8 +46,8 @@ def load(
 ) -> ModelBundle:
     """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
 
-    `seed` is of random weights (`shape:` models) only. `stream_bytes`: of the decoder's linear weights that wait in main
-    memory and come to the device for each product.
+    `seed` is of random weights (`shape:` models) only. `stream_bytes`: of the decoder's linear weights that wait in
+    main memory and come to the device for each product.
 
     Raises:
         ModelError: the model cannot be found, read or trusted.

@@ -13,18 +13,19 @@ from semtune.records import Phase
 
 LOADED_BYTES = 62_000_000
 """The tokenizer with its table of bytes, and the model's Python objects."""
-PACKING_BYTES = 150_000_000
-"""Holes that plain weights leave on the heap while they are replaced one by one."""
+PACKING_SHARE = 0.75
+"""Of frozen weights: holes that the plain ones leave on the heap while they are replaced one by one."""
 PRODUCT_BYTES = 1_100_000
 """What oneDNN keeps of each product for each number of rows that it has met, code and scratch."""
 PRODUCTS_KEPT = 1024
 """It keeps so many, the rest is made anew (its ONEDNN_PRIMITIVE_CACHE_CAPACITY)."""
 ANSWER_SIZES = 12
 """Different numbers of rows in the forwards of an answer, about, where a task's texts are answered."""
-TRAIN_HEAP_SHARE = 0.32
-"""Of what a step allocates and frees, lost between chunks: glibc before 2.38 does not put an aligned block into a freed
+TRAIN_HEAP_SHARE = 0.17
+"""Of all that a forward allocates, lost between chunks: glibc before 2.38 does not put an aligned block into a freed
 one of the same size."""
-EVALUATE_HEAP_SHARE = 0.6
+EVALUATE_HEAP_SHARE = 0.75
+"""Of what an answer allocates at its peak."""
 
 
 def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, packed: bool) -> dict[Phase, int]:
@@ -45,8 +46,10 @@ def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, pack
     answers = 1 if rehearsal.steps_per_epoch is None else ANSWER_SIZES
     all_products = min(PRODUCTS_KEPT, step_products + kinds // 2 * answers)
     return {
-        "load": fixed + tensors["load"] + (PACKING_BYTES if packed else 0),
-        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + TRAIN_HEAP_SHARE * passing["train"]),
+        "load": fixed + tensors["load"] + round(PACKING_SHARE * rehearsal.frozen_bytes if packed else 0),
+        "train": round(
+            fixed + PRODUCT_BYTES * step_products + tensors["train"] + TRAIN_HEAP_SHARE * rehearsal.turnover_bytes
+        ),
         "evaluate": round(
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * passing["evaluate"]
         ),

@@ -25,6 +25,8 @@ from semtune.nn import kernels
 
 _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
 _UNPACK = "nf4_dequantize"
+_LOW_RANK = {"low_rank": 1, "low_rank_backward": 2}
+"""Kernels of `nn.low_rank_products`, and how often each goes through a pair of products."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Section:
     """After each operation."""
     product_flops: list[float] = field(default_factory=list)
     """Of each operation; 0 where it is no matrix product."""
+    loop_flops: list[float] = field(default_factory=list)
+    """Of low-rank products in compiled loops."""
     moved_bytes: list[int] = field(default_factory=list)
     """Read and written by each operation that is no matrix product."""
     unpacked_bytes: list[int] = field(default_factory=list)
@@ -111,16 +115,22 @@ class Recorder:
         moved = sum(_bytes_of(x) for x in arguments if isinstance(x, Tensor))
         if name == _UNPACK:
             self._note(name, unpacked=moved)
+        elif name in _LOW_RANK:
+            rows, a, b = arguments[:3]  # (tokens, in), (r, in), (out, r)
+            self._note(name, loop=_LOW_RANK[name] * 2.0 * len(rows) * (a.numel() + b.numel()))
         else:
             self._note(name, moved=moved)
 
-    def _note(self, operation: str, *, flops: float = 0.0, moved: int = 0, unpacked: int = 0) -> None:
+    def _note(
+        self, operation: str, *, flops: float = 0.0, loop: float = 0.0, moved: int = 0, unpacked: int = 0
+    ) -> None:
         section = self._current
         if section is None:
             return
         section.operations.append(operation)
         section.live_bytes.append(self._live)
         section.product_flops.append(flops)
+        section.loop_flops.append(loop)
         section.moved_bytes.append(moved)
         section.unpacked_bytes.append(unpacked)
 

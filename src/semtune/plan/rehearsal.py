@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,6 +87,7 @@ class Effort:
 
     products: tuple[tuple[float, float], ...]
     """(FLOPs of one product, how many such there are), at full depth."""
+    loop_flops: float
     moved_bytes: float
     unpacked_bytes: float
     operations: float
@@ -109,6 +111,8 @@ class Rehearsal:
     """Alive when all is attached and nothing was trained."""
     activation_bytes: int
     """What the largest forward adds to them; it grows with the step's tokens."""
+    turnover_bytes: int
+    """All that the largest forward allocates, what it frees again included."""
     frozen_bytes: int
     """Of the decoder's linear weights that are not trained."""
     packed: bool
@@ -177,6 +181,7 @@ def rehearse(
             extrapolate.peak_bytes(a, b, more) - extrapolate.with_more(a.live_bytes[0], b.live_bytes[0], more)
             for a, b in starts
         ),
+        turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in starts),
         frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
         step=_effort(step, more, all_tokens / run),
@@ -219,16 +224,28 @@ def run_phases(base: Base, depth: int, assemble: Assemble, given: _Given, round_
     """The phases with `depth` layers."""
     recorder = Recorder(round_to, gpu=base.gpu)
     config = with_layers(base.config, depth)
-    # Python frees what is in cycles when it pleases; two depths must free it at the same instants.
-    collecting = gc.isenabled()
+    with _collecting_on_demand(), recorder.recording():
+        frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)
+    return Shown(recorder.sections, frozen_bytes, packed)
+
+
+@contextlib.contextmanager
+def _collecting_on_demand() -> Iterator[None]:
+    """Inside, Python collects garbage only when it is told to, and looks at new objects alone.
+
+    It frees what is in cycles when it pleases, and two depths must free it at the same instants. Looking at all that
+    the libraries have made would take a tenth of a second each time.
+    """
+    collecting, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
+    gc.freeze()
     try:
-        with recorder.recording():
-            frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)
+        yield
     finally:
+        if not frozen:
+            gc.unfreeze()
         if collecting:
             gc.enable()
-    return Shown(recorder.sections, frozen_bytes, packed)
 
 
 def _load_train_answer(
@@ -265,6 +282,12 @@ def _steps(workload: Workload) -> list[Sequence[Sequence[Encoded]]]:
     return steps if workload.typical == workload.largest else [*steps, workload.typical]
 
 
+def _allocated(section: Section) -> float:
+    """Bytes by which what is alive rose, one operation after the other."""
+    live = section.live_bytes
+    return float(sum(max(0, b - a) for a, b in itertools.pairwise(live)))
+
+
 def _frozen_bytes(bundle: Bundle) -> int:
     """Of what the decoder's linear layers hold and nothing trains; a packed layer's second copy is not counted."""
     total = 0
@@ -280,14 +303,15 @@ def _frozen_bytes(bundle: Bundle) -> int:
 def _effort(pairs: Sequence[tuple[Section, Section]], more: int, times: float) -> Effort:
     """`times` that of the sections together, at full depth."""
     counts: dict[float, list[float]] = {}
-    moved = unpacked = operations = 0.0
+    loop = moved = unpacked = operations = 0.0
     for side, sections in enumerate(zip(*pairs, strict=True)):
         weight = times * (more if side else 1 - more)
         for section in sections:
             for flops in section.product_flops:
                 if flops:
                     counts.setdefault(flops, [0.0])[0] += weight
+            loop += weight * sum(section.loop_flops)
             moved += weight * sum(section.moved_bytes)
             unpacked += weight * sum(section.unpacked_bytes)
             operations += weight * len(section.live_bytes)
-    return Effort(tuple((flops, count[0]) for flops, count in counts.items()), moved, unpacked, operations)
+    return Effort(tuple((flops, count[0]) for flops, count in counts.items()), loop, moved, unpacked, operations)

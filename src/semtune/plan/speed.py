@@ -18,6 +18,7 @@ import torch
 
 from semtune.nn.hardware import native_bf16
 from semtune.nn.linear import NF4Linear, PackedLinear, can_pack
+from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.devices import Device
 from semtune.plan.rehearsal import Effort
 
@@ -34,6 +35,8 @@ class Rates:
     plain: tuple[tuple[float, float], ...]
     """(FLOPs of a product, FLOPs per second), ascending."""
     packed: tuple[tuple[float, float], ...]
+    loop_flops_per_second: float
+    """Of an adapter's low-rank products."""
     bytes_per_second: float
     unpacked_bytes_per_second: float
     operation_seconds: float
@@ -44,6 +47,7 @@ class Rates:
         products = sum(count * flops / _rate(table, flops) for flops, count in effort.products)
         return (
             products
+            + effort.loop_flops / self.loop_flops_per_second
             + effort.moved_bytes / self.bytes_per_second
             + effort.unpacked_bytes / self.unpacked_bytes_per_second
             + effort.operations * self.operation_seconds
@@ -55,13 +59,13 @@ def rates_of(device: Device) -> Rates | None:
     if device.flops_per_second is None or device.bytes_per_second is None:
         return None
     one_rate = ((1.0, device.flops_per_second),)
-    return Rates(one_rate, one_rate, device.bytes_per_second, device.bytes_per_second, 5e-6)
+    return Rates(one_rate, one_rate, device.flops_per_second, device.bytes_per_second, device.bytes_per_second, 5e-6)
 
 
 def measure(budget_seconds: float) -> Rates:
     """This machine's rates in about `budget_seconds`, in the dtype that it multiplies fastest."""
     dtype = torch.bfloat16 if native_bf16() else torch.float32
-    share = budget_seconds / (2 * len(_SIDES) + 3)
+    share = budget_seconds / (2 * len(_SIDES) + 4)
     plain, packed = [], []
     for rows, size_in, size_out in _SIDES:
         x = torch.ones(rows, size_in, dtype=dtype)
@@ -80,10 +84,29 @@ def measure(budget_seconds: float) -> Rates:
     return Rates(
         tuple(sorted(plain)),
         tuple(sorted(packed)),
+        _loop_rate(dtype, share),
         _MOVED_BYTES / moved,
         (coded.packed.codes.numel() + coded.packed.scales.numel() + 2 * buffer.numel()) / unpacked,
-        _seconds(lambda: small.add(1.0), share),
+        _operation_seconds(small, share),
     )
+
+
+def _loop_rate(dtype: torch.dtype, budget_seconds: float) -> float:
+    """FLOPs a second of what an adapter adds to a layer, forward and backward."""
+    rows, size, rank = 384, 576, 16
+    base = torch.nn.Linear(size, size, bias=False, dtype=dtype).requires_grad_(False)
+    adapter = LowRankLinear(base, rank, 32.0)
+    x = torch.ones(rows, size, dtype=dtype, requires_grad=True)
+    grad = torch.ones(rows, size, dtype=dtype)
+    with_it = _seconds(lambda: torch.autograd.backward(adapter(x), grad), budget_seconds / 2)
+    without = _seconds(lambda: torch.autograd.backward(x @ base.weight.t(), grad), budget_seconds / 2)
+    return 3 * 2.0 * rows * rank * 2 * size / max(with_it - without, 0.1 * with_it)
+
+
+def _operation_seconds(small: torch.Tensor, budget_seconds: float) -> float:
+    """What an operation costs whatever its size: dispatch, and its part of autograd."""
+    grown = small.clone().requires_grad_()
+    return _seconds(lambda: torch.autograd.backward(grown.add(1.0).mul(2.0).sum()), budget_seconds) / 6
 
 
 def remembered(file: Path, budget_seconds: float) -> tuple[Rates, bool]:
