@@ -31,9 +31,6 @@ GRID: list[dict[str, Any]] = [
     _cell("shape:llama-3.2-1b", "full", 4, 64, "generate", True),
     _cell("shape:llama-3.2-1b", "qlora", 4, 256, "head", False),
     _cell("shape:llama-3.2-1b", "lora", 2, 256, "generate", False),
-    _cell("shape:llama-2-7b", "qlora", 8, 44, "generate", False),
-    _cell("shape:llama-2-7b", "qlora", 4, 64, "head", True),
-    _cell("shape:llama-2-7b", "lora", 4, 32, "head", False),
 ]
 
 CALIBRATION: list[dict[str, Any]] = [
@@ -52,4 +49,8 @@ CALIBRATION: list[dict[str, Any]] = [
     _cell("shape:smollm2-360m", "dora", 4, 192, "generate", True),
     _cell("shape:llama-3.2-1b", "lora", 6, 48, "generate", False),
     _cell("shape:llama-3.2-1b", "qlora", 6, 96, "head", False),
+    _cell("shape:smollm2-360m", "lora", 8, 96, "head", True),
+    _cell("default", "qlora", 8, 160, "head", True),
+    _cell("shape:llama-3.2-1b", "qlora", 6, 96, "generate", True),
+    _cell("shape:llama-3.2-1b", "dora", 6, 48, "head", False),
 ]

@@ -24,7 +24,6 @@ from semtune.registry import METHODS, READOUTS
 from semtune.training.loop import optimizer_step
 from semtune.training.optimizer import Optimizer
 
-
 WAYS = [(m, "head") for m in METHODS] + [("lora", readout) for readout in READOUTS if readout != "head"]
 SEVERAL = [(*way, recompute) for way in WAYS for recompute in (False, True)]
 IN_SHORT = [("full", "head", True), ("lora", "generate", False), ("qlora", "head", False)]

@@ -13,8 +13,10 @@ from semtune.records import Phase
 
 LOADED_BYTES = 62_000_000
 """The tokenizer with its table of bytes, and the model's Python objects."""
-PACKING_SHARE = 0.75
+PACKING_SHARE = 1.2
 """Of frozen weights: holes that the plain ones leave on the heap while they are replaced one by one."""
+ATTACH_HEAP_SHARE = 0.14
+"""Of all that attaching allocates (DoRA's norms widen every weight), lost between chunks."""
 PRODUCT_BYTES = 1_100_000
 """What oneDNN keeps of each product for each number of rows that it has met, code and scratch."""
 PRODUCTS_KEPT = 1024
@@ -24,6 +26,8 @@ ANSWER_SIZES = 12
 TRAIN_HEAP_SHARE = 0.17
 """Of all that a forward allocates, lost between chunks: glibc before 2.38 does not put an aligned block into a freed
 one of the same size."""
+RECOMPUTE_HEAP_SHARE = 0.2
+"""The same with recomputation: the little that blocks keep lies between what they free."""
 EVALUATE_HEAP_SHARE = 0.75
 """Of what an answer allocates at its peak."""
 
@@ -45,11 +49,12 @@ def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, pack
     step_products = min(PRODUCTS_KEPT, kinds * rehearsal.row_sizes)
     answers = 1 if rehearsal.steps_per_epoch is None else ANSWER_SIZES
     all_products = min(PRODUCTS_KEPT, step_products + kinds // 2 * answers)
+    share = RECOMPUTE_HEAP_SHARE if rehearsal.recompute else TRAIN_HEAP_SHARE
+    attached = ATTACH_HEAP_SHARE * rehearsal.attach_bytes
+    holes = max(attached, PACKING_SHARE * rehearsal.frozen_bytes if packed else 0.0)
     return {
-        "load": fixed + tensors["load"] + round(PACKING_SHARE * rehearsal.frozen_bytes if packed else 0),
-        "train": round(
-            fixed + PRODUCT_BYTES * step_products + tensors["train"] + TRAIN_HEAP_SHARE * rehearsal.turnover_bytes
-        ),
+        "load": round(fixed + tensors["load"] + holes),
+        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + share * rehearsal.turnover_bytes),
         "evaluate": round(
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * passing["evaluate"]
         ),

@@ -111,12 +111,16 @@ class Rehearsal:
     """Alive when all is attached and nothing was trained."""
     activation_bytes: int
     """What the largest forward adds to them; it grows with the step's tokens."""
+    attach_bytes: int
+    """All that attaching method and readout allocates, what it frees again included."""
     turnover_bytes: int
     """All that the largest forward allocates, what it frees again included."""
     frozen_bytes: int
     """Of the decoder's linear weights that are not trained."""
     packed: bool
     """Whether frozen weights were laid out for products."""
+    recompute: bool
+    """Whether blocks are computed again in backward."""
     step: Effort
     """The typical step."""
     step_tokens: int
@@ -181,9 +185,11 @@ def rehearse(
             extrapolate.peak_bytes(a, b, more) - extrapolate.with_more(a.live_bytes[0], b.live_bytes[0], more)
             for a, b in starts
         ),
+        attach_bytes=sum(round(extrapolate.total(a, b, more, _allocated)) for a, b in pairs if a.name == "attach"),
         turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in starts),
         frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
+        recompute=base.recompute,
         step=_effort(step, more, all_tokens / run),
         step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
         lengths=given.made.lengths,
