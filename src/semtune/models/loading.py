@@ -24,7 +24,8 @@ from semtune.models.ragged_attention import install
 from semtune.models.rough_encoder import RoughEncoder
 from semtune.models.skeleton import build_skeleton, fill, materialise_buffers
 from semtune.models.sources.base import Located, SourceOptions
-from semtune.models.sources.published import PUBLISHED
+from semtune.models.sources.published import DEFAULT_SHAPE, PUBLISHED
+from semtune.models.sources.pypi import default_folder
 from semtune.models.streaming import streamed_paths
 from semtune.nn.hardware import native_bf16
 from semtune.nn.streamed import StreamedLinear
@@ -122,6 +123,8 @@ def locate_config(name: str, *, trust_remote_code: bool = False, revision: str |
 
     A hub model that cannot be reached is looked up among the published shapes. Raises ModelError.
     """
+    if resolve(name).source in ("default", "pypi") and default_folder() is None:
+        name = f"shape:{DEFAULT_SHAPE}"  # the same numbers; its files are for whoever tunes it
     source = _source(name, SourceOptions(0, trust_remote_code, revision))
     try:
         return source.config() if hasattr(source, "config") else source.locate().config
@@ -142,23 +145,27 @@ def stored_dtype(name: str, config: Any) -> torch.dtype:
 def planning_encoder(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Encoder, str | None]:
     """An encoder for plans, and a note where it is not the model's own: no weights are downloaded for it.
 
-    The model's tokenizer where it can be had, else the default model's, else an estimate of 4 bytes a token.
+    The model's tokenizer where it can be had, else the default model's where it is in the cache, else an estimate of 4
+    bytes a token.
     """
-    size = vocab_size(config)
+    size, kind = vocab_size(config), resolve(name).source
+    default = default_folder()
+    if kind in ("default", "pypi", "shape"):
+        if default is not None:
+            return load_encoder(default, size, fold=kind == "shape"), None
+        return RoughEncoder(size), _ROUGH
     source = _source(name, SourceOptions(0, trust_remote_code))
     try:
-        if hasattr(source, "tokenizer_folder"):
-            return load_encoder(source.tokenizer_folder(), size, trust_remote_code=trust_remote_code), None
-        located = source.locate()
-        return load_encoder(located.tokenizer_folder, size, fold=located.fold_vocabulary), None
+        folder = source.tokenizer_folder() if hasattr(source, "tokenizer_folder") else source.locate().tokenizer_folder
+        return load_encoder(folder, size, trust_remote_code=trust_remote_code), None
     except ModelError:
-        pass
-    try:
-        borrowed = _source("default", SourceOptions()).locate()
+        if default is None:
+            return RoughEncoder(size), _ROUGH
         note = f"tokens: counted with the default model's tokenizer, as that of {name} is not at hand"
-        return load_encoder(borrowed.tokenizer_folder, size, fold=True), note
-    except ModelError:
-        return RoughEncoder(size), "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
+        return load_encoder(default, size, fold=True), note
+
+
+_ROUGH = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -19,3 +19,5 @@ PUBLISHED = {
     "HuggingFaceTB/SmolLM2-360M-Instruct": "smollm2-360m",
 }
 """Hub id -> name of a shape."""
+DEFAULT_SHAPE = "smollm2-135m"
+"""That of the default model."""

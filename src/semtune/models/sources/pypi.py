@@ -18,6 +18,7 @@ from pathlib import Path
 
 from semtune.errors import ModelError, did_you_mean
 from semtune.models.cache import scratch_folder
+from semtune.models.naming import DEFAULT_REFERENCE
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.gguf import cached_folder, converted_folder
@@ -75,6 +76,12 @@ class PypiSource:
         options = replace(self._options, trust_remote_code=False)
         located = FolderSource(str(folder), options).locate()
         return replace(located, notes=(*located.notes, *wheel_model.notes))
+
+
+def default_folder() -> Path | None:
+    """The default model in the cache, in transformers' format; None where it has not been fetched yet."""
+    folder = cached_folder(WHEEL_MODELS[DEFAULT_REFERENCE].member_sha256)
+    return folder if folder.is_dir() else None
 
 
 def _fetch(wheel_model: WheelModel) -> Path:
