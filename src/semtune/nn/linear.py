@@ -38,23 +38,33 @@ class FrozenWeight(Protocol):
         ...
 
 
-class _Plain:
+class DenseProducts:
+    """Both products of a `FrozenWeight` out of what its `dense` gives."""
+
+    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `FrozenWeight`."""
+        return F.linear(x, self.dense(x.dtype), bias)
+
+    def back_product(self, grad: Tensor) -> Tensor:
+        """See `FrozenWeight`."""
+        return grad @ self.dense(grad.dtype)
+
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """See `FrozenWeight`."""
+        raise NotImplementedError
+
+
+class _Plain(DenseProducts):
     """The weight of an nn.Linear."""
 
     def __init__(self, linear: nn.Linear) -> None:
         self._weight = linear.weight
 
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.linear(x, self.dense(x.dtype), bias)
-
-    def back_product(self, grad: Tensor) -> Tensor:
-        return grad @ self.dense(grad.dtype)
-
     def dense(self, dtype: torch.dtype) -> Tensor:
         return self._weight.detach().to(dtype)
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(DenseProducts, nn.Module):
     """y = W x + b with W (out, in) frozen in bf16 and laid out for oneDNN, once for each direction of the product.
 
     Handed a plain matrix, oneDNN copies it into blocks in every product; laid out beforehand, products were 1.15 to 1.3
@@ -89,13 +99,13 @@ class PackedLinear(nn.Module):
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `FrozenWeight`."""
         if x.dtype != torch.bfloat16:
-            return F.linear(x, self.dense(x.dtype), bias)
+            return super().product(x, bias)
         return _packed_product(x, self._forward, bias)
 
     def back_product(self, grad: Tensor) -> Tensor:
         """See `FrozenWeight`."""
         if grad.dtype != torch.bfloat16 or self._backward is None:
-            return grad @ self.dense(grad.dtype)
+            return super().back_product(grad)
         return _packed_product(grad, self._backward)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
@@ -150,7 +160,7 @@ def can_pack(linear: nn.Module) -> bool:
     )
 
 
-class NF4Linear(nn.Module):
+class NF4Linear(DenseProducts, nn.Module):
     """y = W x + b with W (out, in) frozen in NF4; differentiable in x alone, computed in x's dtype.
 
     The buffers are those of `NF4Tensor`; row-shardable where `in_features` is a multiple of 64. `.to(dtype)` and
@@ -224,14 +234,6 @@ class NF4Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
         return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """See `FrozenWeight`."""
-        return F.linear(x, self.dense(x.dtype), bias)
-
-    def back_product(self, grad: Tensor) -> Tensor:
-        """See `FrozenWeight`."""
-        return grad @ self.dense(grad.dtype)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """See `FrozenWeight`: on a CPU in a buffer that all 4-bit layers share, valid until another one is asked."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from semtune.nn.linear import frozen_linear
+from semtune.nn.linear import DenseProducts, frozen_linear
 
 
-class StreamedLinear(nn.Linear):
+class StreamedLinear(DenseProducts, nn.Linear):
     """y = W x + b with W (out, in) frozen in main memory; differentiable in x alone.
 
     Args:
@@ -36,14 +35,6 @@ class StreamedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
         return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """See `linear.FrozenWeight`."""
-        return F.linear(x, self.dense(x.dtype), bias)
-
-    def back_product(self, grad: Tensor) -> Tensor:
-        """See `linear.FrozenWeight`."""
-        return grad @ self.dense(grad.dtype)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """W in `dtype` on the device; on a CPU it may be the weight itself."""

@@ -141,13 +141,18 @@ INLINE void softmax_backward_row(const float *p, float *g, int64_t seen, int64_t
     for (int64_t i = round_up(seen, LANES); i < keys; i += LANES) *(lanes *)(g + i) = (lanes){0};
 }
 
-/* weights = softmax(q kᵀ) under the mask, zero elsewhere. */
-CLONES static void weigh(const attention *s, const block *b) {
+/* out (rows, keys) = `left` (rows, width) times `turned` (width, keys), as far as a row's queries see. */
+INLINE void toward_keys(const attention *s, const block *b, const float *left, const float *turned, float *out) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
         int64_t columns = round_up(reach(b, first), LANES);
-        product(b->q + first * b->width, b->width, 1, b->kt, b->keys, b->weights + first * b->keys, b->keys, columns, 0,
+        product(left + first * b->width, b->width, 1, turned, b->keys, out + first * b->keys, b->keys, columns, 0,
                 s->dim, 0);
     }
+}
+
+/* weights = softmax(q kᵀ) under the mask, zero elsewhere. */
+CLONES static void weigh(const attention *s, const block *b) {
+    toward_keys(s, b, b->q, b->kt, b->weights);
     for (int64_t row = 0; row < b->rows; row += b->group)
         for (int64_t head = 0; head < b->group; head++)
             softmax_row(b->weights + (row + head) * b->keys, b->at[row / b->group] + 1, b->keys);
@@ -155,11 +160,7 @@ CLONES static void weigh(const attention *s, const block *b) {
 
 /* gs = weights ⊙ (grad vᵀ - the sum over keys of weights ⊙ grad vᵀ) */
 CLONES static void score_gradient(const attention *s, const block *b) {
-    for (int64_t first = 0; first < b->rows; first += ROWS) {
-        int64_t columns = round_up(reach(b, first), LANES);
-        product(b->grad + first * b->width, b->width, 1, b->vt, b->keys, b->gs + first * b->keys, b->keys, columns, 0,
-                s->dim, 0);
-    }
+    toward_keys(s, b, b->grad, b->vt, b->gs);
     for (int64_t row = 0; row < b->rows; row += b->group)
         for (int64_t head = 0; head < b->group; head++) {
             int64_t at = (row + head) * b->keys;
