@@ -16,6 +16,27 @@ from semtune.errors import DataError
 from semtune.records import TaskOptions
 
 Task = Annotated[str, typer.Option(help="The task: see `semtune list tasks`.")]
+Model = Annotated[str, typer.Option(help="default, a hub id, a folder, a .gguf file, or shape:NAME.")]
+Prompt = Annotated[str, typer.Option(help="Text of an example: see `semtune list prompts`.")]
+Readout = Annotated[str, typer.Option(help="How labels come out: see `semtune list readouts`.")]
+Preset = Annotated[str, typer.Option(help="default, or report (the original experiment's settings).")]
+Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+BatchSize = Annotated[int, typer.Option(help="Texts per micro-batch.")]
+AccumulationSteps = Annotated[int, typer.Option(help="Micro-batches per optimizer step.")]
+Rank = Annotated[int | None, typer.Option(help="Rank of the adapters.")]
+Targets = Annotated[str | None, typer.Option(help="Linear layers with adapters, comma separated, or all-linear.")]
+Precision = Annotated[
+    str | None, typer.Option(help="Base weights: compute, fp32, bf16 or nf4; the preset's without it.")
+]
+MasterWeights = Annotated[bool | None, typer.Option(help="Keep fp32 copies of trained bf16 weights in the optimizer.")]
+Recompute = Annotated[
+    bool, typer.Option(help="Keep only each block's input and compute the rest again: less memory, slower.")
+]
+LossOn = Annotated[str, typer.Option(help="completion, or all (the original recipe).")]
+PredictBatchSize = Annotated[int, typer.Option(help="Texts per batch when predicting.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Longest completion when generating.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores without it.")]
+TrustRemoteCode = Annotated[bool, typer.Option(help="Run code that comes with the model. Off, and rightly.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on the last line of standard output.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder with a shared task's own files.")]
 Data = Annotated[str | None, typer.Option(help="Your table: a file, a folder of split files, or hub:owner/name.")]

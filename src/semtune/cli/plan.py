@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    model: Annotated[str, typer.Option(help="default, a hub id, a folder, a .gguf file, or shape:NAME.")] = "default",
+    model: o.Model = "default",
     task: Annotated[
         str | None, typer.Option(help="Whose texts are counted; without it: the practice texts, or --max-length.")
     ] = None,
@@ -23,25 +23,25 @@ def plan(
         str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
     ] = "auto",
     method: Annotated[str | None, typer.Option(help="One method, or several with commas; all without it.")] = None,
-    readout: Annotated[str, typer.Option(help="How labels come out: see `semtune list readouts`.")] = "head",
-    prompt: Annotated[str, typer.Option(help="Text of an example: see `semtune list prompts`.")] = "report",
-    preset: Annotated[str, typer.Option(help="default, or report (the original experiment's settings).")] = "default",
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 3,
-    batch_size: Annotated[int, typer.Option(help="Texts per micro-batch.")] = 8,
-    accumulation_steps: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
+    readout: o.Readout = "head",
+    prompt: o.Prompt = "report",
+    preset: o.Preset = "default",
+    epochs: o.Epochs = 3,
+    batch_size: o.BatchSize = 8,
+    accumulation_steps: o.AccumulationSteps = 1,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens of a text with its labels; without --task all texts are so long.")
     ] = None,
-    rank: Annotated[int | None, typer.Option(help="Rank of the adapters.")] = None,
-    targets: Annotated[str | None, typer.Option(help="Layers with adapters, comma separated, or all-linear.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Base weights: compute, fp32, bf16 or nf4.")] = None,
-    master_weights: Annotated[bool | None, typer.Option(help="fp32 copies of trained bf16 weights.")] = None,
-    recompute: Annotated[bool, typer.Option(help="Compute activations again in backward.")] = False,
-    loss_on: Annotated[str, typer.Option(help="completion, or all (the original recipe).")] = "completion",
-    predict_batch_size: Annotated[int, typer.Option(help="Texts per batch when predicting.")] = 20,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest completion when generating.")] = 64,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores without it.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
+    rank: o.Rank = None,
+    targets: o.Targets = None,
+    precision: o.Precision = None,
+    master_weights: o.MasterWeights = None,
+    recompute: o.Recompute = False,
+    loss_on: o.LossOn = "completion",
+    predict_batch_size: o.PredictBatchSize = 20,
+    max_new_tokens: o.MaxNewTokens = 64,
+    threads: o.Threads = None,
+    trust_remote_code: o.TrustRemoteCode = False,
     calibrate: Annotated[bool, typer.Option(help="Measure this machine for 10 s first, and remember it.")] = False,
     data_dir: o.DataDir = None,
     data: o.Data = None,

@@ -13,53 +13,41 @@ from semtune.errors import OptionError
 if TYPE_CHECKING:
     from semtune.records import RunResult
 
-Number = typer.Option
-
 
 def tune(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     task: Annotated[str | None, typer.Option(help="The task: see `semtune list tasks`.")] = None,
-    model: Annotated[str, typer.Option(help="default, a hub id, a folder, a .gguf file, or shape:NAME.")] = "default",
+    model: o.Model = "default",
     method: Annotated[str, typer.Option(help="How weights are changed: see `semtune list methods`.")] = "lora",
-    prompt: Annotated[str, typer.Option(help="Text of an example: see `semtune list prompts`.")] = "report",
-    readout: Annotated[str, typer.Option(help="How labels come out: see `semtune list readouts`.")] = "head",
-    preset: Annotated[str, typer.Option(help="default, or report (the original experiment's settings).")] = "default",
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 3,
-    batch_size: Annotated[int, typer.Option(help="Texts per micro-batch.")] = 8,
-    accumulation_steps: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
+    prompt: o.Prompt = "report",
+    readout: o.Readout = "head",
+    preset: o.Preset = "default",
+    epochs: o.Epochs = 3,
+    batch_size: o.BatchSize = 8,
+    accumulation_steps: o.AccumulationSteps = 1,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate; the preset's without it.")] = None,
     max_length: Annotated[int, typer.Option(help="Tokens of a text with its labels; longer texts are cut.")] = 512,
-    rank: Annotated[int | None, typer.Option(help="Rank of the adapters.")] = None,
+    rank: o.Rank = None,
     alpha: Annotated[float | None, typer.Option(help="The low-rank product is scaled by alpha / rank.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Dropout before the adapters.")] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="Linear layers with adapters, comma separated, or all-linear.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Base weights: compute, fp32, bf16 or nf4; the preset's without it.")
-    ] = None,
-    master_weights: Annotated[
-        bool | None, typer.Option(help="Keep fp32 copies of trained bf16 weights in the optimizer.")
-    ] = None,
+    targets: o.Targets = None,
+    precision: o.Precision = None,
+    master_weights: o.MasterWeights = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay.")] = None,
     warmup_fraction: Annotated[float, typer.Option(help="Share of the steps that warm up.")] = 0.1,
     max_grad_norm: Annotated[float, typer.Option(help="Gradients are clipped to this norm.")] = 1.0,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better dev score.")] = None,
-    loss_on: Annotated[str, typer.Option(help="completion, or all (the original recipe).")] = "completion",
-    predict_batch_size: Annotated[int, typer.Option(help="Texts per batch when predicting.")] = 20,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest completion when generating.")] = 64,
+    loss_on: o.LossOn = "completion",
+    predict_batch_size: o.PredictBatchSize = 20,
+    max_new_tokens: o.MaxNewTokens = 64,
     seed: Annotated[int, typer.Option(help="Of adapters, dropout and the order of texts.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores without it.")] = None,
-    recompute: Annotated[
-        bool, typer.Option(help="Keep only each block's input and compute the rest again: less memory, slower.")
-    ] = False,
+    threads: o.Threads = None,
+    recompute: o.Recompute = False,
     stream_gb: Annotated[
         float, typer.Option(help="GB of frozen weights that wait in main memory, for a GPU that is too small.")
     ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model. Off, and rightly.")] = (
-        False
-    ),
+    trust_remote_code: o.TrustRemoteCode = False,
     data_dir: o.DataDir = None,
     data: o.Data = None,
     dev_data: o.DevData = None,
