@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +30,13 @@ class Toy:
         given = {"precision": "fp32", "batch_size": 3, "max_length": 24, "max_new_tokens": 5, "packed": False}
         return resolve(RunSpec(task="practice", **{**given, **options}))
 
-    def base(self, spec: RunSpec) -> Base:
+    def base(self, spec: RunSpec, *, gpu: bool = False) -> Base:
         size = int(self.config.vocab_size)
-        return Base(self.config, "toy", str(spec.precision), torch.float32, False, torch.float32, RoughEncoder(size))
+        return Base(self.config, "toy", str(spec.precision), torch.float32, gpu, torch.float32, RoughEncoder(size))
 
-    def rehearse(self, spec: RunSpec) -> Rehearsal:
+    def rehearse(self, spec: RunSpec, *, gpu: bool = False) -> Rehearsal:
         return rehearse(
-            self.base(spec),
+            self.base(spec, gpu=gpu),
             lambda bundle: TunedModel(spec, bundle, LABELS, "label_set"),
             lambda readout: filled_workload(readout, spec),
         )
@@ -49,6 +48,3 @@ def toy() -> Toy:
     config.hidden_size, config.intermediate_size, config.vocab_size = 96, 160, 1000
     config.num_attention_heads, config.num_key_value_heads, config.head_dim = 6, 2, 16
     return Toy(config)
-
-
-ToyFactory = Callable[[], Toy]

@@ -18,7 +18,6 @@ from semtune.models.rough_encoder import RoughEncoder
 from semtune.plan import extrapolate, rehearsal
 from semtune.plan.recorder import Recorder
 from semtune.plan.workload import LABELS, filled_workload
-from semtune.readouts.generate import Generate
 from semtune.records import RunSpec
 from semtune.registry import METHODS, READOUTS
 from semtune.training.loop import optimizer_step
@@ -133,8 +132,18 @@ def test_an_answer_grows_its_cache_to_the_longest_completion(toy: Toy) -> None:
         toy.rehearse(toy.spec(readout="generate", max_new_tokens=n)).tensor_bytes["evaluate"] for n in (8, 400)
     )
     per_token = 2 * 2 * 16 * 4 * LAYERS  # keys and values, heads, head_dim, bytes
-    texts = Generate.name and 20
-    assert long - short > 0.8 * texts * per_token * (400 - 8 - 40)
+    asked = 20  # predict_batch_size
+    assert long - short > 0.8 * asked * per_token * (400 - 8 - 40)
+
+
+@pytest.mark.parametrize(("method", "gpu"), [("qlora", True), ("dora", True), ("qlora", False)])
+def test_what_is_known_of_a_routine_is_what_it_does(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, method: str, gpu: bool
+) -> None:
+    spec = toy.spec(method=method, precision=None, dropout=0.05)
+    known = toy.rehearse(spec, gpu=gpu)
+    monkeypatch.setattr(Recorder, "_on_routine", lambda self, function, arguments: function(*arguments))
+    assert toy.rehearse(spec, gpu=gpu) == known
 
 
 def test_the_recorder_forgets_what_is_let_go() -> None:

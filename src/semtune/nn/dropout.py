@@ -66,6 +66,7 @@ def add_kept_(total: Tensor, more: Tensor, keep: Keep) -> Tensor:
     return total.add_(more * keep_mask(more, keep))
 
 
+@kernels.routine
 def keep_mask(x: Tensor, keep: Keep) -> Tensor:
     """bool, of x's shape: True where kept."""
     count = x.numel()

@@ -96,11 +96,9 @@ class LowRankLinear(nn.Module):
     def row_norms(self, dtype: torch.dtype) -> Tensor:
         """||W_i + s B_i A|| of every output row, (out,), its one product with W in `dtype`; DoRA only."""
         assert self.base_row_square is not None
-        a, b, s = self.lora_A, self.lora_B, self.scale
-        crossed = frozen_weight(self.base).product(a.to(dtype)).t().to(b.dtype)  # (r, in) x (in, out) -> (out, r)
-        cross = (crossed * b).sum(dim=1)
-        product = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
-        return (self.base_row_square + 2 * s * cross + s * s * product).clamp(min=0).sqrt()
+        a, b = self.lora_A, self.lora_B
+        crossed = frozen_weight(self.base).product(a.to(dtype)).t()  # (r, in) x (in, out) -> (out, r)
+        return _norms(self.base_row_square, crossed, a, b, self.scale)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
@@ -198,6 +196,15 @@ _low_rank: Callable[..., Tensor] = _LowRank.apply
 _scale_rows: Callable[..., Tensor] = _ScaleRows.apply
 
 
+@kernels.routine
+def _norms(base_row_square: Tensor, crossed: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """||W_i + s B_i A|| (out,), of ||W_i||² (out,) and W Aᵀ (out, r)."""
+    cross = (crossed.to(b.dtype) * b).sum(dim=1)
+    product = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
+    return (base_row_square + 2 * scale * cross + scale * scale * product).clamp(min=0).sqrt()
+
+
+@kernels.routine
 def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     """m / n (out,); 0 where a row of the weight is all zero and so has no direction."""
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
@@ -212,6 +219,12 @@ def device_of(base: nn.Linear | NF4Linear | PackedLinear) -> torch.device:
 def _row_squares(base: nn.Linear | NF4Linear | PackedLinear, dtype: torch.dtype) -> Tensor:
     """||W_i||² (out,) in `dtype`, a plain weight being converted some rows at a time."""
     weight = base.weight.detach() if isinstance(base, nn.Linear) else frozen_weight(base).dense(dtype)
+    return _squares(weight, dtype)
+
+
+@kernels.routine
+def _squares(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum of squares in every row."""
     rows, columns = weight.shape
     step = max(1, _ROW_CHUNK // columns)
     return torch.cat([weight[i : i + step].to(dtype).square().sum(dim=1) for i in range(0, rows, step)])

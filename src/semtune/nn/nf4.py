@@ -102,7 +102,16 @@ _DYNAMIC_TABLE = (ctypes.c_float * len(DYNAMIC_LEVELS))(*DYNAMIC_LEVELS)
 def quantize_nf4(weight: Tensor) -> NF4Tensor:
     """`weight` (out, in), any float dtype, in NF4. Works through it in chunks: no fp32 copy of the whole is made."""
     rows, columns = weight.shape
-    flat = weight.detach().reshape(-1)
+    codes, scales, nested_absmax, offset = _quantize(weight.detach())
+    if columns % BLOCK == 0:
+        codes, scales = codes.view(rows, columns // 2), scales.view(rows, columns // BLOCK)
+    return NF4Tensor(codes, scales, nested_absmax, offset, (rows, columns))
+
+
+@kernels.routine
+def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes and scales, both flat, the scales' absmaxes and their mean."""
+    flat = weight.reshape(-1)
     levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=weight.device)
     borders = (levels[:-1] + levels[1:]) / 2
     count = flat.numel()
@@ -122,10 +131,7 @@ def quantize_nf4(weight: Tensor) -> NF4Tensor:
         quotients = F.pad(rest / absmax[-1], (0, count % 2))
         codes[full // 2 :] = _pack(torch.bucketize(quotients, borders, out_int32=True))
     offset = absmax.mean()
-    scales, nested_absmax = _quantize_scales(absmax - offset)
-    if columns % BLOCK == 0:
-        codes, scales = codes.view(rows, columns // 2), scales.view(rows, columns // BLOCK)
-    return NF4Tensor(codes, scales, nested_absmax, offset, (rows, columns))
+    return codes, *_quantize_scales(absmax - offset), offset
 
 
 def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
@@ -145,18 +151,26 @@ def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = N
         parts = (codes, packed.scales, packed.nested_absmax, float(packed.offset))
         kernels.call("nf4_dequantize", *parts, _NF4_TABLE, _DYNAMIC_TABLE, out, count // BLOCK)
         return out.view(rows, columns)
-    absmax = _dequantize_scales(packed)
+    _fill_unpacked(codes, packed.scales, packed.nested_absmax, packed.offset, out)
+    return out.view(rows, columns)
+
+
+@kernels.routine
+def _fill_unpacked(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, out: Tensor) -> None:
+    """The formula of `dequantize_nf4`; all flat but `scales`."""
+    count = out.numel()
+    full = count - count % BLOCK
+    absmax = _dequantize_scales(scales, nested_absmax, offset)
     table = _pair_table(codes.device)
     chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if not kernels.on_gpu(codes) else max(full, BLOCK)
     for start in kernels.rounds(range(0, full, chunk)):
         stop = min(start + chunk, full)
         levels = torch.take(table, codes[start // 2 : stop // 2].long()).view(torch.float32)  # (stop - start,)
-        scales = absmax[start // BLOCK : stop // BLOCK].unsqueeze(1)
-        torch.mul(levels.view(-1, BLOCK), scales, out=out[start:stop].view(-1, BLOCK))
+        steps = absmax[start // BLOCK : stop // BLOCK].unsqueeze(1)
+        torch.mul(levels.view(-1, BLOCK), steps, out=out[start:stop].view(-1, BLOCK))
     if full < count:
         levels = torch.take(table, codes[full // 2 :].long()).view(torch.float32)[: count - full]
         torch.mul(levels, absmax[-1], out=out[full:])
-    return out.view(rows, columns)
 
 
 def _pack(codes: Tensor) -> Tensor:
@@ -185,9 +199,9 @@ def _quantize_scales(values: Tensor) -> tuple[Tensor, Tensor]:
     return torch.take(table, cells).view(-1)[:count], absmax
 
 
-def _dequantize_scales(packed: NF4Tensor) -> Tensor:
+def _dequantize_scales(scales: Tensor, nested_absmax: Tensor, offset: Tensor) -> Tensor:
     """fp32 (blocks,): the absmax of every block."""
-    codes = packed.scales.reshape(-1)
+    codes = scales.reshape(-1)
     levels = torch.tensor(DYNAMIC_LEVELS, dtype=torch.float32, device=codes.device)
-    nested = packed.nested_absmax.repeat_interleave(NESTED_BLOCK)[: codes.numel()]
-    return torch.take(levels, codes.long()) * nested + packed.offset
+    nested = nested_absmax.repeat_interleave(NESTED_BLOCK)[: codes.numel()]
+    return torch.take(levels, codes.long()) * nested + offset

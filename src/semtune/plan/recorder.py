@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,10 @@ _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
 _UNPACK = "nf4_dequantize"
 _LOW_RANK = {"low_rank": 1, "low_rank_backward": 2}
 """Kernels of `nn.low_rank_products`, and how often each goes through a pair of products."""
+
+
+Routines = dict[tuple[Any, ...], "_Known"]
+"""What is known of `kernels.routine` functions, by function and likeness of the arguments."""
 
 
 @dataclass
@@ -47,6 +51,56 @@ class Section:
     unpacked_bytes: list[int] = field(default_factory=list)
     """Of weights made from 4 bits by each operation."""
 
+    def since(self, start: int, live_bytes: int) -> Section:
+        """What was done from operation `start` on, its live bytes beyond `live_bytes`."""
+        return Section(
+            self.name,
+            self.operations[start:],
+            [live - live_bytes for live in self.live_bytes[start:]],
+            self.product_flops[start:],
+            self.loop_flops[start:],
+            self.moved_bytes[start:],
+            self.unpacked_bytes[start:],
+        )
+
+    def extend(self, more: Section, live_bytes: int) -> None:
+        """`more`, of `since`, once again on top of `live_bytes`."""
+        self.operations += more.operations
+        self.live_bytes += [live_bytes + live for live in more.live_bytes]
+        self.product_flops += more.product_flops
+        self.loop_flops += more.loop_flops
+        self.moved_bytes += more.moved_bytes
+        self.unpacked_bytes += more.unpacked_bytes
+
+
+@dataclass
+class _Made:
+    """A new tensor."""
+
+    numel: int
+    """Of its storage."""
+    dtype: torch.dtype
+    view: tuple[torch.Size, tuple[int, ...], int]
+    """Shape, strides and offset in the storage."""
+
+    @classmethod
+    def like(cls, x: Tensor) -> _Made:
+        numel = x.untyped_storage().nbytes() // x.element_size()
+        return cls(numel, x.dtype, (x.shape, x.stride(), int(x.storage_offset())))
+
+    def again(self) -> Tensor:
+        return torch.empty(self.numel, dtype=self.dtype).as_strided(*self.view)
+
+
+@dataclass
+class _Known:
+    """A routine that has been gone through."""
+
+    done: Section
+    made: tuple[_Made, ...]
+    alone: bool
+    """Whether it returned a tensor rather than a tuple of them."""
+
 
 class Recorder:
     """Collects `sections` while `recording`.
@@ -54,11 +108,13 @@ class Recorder:
     Args:
         round_to: what the device's allocator rounds a tensor's bytes up to.
         gpu: tensors go a GPU's ways.
+        routines: what is known of `kernels.routine` functions, to be shared by recorders with the same `round_to`.
     """
 
-    def __init__(self, round_to: int = 64, *, gpu: bool = False) -> None:
+    def __init__(self, round_to: int = 64, *, gpu: bool = False, routines: Routines | None = None) -> None:
         self.sections: list[Section] = []
         self._round_to, self._gpu = round_to, gpu
+        self._routines: Routines = {} if routines is None else routines
         self._live = 0
         self._known: set[int] = set()
         """Addresses of the storages that are counted."""
@@ -83,7 +139,7 @@ class Recorder:
             return
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
-            kernels.imagined(self._on_kernel, gpu=self._gpu),
+            kernels.imagined(kernels.World(self._on_kernel, self._on_routine, gpu=self._gpu)),
             _Watch(self),
             _Marks(self),
         ):
@@ -121,6 +177,24 @@ class Recorder:
         else:
             self._note(name, moved=moved)
 
+    def _on_routine(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        section = self._current
+        if section is None:
+            return function(*arguments)
+        key = (function, *(_likeness(x) for x in arguments))
+        known = self._routines.get(key)
+        if known is None:
+            start, live = len(section.operations), self._live
+            out = function(*arguments)
+            made = tuple(_Made.like(x) for x in tree_leaves(out) if x is not None)
+            self._routines[key] = _Known(section.since(start, live), made, isinstance(out, Tensor))
+            return out
+        section.extend(known.done, self._live)
+        self._current = None  # the making of its results is among its operations already
+        results = tuple(made.again() for made in known.made)
+        self._current = section
+        return results[0] if known.alone else results or None
+
     def _note(
         self, operation: str, *, flops: float = 0.0, loop: float = 0.0, moved: int = 0, unpacked: int = 0
     ) -> None:
@@ -157,9 +231,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._recorder, self._answers = recorder, answers
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (
-            self._answers and func is _READS_A_NUMBER
-        ):  # a loss that is finite, a token that is not end-of-sequence: the step goes on
+        if self._answers and func is _READS_A_NUMBER:
+            # a loss that is finite, a token that is not end-of-sequence: the step goes on
             return 0.0 if args[0].dtype.is_floating_point else 0
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
@@ -195,3 +268,10 @@ def _is_view(func: Any) -> bool:
 
 def _bytes_of(x: Tensor) -> int:
     return x.numel() * x.element_size()
+
+
+def _likeness(argument: Any) -> Any:
+    """All that a routine's operations may depend on."""
+    if isinstance(argument, Tensor):
+        return argument.shape, argument.stride(), argument.dtype
+    return argument

@@ -1,4 +1,4 @@
-"""A run's phases on fake tensors: load, two training steps and more, an answer to the longest texts.
+"""A run's phases on fake tensors: load, two training steps, an answer to the longest texts.
 
 The run's own code does all of it: the bundle is filled as a real one, method and readout attach as to a real one, the
 step is the training loop's. What stands on floors above is handed in (`Assemble`).
@@ -19,7 +19,7 @@ from semtune.contracts import Bundle, Encoded, Encoder, Readout
 from semtune.models.imagined import imagine, layer_count, with_layers
 from semtune.nn.linear import PackedLinear
 from semtune.plan import extrapolate
-from semtune.plan.recorder import Recorder, Section
+from semtune.plan.recorder import Recorder, Routines, Section
 from semtune.plan.watched import EnoughError, MarkedOptimizer, WatchedBundle, WatchedWork
 from semtune.records import Example, Phase, Prediction
 from semtune.training.loop import optimizer_step
@@ -97,6 +97,29 @@ class Effort:
         """Of all products."""
         return sum(flops * count for flops, count in self.products)
 
+    def times(self, factor: float) -> Effort:
+        """`factor` times as much."""
+        return Effort(
+            tuple((flops, factor * count) for flops, count in self.products),
+            factor * self.loop_flops,
+            factor * self.moved_bytes,
+            factor * self.unpacked_bytes,
+            factor * self.operations,
+        )
+
+    def plus(self, other: Effort) -> Effort:
+        """Both, one after the other."""
+        products = dict(self.products)
+        for flops, count in other.products:
+            products[flops] = products.get(flops, 0.0) + count
+        return Effort(
+            tuple(products.items()),
+            self.loop_flops + other.loop_flops,
+            self.moved_bytes + other.moved_bytes,
+            self.unpacked_bytes + other.unpacked_bytes,
+            self.operations + other.operations,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
@@ -107,8 +130,6 @@ class Rehearsal:
     """The most that is alive at once."""
     kept_bytes: int
     """Alive between two steps: weights, optimizer state."""
-    loaded_bytes: int
-    """Alive when all is attached and nothing was trained."""
     activation_bytes: int
     """What the largest forward adds to them; it grows with the step's tokens."""
     attach_bytes: int
@@ -133,7 +154,8 @@ class Rehearsal:
     """None where the workload is not a task's."""
 
 
-_STEP = ("forward", "backward", "collect", "clip", "update")
+_PASSES = ("forward", "backward", "collect")
+_UPDATES = ("clip", "update")
 _PHASES: dict[str, Phase] = {
     "load": "load",
     "attach": "load",
@@ -160,37 +182,38 @@ def rehearse(
     """
     layers, given = layer_count(base.config), _Given(workload)
     depth = extrapolate.SHALLOW_RECOMPUTED if base.recompute else extrapolate.SHALLOW
-    shallow, deep = (run_phases(base, n, assemble, given, round_to) for n in (depth, depth + 1))
+    routines: Routines = {}
+    shallow, deep = (run_phases(base, n, assemble, given, round_to, routines) for n in (depth, depth + 1))
     more = layers - depth
     pairs = extrapolate.match(shallow.sections, deep.sections)
     tensor_bytes: dict[Phase, int] = {}
     for a, b in pairs:
         phase = _PHASES[a.name]
         tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, more))
-    starts = [(a, b) for a, b in pairs if a.name == "forward"]
-    first, last = starts[0], starts[-1]
-    last_update = max(i for i, (a, _) in enumerate(pairs) if a.name == "update")
-    before = [i for i, (a, _) in enumerate(pairs[:last_update]) if a.name == "update"]
-    step = [pair for pair in pairs[before[-1] + 1 : last_update + 1] if pair[0].name in _STEP]
-    run, all_tokens = (
+    first_update = next(i for i, (a, _) in enumerate(pairs) if a.name == "update")
+    typical, largest = pairs[:first_update], pairs[first_update + 1 :]
+    forwards = [(a, b) for a, b in pairs if a.name == "forward"]
+    between = next((a, b) for a, b in largest if a.name == "forward")
+    run_tokens, all_tokens = (
         sum(len(text) for batch in batches for text in batch)
         for batches in (given.made.typical[:MICRO_BATCHES], given.made.typical)
     )
+    passes = _effort([p for p in typical if p[0].name in _PASSES], more)
+    updates = _effort([p for p in largest if p[0].name in _UPDATES], more)
     return Rehearsal(
         layers=layers,
         tensor_bytes=tensor_bytes,
-        kept_bytes=extrapolate.with_more(last[0].live_bytes[0], last[1].live_bytes[0], more),
-        loaded_bytes=extrapolate.with_more(first[0].live_bytes[0], first[1].live_bytes[0], more),
+        kept_bytes=extrapolate.with_more(between[0].live_bytes[0], between[1].live_bytes[0], more),
         activation_bytes=max(
             extrapolate.peak_bytes(a, b, more) - extrapolate.with_more(a.live_bytes[0], b.live_bytes[0], more)
-            for a, b in starts
+            for a, b in forwards
         ),
         attach_bytes=sum(round(extrapolate.total(a, b, more, _allocated)) for a, b in pairs if a.name == "attach"),
-        turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in starts),
+        turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in forwards),
         frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
         recompute=base.recompute,
-        step=_effort(step, more, all_tokens / run),
+        step=passes.times(all_tokens / run_tokens).plus(updates),
         step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
         lengths=given.made.lengths,
         row_sizes=given.made.row_sizes,
@@ -226,9 +249,11 @@ class Shown:
     packed: int
 
 
-def run_phases(base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int) -> Shown:
+def run_phases(
+    base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int, routines: Routines | None = None
+) -> Shown:
     """The phases with `depth` layers."""
-    recorder = Recorder(round_to, gpu=base.gpu)
+    recorder = Recorder(round_to, gpu=base.gpu, routines=routines)
     config = with_layers(base.config, depth)
     with _collecting_on_demand(), recorder.recording():
         frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)
@@ -271,7 +296,8 @@ def _load_train_answer(
     optimizer = MarkedOptimizer(recorder, tuned.groups())
     work, workload = WatchedWork(recorder, tuned.readout), given.to(tuned.readout)
     watched.model.train()
-    for micro_batches in _steps(workload):
+    # Optimizer state is made in the first step, so the second is like all that follow; its update is any step's.
+    for micro_batches in (workload.typical, workload.largest):
         gc.collect()  # recomputed blocks leave cycles behind
         optimizer_step(work, optimizer, micro_batches[:MICRO_BATCHES], max_grad_norm=1.0)
     watched.model.eval()
@@ -280,12 +306,6 @@ def _load_train_answer(
     with contextlib.suppress(EnoughError):
         tuned.predict(workload.asked)
     return _frozen_bytes(watched), watched.packed
-
-
-def _steps(workload: Workload) -> list[Sequence[Sequence[Encoded]]]:
-    """The largest step twice, as optimizer state is made in the first; the typical one where it is another."""
-    steps = [workload.largest, workload.largest]
-    return steps if workload.typical == workload.largest else [*steps, workload.typical]
 
 
 def _allocated(section: Section) -> float:
@@ -306,12 +326,12 @@ def _frozen_bytes(bundle: Bundle) -> int:
     return total
 
 
-def _effort(pairs: Sequence[tuple[Section, Section]], more: int, times: float) -> Effort:
-    """`times` that of the sections together, at full depth."""
+def _effort(pairs: Sequence[tuple[Section, Section]], more: int) -> Effort:
+    """That of the sections together, at full depth."""
     counts: dict[float, list[float]] = {}
     loop = moved = unpacked = operations = 0.0
     for side, sections in enumerate(zip(*pairs, strict=True)):
-        weight = times * (more if side else 1 - more)
+        weight = more if side else 1 - more
         for section in sections:
             for flops in section.product_flops:
                 if flops:

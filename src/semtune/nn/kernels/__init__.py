@@ -15,11 +15,14 @@ import importlib.machinery
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
@@ -73,9 +76,17 @@ def library() -> ctypes.CDLL | None:
 class World:
     """Where tensors live: this machine's memory, or one that a plan imagines, in which they have sizes and no bytes."""
 
-    def __init__(self, on_call: Callable[[str, tuple[Any, ...]], None] | None = None, *, gpu: bool = False) -> None:
+    def __init__(
+        self,
+        on_call: Callable[[str, tuple[Any, ...]], None] | None = None,
+        on_routine: Callable[[Callable[..., Any], tuple[Any, ...]], Any] | None = None,
+        *,
+        gpu: bool = False,
+    ) -> None:
         self.on_call = on_call
         """Told of each kernel that would have run, with its arguments."""
+        self.on_routine = on_routine
+        """Given each `routine` and its arguments, and answers for it."""
         self.gpu = gpu
         """Whether its tensors, which say that they are in main memory, stand for a GPU's."""
 
@@ -90,16 +101,14 @@ def world() -> World:
 
 
 @contextlib.contextmanager
-def imagined(on_call: Callable[[str, tuple[Any, ...]], None], *, gpu: bool = False) -> Iterator[World]:
-    """Inside, fake tensors go the ways that real ones would go here, and the kernels do nothing.
+def imagined(world: World) -> Iterator[World]:
+    """Inside, fake tensors go the ways that real ones would go in `world`, and the kernels do nothing.
 
-    So a step on fake tensors asks for the same memory as the real one. Not for several threads at once.
-
-    Args:
-        gpu: they go the ways of a GPU's tensors. (A torch that was built without CUDA cannot make fake ones of those.)
+    So a step on fake tensors asks for the same memory as the real one. Not for several threads at once. (They say that
+    they are in main memory in a GPU's world too: a torch that was built without CUDA cannot make fake ones of those.)
     """
     global _world
-    before, _world = _world, World(on_call, gpu=gpu)
+    before, _world = _world, world
     try:
         yield _world
     finally:
@@ -119,6 +128,22 @@ def on_gpu(x: Tensor) -> bool:
 def rounds(whole: range) -> range:
     """All of a loop's rounds; in an imagined world the first two, if each takes the memory of the one before."""
     return whole if _world is REAL else whole[:2]
+
+
+def routine(function: Callable[P, T]) -> Callable[P, T]:
+    """Marks `function`: its operations depend on its arguments' shapes and plain values, its results are new tensors.
+
+    So a world in which tensors have no values need not go through it again for arguments of the same shapes.
+    """
+
+    @functools.wraps(function)
+    def called(*arguments: P.args, **named: P.kwargs) -> T:
+        if _world.on_routine is None or named:
+            return function(*arguments, **named)
+        answered: T = _world.on_routine(function, arguments)
+        return answered
+
+    return called
 
 
 def takes(*tensors: Tensor | None) -> bool:
