@@ -15,6 +15,7 @@ from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.cache import cache_folder
+from semtune.models.imagined import about_parameters
 from semtune.models.loading import locate_config, planning_encoder, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
@@ -97,9 +98,9 @@ def plan_methods(
     return Answer(tuple(plans), target, (*target.assumptions, *notes))
 
 
-def plan_run(spec: RunSpec, data: Data, runtime_bytes: int, *, timed: bool = True) -> tuple[Planner, Plan]:
+def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
     """The plan of one run on this machine, `spec` resolved. Raises SemtuneError."""
-    question, _ = _question(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes, timed=timed)
+    question, _ = _question(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(question)
     return planner, planner.plan(spec)
 
@@ -111,19 +112,18 @@ def surely_fits(spec: RunSpec, data: Data) -> bool:
     token of the largest step keeps, in every layer, some 20 rows of the hidden and 8 of the MLP's size in fp32.
     """
     config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code).get_text_config()
-    sizes = [getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")]
-    if any(size is None for size in sizes):
+    numbers = about_parameters(config)
+    if numbers is None:
         return False
-    layers, hidden, mlp = (int(size) for size in sizes if size is not None)
-    numbers = layers * hidden * (4 * hidden + 3 * mlp) + 2 * int(config.vocab_size) * hidden
+    layers, hidden, mlp = (int(n) for n in (config.num_hidden_layers, config.hidden_size, config.intermediate_size))
     longest = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
     tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest)
     bound = 20 * numbers + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
     return bound < here().memory_bytes / 2
 
 
-def fitted(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, str]:
-    """`spec`, resolved, changed as little as needed to fit this machine, and what was changed in words.
+def fitted(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
+    """`spec`, resolved, changed as little as needed to fit this machine; its plan; what was changed in words.
 
     Raises:
         OptionError: nothing that is known makes it fit. DataError: as reading the task's data.
@@ -131,7 +131,7 @@ def fitted(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, str]:
     data = load_data(spec, texts=True)
     planner, plan = plan_run(spec, data, runtime_bytes)
     if plan.fits:
-        return spec, "nothing: it fits as it is"
+        return spec, plan, "nothing: it fits as it is"
     found = advice.advise(planner, spec, planner.forecast(spec).rehearsal.lengths)
     if not found:
         needed, room = max(plan.peak_bytes.values()), planner.question.device.memory_bytes
@@ -139,7 +139,8 @@ def fitted(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, str]:
             f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {room / 1e9:.1f} GB are free, and no change "
             "that semtune knows makes it fit; choose a smaller model, or see `semtune plan`."
         )
-    return dataclasses.replace(spec, **found[0].change), found[0].text
+    changed = dataclasses.replace(spec, **found[0].change)
+    return changed, planner.plan(changed), found[0].text
 
 
 def _plan(planner: Planner, spec: RunSpec, *, alone: bool) -> Plan:
@@ -159,18 +160,14 @@ def _plan(planner: Planner, spec: RunSpec, *, alone: bool) -> Plan:
 
 
 def _question(
-    spec: RunSpec, device: Device, data: Data, *, calibrate: bool, runtime_bytes: int, timed: bool = True
+    spec: RunSpec, device: Device, data: Data, *, calibrate: bool, runtime_bytes: int
 ) -> tuple[Question, list[str]]:
-    notes = []
-    rates = None
-    if timed:
-        rates = speed.rates_of(device)
-        if rates is None and device.kind == "cpu":
-            rates, note = _measured(calibrate)
-            notes.append(note)
+    rates, notes = speed.rates_of(device), []
+    if rates is None and device.kind == "cpu":
+        rates, note = _measured(calibrate)
+        notes.append(note)
     question = question_of(spec, device, data, rates, runtime_bytes)
-    encoder_note = question.note
-    return question, notes + ([encoder_note] if encoder_note else [])
+    return question, notes + ([question.note] if question.note else [])
 
 
 def question_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> Question:

@@ -61,8 +61,13 @@ class _Data:
     final: dict[str, list[Example]] = field(default_factory=dict)
 
 
-def run(spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = False) -> RunResult:
+def run(
+    spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = False, plan: Plan | None = None
+) -> RunResult:
     """Tune as `spec` says and leave a run folder at `out`.
+
+    Args:
+        plan: of this very run, where there is one already.
 
     Raises:
         SemtuneError: the spec, the data, the model or `out` is at fault; nothing was trained. Running out of memory,
@@ -83,6 +88,7 @@ def run(spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = Fa
         notes=data.task.notes,
     )  # fmt: skip
     session = _Session(spec, data, folder, progress, result)
+    session.plan = plan
     try:
         session.guard()
         session.load()
@@ -120,18 +126,20 @@ class _Session:
         self.meter = PhaseMeter(device)
         self.outcome = TrainOutcome()
         self.tuned: TunedModel | None = None
+        self.plan: Plan | None = None
 
     def guard(self) -> None:
         """Stop a run that cannot fit before it takes the machine along. What surely fits is planned afterwards.
 
         Raises DoesNotFitError.
         """
-        if surely_fits(self.spec, self.texts()):
-            return
-        self.progress.on_phase("planning", None)
-        plan = self._plan(timed=False)
-        if plan is not None and not plan.fits:
-            needed, free = max(plan.peak_bytes.values()), here().memory_bytes
+        if self.plan is None:
+            if surely_fits(self.spec, self.texts()):
+                return
+            self.progress.on_phase("planning", None)
+            self.make_plan()
+        if self.plan is not None and not self.plan.fits:
+            needed, free = max(self.plan.peak_bytes.values()), here().memory_bytes
             raise DoesNotFitError(
                 f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
                 "`semtune plan` says what would make it fit, `--fit` does it"
@@ -142,22 +150,12 @@ class _Session:
         asked = [e for examples in self.data.final.values() for e in examples]
         return PlanData(self.data.task.labels, self.data.task.answer, self.data.train, asked)
 
-    def _plan(self, *, timed: bool) -> Plan | None:
-        """The plan of this run, into its result too; None where the device is not one that is modelled.
-
-        A plan that fails is no reason for a run not to be made, or not to be written down.
-        """
+    def make_plan(self) -> None:
+        """The plan of this run. One that fails is no reason for a run not to be made, or not to be written down."""
         try:
-            _, plan = plan_run(self.spec, self.texts(), self.meter.runtime_bytes, timed=timed)
+            _, self.plan = plan_run(self.spec, self.texts(), self.meter.runtime_bytes)
         except Exception:
             logger.warning("This run could not be planned", exc_info=True)
-            return None
-        self.result = replace(
-            self.result,
-            predicted_peak_bytes=plan.peak_bytes,
-            predicted_seconds_per_iteration=plan.seconds_per_iteration,
-        )
-        return plan
 
     def load(self) -> None:
         """The base model, with method and readout attached."""
@@ -227,8 +225,8 @@ class _Session:
             elif status == "failed" and self.tuned is not None and self.outcome.steps > 0:
                 self.folder.keep_best(self.tuned.save)
                 self.folder.promote_best()
-        if status == "ok":
-            self._plan(timed=True)
+        if status == "ok" and self.plan is None:
+            self.make_plan()
         if status == "failed" and self.folder.adapter.exists():
             reason = f"{reason}; the weights kept so far are in adapter/"
         self.result = replace(
@@ -237,6 +235,8 @@ class _Session:
             reason=reason,
             runtime_bytes=self.meter.runtime_bytes,
             peak_bytes=dict(self.meter.peak_bytes),
+            predicted_peak_bytes={} if self.plan is None else self.plan.peak_bytes,
+            predicted_seconds_per_iteration=None if self.plan is None else self.plan.seconds_per_iteration,
             **_timings(self.outcome),
         )
         write_json(self.folder.result, self.result)

@@ -118,13 +118,14 @@ def _run(run_spec: Any, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
             from semtune.measure.memory import resident_bytes
             from semtune.models.loading import resolve_device
 
+        plan = None
         if fit:
             bar.on_phase("planning", None)
-            run_spec, changed = fitted(resolved, resident_bytes())
+            run_spec, plan, changed = fitted(resolved, resident_bytes())
             o.say(f"--fit changed {changed}")
         if resolve_device(run_spec.device).type == "cpu":
             limit_memory(available_memory_bytes() + resident_bytes())
-        return run(run_spec, out, bar, overwrite=overwrite)
+        return run(run_spec, out, bar, overwrite=overwrite, plan=plan)
 
 
 def _tell(result: RunResult, out: Path, *, quiet: bool) -> int:

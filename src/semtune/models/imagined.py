@@ -15,7 +15,7 @@ from torch import nn
 
 from semtune.contracts import Encoder
 from semtune.models.bundle import ModelBundle
-from semtune.models.loading import finish, vocab_size
+from semtune.models.loading import finish
 from semtune.models.skeleton import build_skeleton, expected_tensors, materialise_buffers
 
 
@@ -69,9 +69,17 @@ def imagine(
     )
 
 
-def parameter_count(config: Any, dtype: torch.dtype = torch.bfloat16) -> int:
-    """Numbers in a model, tied ones once."""
-    return sum(p.numel() for p in build_skeleton(config, dtype).parameters())
+def about_parameters(config: Any) -> int | None:
+    """About how many numbers a Llama-like model has, embeddings counted twice; None where its config is of no such one.
+
+    No skeleton is built for it.
+    """
+    text = config.get_text_config()
+    sizes = [getattr(text, name, None) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")]
+    if any(size is None for size in sizes):
+        return None
+    layers, hidden, mlp = (int(size) for size in sizes if size is not None)
+    return layers * hidden * (4 * hidden + 3 * mlp) + 2 * int(text.vocab_size) * hidden
 
 
 class _FakeStream:
@@ -88,6 +96,3 @@ class _FakeStream:
         for name, (shape, dtype) in self._shapes.items():
             stored = self._stored_dtype if dtype.is_floating_point else dtype
             yield name, torch.empty(shape, dtype=stored, device="cpu")
-
-
-__all__ = ["imagine", "layer_count", "parameter_count", "vocab_size", "with_layers"]

@@ -33,6 +33,8 @@ from semtune.registry import SOURCES
 
 NF4_CACHED = "nf4-cached"
 PRECISIONS = ("compute", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+"""Of the precisions that are a dtype; the others compute in what the device does best."""
 
 
 def load(
@@ -93,7 +95,7 @@ def finish(
     stream_bytes: int = 0,
 ) -> tuple[str, ...]:
     """Fill a skeleton from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
-    quantise = precision in ("nf4", NF4_CACHED)
+    quantise = is_quantised(precision)
     if quantise and stream_bytes:
         raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")
     outside = streamed_paths(model, stream_bytes, dtype.itemsize)
@@ -170,12 +172,19 @@ _ROUGH = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The dtype that products run in. Raises OptionError on an unknown precision."""
-    if precision in ("compute", "nf4", NF4_CACHED):
-        return torch.bfloat16 if native_bf16(device.type) else torch.float32
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-    if precision not in named:
+    if precision not in PRECISIONS:
         raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, PRECISIONS)}.')
-    return named[precision]
+    return dtype_of(precision, bf16=native_bf16(device.type))
+
+
+def dtype_of(precision: str, *, bf16: bool) -> torch.dtype:
+    """The same where it is known whether the device multiplies bf16 natively."""
+    return _DTYPES.get(precision, torch.bfloat16 if bf16 else torch.float32)
+
+
+def is_quantised(precision: str) -> bool:
+    """Whether the decoder's weights are read into 4 bits, which cannot be streamed."""
+    return precision in ("nf4", NF4_CACHED)
 
 
 def resolve_device(device: str) -> torch.device:

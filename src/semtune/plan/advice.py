@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semtune.errors import SemtuneError
+from semtune.models.imagined import about_parameters
 from semtune.models.loading import locate_config
 from semtune.models.sources.shape import shape_names
 from semtune.plan.planner import Forecast, Planner, spill_bytes
@@ -19,8 +20,10 @@ from semtune.records import Advice, RunSpec
 
 ENOUGH = 3
 """Pieces of advice that are worth a reader's time."""
-_CUTS = (0.95, 0.9, 0.75, 0.5)
-"""Shares of texts that may stay whole when a length cap is tried."""
+_STAY_WHOLE = 0.5
+"""Share of the texts that a length cap must not touch."""
+_WITHOUT_MASTERS = 6 / 12
+"""Of the bytes that a bf16 weight keeps: itself and bf16 moments; with a master its lower half and fp32 moments too."""
 _FEW_TARGETS = ("q_proj", "v_proj")
 
 
@@ -73,20 +76,13 @@ def largest(planner: Planner, spec: RunSpec) -> dict[str, Any]:
     if share * longest >= 8:
         found["max_length"] = min(int(share * longest), int(limit or share * longest))
     if not asked.fits:
-        numbers = _numbers(planner.question.config)
         scale = asked.memory_bytes / asked.highest_bytes
-        smaller = {name: _numbers(locate_config(f"shape:{name}")) for name in shape_names()}
-        fitting = {name: n for name, n in smaller.items() if n <= scale * numbers}
+        most = scale * (about_parameters(planner.question.config) or 0)
+        shapes = {name: about_parameters(locate_config(f"shape:{name}")) for name in shape_names()}
+        fitting = {name: n for name, n in shapes.items() if n is not None and n <= most}
         if fitting:
             found["model"] = f"shape:{max(fitting, key=lambda name: fitting[name])}"
     return found
-
-
-def _numbers(config: Any) -> int:
-    """Of a Llama-like model, about."""
-    text = config.get_text_config()
-    block = text.hidden_size * (4 * text.hidden_size + 3 * text.intermediate_size)
-    return int(text.num_hidden_layers * block + 2 * text.vocab_size * text.hidden_size)
 
 
 def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
@@ -104,7 +100,7 @@ def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str
 
 def _single_changes(planner: Planner, asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
     spec = asked.spec
-    if asked.rehearsal.kept_bytes < asked.memory_bytes:  # else only a smaller state helps
+    if asked.has_room:  # else only a smaller state helps
         yield from _smaller_batches(planner, asked)
         if not spec.recompute:
             yield {"recompute": True}, "compute activations again in backward (--recompute)"
@@ -134,8 +130,8 @@ def _smaller_batches(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[s
 
 def _shorter_texts(asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
     """A cap on length, as long as memory allows if it grows with the step's tokens."""
-    passing = asked.peak_bytes["train"] - asked.rehearsal.kept_bytes
-    room = asked.memory_bytes - asked.rehearsal.kept_bytes
+    passing = asked.peak_bytes["train"] - asked.fixed_bytes - asked.rehearsal.kept_bytes
+    room = asked.room_bytes - asked.rehearsal.kept_bytes
     share = room / passing if passing > 0 else 1.0
     longest = max(lengths, default=asked.spec.max_length)
     cap = int(0.9 * share * longest)
@@ -144,17 +140,19 @@ def _shorter_texts(asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[di
     text = f"texts of at most {cap} tokens (--max-length {cap})"
     if lengths:
         cut = sum(n > cap for n in lengths) / len(lengths)
-        if 1 - cut < min(_CUTS):
+        if 1 - cut < _STAY_WHOLE:
             return
         text += f", which cuts {cut:.0%} of them"
     yield {"max_length": cap}, text
 
 
 def _smaller_states(asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
-    spec, frozen = asked.spec, asked.rehearsal.frozen_bytes > 0
-    if frozen and spec.targets is not None and spec.targets != _FEW_TARGETS:
+    spec, frozen = asked.spec, asked.rehearsal.frozen_bytes
+    # What would be too large even if the change took away all that it can is not planned.
+    trained = asked.rehearsal.kept_bytes - frozen
+    if spec.targets is not None and spec.targets != _FEW_TARGETS and 0 < frozen < asked.room_bytes:
         yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
-    if spec.master_weights:
+    if spec.master_weights and frozen + _WITHOUT_MASTERS * trained < asked.room_bytes:
         yield {"master_weights": False}, "no fp32 masters, which may cost quality (--no-master-weights)"
     if frozen and spec.precision != "nf4":
         yield {"precision": "nf4"}, "a base in 4 bits (--precision nf4)"
@@ -166,11 +164,10 @@ def _joint_changes(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str
     steps = spec.accumulation_steps * spec.batch_size
     slow = {"batch_size": 1, "accumulation_steps": steps, "recompute": True}
     said = f"one text at a time, {steps} to a step, computing activations again"
-    if asked.rehearsal.kept_bytes < asked.memory_bytes:
+    if asked.has_room:
         yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --recompute)"
     for change, text in _smaller_states(asked):
-        smaller = planner.forecast(dataclasses.replace(spec, **change))
-        if smaller.rehearsal.kept_bytes >= asked.memory_bytes:
+        if not planner.forecast(dataclasses.replace(spec, **change)).has_room:
             continue
         yield {**change, "recompute": True}, f"{text}, computing activations again (--recompute)"
         yield {**slow, **change}, f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --recompute)"

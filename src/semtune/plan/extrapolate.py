@@ -41,7 +41,7 @@ def repeated(shallow: Sequence[str], deep: Sequence[str]) -> tuple[int, int]:
         raise ValueError("a deeper model did less than a shallow one")
     shallow, deep = list(shallow), list(deep)
     common = next((i for i, (a, b) in enumerate(zip(shallow, deep, strict=False)) if a != b), len(shallow))
-    for first in range(max(0, min(common, len(shallow)) - period), -1, -1):
+    for first in range(max(0, common - period), -1, -1):
         last = first + period
         if shallow[first:last] == deep[last : last + period] and shallow[last:] == deep[last + period :]:
             return first, last

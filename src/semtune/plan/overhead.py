@@ -41,10 +41,9 @@ def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, pack
     """
     tensors = rehearsal.tensor_bytes
     passing = {phase: max(0, tensors[phase] - rehearsal.kept_bytes) for phase in tensors}
+    fixed = fixed_bytes(device, runtime_bytes)
     if device.kind == "cuda":
-        fixed = devices.CUDA_CONTEXT_BYTES + devices.CUDA_WORKSPACE_BYTES
         return {phase: round(fixed + tensors[phase] + devices.CUDA_FRAGMENTATION * passing[phase]) for phase in tensors}
-    fixed = runtime_bytes + LOADED_BYTES
     kinds = len(rehearsal.step.products)
     step_products = min(PRODUCTS_KEPT, kinds * rehearsal.row_sizes)
     answers = 1 if rehearsal.steps_per_epoch is None else ANSWER_SIZES
@@ -59,3 +58,10 @@ def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, pack
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * passing["evaluate"]
         ),
     }
+
+
+def fixed_bytes(device: Device, runtime_bytes: int) -> int:
+    """What every process takes on `device`, whatever its tensors."""
+    if device.kind == "cuda":
+        return devices.CUDA_CONTEXT_BYTES + devices.CUDA_WORKSPACE_BYTES
+    return runtime_bytes + LOADED_BYTES

@@ -6,7 +6,8 @@ What a plan needs from floors above (putting a tuned model together, reading a t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from semtune.contracts import Bundle, Encoder, Readout
 from semtune.models.family import decoder_linears
 from semtune.models.imagined import layer_count, with_layers
+from semtune.models.loading import dtype_of, is_quantised
 from semtune.models.packing import would_pack
 from semtune.models.skeleton import build_skeleton
 from semtune.plan import overhead
@@ -58,6 +60,18 @@ class Forecast:
     seconds: float | None
     """Of a typical optimizer step."""
     memory_bytes: int
+    fixed_bytes: int
+    """Of `memory_bytes`, that no tensor can have."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what stands between two steps fits, so that smaller steps can help."""
+        return self.rehearsal.kept_bytes < self.room_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """For tensors."""
+        return self.memory_bytes - self.fixed_bytes
 
     @property
     def highest_bytes(self) -> int:
@@ -105,11 +119,11 @@ class Planner:
         assert spec.precision is not None, "resolve() the spec first"
         on_gpu = q.device.kind == "cuda"
         base = Base(
-            config=q.config, name=spec.model, precision=spec.precision, dtype=self._dtype(spec.precision),
-            gpu=on_gpu, stored_dtype=q.stored_dtype, encoder=q.encoder,
-            recompute=spec.recompute,
+            config=q.config, name=spec.model, precision=spec.precision,
+            dtype=dtype_of(spec.precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
+            encoder=q.encoder, recompute=spec.recompute,
         )  # fmt: skip
-        packed = spec.packed if spec.packed is not None else self._would_pack()
+        packed = spec.packed if spec.packed is not None else self._would_pack
         told = dataclasses.replace(spec, packed=packed and not on_gpu)
         rehearsal = rehearse(
             base,
@@ -123,15 +137,10 @@ class Planner:
             outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
             peaks = {phase: peak - outside + fetched_bytes(rehearsal) for phase, peak in peaks.items()}
             seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
-        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes)
+        fixed = overhead.fixed_bytes(q.device, q.runtime_bytes)
+        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
 
-    def _dtype(self, precision: str) -> torch.dtype:
-        named: Mapping[str, torch.dtype] = {
-            "fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16,
-        }  # fmt: skip
-        native = torch.bfloat16 if self.question.device.native_bf16 else torch.float32
-        return named.get(precision, native)
-
+    @functools.cached_property
     def _would_pack(self) -> bool:
         """As `models.packing` decides with all layers there, which it cannot see in a plan."""
         config = self.question.config
@@ -145,7 +154,7 @@ def spill_bytes(found: Forecast, device: Device) -> int:
     needed = found.highest_bytes - device.memory_bytes
     if not device.spill_bytes or needed <= 0 or found.spec.stream_bytes:
         return 0
-    movable = found.rehearsal.frozen_bytes if found.spec.precision != "nf4" else 0  # 4-bit weights are not streamed
+    movable = 0 if is_quantised(str(found.spec.precision)) else found.rehearsal.frozen_bytes
     total = needed + fetched_bytes(found.rehearsal)
     return total if total <= min(movable, device.spill_bytes) else 0
 

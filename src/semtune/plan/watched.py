@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,10 +55,7 @@ class WatchedBundle(ModelBundle):
     """Ends an answer after a few forwards, between which its caches grow to their largest."""
 
     def __init__(self, bundle: ModelBundle, recorder: Recorder) -> None:
-        super().__init__(
-            model=bundle.model, encoder=bundle.encoder, name=bundle.name, compute_dtype=bundle.compute_dtype,
-            device=bundle.device, hidden_size=bundle.hidden_size, notes=bundle.notes,
-        )  # fmt: skip
+        super().__init__(**{f.name: getattr(bundle, f.name) for f in dataclasses.fields(ModelBundle)})
         self._recorder = recorder
         self.packed = 0
         self._skipped = 0
