@@ -9,7 +9,18 @@ import sys
 
 from setuptools import Extension, setup
 
-NAMES = ("adamw", "attention", "dropout", "elementwise", "loss", "low_rank", "nf4", "rows", "short_attention")
+NAMES = (
+    "adamw",
+    "adamw_8bit",
+    "attention",
+    "dropout",
+    "elementwise",
+    "loss",
+    "low_rank",
+    "nf4",
+    "rows",
+    "short_attention",
+)
 FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 if platform.machine() == "x86_64":
     FLAGS.append("-mprefer-vector-width=512")
@@ -17,7 +28,7 @@ if platform.machine() == "x86_64":
 extension = Extension(
     "semtune.nn.kernels._compiled",
     sources=[f"src/semtune/nn/kernels/{name}.c" for name in NAMES],
-    depends=[f"src/semtune/nn/kernels/{name}.h" for name in ("common", "mask", "product")],
+    depends=[f"src/semtune/nn/kernels/{name}.h" for name in ("adamw", "common", "mask", "product")],
     extra_compile_args=FLAGS,
     extra_link_args=["-fopenmp"],
     optional=True,

@@ -140,6 +140,8 @@ class RunSpec:
     patience: int | None = None
     """Stop after this many epochs without a better dev micro-F1; None: never."""
     loss_on: Literal["completion", "all"] = "completion"
+    optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
+    """adamw-8bit keeps its moments in 8 bits."""
     # what a preset fixes, where not given
     learning_rate: float | None = None
     rank: int | None = None

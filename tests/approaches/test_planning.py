@@ -51,6 +51,15 @@ def test_a_run_that_cannot_fit_is_a_result_before_anything_is_loaded(
     assert read_result(tmp_path / "run" / "result.json") == result
 
 
+def test_8_bit_moments_take_less_memory_as_planned(spec: RunSpec, tmp_path: Path) -> None:
+    spec = resolve(dataclasses.replace(spec, method="full", precision="bf16", optimizer="adamw-8bit"))
+    result = run(spec, tmp_path / "run", Silent())
+    plain = planning.plan_run(dataclasses.replace(spec, optimizer="adamw"), planning.load_data(spec, texts=True), 0)[1]
+    planned = planning.plan_run(spec, planning.load_data(spec, texts=True), 0)[1]
+    assert result.status == "ok"
+    assert planned.peak_bytes["train"] < plain.peak_bytes["train"]
+
+
 def test_a_run_that_fits_has_its_plan_beside_what_was_measured(spec: RunSpec, tmp_path: Path) -> None:
     result = run(spec, tmp_path / "run", Silent())
     assert result.status == "ok"

@@ -67,6 +67,7 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
         ({"patience": 0}, "--patience"),
         ({"seed": -1}, "--seed"),
         ({"loss_on": "some"}, "loss_on"),
+        ({"optimizer": "adagrad"}, "optimizer"),
         ({"precision": "int3"}, "precision"),
     ],
 )

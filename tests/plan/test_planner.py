@@ -11,6 +11,7 @@ from tests.plan.conftest import LAYERS, Toy
 
 from semtune.approaches.tuned import TunedModel
 from semtune.models.rough_encoder import RoughEncoder
+from semtune.models.skeleton import build_skeleton
 from semtune.plan import advice
 from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_CONTEXT_BYTES, GIB, Device, parse_device
 from semtune.plan.planner import Planner, Question, fetched_bytes, spill_bytes
@@ -18,7 +19,7 @@ from semtune.plan.speed import Rates
 from semtune.plan.workload import LABELS, filled_workload
 
 HERE = Device("this machine", "cpu", 20 * GIB)
-RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e9, 1e-6)
+RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e9, 1e9, 1e-6)
 
 
 def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
@@ -105,6 +106,17 @@ def test_every_piece_of_advice_makes_it_fit(toy: Toy, method: str) -> None:
         assert max(changed.peak_bytes.values()) == piece.peak_bytes
         assert piece.seconds_factor is not None
     assert [p.seconds_factor for p in found] == sorted(p.seconds_factor or 0 for p in found)
+
+
+def test_full_fine_tuning_fits_with_8_bit_moments(toy: Toy) -> None:
+    big(toy)
+    spec = toy.spec(method="full", precision="bf16", master_weights=True)
+    planner = planner_for(toy, room(toy, spec, 0.7))
+    (found,) = (a for a in advice.advise(planner, spec) if "optimizer" in a.change)
+    changed = planner.forecast(dataclasses.replace(spec, **found.change))
+    numbers = sum(p.numel() for p in build_skeleton(toy.config, torch.bfloat16).parameters())
+    saved = planner.forecast(spec).rehearsal.kept_bytes - changed.rehearsal.kept_bytes
+    assert saved == pytest.approx(numbers * (8 - 2 * (1 + 4 / 256)), rel=0.01)
 
 
 def test_micro_batches_keep_the_sum(toy: Toy) -> None:

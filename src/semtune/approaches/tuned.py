@@ -96,7 +96,8 @@ class TunedModel:
         """What is trained, and how fast."""
         s = self.settings
         method_parameters = list(self.method.trainable(self.bundle.model).values())
-        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights)]
+        eight_bit = self.spec.optimizer == "adamw-8bit"
+        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights, eight_bit)]
         own = list(self.readout.trainable().values())
         if own:
             groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate))

@@ -32,6 +32,7 @@ MasterWeights = Annotated[bool | None, typer.Option(help="Keep fp32 copies of tr
 Recompute = Annotated[
     bool, typer.Option(help="Keep only each block's input and compute the rest again: less memory, slower.")
 ]
+Optimizer = Annotated[str, typer.Option(help="adamw, or adamw-8bit: its moments in 8 bits, a quarter of the memory.")]
 LossOn = Annotated[str, typer.Option(help="completion, or all (the original recipe).")]
 PredictBatchSize = Annotated[int, typer.Option(help="Texts per batch when predicting.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Longest completion when generating.")]

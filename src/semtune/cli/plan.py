@@ -38,6 +38,7 @@ def plan(
     master_weights: o.MasterWeights = None,
     recompute: o.Recompute = False,
     loss_on: o.LossOn = "completion",
+    optimizer: o.Optimizer = "adamw",
     predict_batch_size: o.PredictBatchSize = 20,
     max_new_tokens: o.MaxNewTokens = 64,
     threads: o.Threads = None,
@@ -71,6 +72,7 @@ def plan(
         "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
         "max_length": 512 if max_length is None else max_length, "rank": rank, "targets": o.split_names(targets),
         "precision": precision, "master_weights": master_weights, "recompute": recompute, "loss_on": loss_on,
+        "optimizer": optimizer,
         "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "threads": threads,
         "trust_remote_code": trust_remote_code,
     }  # fmt: skip

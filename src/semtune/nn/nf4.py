@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semtune.nn import kernels
+from semtune.nn.blockwise import dynamic_levels
 
 BLOCK = 64
 """Weights that share one scale."""
@@ -77,23 +78,9 @@ def _nf4_levels() -> tuple[float, ...]:
     return tuple((levels / levels.max()).tolist())
 
 
-def _dynamic_levels() -> tuple[float, ...]:
-    """The 256 levels of the signed 8-bit dynamic type, ascending, as exact fp32 values.
-
-    The decade 10^-6 … 10^0 of a value is told by its leading zero bits; what bits remain split [0.1, 1] of that decade
-    evenly: 1 cell in the smallest decade, 64 in the largest; a level is the middle of its cell. 0 and 1 are added.
-    """
-    levels = [0.0, 1.0]
-    for bits in range(7):
-        edges = torch.linspace(0.1, 1, 2**bits + 1, dtype=torch.float32, device="cpu")
-        middles = 10.0 ** (bits - 6) * ((edges[:-1] + edges[1:]) / 2)
-        levels += middles.tolist() + (-middles).tolist()
-    return tuple(sorted(levels))
-
-
 # Plain numbers, made once on import: tensors of them are made per call, so that tracing with fake tensors sees its own.
 NF4_LEVELS = _nf4_levels()
-DYNAMIC_LEVELS = _dynamic_levels()
+DYNAMIC_LEVELS = dynamic_levels()
 _NF4_TABLE = (ctypes.c_float * len(NF4_LEVELS))(*NF4_LEVELS)
 _DYNAMIC_TABLE = (ctypes.c_float * len(DYNAMIC_LEVELS))(*DYNAMIC_LEVELS)
 """For the compiled loop."""

@@ -1,7 +1,7 @@
 """For what does not fit: the smallest changes after which it does, each tried by a plan of its own, with its cost.
 
-Changes come in the order in which they change least of what is learned: smaller micro-batches with the same sum (none),
-computing activations again (none), shorter texts, adapters in fewer layers, no fp32 masters, a 4-bit base.
+Changes come in the order in which they change least of what is learned: smaller micro-batches of the same sum (none),
+activations computed again (none), shorter texts, adapters in fewer layers, 8-bit moments, no fp32 masters, 4 bits.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _STAY_WHOLE = 0.5
 """Share of the texts that a length cap must not touch."""
 _WITHOUT_MASTERS = 6 / 12
 """Of the bytes that a bf16 weight keeps: itself and bf16 moments; with a master its lower half and fp32 moments too."""
+_WITH_8_BITS = 6 / 12
+"""The same with moments in 8 bits, which take 2 of 8 bytes; a little more, as scales are left out."""
 _FEW_TARGETS = ("q_proj", "v_proj")
 
 
@@ -152,6 +154,8 @@ def _smaller_states(asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
     trained = asked.rehearsal.kept_bytes - frozen
     if spec.targets is not None and spec.targets != _FEW_TARGETS and 0 < frozen < asked.room_bytes:
         yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
+    if spec.optimizer == "adamw" and trained > frozen and frozen + _WITH_8_BITS * trained < asked.room_bytes:
+        yield {"optimizer": "adamw-8bit"}, "moments in 8 bits (--optimizer adamw-8bit)"
     if spec.master_weights and frozen + _WITHOUT_MASTERS * trained < asked.room_bytes:
         yield {"master_weights": False}, "no fp32 masters, which may cost quality (--no-master-weights)"
     if frozen and spec.precision != "nf4":

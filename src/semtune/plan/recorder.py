@@ -24,7 +24,8 @@ from torch.utils.flop_counter import flop_registry
 from semtune.nn import kernels
 
 _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
-_UNPACK = "nf4_dequantize"
+_UNPACK = {"nf4_dequantize": 1, "adamw_8bit": 20}
+"""Kernels that turn codes into numbers, and how much slower than the first they go through a byte."""
 _LOW_RANK = {"low_rank": 1, "low_rank_backward": 2}
 """Kernels of `nn.low_rank_products`, and how often each goes through a pair of products."""
 
@@ -169,8 +170,8 @@ class Recorder:
 
     def _on_kernel(self, name: str, arguments: tuple[Any, ...]) -> None:
         moved = sum(_bytes_of(x) for x in arguments if isinstance(x, Tensor))
-        if name == _UNPACK:
-            self._note(name, unpacked=moved)
+        if name in _UNPACK:
+            self._note(name, unpacked=_UNPACK[name] * moved)
         elif name in _LOW_RANK:
             rows, a, b = arguments[:3]  # (tokens, in), (r, in), (out, r)
             self._note(name, loop=_LOW_RANK[name] * 2.0 * len(rows) * (a.numel() + b.numel()))

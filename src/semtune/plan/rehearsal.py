@@ -10,7 +10,7 @@ import contextlib
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -91,6 +91,8 @@ class Effort:
     moved_bytes: float
     unpacked_bytes: float
     operations: float
+    cold_bytes: float = 0.0
+    """Moved too, but out of main memory: what was last touched a step ago."""
 
     @property
     def flops(self) -> float:
@@ -105,6 +107,7 @@ class Effort:
             factor * self.moved_bytes,
             factor * self.unpacked_bytes,
             factor * self.operations,
+            factor * self.cold_bytes,
         )
 
     def plus(self, other: Effort) -> Effort:
@@ -118,7 +121,12 @@ class Effort:
             self.moved_bytes + other.moved_bytes,
             self.unpacked_bytes + other.unpacked_bytes,
             self.operations + other.operations,
+            self.cold_bytes + other.cold_bytes,
         )
+
+    def cold(self) -> Effort:
+        """The same with all that it moves coming from main memory."""
+        return replace(self, moved_bytes=0.0, cold_bytes=self.moved_bytes + self.cold_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +221,7 @@ def rehearse(
         frozen_bytes=extrapolate.with_more(shallow.frozen_bytes, deep.frozen_bytes, more),
         packed=shallow.packed > 0,
         recompute=base.recompute,
-        step=passes.times(all_tokens / run_tokens).plus(updates),
+        step=passes.times(all_tokens / run_tokens).plus(updates.cold()),
         step_tokens=sum(len(text) for batch in given.made.largest for text in batch),
         lengths=given.made.lengths,
         row_sizes=given.made.row_sizes,

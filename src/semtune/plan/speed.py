@@ -26,6 +26,8 @@ _SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048),
 """Rows, in and out of the products that are timed."""
 _MOVED_BYTES = 8 << 20
 """Of one pass over memory that is timed: about what one operation of a step moves."""
+_COLD_BYTES = 192 << 20
+"""Of one that no cache holds, as an optimizer's over its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Rates:
     loop_flops_per_second: float
     """Of an adapter's low-rank products."""
     bytes_per_second: float
+    cold_bytes_per_second: float
+    """Of passes over weights and their state, each number of which was last touched a step ago."""
     unpacked_bytes_per_second: float
     operation_seconds: float
 
@@ -49,6 +53,7 @@ class Rates:
             products
             + effort.loop_flops / self.loop_flops_per_second
             + effort.moved_bytes / self.bytes_per_second
+            + effort.cold_bytes / self.cold_bytes_per_second
             + effort.unpacked_bytes / self.unpacked_bytes_per_second
             + effort.operations * self.operation_seconds
         )
@@ -59,13 +64,14 @@ def rates_of(device: Device) -> Rates | None:
     if device.flops_per_second is None or device.bytes_per_second is None:
         return None
     one_rate = ((1.0, device.flops_per_second),)
-    return Rates(one_rate, one_rate, device.flops_per_second, device.bytes_per_second, device.bytes_per_second, 5e-6)
+    moved = device.bytes_per_second
+    return Rates(one_rate, one_rate, device.flops_per_second, moved, moved, moved, 5e-6)
 
 
 def measure(budget_seconds: float) -> Rates:
     """This machine's rates in about `budget_seconds`, in the dtype that it multiplies fastest."""
     dtype = torch.bfloat16 if native_bf16() else torch.float32
-    share = budget_seconds / (2 * len(_SIDES) + 4)
+    share = budget_seconds / (2 * len(_SIDES) + 5)
     plain, packed = [], []
     for rows, size_in, size_out in _SIDES:
         x = torch.ones(rows, size_in, dtype=dtype)
@@ -74,9 +80,6 @@ def measure(budget_seconds: float) -> Rates:
         plain.append((flops, flops / _seconds(lambda layer=layer, x=x: layer(x), share)))  # type: ignore[misc]
         fast = PackedLinear(layer) if can_pack(layer) else layer
         packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
-    size = _MOVED_BYTES // 2 // 2
-    source, target = torch.ones(size, dtype=torch.bfloat16), torch.empty(size, dtype=torch.bfloat16)
-    moved = _seconds(lambda: torch.mul(source, 2.0, out=target), share)
     coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
     buffer = torch.empty(1536 * 2048, dtype=torch.bfloat16)
     unpacked = _seconds(lambda: coded.dequantize(torch.bfloat16, buffer), share)
@@ -85,10 +88,18 @@ def measure(budget_seconds: float) -> Rates:
         tuple(sorted(plain)),
         tuple(sorted(packed)),
         _loop_rate(dtype, share),
-        _MOVED_BYTES / moved,
+        _moving_rate(_MOVED_BYTES, share),
+        _moving_rate(_COLD_BYTES, share),
         (coded.packed.codes.numel() + coded.packed.scales.numel() + 2 * buffer.numel()) / unpacked,
         _operation_seconds(small, share),
     )
+
+
+def _moving_rate(moved_bytes: int, budget_seconds: float) -> float:
+    """Bytes a second of an operation that reads and writes so many together."""
+    size = moved_bytes // 2 // 2
+    source, target = torch.ones(size, dtype=torch.bfloat16), torch.empty(size, dtype=torch.bfloat16)
+    return moved_bytes / _seconds(lambda: torch.mul(source, 2.0, out=target), budget_seconds)
 
 
 def _loop_rate(dtype: torch.dtype, budget_seconds: float) -> float:

@@ -1,14 +1,16 @@
-"""AdamW over 16-bit weights through fp32 copies ("masters"), all of an update in one pass over memory.
+"""AdamW over weights with state of our own: fp32 copies ("masters") of 16-bit weights, all of an update in one pass.
 
 With every weight trained the update is bound by memory: gradient, two moments, master and weight of each are read or
 written once here, and a gradient that came in bf16 is never copied to fp32 unless micro-batches must be added up. A
 bf16 weight is the upper half of its master's bits, so only the lower half is kept beside it: exact, and 2 bytes in
-place of 4. The update is that of Loshchilov & Hutter 2017, algorithm 2, as in torch's AdamW.
+place of 4. The update is that of Loshchilov & Hutter 2017, algorithm 2, as in torch's AdamW. Moments are in fp32 here,
+in 8 bits in `eight_bit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,82 +22,141 @@ BETAS = (0.9, 0.999)
 EPS = 1e-8
 
 
-class Masters:
-    """16-bit parameters with fp32 masters and moments, all of one learning rate."""
+class Factors(NamedTuple):
+    """What an update multiplies by."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:
-        sizes = [parameter.numel() for parameter in parameters]
-        like = parameters[0]
-        state = zip(
-            parameters,
-            torch.split(_zeros(sum(sizes), torch.float32, like), sizes),
-            torch.split(_zeros(sum(sizes), torch.float32, like), sizes),
-            torch.split(_zeros(sum(sizes), torch.int16, like), sizes),
-            strict=True,
-        )
-        self._slots = [_Slot(*of_one) for of_one in state]
-        self._weight_decay = weight_decay
+    rate: float
+    decay: float
+    """1 - rate · weight decay."""
+    first: float
+    """1 / (1 - beta1^t)."""
+    second: float
+    """1 / sqrt(1 - beta2^t)."""
+    clip: Tensor
+    """Of the gradient, a scalar."""
+
+    def for_kernel(self) -> tuple[float, ...]:
+        """In the compiled loops' order."""
+        return self.rate, *BETAS, EPS, self.decay, self.first, self.second, float(self.clip)
+
+
+class Slot:
+    """One parameter, what it lacks to its master, and its gradient until the update.
+
+    Args:
+        rest: int16 (numel,): kept beside a bf16 weight; the master (numel,) of another one; None: there is no master.
+    """
+
+    def __init__(self, parameter: nn.Parameter, rest: Tensor | None) -> None:
+        self.parameter, self.rest = parameter, rest
+        self.grad: Tensor | None = None
+
+    def collect(self) -> None:
+        """Take the gradient; from the second micro-batch on they add up, in fp32 at least."""
+        fresh, self.parameter.grad = self.parameter.grad, None
+        if fresh is not None:
+            wide = torch.promote_types(fresh.dtype, torch.float32)
+            self.grad = fresh if self.grad is None else self.grad.to(wide).add_(fresh)
+
+    def master(self, part: slice = slice(None)) -> Tensor:
+        """That part of it in fp32 (fp64 for an fp64 weight); a new tensor, or a view of the one that is kept."""
+        weight = self.parameter.detach().flatten()[part]
+        if self.rest is None:
+            return weight.to(torch.promote_types(weight.dtype, torch.float32))
+        rest = self.rest[part]
+        return join(weight, rest) if rest.dtype == torch.int16 else rest
+
+    def put(self, master: Tensor, part: slice = slice(None)) -> None:
+        """`master` as that part of the weight, and what it lacks to it."""
+        weight = self.parameter.data.flatten()[part]
+        if self.rest is not None and self.rest.dtype == torch.int16:
+            rounded, rest = split(master)
+            self.rest[part].copy_(rest)
+            weight.copy_(rounded)
+        else:
+            weight.copy_(master)
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None] | None:
+        """The gradient where a compiled loop takes it: as bf16 or as fp32; None where it cannot."""
+        grad = self.grad
+        if grad is None or not kernels.takes(self.parameter.data) or not grad.is_contiguous():
+            return None
+        return (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
+
+    def update(self, factors: Factors) -> None:
+        """The parameter after one step, and the moments."""
+        raise NotImplementedError
+
+
+class Updates:
+    """Parameters of one learning rate with their state."""
+
+    def __init__(self, slots: Sequence[Slot], weight_decay: float) -> None:
+        self.slots, self._weight_decay = slots, weight_decay
         self._steps = 0
 
     def collect(self) -> None:
-        """After each backward: take the gradients; from the second micro-batch on they add up in fp32."""
-        for slot in self._slots:
+        """After each backward: take the gradients."""
+        for slot in self.slots:
             slot.collect()
 
     def square_norm(self) -> Tensor:
         """The sum of squares of all gradients, a scalar in fp64."""
-        squares = [_square_sum(slot.grad) for slot in self._slots if slot.grad is not None]
+        squares = [_square_sum(slot.grad) for slot in self.slots if slot.grad is not None]
         return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64)
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip: Tensor) -> None:
         """One update with the gradients times `clip`, a scalar; the gradients are forgotten."""
         self._steps += 1
-        corrections = tuple(1 - beta**self._steps for beta in BETAS)
+        first, second = (1 - beta**self._steps for beta in BETAS)
         decay = 1 - learning_rate * self._weight_decay
-        for slot in self._slots:
+        factors = Factors(learning_rate, decay, 1 / first, second**-0.5, clip)
+        for slot in self.slots:
             if slot.grad is not None:
-                slot.update(learning_rate, decay, corrections, clip)
+                slot.update(factors)
                 slot.grad = None
 
 
-class _Slot:
-    """One parameter's state, all (numel,)."""
+class _FullSlot(Slot):
+    """With moments in fp32, (numel,)."""
 
     def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, rest: Tensor) -> None:
-        self.parameter, self.mean, self.square = parameter, mean, square
-        self.rest = rest if parameter.dtype == torch.bfloat16 else parameter.detach().flatten().float()
-        """What a bf16 weight lacks to its master; of another weight the master itself."""
-        self.grad: Tensor | None = None
+        super().__init__(parameter, rest if parameter.dtype == torch.bfloat16 else wide_copy(parameter))
+        self.mean, self.square = mean, square
 
-    def master(self) -> Tensor:
-        """In fp32, (numel,); a new tensor, or the one that is kept."""
-        return join(self.parameter.detach().flatten(), self.rest) if self.rest.dtype == torch.int16 else self.rest
-
-    def collect(self) -> None:
-        fresh, self.parameter.grad = self.parameter.grad, None
-        if fresh is not None:
-            self.grad = fresh if self.grad is None else self.grad.float().add_(fresh)
-
-    def update(self, rate: float, decay: float, corrections: tuple[float, ...], clip: Tensor) -> None:
-        grad, weight = self.grad, self.parameter.data
+    def update(self, factors: Factors) -> None:
+        grad, given = self.grad, self.gradients()
         assert grad is not None
-        if kernels.takes(weight) and grad.is_contiguous():
-            either = (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
-            factors = (rate, *BETAS, EPS, decay, 1 / corrections[0], corrections[1] ** -0.5, float(clip))
-            kernels.call("adamw", weight, self.rest, self.mean, self.square, *either, *factors, weight.numel())
+        weight = self.parameter.data
+        if given is not None:
+            state = (self.rest, self.mean, self.square)
+            kernels.call("adamw", weight, *state, *given, *factors.for_kernel(), weight.numel())
             return
-        wide, master = grad.flatten().float() * clip, self.master()
+        wide, master = grad.flatten().float() * factors.clip, self.master()
         self.mean.lerp_(wide, 1 - BETAS[0])
         self.square.mul_(BETAS[1]).addcmul_(wide, wide, value=1 - BETAS[1])
-        denominator = (self.square / corrections[1]).sqrt_().add_(EPS)
-        master.mul_(decay).addcdiv_(self.mean, denominator, value=-rate / corrections[0])
-        if weight.dtype == torch.bfloat16:
-            rounded, rest = split(master)
-            self.rest.copy_(rest)
-            weight.copy_(rounded.view_as(weight))
-        else:
-            weight.copy_(master.view_as(weight))
+        denominator = self.square.sqrt().mul_(factors.second).add_(EPS)
+        self.put(master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-factors.rate * factors.first))
+
+
+def masters(parameters: Sequence[nn.Parameter], weight_decay: float) -> Updates:
+    """16-bit parameters with fp32 masters and moments."""
+    sizes = [parameter.numel() for parameter in parameters]
+    like = parameters[0]
+    state = zip(
+        parameters,
+        torch.split(zeros(sum(sizes), torch.float32, like), sizes),
+        torch.split(zeros(sum(sizes), torch.float32, like), sizes),
+        torch.split(zeros(sum(sizes), torch.int16, like), sizes),
+        strict=True,
+    )
+    return Updates([_FullSlot(*of_one) for of_one in state], weight_decay)
+
+
+def wide_copy(parameter: nn.Parameter) -> Tensor:
+    """The master of an fp16 weight, which is no upper half of anything."""
+    return parameter.detach().flatten().float()
 
 
 def split(master: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +174,7 @@ def join(weight: Tensor, rest: Tensor) -> Tensor:
     return ((weight.view(torch.int16).int() << 16) + rest).view(torch.float32)
 
 
-def _zeros(count: int, dtype: torch.dtype, like: Tensor) -> Tensor:
+def zeros(count: int, dtype: torch.dtype, like: Tensor) -> Tensor:
     """(count,), one stretch of memory for all parameters."""
     state = torch.empty(count, dtype=dtype, device=like.device)
     if state.device.type == "cpu" and type(state) is Tensor:
@@ -127,5 +188,5 @@ def _square_sum(grad: Tensor) -> Tensor:
         partial = torch.zeros(torch.get_num_threads(), dtype=torch.float64)
         kernels.call("square_sum", grad, partial, grad.numel())
         return partial.sum()
-    norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
     return norm.double().square()

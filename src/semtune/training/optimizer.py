@@ -2,7 +2,7 @@
 
 `master_weights` is the mixed precision of Micikevicius et al. (2018): weights are used in bf16, the optimizer keeps and
 updates fp32 copies and writes them back rounded. Without it a bf16 weight of size 1 cannot change by less than 2^-8,
-and small updates are lost, as in the original recipe's pure bf16.
+and small updates are lost, as in the original recipe's pure bf16. Moments are in fp32, or in 8 bits where asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semtune.training.masters import BETAS, EPS, Masters
+from semtune.training.eight_bit import eight_bit, takes_eight_bits
+from semtune.training.masters import BETAS, EPS, Updates, masters
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +27,33 @@ class ParameterGroup:
     learning_rate: float
     weight_decay: float = 0.0
     master_weights: bool = False
+    eight_bit: bool = False
+    """Whether moments are kept in 8 bits."""
 
 
 class Optimizer:
     """AdamW over several groups; gradients may be collected over micro-batches, in fp32 where there are masters."""
 
     def __init__(self, groups: Sequence[ParameterGroup], total_steps: int, warmup_fraction: float) -> None:
-        self._masters: list[tuple[Masters, float]] = []
-        """With their learning rates."""
+        self._own: list[tuple[Updates, float]] = []
+        """What has state of our own, with learning rates; the rest is torch's."""
         self._plain: list[nn.Parameter] = []
         torch_groups: list[dict[str, Any]] = []
         for group in groups:
+            packed: list[nn.Parameter] = []
             halves: list[nn.Parameter] = []
             rest: list[nn.Parameter] = []
             for parameter in group.parameters:
-                half = parameter.dtype in (torch.bfloat16, torch.float16)
-                (halves if group.master_weights and half else rest).append(parameter)
+                half = group.master_weights and parameter.dtype in (torch.bfloat16, torch.float16)
+                small = group.eight_bit and takes_eight_bits(parameter)
+                (packed if small else halves if half else rest).append(parameter)
+            rate, decay = group.learning_rate, group.weight_decay
+            if packed:
+                self._own.append((eight_bit(packed, decay, master_weights=group.master_weights), rate))
             if halves:
-                self._masters.append((Masters(halves, group.weight_decay), group.learning_rate))
+                self._own.append((masters(halves, decay), rate))
             if rest:
-                torch_groups.append({"params": rest, "lr": group.learning_rate, "weight_decay": group.weight_decay})
+                torch_groups.append({"params": rest, "lr": rate, "weight_decay": decay})
                 self._plain += rest
         self._adam = torch.optim.AdamW(torch_groups, betas=BETAS, eps=EPS, fused=True) if torch_groups else None
         self._first_rate = groups[0].learning_rate
@@ -55,19 +63,19 @@ class Optimizer:
         self._clip = torch.ones(())
 
     def collect(self) -> None:
-        """After each backward: move gradients of weights that have masters out of the way, adding up in fp32."""
-        for masters, _ in self._masters:
-            masters.collect()
+        """After each backward: move gradients of weights with state of our own out of the way, adding up in fp32."""
+        for updates, _ in self._own:
+            updates.collect()
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale all gradients to a joint norm of at most `max_norm`; returns the norm before, a scalar.
 
-        Those with masters are scaled in the coming `step`, which reads them anyway.
+        Those with state of our own are scaled in the coming `step`, which reads them anyway.
         """
         grads = [p.grad for p in self._plain if p.grad is not None]
-        if not self._masters:
+        if not self._own:
             return torch.nn.utils.clip_grad_norm_(self._plain, max_norm)
-        square = torch.stack([masters.square_norm() for masters, _ in self._masters]).sum()
+        square = torch.stack([updates.square_norm() for updates, _ in self._own]).sum()
         if grads:
             square = square + torch.nn.utils.get_total_norm(grads).double().square()
         norm = square.sqrt()
@@ -79,8 +87,8 @@ class Optimizer:
     def step(self) -> None:
         """Update, forget gradients, advance the schedule."""
         factor = self._factor()
-        for masters, rate in self._masters:
-            masters.step(rate * factor, self._clip)
+        for updates, rate in self._own:
+            updates.step(rate * factor, self._clip)
         if self._adam is not None:
             for group, rate in zip(self._adam.param_groups, self._base_rates, strict=True):
                 group["lr"] = rate * factor

@@ -43,6 +43,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "cross_entropy": "pppiiii",
     "nf4_dequantize": "pppfpppii",
     "adamw": "ppppppffffffffii",
+    "adamw_8bit": "ppppppppppppppffffffffii",
     "square_sum": "ppii",
     "argmax": "ppiii",
     "scale_columns": "ppiii",

@@ -1,22 +1,6 @@
 /* AdamW in one pass over memory: moments, bf16 weight and what it lacks to its fp32 master. Formula:
  * training/masters.py. */
-#include <math.h>
-
-#include "common.h"
-
-typedef struct {
-    float rate, beta1, beta2, eps, decay; /* decay: 1 - rate · weight decay */
-    float first, second;                  /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
-    float clip;                           /* the gradient is multiplied by it */
-} adamw_settings;
-
-/* The master's bits are the weight's, as the upper half, plus a remainder of 16 bits with a sign. */
-INLINE float joined(bf16 weight, int16_t rest) {
-    uint32_t bits = ((uint32_t)weight << 16) + (uint32_t)(int32_t)rest;
-    float master;
-    memcpy(&master, &bits, 4);
-    return master;
-}
+#include "adamw.h"
 
 CLONES static void adamw_range(bf16 *weight, int16_t *rest, float *mean, float *square, const bf16 *grad,
                                const float *wide_grad, const adamw_settings *s, int64_t first, int64_t last) {
@@ -26,13 +10,9 @@ CLONES static void adamw_range(bf16 *weight, int16_t *rest, float *mean, float *
         float g = (grad != NULL ? widen(grad[i]) : wide_grad[i]) * c.clip;
         float m = c.beta1 * mean[i] + (1.0f - c.beta1) * g;
         float v = c.beta2 * square[i] + (1.0f - c.beta2) * g * g;
-        float w = joined(weight[i], rest[i]) * c.decay - c.rate * c.first * m / (sqrtf(v) * c.second + c.eps);
+        part_from(updated(joined(weight[i], rest[i]), m, v, &c), &weight[i], &rest[i]);
         mean[i] = m;
         square[i] = v;
-        uint32_t bits;
-        memcpy(&bits, &w, 4);
-        weight[i] = (bf16)((bits + 0x8000u) >> 16);
-        rest[i] = (int16_t)bits;
     }
 }
 

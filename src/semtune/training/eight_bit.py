@@ -1,0 +1,79 @@
+"""AdamW whose moments are kept in 8 bits, block by block (Dettmers, Lewis, Shleifer & Zettlemoyer 2022, section 2).
+
+A moment thus takes 1 + 4/256 bytes in place of 4. An update unpacks both, computes in fp32 as `masters` does, and packs
+them again. One thing is not the paper's: a second moment above zero is not rounded to zero, as a first moment over it
+would be divided by `EPS` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semtune.nn import kernels
+from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
+from semtune.training.masters import BETAS, EPS, Factors, Slot, Updates, wide_copy, zeros
+
+SMALLEST = 4096
+"""Parameters with fewer numbers keep fp32 moments, as in bitsandbytes: there is nothing to save."""
+_MEANS, _SQUARES = dynamic_type(signed=True), dynamic_type(signed=False)
+"""Made on import: a plan's fake tensors must not get into them."""
+_CHUNK = 1 << 20  # numbers that are unpacked at a time; a multiple of BLOCK
+
+
+class EightBitSlot(Slot):
+    """With two moments as codes, uint8 (blocks, 256), and scales, fp32 (blocks,)."""
+
+    def __init__(self, parameter: nn.Parameter, *, master: bool) -> None:
+        rest = None
+        if master and parameter.dtype == torch.bfloat16:
+            rest = zeros(parameter.numel(), torch.int16, parameter)
+        elif master and parameter.dtype == torch.float16:
+            rest = wide_copy(parameter)
+        super().__init__(parameter, rest)
+        blocks = -(-parameter.numel() // BLOCK)
+        self.mean_codes = zeros(blocks * BLOCK, torch.uint8, parameter).view(blocks, BLOCK).fill_(_MEANS.zero)
+        self.square_codes = zeros(blocks * BLOCK, torch.uint8, parameter).view(blocks, BLOCK)
+        self.mean_scales = zeros(blocks, torch.float32, parameter)
+        self.square_scales = zeros(blocks, torch.float32, parameter)
+
+    def update(self, factors: Factors) -> None:
+        given, count = self.gradients(), self.parameter.numel()
+        if given is not None and (self.rest is None or self.rest.dtype == torch.int16):
+            tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)
+            state = (self.rest, self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
+            kernels.call("adamw_8bit", self.parameter.data, *state, *given, *tables, *factors.for_kernel(), count)
+            return
+        for start in kernels.rounds(range(0, count, _CHUNK)):
+            self._update_part(slice(start, min(start + _CHUNK, count)), factors)
+
+    def _update_part(self, part: slice, factors: Factors) -> None:
+        assert self.grad is not None
+        rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
+        device = self.mean_codes.device
+        wide = (self.grad.flatten()[part].float() * factors.clip.to(device)).float()
+        wide = F.pad(wide, (0, -length % BLOCK)).view(-1, BLOCK)
+        mean = dequantize(self.mean_codes[rows], self.mean_scales[rows], _MEANS.levels.to(device))
+        square = dequantize(self.square_codes[rows], self.square_scales[rows], _SQUARES.levels.to(device))
+        mean.lerp_(wide, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(wide, wide, value=1 - BETAS[1])
+        change = mean / square.sqrt().mul_(factors.second).add_(EPS)
+        master = self.master(part).mul_(factors.decay)
+        master.add_(change.view(-1)[:length], alpha=-factors.rate * factors.first)
+        self.put(master, part)
+        middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
+        self.mean_codes[rows], self.mean_scales[rows] = quantize(mean, middles[0])
+        self.square_codes[rows], self.square_scales[rows] = quantize(square, middles[1], keep_positive=True)
+
+
+def eight_bit(parameters: Sequence[nn.Parameter], weight_decay: float, *, master_weights: bool) -> Updates:
+    """Parameters with 8-bit moments; with `master_weights` 16-bit ones have fp32 masters."""
+    return Updates([EightBitSlot(p, master=master_weights) for p in parameters], weight_decay)
+
+
+def takes_eight_bits(parameter: Tensor) -> bool:
+    """Whether its moments are worth packing."""
+    return parameter.numel() >= SMALLEST

@@ -1,0 +1,119 @@
+"""8-bit moments: their data types against bitsandbytes, updates against the equations, what they save and cost."""
+
+from __future__ import annotations
+
+import bitsandbytes.functional as bnb
+import pytest
+import torch
+from torch import nn
+
+from semtune.nn.blockwise import BLOCK, dequantize, dynamic_levels, dynamic_type, quantize
+from semtune.training.eight_bit import EightBitSlot, eight_bit
+from semtune.training.masters import BETAS, EPS
+from semtune.training.optimizer import Optimizer, ParameterGroup
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_levels_are_those_of_bitsandbytes(signed: bool) -> None:
+    assert torch.equal(torch.tensor(dynamic_levels(signed=signed)), bnb.create_dynamic_map(signed=signed))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_every_number_gets_the_nearest_level(signed: bool) -> None:
+    """Over more decades than the type has; found by trying all levels, in fp64."""
+    kind = dynamic_type(signed=signed)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(40, BLOCK, generator=generator) * 10.0 ** (-9 * torch.rand(40, BLOCK, generator=generator))
+    values = values if signed else values.abs()
+    codes, scales = quantize(values, kind.middles)
+    quotients = values.double() / values.abs().amax(dim=1, keepdim=True)
+    distances = (quotients.unsqueeze(-1) - kind.levels.double()).abs()
+    chosen = distances.gather(-1, codes.long().unsqueeze(-1)).squeeze(-1)
+    assert torch.all(chosen <= distances.amin(dim=-1) + 1e-8)
+    again = dequantize(codes, scales, kind.levels)
+    large = quotients.abs() > 0.1
+    assert ((again - values).abs() / values.abs())[large].max() < 0.08
+
+
+def test_a_block_of_zeros_stays_zero() -> None:
+    for signed in (True, False):
+        kind = dynamic_type(signed=signed)
+        codes, scales = quantize(torch.zeros(2, BLOCK), kind.middles)
+        assert torch.equal(dequantize(codes, scales, kind.levels), torch.zeros(2, BLOCK))
+        assert int(codes[0, 0]) == kind.zero
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_an_update_follows_the_equations(dtype: torch.dtype) -> None:
+    """From whatever the state holds: unpacked, updated in fp64 as algorithm 2 of Loshchilov & Hutter 2017 says."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(4500, dtype=dtype))
+    updates = eight_bit([weight], 0.1, master_weights=True)
+    (slot,) = updates.slots
+    assert isinstance(slot, EightBitSlot)
+    for step in range(1, 4):
+        grad = torch.randn(4500, dtype=dtype)
+        before = slot.master().double().clone()
+        mean, square = (unpacked(slot, name, 4500) for name in ("mean", "square"))
+        weight.grad = grad.clone()
+        updates.collect()
+        updates.step(0.01, torch.tensor(0.5))
+        wide = 0.5 * grad.double()
+        mean = BETAS[0] * mean + (1 - BETAS[0]) * wide
+        square = BETAS[1] * square + (1 - BETAS[1]) * wide**2
+        corrected = (mean / (1 - BETAS[0] ** step)) / ((square / (1 - BETAS[1] ** step)).sqrt() + EPS)
+        expected = before * (1 - 0.01 * 0.1) - 0.01 * corrected
+        torch.testing.assert_close(slot.master().double(), expected, rtol=2e-5, atol=2e-6)
+        torch.testing.assert_close(weight.detach(), slot.master().to(dtype))
+        torch.testing.assert_close(unpacked(slot, "mean", 4500), mean, rtol=0.2, atol=0.01 * float(mean.abs().max()))
+
+
+def unpacked(slot: EightBitSlot, name: str, count: int) -> torch.Tensor:
+    """A moment in fp64, (count,)."""
+    levels = dynamic_type(signed=name == "mean").levels
+    return dequantize(getattr(slot, f"{name}_codes"), getattr(slot, f"{name}_scales"), levels).view(-1)[:count].double()
+
+
+def test_a_small_second_moment_is_not_lost() -> None:
+    """Were it zero, the first moment over it would be divided by EPS alone and the weight would leap."""
+    weight = nn.Parameter(torch.zeros(4096, dtype=torch.bfloat16))
+    updates = eight_bit([weight], 0.0, master_weights=True)
+    grad = torch.full((4096,), 1e-4)
+    grad[::256] = 1.0  # the others' squares are 1e-8 of it
+    for step in range(5):
+        weight.grad = grad.bfloat16() if step == 0 else torch.zeros(4096, dtype=torch.bfloat16)
+        updates.collect()
+        updates.step(1e-3, torch.tensor(1.0))
+    assert weight.detach().abs().max() < 0.01
+
+
+def test_state_takes_a_quarter_of_its_bytes() -> None:
+    weight = nn.Parameter(torch.zeros(1024, 1024, dtype=torch.bfloat16))
+    (slot,) = eight_bit([weight], 0.0, master_weights=True).slots
+    state = [x for x in vars(slot).values() if isinstance(x, torch.Tensor) and x is not weight]
+    per_number = sum(x.numel() * x.element_size() for x in state) / weight.numel()
+    assert per_number == pytest.approx(2 + 2 * (1 + 4 / BLOCK))  # the lower half of the master, two moments
+
+
+def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
+    """Least squares: both end at the same loss, up to the packing's error."""
+
+    def loss_after(eight: bool) -> float:
+        torch.manual_seed(0)
+        weight, bias = nn.Parameter(torch.zeros(64, 96).bfloat16()), nn.Parameter(torch.zeros(64))
+        truth, x = torch.randn(64, 96) / 10, torch.randn(256, 96)
+        y = x @ truth.t() + 0.3
+        group = ParameterGroup([weight, bias], 3e-3, master_weights=True, eight_bit=eight)
+        optimizer = Optimizer([group], 200, 0.1)
+        for _ in range(200):
+            loss = ((x @ weight.float().t() + bias - y) ** 2).mean()
+            loss.backward()
+            optimizer.collect()
+            optimizer.clip(1.0)
+            optimizer.step()
+        assert [type(slot) is EightBitSlot for slot in optimizer._own[0][0].slots] == [eight]
+        return float(loss.detach())
+
+    exact, packed = loss_after(False), loss_after(True)
+    assert exact < 0.02
+    assert packed == pytest.approx(exact, abs=0.005)
