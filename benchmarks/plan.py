@@ -113,6 +113,7 @@ def key(cell: Mapping[str, Any]) -> str:
     words = [str(cell[name]) for name in ("model", "method", "readout")]
     words.append(f"{cell['batch_size']} x {cell['max_length']}")
     words += ["recompute"] if cell.get("recompute") else []
+    words += [str(cell[name]) for name in ("optimizer", "precision") if name in cell]
     words += [f"packed={cell['packed']}"] if "packed" in cell else []
     return " ".join(words)
 

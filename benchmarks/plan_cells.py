@@ -31,6 +31,13 @@ GRID: list[dict[str, Any]] = [
     _cell("shape:llama-3.2-1b", "full", 4, 64, "generate", True),
     _cell("shape:llama-3.2-1b", "qlora", 4, 256, "head", False),
     _cell("shape:llama-3.2-1b", "lora", 2, 256, "generate", False),
+    _cell("default", "full", 8, 128, "head", False, optimizer="adamw-8bit"),
+    _cell("shape:smollm2-360m", "full", 8, 64, "generate", False, optimizer="adamw-8bit"),
+    _cell("shape:llama-3.2-1b", "full", 4, 64, "head", False, optimizer="adamw-8bit"),
+    _cell("shape:llama-2-7b", "qlora", 8, 44, "generate", False),
+    _cell("shape:llama-2-7b", "qlora", 4, 128, "head", True),
+    _cell("shape:llama-2-7b", "dora", 2, 44, "head", False, precision="nf4"),
+    _cell("shape:llama-2-7b", "lora", 4, 44, "generate", False),
 ]
 
 CALIBRATION: list[dict[str, Any]] = [
