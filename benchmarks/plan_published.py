@@ -45,11 +45,11 @@ _QV = {"targets": ("q_proj", "v_proj")}
 
 PUBLISHED = [
     Published("torchtune", "Llama-3.1-8B full, RTX 4090", 18.9 * GIB, "shape:llama-3.1-8b",
-              {**_TUNE, "method": "full", "master_weights": False},
-              "theirs: 8-bit paged AdamW, update fused into backward; ours: bf16 AdamW, all gradients at once"),
+              {**_TUNE, "method": "full", "master_weights": False, "optimizer": "adamw-8bit"},
+              "theirs: paged moments, update fused into backward; ours: moments and gradients resident (16 GB each)"),
     Published("torchtune", "Llama-3.1-8B full, A6000", 37.4 * GIB, "shape:llama-3.1-8b",
-              {**_TUNE, "method": "full", "master_weights": False},
-              "theirs: 8-bit AdamW as far as known; ours: bf16 moments"),
+              {**_TUNE, "method": "full", "master_weights": False, "optimizer": "adamw-8bit"},
+              "theirs: 8-bit AdamW as far as known, update fused into backward; ours: all gradients at once (16 GB)"),
     Published("torchtune", "Llama-3.1-8B LoRA, RTX 4090", 16.2 * GIB, "shape:llama-3.1-8b",
               {**_TUNE, "method": "lora", "rank": 8, "targets": ("q_proj", "v_proj", "o_proj"), "dropout": 0.0},
               "theirs: some activations offloaded to main memory, compiled"),

@@ -46,6 +46,8 @@ def plan(
     calibrate: Annotated[bool, typer.Option(help="Measure this machine for 10 s first, and remember it.")] = False,
     data_dir: o.DataDir = None,
     data: o.Data = None,
+    dev_data: o.DevData = None,
+    test_data: o.TestData = None,
     text_column: o.TextColumn = None,
     label_column: o.LabelColumn = None,
     id_column: o.IdColumn = None,
@@ -72,13 +74,13 @@ def plan(
         "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
         "max_length": 512 if max_length is None else max_length, "rank": rank, "targets": o.split_names(targets),
         "precision": precision, "master_weights": master_weights, "recompute": recompute, "loss_on": loss_on,
-        "optimizer": optimizer,
-        "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "threads": threads,
-        "trust_remote_code": trust_remote_code,
+        "optimizer": optimizer, "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens,
+        "threads": threads, "trust_remote_code": trust_remote_code,
     }  # fmt: skip
     options = o.task_options(
-        data_dir=data_dir, data=data, text_column=text_column, label_column=label_column, id_column=id_column,
-        label_separator=label_separator, labels=labels, encoding=encoding,
+        data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,
+        label_column=label_column, id_column=id_column, label_separator=label_separator, labels=labels,
+        encoding=encoding,
     )  # fmt: skip
     spec = record_from(RunSpec, {**values, "task_options": options}, "the command line")
     methods = o.split_names(method) if method is not None else tuple(METHODS)

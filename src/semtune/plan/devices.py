@@ -15,18 +15,18 @@ GIB = 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GB|GiB|G)", re.IGNORECASE)
 
 CUDA_CONTEXT_BYTES = int(0.45 * GIB)
-"""Of the driver and the libraries' kernels, before any tensor; 0.3 to 0.6 GiB on most cards."""
+"""Of the driver and the libraries' kernels, before any tensor. Assumed: about 0.3 to 0.6 GiB, by card and version."""
 CUDA_WORKSPACE_BYTES = 64 << 20
 """Of cuBLAS: two streams' worth of its default 32 MiB."""
 CUDA_FRAGMENTATION = 0.05
-"""Of what a step allocates and frees: reserved by torch's caching allocator and in no tensor at the peak."""
+"""Assumed, of what a step allocates and frees: reserved by torch's caching allocator and in no tensor at the peak."""
 CUDA_ROUNDING_BYTES = 512
 """torch's caching allocator rounds every tensor up to a multiple of this (c10/cuda/CUDACachingAllocator.cpp)."""
 CUDA_UTILISATION = 0.4
-"""Of a card's peak rate that a step is assumed to reach."""
+"""Assumed, of a card's peak rate that a step reaches."""
 BUS_BYTES_PER_SECOND = 12e9
-"""PCIe 4.0 × 8 or 3.0 × 16, as measured copies from pinned memory reach."""
-_UNNAMED_FLOPS, _UNNAMED_BANDWIDTH = 25e12, 360e9
+"""Assumed: three quarters of what PCIe 4.0 × 8 or 3.0 × 16 carries (16 GB/s)."""
+_UNNAMED_FLOPS, _UNNAMED_BANDWIDTH = 25.5e12, 360e9
 """Of a card of which only the size is known: those of an RTX 3060."""
 
 
@@ -43,13 +43,19 @@ class Card:
 
 
 CARDS = {
-    # NVIDIA Ampere GA102 whitepaper (table 2 and appendix), Ada whitepaper (appendix A), data sheets of T4, L4, A10,
-    # A100 and H100.
-    "rtx-3060": Card(12 * GIB, 25.6e12, 360e9),
+    # Memory and bandwidth are the makers' figures. A GeForce multiplies bf16 with fp32 sums at twice its fp32 rate (two
+    # operations a core and cycle, at boost clock); the others' rates are those of their data sheets. None was measured.
+    "rtx-3060": Card(12 * GIB, 25.5e12, 360e9),
+    "rtx-3070": Card(8 * GIB, 40.6e12, 448e9),
     "rtx-3080": Card(10 * GIB, 59.5e12, 760e9),
     "rtx-3090": Card(24 * GIB, 71e12, 936e9),
+    "rtx-4060": Card(8 * GIB, 30.2e12, 272e9),
+    "rtx-4070": Card(12 * GIB, 58.3e12, 504e9),
     "rtx-4080": Card(16 * GIB, 97.5e12, 717e9),
     "rtx-4090": Card(24 * GIB, 165.2e12, 1008e9),
+    "rtx-5070": Card(12 * GIB, 61.7e12, 672e9),
+    "rtx-5080": Card(16 * GIB, 112.6e12, 960e9),
+    "rtx-5090": Card(32 * GIB, 209.6e12, 1792e9),
     "t4": Card(16 * GIB, 65e12, 300e9, native_bf16=False),
     "l4": Card(24 * GIB, 121e12, 300e9),
     "a10": Card(24 * GIB, 125e12, 600e9),
