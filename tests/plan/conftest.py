@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -25,6 +25,8 @@ class Toy:
     """SmolLM2's shape made small, with an own number of layers."""
 
     config: Any
+    rehearsed: dict[str, dict[str, Rehearsal]] = field(default_factory=dict)
+    """By kind of device and config; shared by all tests, as the same toy is planned again and again."""
 
     def spec(self, **options: Any) -> RunSpec:
         given = {"precision": "fp32", "batch_size": 3, "max_length": 24, "max_new_tokens": 5, "packed": False}
@@ -42,9 +44,14 @@ class Toy:
         )
 
 
+@pytest.fixture(scope="session")
+def rehearsed() -> dict[str, dict[str, Rehearsal]]:
+    return {}
+
+
 @pytest.fixture
-def toy() -> Toy:
+def toy(rehearsed: dict[str, dict[str, Rehearsal]]) -> Toy:
     config = with_layers(locate_config("shape:smollm2-135m"), LAYERS)
     config.hidden_size, config.intermediate_size, config.vocab_size = 96, 160, 1000
     config.num_attention_heads, config.num_key_value_heads, config.head_dim = 6, 2, 16
-    return Toy(config)
+    return Toy(config, rehearsed)

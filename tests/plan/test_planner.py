@@ -34,7 +34,9 @@ def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
         runtime_bytes=400_000_000,
         machine_bytes=20 * GIB,
     )
-    return Planner(dataclasses.replace(question, **more))
+    question = dataclasses.replace(question, **more)
+    alike = f"{device.kind} {device.native_bf16} {more} {toy.config.to_json_string()}"
+    return Planner(question, toy.rehearsed.setdefault(alike, {}))
 
 
 def room(toy: Toy, spec: Any, share: float, spill: int = 0) -> Device:

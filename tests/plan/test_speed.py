@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,13 @@ def test_a_machine_is_measured_and_remembered(tmp_path: Path) -> None:
         > 0
     )
     speed.remember(rates, file)
-    assert speed.remembered(file, 0.01) == (rates, True)
+    assert speed.remembered(file, 60.0) == rates
+    os.utime(file, (0, 0))
+    assert speed.remembered(file, 60.0) is None
 
 
 @pytest.mark.parametrize("broken", ["", "{}", "[]", '{"plain": 3}'])
-def test_a_broken_file_is_measured_again(tmp_path: Path, broken: str) -> None:
+def test_a_broken_file_is_none(tmp_path: Path, broken: str) -> None:
     file = tmp_path / "rates.json"
     file.write_text(broken, encoding="utf-8")
-    _, old = speed.remembered(file, 0.01)
-    assert not old
+    assert speed.remembered(file, 60.0) is None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -24,7 +24,8 @@ from semtune.plan.rehearsal import Workload
 from semtune.records import Example, Plan, RunSpec
 from semtune.registry import METHODS, TASKS
 
-RATES_FILE = "machine-rates.json"
+RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
+QUICK_LOOK_LASTS_SECONDS = 24 * 3600.0
 QUICK_SECONDS, CAREFUL_SECONDS = 0.6, 10.0
 """Of calibration: what a plan spends where none was made before, and what `--calibrate` spends."""
 
@@ -197,13 +198,16 @@ def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
 
 def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
     """This machine's rates, and where they come from in words."""
-    file: Path = cache_folder() / RATES_FILE
-    threads = torch.get_num_threads()
+    careful, quick = cache_folder() / RATES_FILE, cache_folder() / QUICK_RATES_FILE
     if calibrate:
         rates = speed.measure(CAREFUL_SECONDS)
-        speed.remember(rates, file)
-        return rates, f"speed: measured just now, {CAREFUL_SECONDS:.0f} s, {threads} threads"
-    rates, old = speed.remembered(file, QUICK_SECONDS)
-    if old:
-        return rates, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
-    return rates, f"speed: a quick look of {QUICK_SECONDS} s; `semtune plan --calibrate` measures for 10 s"
+        speed.remember(rates, careful)
+        return rates, f"speed: measured just now, {CAREFUL_SECONDS:.0f} s, {torch.get_num_threads()} threads"
+    known = speed.remembered(careful, math.inf)
+    if known is not None:
+        return known, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
+    looked = speed.remembered(quick, QUICK_LOOK_LASTS_SECONDS)
+    if looked is None:
+        looked = speed.measure(QUICK_SECONDS)
+        speed.remember(looked, quick)
+    return looked, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"

@@ -140,7 +140,8 @@ def _advice_lines(p: Plan) -> list[str]:
         return [f"{p.method}: about the largest that fit, each by itself: {', '.join(sizes)}."] if sizes else []
     smaller = f"the largest shape that would fit as asked is about {p.largest['model']}" if "model" in p.largest else ""
     if not p.advice:
-        return [f"{p.method}: no change that semtune knows makes it fit; choose a smaller model. {smaller}".rstrip()]
+        instead = smaller or "choose a smaller model"
+        return [f"{p.method}: no change that semtune knows makes it fit; {instead}."]
     lines = [f"{p.method}: {smaller}."] if smaller else []
     for a in p.advice:
         cost = "" if a.seconds_factor is None else f", {a.seconds_factor:.2f} times the seconds a step"

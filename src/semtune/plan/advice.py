@@ -105,7 +105,7 @@ def _single_changes(planner: Planner, asked: Forecast, lengths: Sequence[int]) -
     if asked.has_room:  # else only a smaller state helps
         yield from _smaller_batches(planner, asked)
         if not spec.recompute:
-            yield {"recompute": True}, "compute activations again in backward (--recompute)"
+            yield {"recompute": True}, "activations computed again in backward (--recompute)"
         yield from _shorter_texts(asked, lengths)
     spilled = spill_bytes(asked, planner.question.device)
     if spilled:
@@ -167,11 +167,11 @@ def _joint_changes(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str
     spec = asked.spec
     steps = spec.accumulation_steps * spec.batch_size
     slow = {"batch_size": 1, "accumulation_steps": steps, "recompute": True}
-    said = f"one text at a time, {steps} to a step, computing activations again"
+    said = f"one text at a time, {steps} to a step, activations computed again"
     if asked.has_room:
         yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --recompute)"
     for change, text in _smaller_states(asked):
         if not planner.forecast(dataclasses.replace(spec, **change)).has_room:
             continue
-        yield {**change, "recompute": True}, f"{text}, computing activations again (--recompute)"
+        yield {**change, "recompute": True}, f"{text}, activations computed again (--recompute)"
         yield {**slow, **change}, f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --recompute)"

@@ -85,17 +85,27 @@ class Forecast:
 
 @dataclass
 class Planner:
-    """Answers about one model on one device; what was worked out once is not worked out again."""
+    """Answers about one model on one device; what was worked out once is not worked out again.
+
+    Args:
+        rehearsed: by spec, for planners of the same question on devices that differ in size alone.
+    """
 
     question: Question
-    _known: dict[str, Forecast] = field(default_factory=dict)
+    rehearsed: dict[str, Rehearsal] = field(default_factory=dict)
 
     def forecast(self, spec: RunSpec) -> Forecast:
         """Bytes and seconds of `spec`, which is resolved. Raises what loading and attaching raise."""
-        key = repr(spec)
-        if key not in self._known:
-            self._known[key] = self._forecast(spec)
-        return self._known[key]
+        q, rehearsal = self.question, self._rehearsal(spec)
+        on_gpu = q.device.kind == "cuda"
+        peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
+        seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
+        if on_gpu and spec.stream_bytes:
+            outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
+            peaks = {phase: peak - outside + fetched_bytes(rehearsal) for phase, peak in peaks.items()}
+            seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
+        fixed = overhead.fixed_bytes(q.device, q.runtime_bytes)
+        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
 
     def plan(self, spec: RunSpec) -> Plan:
         """Without advice (see `advice`)."""
@@ -114,7 +124,11 @@ class Planner:
             train_seconds=None if steps is None or seconds is None else steps * spec.epochs * seconds,
         )
 
-    def _forecast(self, spec: RunSpec) -> Forecast:
+    def _rehearsal(self, spec: RunSpec) -> Rehearsal:
+        spec = dataclasses.replace(spec, stream_bytes=0)  # where weights wait is reckoned afterwards
+        key = repr(spec)
+        if key in self.rehearsed:
+            return self.rehearsed[key]
         q = self.question
         assert spec.precision is not None, "resolve() the spec first"
         on_gpu = q.device.kind == "cuda"
@@ -125,20 +139,13 @@ class Planner:
         )  # fmt: skip
         packed = spec.packed if spec.packed is not None else self._would_pack
         told = dataclasses.replace(spec, packed=packed and not on_gpu)
-        rehearsal = rehearse(
+        self.rehearsed[key] = rehearse(
             base,
             lambda bundle: q.assemble(told, bundle),
             lambda readout: q.workload(told, readout),
             round_to=CUDA_ROUNDING_BYTES if on_gpu else _CPU_ROUNDING_BYTES,
         )
-        peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
-        seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
-        if on_gpu and spec.stream_bytes:
-            outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
-            peaks = {phase: peak - outside + fetched_bytes(rehearsal) for phase, peak in peaks.items()}
-            seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
-        fixed = overhead.fixed_bytes(q.device, q.runtime_bytes)
-        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
+        return self.rehearsed[key]
 
     @functools.cached_property
     def _would_pack(self) -> bool:

@@ -7,6 +7,7 @@ a pass over memory; unpacking 4-bit weights; one small operation. For a card tha
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import math
 import time
@@ -22,7 +23,7 @@ from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.devices import Device
 from semtune.plan.rehearsal import Effort
 
-_SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (1024, 4096, 8192))
+_SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (256, 4096, 8192))
 """Rows, in and out of the products that are timed."""
 _MOVED_BYTES = 8 << 20
 """Of one pass over memory that is timed: about what one operation of a step moves."""
@@ -120,30 +121,32 @@ def _operation_seconds(small: torch.Tensor, budget_seconds: float) -> float:
     return _seconds(lambda: torch.autograd.backward(grown.add(1.0).mul(2.0).sum()), budget_seconds) / 6
 
 
-def remembered(file: Path, budget_seconds: float) -> tuple[Rates, bool]:
-    """The rates that an earlier calibration wrote to `file`, else measured now; whether they were remembered."""
+def remembered(file: Path, longest_seconds: float) -> Rates | None:
+    """The rates in `file`; None where there are none, they cannot be read, or they are older than `longest_seconds`."""
     try:
+        if time.time() - file.stat().st_mtime > longest_seconds:
+            return None
         held = json.loads(file.read_text(encoding="utf-8"))
         held["plain"] = tuple((float(a), float(b)) for a, b in held["plain"])
         held["packed"] = tuple((float(a), float(b)) for a, b in held["packed"])
-        return Rates(**held), True
+        return Rates(**held)
     except (OSError, ValueError, KeyError, TypeError):
-        return measure(budget_seconds), False
+        return None
 
 
 def remember(rates: Rates, file: Path) -> None:
-    """Write them for later plans."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asdict(rates)), encoding="utf-8")
+    """Write them for later plans; where that is impossible they are measured again."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(rates)), encoding="utf-8")
 
 
 def _seconds(call: Callable[[], object], budget_seconds: float) -> float:
-    """Of one call: the median of as many as fit into the budget, the first ones left out."""
-    for _ in range(2):
-        call()
+    """Of one call: the median of as many as fit into the budget, three at least, the first left out."""
+    call()
     times: list[float] = []
     end = time.perf_counter() + budget_seconds
-    while len(times) < 5 or (time.perf_counter() < end and len(times) < 2000):
+    while len(times) < 3 or (time.perf_counter() < end and len(times) < 2000):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
