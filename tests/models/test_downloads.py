@@ -12,13 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import errors
 
+from semtune.approaches import planning
+from semtune.approaches.specs import resolve
 from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading
 from semtune.models.sources import gguf, pypi
+from semtune.records import RunSpec
 
 RESPONSE: Any = SimpleNamespace(headers={}, request=None)
 
@@ -178,6 +182,49 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="SEMTUNE_CACHE"):
         cache.cached("a", lambda folder: None)
+
+
+@pytest.fixture
+def tiny_gguf(tmp_path: Path) -> Path:
+    """A Llama of 1 block in llama.cpp's format, with 256 + 2 one-byte tokens."""
+    import gguf as gguf_library
+
+    file, hidden, mlp, size = tmp_path / "tiny.gguf", 32, 64, 258
+    writer = gguf_library.GGUFWriter(file, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(128)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(mlp)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(size)
+    shapes = {"token_embd": (size, hidden), "output_norm": (hidden,), "blk.0.attn_norm": (hidden,)}
+    shapes |= {f"blk.0.attn_{name}": (hidden, hidden) for name in ("q", "k", "v", "output")}
+    shapes |= {"blk.0.ffn_norm": (hidden,), "blk.0.ffn_gate": (mlp, hidden), "blk.0.ffn_up": (mlp, hidden)}
+    shapes |= {"blk.0.ffn_down": (hidden, mlp)}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", np.ones(shape, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def test_a_gguf_file_is_planned_without_being_converted(
+    tiny_gguf: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = 258 * 32 + 3 * 32 + 4 * 32 * 32 + 3 * 32 * 64
+    assert loading.conversion_bytes(str(tiny_gguf)) == 614_000_000 + round(1.16 * 4 * numbers)
+    spec = resolve(RunSpec("practice", model=str(tiny_gguf), max_length=32, targets=("q_proj",)))
+    _, plan = planning.plan_run(spec, planning.Data(), 300_000_000)
+    assert plan.peak_bytes["load"] == 300_000_000 + loading.conversion_bytes(str(tiny_gguf))
+    assert plan.peak_bytes["train"] < plan.peak_bytes["load"]
+    assert not list(private_cache.rglob("*.safetensors"))
+    monkeypatch.setattr(planning, "available_memory_bytes", lambda: 500_000_000)
+    with pytest.raises(ModelError, match=r"Converting tiny.gguf takes about 0.6 GB once and 0.5 GB are free"):
+        planning.check_conversion(spec)
 
 
 @pytest.mark.slow

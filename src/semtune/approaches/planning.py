@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from semtune.approaches.specs import resolve
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import AnswerKind, Readout, Task
-from semtune.errors import DataError, OptionError, TargetError
+from semtune.errors import DataError, ModelError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.cache import cache_folder
 from semtune.models.imagined import about_parameters
-from semtune.models.loading import locate_config, planning_encoder, stored_dtype
+from semtune.models.loading import conversion_bytes, locate_config, planning_encoder, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
 from semtune.plan.planner import Planner, Question
@@ -106,6 +107,16 @@ def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Pl
     return planner, planner.plan(spec)
 
 
+def check_conversion(spec: RunSpec) -> None:
+    """Raises ModelError where making the model's files readable needs more memory than is free."""
+    needed, free = conversion_bytes(spec.model), available_memory_bytes()
+    if needed > free:
+        raise ModelError(
+            f"Converting {Path(spec.model).name} takes about {needed / 1e9:.1f} GB once and {free / 1e9:.1f} GB are "
+            "free; close other programs, convert it on another machine, or give a smaller model."
+        )
+
+
 def surely_fits(spec: RunSpec, data: Data) -> bool:
     """Whether a run takes so little that it needs no plan before it begins, by a bound that no method exceeds.
 
@@ -185,6 +196,7 @@ def question_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | 
         rates=rates,
         runtime_bytes=runtime_bytes,
         machine_bytes=total_memory_bytes(),
+        conversion_bytes=conversion_bytes(spec.model),
         note=note,
     )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semtune.approaches.planning import Data as PlanData
-from semtune.approaches.planning import here, plan_run, surely_fits
+from semtune.approaches.planning import check_conversion, here, plan_run, surely_fits
 from semtune.approaches.run_folder import RunFolder, write_json, write_labels
 from semtune.approaches.specs import resolve, write_spec
 from semtune.approaches.tuned import TunedModel
@@ -75,6 +75,7 @@ def run(
     """
     spec = resolve(spec)
     data = load_data(spec)
+    check_conversion(spec)
     progress.on_phase(f"preparing {spec.model}", None)
     prepare(spec.model, trust_remote_code=spec.trust_remote_code)
     folder = RunFolder.create(out, overwrite=overwrite)

@@ -136,6 +136,12 @@ def locate_config(name: str, *, trust_remote_code: bool = False, revision: str |
         return _source(f"shape:{PUBLISHED[name]}", SourceOptions()).config()
 
 
+def conversion_bytes(name: str) -> int:
+    """What another process will hold at its peak to make `name` readable, before the first run. Raises ModelError."""
+    source = _source(name, SourceOptions())
+    return int(source.conversion_bytes()) if hasattr(source, "conversion_bytes") else 0
+
+
 def stored_dtype(name: str, config: Any) -> torch.dtype:
     """What dtype the model's files hold: what the config says; fp32 where semtune itself wrote them from GGUF."""
     if resolve(name).source in ("default", "pypi", "gguf"):

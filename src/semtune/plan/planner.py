@@ -46,6 +46,8 @@ class Question:
     """Of a process that has done its imports and nothing else."""
     machine_bytes: int
     """This machine's memory, of which frozen weights may take a share for a second copy."""
+    conversion_bytes: int = 0
+    """Of another process in main memory, before the first run."""
     note: str | None = None
     """What a reader must know of the encoder."""
 
@@ -99,6 +101,8 @@ class Planner:
         q, rehearsal = self.question, self._rehearsal(spec)
         on_gpu = q.device.kind == "cuda"
         peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
+        if not on_gpu and q.conversion_bytes:
+            peaks = {**peaks, "load": max(peaks["load"], q.runtime_bytes + q.conversion_bytes)}
         seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
         if on_gpu and spec.stream_bytes:
             outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
