@@ -117,3 +117,17 @@ def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
     exact, packed = loss_after(False), loss_after(True)
     assert exact < 0.02
     assert packed == pytest.approx(exact, abs=0.005)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_as_on_a_cpu() -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        weight = nn.Parameter(torch.randn(4500, generator=torch.Generator().manual_seed(0)).to(device))
+        updates = eight_bit([weight], 0.1, master_weights=True)
+        for step in range(3):
+            weight.grad = torch.randn(4500, generator=torch.Generator().manual_seed(step)).to(device)
+            updates.collect()
+            updates.step(0.01, torch.tensor(0.5))
+        found.append(weight.detach().cpu())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ at once, which must not stay in, or be measured as, this process's memory.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -85,15 +86,22 @@ def converted_folder(file: Path) -> Path:
 def _digest(file: Path) -> str:
     """sha256. Raises ModelError: it cannot be read, or is no GGUF file."""
     try:
-        with file.open("rb") as handle:
-            magic = handle.read(4)
-            handle.seek(0)
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        state = file.stat()
+        magic, digest = _read(file, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise ModelError(f"The GGUF file {file} cannot be read ({error.strerror}); check the path.") from error
     if magic != b"GGUF":
         raise ModelError(f"{file.name} is not a GGUF file; check the path or download it again.")
     return digest
+
+
+@functools.lru_cache(maxsize=8)
+def _read(file: Path, modified_ns: int, size: int) -> tuple[bytes, str]:
+    """The first four bytes and the sha256; once for each state of the file, as that takes seconds a gigabyte."""
+    with file.open("rb") as handle:
+        magic = handle.read(4)
+        handle.seek(0)
+        return magic, hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _entry(sha256: str) -> str:
