@@ -68,6 +68,29 @@ def test_an_update_follows_the_equations(dtype: torch.dtype) -> None:
         torch.testing.assert_close(unpacked(slot, "mean", 4500), mean, rtol=0.2, atol=0.01 * float(mean.abs().max()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_steps_are_those_of_bitsandbytes(dtype: torch.dtype) -> None:
+    """But for quotients within 1.5e-5 of each other or of zero, which its table of cells does not tell apart."""
+    from bitsandbytes.optim import AdamW8bit
+
+    start = torch.randn(1 << 16, generator=torch.Generator().manual_seed(9)).to(dtype)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    updates = eight_bit([ours], 0.1, master_weights=False)
+    reference = AdamW8bit([theirs], lr=1e-2, betas=BETAS, eps=EPS, weight_decay=0.1)
+    for step in range(3):
+        grad = torch.randn(1 << 16, generator=torch.Generator().manual_seed(step)).to(dtype)
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        updates.collect()
+        updates.step(1e-2, torch.tensor(1.0))
+        reference.step()
+    moved = (theirs.detach() - start).float().abs().mean()
+    assert (ours.detach() - theirs.detach()).float().abs().mean() < 1e-3 * moved
+    state, (slot,) = reference.state[theirs], updates.slots
+    assert isinstance(slot, EightBitSlot)
+    for codes, name in ((slot.mean_codes, "state1"), (slot.square_codes, "state2")):
+        assert (codes.view(-1) != state[name].view(-1)).float().mean() < 0.02
+
+
 def unpacked(slot: EightBitSlot, name: str, count: int) -> torch.Tensor:
     """A moment in fp64, (count,)."""
     levels = dynamic_type(signed=name == "mean").levels
