@@ -51,6 +51,7 @@ def speed_table(view: StudyView) -> Table:
     """Table 1: seconds per iteration and per epoch, tokens a second, training and predicting time."""
     notes = _footnotes(view)
     iteration = notes.add("Median over optimizer steps; the first (warm-up) step is left out.")
+    planned = _planned_seconds(view, notes)
     training = notes.add("Training alone: dev scoring is left out.")
     tokens = notes.add("Real tokens; padding never counts.")
 
@@ -59,7 +60,7 @@ def speed_table(view: StudyView) -> Table:
 
     figures = [
         Figure(Column("Per iteration", "s", "s/iter", marks=(iteration,)), of("seconds_per_iteration")),
-        *_planned_seconds(view, notes),
+        *planned,
         Figure(Column("Per epoch", "s", "s/epoch", drop=2, marks=(training,)), of("seconds_per_epoch")),
         Figure(Column("Training", "s", "train s", drop=1, marks=(training,)), of("train_seconds")),
         Figure(Column("Training speed", "tokens/s", "tokens/s", marks=(tokens,)), of("tokens_per_second")),
