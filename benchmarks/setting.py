@@ -19,10 +19,15 @@ PRACTICE_NOTE = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of both commands."""
-    parser.add_argument("--data-dir", help="folder with the SemEval-2021 Task 6 files (default: SEMTUNE_DATA)")
+    add_common_options(parser)
     parser.add_argument("--out", help="folder of the record (default: benchmarks/records/<date>-…)")
-    parser.add_argument("--threads", type=int, default=cores(), help="of every contestant (default: all cores)")
     parser.add_argument("--json", action="store_true", help="only the JSON object on standard output")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Options of those that write no record too."""
+    parser.add_argument("--data-dir", help="folder with the SemEval-2021 Task 6 files (default: SEMTUNE_DATA)")
+    parser.add_argument("--threads", type=int, default=cores(), help="of every contestant (default: all cores)")
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """Where a training step's time goes: `python benchmarks/step_profile.py lora full dora`, minutes.
 
 The bench's reference batch (8 texts), after three steps that warm up: the median of 12 steps, then torch.profiler's
-self times of 5. Prints text; what stands beside a record as `profile.txt` was made so.
+self times of 5. Prints text, as it stands beside a record in `profile.txt`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 1 where the data cannot be prepared."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("methods", nargs="+", help="lora, qlora, dora, full")
-    parser.add_argument("--data-dir", help="folder with the SemEval-2021 Task 6 files (default: SEMTUNE_DATA)")
-    parser.add_argument("--threads", type=int, default=setting.cores(), help="default: all cores")
+    setting.add_common_options(parser)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as work:
         data = setting.prepare(Path(work), options.threads, setting.data_folder(options.data_dir), adapter_steps=0)

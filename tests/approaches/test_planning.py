@@ -51,7 +51,7 @@ def test_a_run_that_cannot_fit_is_a_result_before_anything_is_loaded(
     assert read_result(tmp_path / "run" / "result.json") == result
 
 
-def test_8_bit_moments_take_less_memory_as_planned(spec: RunSpec, tmp_path: Path) -> None:
+def test_a_run_with_8_bit_moments_is_planned_with_less_memory(spec: RunSpec, tmp_path: Path) -> None:
     spec = resolve(dataclasses.replace(spec, method="full", precision="bf16", optimizer="adamw-8bit"))
     result = run(spec, tmp_path / "run", Silent())
     plain = planning.plan_run(dataclasses.replace(spec, optimizer="adamw"), planning.load_data(spec, texts=True), 0)[1]

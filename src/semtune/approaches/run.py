@@ -88,8 +88,7 @@ def run(
         preset=spec.preset, seed=spec.seed, status="failed", selected_on=SELECTION_SPLIT, out=out.name,
         notes=data.task.notes,
     )  # fmt: skip
-    session = _Session(spec, data, folder, progress, result)
-    session.plan = plan
+    session = _Session(spec, data, folder, progress, result, plan)
     try:
         session.guard()
         session.load()
@@ -120,14 +119,22 @@ def load_data(spec: RunSpec) -> _Data:
 class _Session:
     """A run under way: its parts in order, and the result as far as it is known."""
 
-    def __init__(self, spec: RunSpec, data: _Data, folder: RunFolder, progress: RunProgress, result: RunResult) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: _Data,
+        folder: RunFolder,
+        progress: RunProgress,
+        result: RunResult,
+        plan: Plan | None = None,
+    ) -> None:
         self.spec, self.data, self.folder, self.progress, self.result = spec, data, folder, progress, result
+        self.plan = plan
         device = str(resolve_device(spec.device))
         self.clock = functools.partial(synchronised_seconds, device)
         self.meter = PhaseMeter(device)
         self.outcome = TrainOutcome()
         self.tuned: TunedModel | None = None
-        self.plan: Plan | None = None
 
     def guard(self) -> None:
         """Stop a run that cannot fit before it takes the machine along. What surely fits is planned afterwards.

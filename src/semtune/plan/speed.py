@@ -1,7 +1,8 @@
 """Seconds of a step, from what it multiplies and moves and how fast that goes.
 
-On this machine the rates are measured: products of four sizes (small ones are slower), plain and laid out for oneDNN;
-a pass over memory; unpacking 4-bit weights; one small operation. For a card that is not here they are its maker's.
+On this machine the rates are measured: products of five sizes (small ones are slower), plain and laid out for oneDNN;
+passes over memory, in caches and out of them; unpacking 4-bit weights; one small operation. For a card that is not here
+they are its maker's.
 """
 
 from __future__ import annotations
