@@ -22,7 +22,7 @@ def figures(runs: Sequence[Run], kept: Mapping[str, Sequence[str]]) -> list[Figu
 
     Args:
         kept: the peers of each class that ran in all rounds (`schedule.screen`); where none is left the whole class is
-            named, so that the reason can be told.
+            named, so that the reason can be resolved.
     """
     classes = {name: kept.get(name) or peers for name, peers in peer_classes().items()}
 

@@ -92,7 +92,7 @@ def all_rounds(
     Args:
         common: settings of all contestants.
         start: as `launch.launch`.
-        note: told of each run.
+        note: resolved of each run.
     """
     seen: list[Run] = []
     kept: dict[str, list[str]] = {}

@@ -90,20 +90,20 @@ class Predictor:
 
     def predict(self, cell: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
         """Peaks above the runtime that the cell itself had, and seconds of a step."""
-        from semtune.approaches import planning
-        from semtune.approaches.specs import record_from, resolve
+        from semtune.plan import requests
         from semtune.plan.planner import Planner
         from semtune.records import RunSpec
+        from semtune.specs.resolve import record_from, resolve
 
         started = time.perf_counter()
         values = {**cell, "targets": tuple(cell["targets"])} if "targets" in cell else dict(cell)
         spec = resolve(record_from(RunSpec, values, "the cell"))
-        question = planning.question_of(spec, planning.here(), planning.Data(), self._rates, measured["runtime_bytes"])
-        found = Planner(question).forecast(spec)
+        request = requests.request_of(spec, requests.here(), requests.Data(), self._rates, measured["runtime_bytes"])
+        found = Planner(request).estimate(spec)
         return {
             "peak_bytes": found.peak_bytes,
             "seconds": found.seconds,
-            "tensor_bytes": dict(found.rehearsal.tensor_bytes),
+            "tensor_bytes": dict(found.trace.tensor_bytes),
             "plan_seconds": time.perf_counter() - started,
         }
 
@@ -112,7 +112,7 @@ def key(cell: Mapping[str, Any]) -> str:
     """A cell in words."""
     words = [str(cell[name]) for name in ("model", "method", "readout")]
     words.append(f"{cell['batch_size']} x {cell['max_length']}")
-    words += ["recompute"] if cell.get("recompute") else []
+    words += ["activation_checkpointing"] if cell.get("activation_checkpointing") else []
     words += [str(cell[name]) for name in ("optimizer", "precision") if name in cell]
     words += [f"packed={cell['packed']}"] if "packed" in cell else []
     return " ".join(words)

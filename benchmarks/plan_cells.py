@@ -10,11 +10,11 @@ _COMMON = {"task": "practice", "device": "cpu", "max_new_tokens": 8}
 
 
 def _cell(
-    model: str, method: str, batch: int, length: int, readout: str, recompute: bool, **more: Any
+    model: str, method: str, batch: int, length: int, readout: str, activation_checkpointing: bool, **more: Any
 ) -> dict[str, Any]:
     return {
         **_COMMON, "model": model, "method": method, "batch_size": batch, "max_length": length, "readout": readout,
-        "recompute": recompute, **more,
+        "activation_checkpointing": activation_checkpointing, **more,
     }  # fmt: skip
 
 

@@ -34,9 +34,9 @@ class Published:
     """Whether the figure is the whole card's (nvidia-smi), the CUDA context included."""
 
 
-_TUNE = {"batch_size": 2, "max_length": 2048, "loss_on": "all", "readout": "generate", "recompute": True}
+_TUNE = {"batch_size": 2, "max_length": 2048, "loss_on": "all", "readout": "generate", "activation_checkpointing": True}
 _PAPER = {
-    "batch_size": 1, "max_length": 512, "loss_on": "all", "readout": "generate", "recompute": True, "rank": 64,
+    "batch_size": 1, "max_length": 512, "loss_on": "all", "readout": "generate", "activation_checkpointing": True, "rank": 64,
     "method": "qlora",
 }  # fmt: skip
 _PEFT = {"batch_size": 4, "max_length": 768, "loss_on": "all", "readout": "generate"}
@@ -102,22 +102,22 @@ def predict(row: Published) -> float:
     """The plan's training peak; without the CUDA context where the publication's figure is the allocator's."""
     import dataclasses
 
-    from semtune.approaches import planning
-    from semtune.approaches.specs import record_from, resolve
+    from semtune.plan import requests
     from semtune.plan.devices import CUDA_CONTEXT_BYTES, parse_device
     from semtune.plan.planner import Planner
     from semtune.records import RunSpec
+    from semtune.specs.resolve import record_from, resolve
 
     spec = resolve(record_from(RunSpec, {"task": "practice", "model": row.model, **row.spec}, row.what))
-    device = parse_device("h100", planning.here())
-    question = planning.question_of(spec, device, planning.Data(), None, 0)
+    device = parse_device("h100", requests.here())
+    request = requests.request_of(spec, device, requests.Data(), None, 0)
     if row.config:
-        config = question.config
+        config = request.config
         for name, value in row.config.items():
             setattr(config, name, value)
         config.num_key_value_heads, config.head_dim = config.num_attention_heads, 128
-        question = dataclasses.replace(question, config=config)
-    peak = Planner(question).forecast(spec).peak_bytes["train"]
+        request = dataclasses.replace(request, config=config)
+    peak = Planner(request).estimate(spec).peak_bytes["train"]
     return float(peak if row.context else peak - CUDA_CONTEXT_BYTES)
 
 

@@ -46,8 +46,8 @@ def profiled(settings: Settings) -> str:
     from torch.profiler import ProfilerActivity, profile
 
     from benchmarks.contestants.ours import build
-    from semtune.contracts import Encoded
-    from semtune.measure.allocator import freed_memory_kept
+    from semtune.contracts import TokenizedExample
+    from semtune.runtime.malloc import freed_memory_kept
     from semtune.training.loop import optimizer_step
     from semtune.training.optimizer import Optimizer
 
@@ -55,9 +55,9 @@ def profiled(settings: Settings) -> str:
     data = read_data(settings.work)
     tuned = build(settings, data)
     chosen = (data.texts[i] for i in reference_batch(data.lengths(), settings.batch_size))
-    texts = [Encoded(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in chosen]
+    texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in chosen]
     optimizer = Optimizer(tuned.groups(), WARM_UP + TIMED + PROFILED, 0.1)
-    tuned.bundle.model.train()
+    tuned.loaded.model.train()
 
     def step() -> float:
         started = time.perf_counter()

@@ -12,7 +12,7 @@ target only), c positions whose next token counts, and for each linear layer W (
                        6 in the lowest layer, where nothing below the keys is trained
     vocabulary         2 c V h forward, the same for the input gradient, and again for its weight (full)
 
-No credit for what a program may do besides: padding, filler, recomputation, rows of the vocabulary product or of the
+No credit for what a program may do besides: padding, padding, recomputation, rows of the vocabulary product or of the
 last layer at positions that do not count, unpacking of 4-bit weights, row norms (DoRA), norms, rotary embedding,
 softmax, the optimizer. So FLOP utilisation = these operations / seconds / (the fastest matrix product measured in the
 same process).

@@ -35,7 +35,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
     from benchmarks.contestants.ours import RecordingWork, Steps, build, train_settings
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
-    from semtune.contracts import Encoded
+    from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
     from semtune.training.loop import TrainOutcome, train
 
@@ -48,7 +48,7 @@ def main(settings: Settings) -> dict[str, Any]:
     for size in SIZES:
         chosen = whole_texts(lengths, size)
         texts = [
-            Encoded(data.texts[i]["id"], tuple(data.texts[i]["ids"]), data.texts[i]["prompt_length"], None)
+            TokenizedExample(data.texts[i]["id"], tuple(data.texts[i]["ids"]), data.texts[i]["prompt_length"], None)
             for i in chosen
         ]
         meter, seen = PhaseMeter(), Steps()
@@ -64,7 +64,7 @@ def main(settings: Settings) -> dict[str, Any]:
                 "peak_bytes_above_runtime": meter.peak_bytes["train"] - runtime_bytes,
             }
         )
-    return {"runtime_bytes": runtime_bytes, "sizes": rows, "dtype": str(tuned.bundle.compute_dtype)}
+    return {"runtime_bytes": runtime_bytes, "sizes": rows, "dtype": str(tuned.loaded.compute_dtype)}
 
 
 if __name__ == "__main__":

@@ -43,11 +43,11 @@ class RecordingWork:
         self.batches.append([(len(e) - 1, len(e) - e.prompt_length) for e in batch])
         return self.tuned.readout.loss(batch)
 
-    def terms(self, encoded: Any) -> int:
-        return self.tuned.readout.terms(encoded)
+    def num_targets(self, tokenized: Any) -> int:
+        return self.tuned.readout.num_targets(tokenized)
 
     def train_mode(self, training: bool) -> None:
-        self.tuned.bundle.model.train(training)
+        self.tuned.loaded.model.train(training)
 
     def evaluate(self) -> float | None:
         return None
@@ -81,9 +81,9 @@ def train_settings(batch_size: int, epochs: int, seed: int) -> Any:
 
 def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
-    from semtune.approaches.specs import resolve
     from semtune.approaches.tuned import TunedModel
     from semtune.records import RunSpec
+    from semtune.specs.resolve import resolve
 
     low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
     spec = RunSpec(
@@ -129,12 +129,12 @@ def passes(events: Sequence[Any], settings: Settings) -> tuple[list[int], list[i
 
 def size_share(lengths: Sequence[int], settings: Settings) -> float:
     """`new_size_share` of semtune's own order; a size is the rows of the linear layers and the longest text."""
-    from semtune.nn.ragged import filler_for
+    from semtune.nn.packed_batch import padding_to_multiple
     from semtune.training.batches import epoch_batches
 
     def size(batch: Sequence[int]) -> tuple[int, int]:
         rows = sum(lengths[i] - 1 for i in batch)
-        return rows + filler_for(rows), max(lengths[i] for i in batch)
+        return rows + padding_to_multiple(rows), max(lengths[i] for i in batch)
 
     epochs = [epoch_batches(lengths, settings.batch_size, settings.seed, number) for number in range(EPOCHS)]
     return new_size_share(epochs, size)
@@ -146,14 +146,14 @@ def main(settings: Settings) -> dict[str, Any]:
 
     from benchmarks.contestants.flops import Shape, gemm_peak, step_flops
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
-    from semtune.contracts import Encoded
+    from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
     from semtune.training.loop import TrainOutcome, train
 
     torch.set_num_threads(settings.threads)
     data = read_data(settings.work)
     lengths = data.lengths()
-    texts = [Encoded(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in data.texts]
+    texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in data.texts]
     meter = PhaseMeter()
     with meter.phase("load"):
         tuned = build(settings, data)
@@ -167,7 +167,7 @@ def main(settings: Settings) -> dict[str, Any]:
     reference = reference_batch(lengths, settings.batch_size)
     run(reference, REFERENCE_STEPS)
     same_step_peak = meter.peak_bytes["train"]
-    dtype, shape = tuned.bundle.compute_dtype, Shape.of(tuned.bundle.model.config)
+    dtype, shape = tuned.loaded.compute_dtype, Shape.of(tuned.loaded.model.config)
     rows = sum(lengths[i] - 1 for i in reference)
     rows += -rows % 32
     peak_before = gemm_peak(shape, rows, dtype)

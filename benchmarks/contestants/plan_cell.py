@@ -17,12 +17,12 @@ def main(settings: Settings) -> dict[str, Any]:
     """Peak bytes of load, train and evaluate, and the seconds of each training step."""
     import torch
 
-    from semtune.approaches.specs import record_from, resolve
     from semtune.approaches.tuned import TunedModel
-    from semtune.measure.allocator import freed_memory_kept
     from semtune.measure.memory import PhaseMeter
     from semtune.plan.workload import LABELS, filled_workload
     from semtune.records import RunSpec
+    from semtune.runtime.malloc import freed_memory_kept
+    from semtune.specs.resolve import record_from, resolve
     from semtune.training.loop import optimizer_step
     from semtune.training.optimizer import Optimizer
 
@@ -38,7 +38,7 @@ def main(settings: Settings) -> dict[str, Any]:
     seconds = []
     with meter.phase("train"):
         optimizer = Optimizer(tuned.groups(), STEPS, spec.warmup_fraction)
-        tuned.bundle.model.train()
+        tuned.loaded.model.train()
         with freed_memory_kept():
             for _ in range(STEPS):
                 started = time.perf_counter()

@@ -37,9 +37,9 @@ def main(settings: Settings) -> dict[str, Any]:
 def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[float, list[str]]:
     from dataclasses import replace
 
-    from semtune.approaches.specs import read_spec, resolve
     from semtune.approaches.tuned import TunedModel
     from semtune.records import Example
+    from semtune.specs.resolve import read_spec, resolve
 
     spec = read_spec(Path(settings.work) / "adapter-spec.yaml")
     spec = resolve(
@@ -60,7 +60,7 @@ def _transformers(settings: Settings, data: Data, texts: list[dict[str, Any]]) -
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from semtune.models.encoder import load_encoder
+    from semtune.models.tokenizer import load_tokenizer
 
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[settings.dtype]
     model = AutoModelForCausalLM.from_pretrained(data.model_folder, dtype=dtype)
@@ -83,10 +83,10 @@ def _transformers(settings: Settings, data: Data, texts: list[dict[str, Any]]) -
     started = time.perf_counter()
     said = [ids for batch in [*batches, *([rest] if rest else [])] for ids in generate([texts[i] for i in batch])]
     seconds = time.perf_counter() - started
-    # Decoded by semtune's encoder, outside the clock: what is compared are tokens, not ways of writing them out.
-    encoder = load_encoder(Path(data.model_folder), int(model.config.get_text_config().vocab_size))
+    # Decoded by semtune's tokenizer, outside the clock: what is compared are tokens, not ways of writing them out.
+    tokenizer = load_tokenizer(Path(data.model_folder), int(model.config.get_text_config().vocab_size))
     ends = [ids.index(data.eos_id) if data.eos_id in ids else len(ids) for ids in said]
-    return seconds, [encoder.decode(ids[:end]) for ids, end in zip(said, ends, strict=True)]
+    return seconds, [tokenizer.decode(ids[:end]) for ids, end in zip(said, ends, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What all contestants read, made once a bench: the encoded texts, and an adapter so that answers end by themselves.
+"""What all contestants read, made once a bench: the tokenized texts, and an adapter so that answers end by themselves.
 
-Every stack gets the same token ids, made by semtune's encoder with the prompt "report", and the same weights: the
+Every stack gets the same token ids, made by semtune's tokenizer with the prompt "report", and the same weights: the
 default model's folder in transformers' format, which semtune keeps in its cache. Run as
 `python -m benchmarks.contestants.prepare '{"work": FOLDER, "threads": 2, "data_dir": null, "adapter_steps": 40}'`.
 """
@@ -44,10 +44,10 @@ def main(work: Path, threads: int, data_dir: str | None, adapter_steps: int) -> 
 
 def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     """Train, test and labels as token ids: the fields of `common.Data`."""
-    from semtune.models.encoder import load_encoder
     from semtune.models.naming import DEFAULT_REFERENCE
     from semtune.models.sources.base import SourceOptions
     from semtune.models.sources.pypi import PypiSource
+    from semtune.models.tokenizer import load_tokenizer
     from semtune.records import Example, TaskOptions
     from semtune.registry import PROMPTS, TASKS
 
@@ -55,11 +55,11 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     name = SEMEVAL if with_semeval else PRACTICE
     task = TASKS.get(name)(TaskOptions(data_dir=data_dir if with_semeval else None))
     located = PypiSource(DEFAULT_REFERENCE, SourceOptions()).locate()
-    encoder = load_encoder(located.tokenizer_folder, int(located.config.get_text_config().vocab_size))
+    tokenizer = load_tokenizer(located.tokenizer_folder, int(located.config.get_text_config().vocab_size))
     prompt = PROMPTS.get("report")(task.labels, task.answer)
 
     def encode(example: Example, completion: bool) -> Any:
-        return encoder.encode(example, prompt.encode(example), MAX_LENGTH, completion=completion)
+        return tokenizer.encode(example, prompt.encode(example), MAX_LENGTH, completion=completion)
 
     texts = [encode(example, True) for example in task.load("train")]
     random.Random("texts").shuffle(texts)
@@ -71,7 +71,7 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
         "notes": list(task.notes),
         "model_folder": str(located.tokenizer_folder),
         "adapter_folder": str(work / "adapter"),
-        "eos_id": encoder.eos_id,
+        "eos_id": tokenizer.eos_id,
         "labels": list(task.labels),
         "answer": task.answer,
         "texts": [{"id": t.id, "ids": list(t.ids), "prompt_length": t.prompt_length} for t in texts],
@@ -84,10 +84,10 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     """Train LoRA on all linear layers for `steps` steps, and leave adapter and options in `work`; the last loss."""
     from benchmarks.contestants.common import read_data
     from benchmarks.contestants.ours import RecordingWork, Steps, train_settings
-    from semtune.approaches.specs import resolve, write_spec
     from semtune.approaches.tuned import TunedModel
-    from semtune.contracts import Encoded
+    from semtune.contracts import TokenizedExample
     from semtune.records import RunSpec
+    from semtune.specs.resolve import resolve, write_spec
     from semtune.training.loop import TrainOutcome, train
 
     data = read_data(work)
@@ -95,7 +95,7 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     write_spec(spec, work / "adapter-spec.yaml")
     tuned = TunedModel.build(spec, data.labels, data.answer)
     sample = data.texts[: steps * ADAPTER_BATCH]
-    texts = [Encoded(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in sample]
+    texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in sample]
     seen = Steps()
     settings = train_settings(ADAPTER_BATCH, epochs=1, seed=0)
     train(RecordingWork(tuned), tuned.groups(), texts, settings, TrainOutcome(), [seen])

@@ -18,7 +18,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
     from benchmarks.contestants.ours import RecordingWork, Steps, build, train_settings
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
-    from semtune.contracts import Encoded
+    from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter, resident_bytes
     from semtune.training.loop import TrainOutcome, train
 
@@ -31,9 +31,9 @@ def main(settings: Settings) -> dict[str, Any]:
         tuned = build(settings, data)
     load_seconds = time.perf_counter() - started
     loaded_bytes = resident_bytes()
-    size = tuned.bundle.encoder.vocab_size
+    size = tuned.loaded.tokenizer.vocab_size
     batch = [data.texts[i] for i in reference]
-    texts = [Encoded(t["id"], tuple(i % size for i in t["ids"]), t["prompt_length"], None) for t in batch]
+    texts = [TokenizedExample(t["id"], tuple(i % size for i in t["ids"]), t["prompt_length"], None) for t in batch]
     seen = Steps()
     with meter.phase("train"):
         loop = train_settings(settings.batch_size, REFERENCE_STEPS, settings.seed)
@@ -50,7 +50,7 @@ def main(settings: Settings) -> dict[str, Any]:
         "loaded_bytes": loaded_bytes,
         "load_peak_bytes": meter.peak_bytes["load"],
         "peak_bytes": meter.peak_bytes["train"],
-        "dtype": str(tuned.bundle.compute_dtype),
+        "dtype": str(tuned.loaded.compute_dtype),
     }
 
 

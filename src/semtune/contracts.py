@@ -124,7 +124,7 @@ class Prompt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class TokenizedExample:
     """One example as token ids. `ids[prompt_length:]` is the completion, its end-of-sequence token included."""
 
     id: str
@@ -136,13 +136,13 @@ class Encoded:
         return len(self.ids)
 
 
-class Encoder(Protocol):
+class Tokenizer(Protocol):
     """A tokenizer with what training and decoding need of it."""
 
     eos_id: int
     vocab_size: int
 
-    def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> Encoded:
+    def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> TokenizedExample:
         """Token ids of the prompt, and of completion + end-of-sequence where `completion`."""
         ...
 
@@ -155,32 +155,34 @@ class Encoder(Protocol):
         ...
 
 
-class Bundle(Protocol):
+class LoadedModel(Protocol):
     """A loaded model with what belongs to it. Methods and readouts change `model` in place."""
 
     model: nn.Module
     """A causal language model of transformers."""
-    encoder: Encoder
+    tokenizer: Tokenizer
     name: str
     compute_dtype: torch.dtype
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...]
-    recompute: bool
+    activation_checkpointing: bool
     """Whether blocks keep only their input for the backward."""
 
     def decoder_linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
-    def pack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
+    def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         """Lay frozen weights out for this machine's products, once all is attached; how many.
 
         `packed` None: if there is memory to spare, of the machine's `memory_bytes`.
         """
         ...
 
-    def hidden_states(self, input_ids: torch.Tensor, ragged: Any, places: Sequence[int] | None = None) -> torch.Tensor:
+    def hidden_states(
+        self, input_ids: torch.Tensor, packed_batch: Any, places: Sequence[int] | None = None
+    ) -> torch.Tensor:
         """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
 
         `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
@@ -202,7 +204,7 @@ class Method(Protocol):
     name: str
     presets: Mapping[str, MethodSettings]
 
-    def attach(self, bundle: Bundle, settings: MethodSettings) -> None:
+    def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Freeze what stays and add what is trained; no effect on outputs. Raises TargetError, OptionError."""
         ...
 
@@ -226,7 +228,7 @@ class Method(Protocol):
 class Readout(Protocol):
     """How labels come out of a model: loss and answer together.
 
-    Constructed as `ReadoutClass(bundle, prompt, labels, answer, settings)`, before the method freezes anything.
+    Constructed as `ReadoutClass(loaded, prompt, labels, answer, settings)`, before the method freezes anything.
     """
 
     name: str
@@ -243,20 +245,20 @@ class Readout(Protocol):
         """For the readout's own parameters; None: the method's."""
         ...
 
-    def encode(self, example: Example) -> Encoded:
+    def encode(self, example: Example) -> TokenizedExample:
         """A training example as tokens."""
         ...
 
-    def loss(self, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
-        """Sum of the batch's loss terms (a scalar with a graph), and how many terms it sums.
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[torch.Tensor, int]:
+        """Sum of the batch's loss targets (a scalar with a graph), and how many num_targets it sums.
 
-        The training loop divides by the terms of the whole optimizer step, so accumulation over micro-batches equals
+        The training loop divides by the num_targets of the whole optimizer step, so accumulation over micro-batches equals
         one large batch.
         """
         ...
 
-    def terms(self, encoded: Encoded) -> int:
-        """How many loss terms `encoded` has, without running the model."""
+    def num_targets(self, tokenized: TokenizedExample) -> int:
+        """How many loss targets `tokenized` has, without running the model."""
         ...
 
     def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
@@ -264,7 +266,7 @@ class Readout(Protocol):
         ...
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Predictions in the order of `examples`; `progress` is told how many more are done."""
+        """Predictions in the order of `examples`; `progress` receives how many more are done."""
         ...
 
     def save(self, folder: Path) -> None:

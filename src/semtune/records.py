@@ -158,9 +158,9 @@ class RunSpec:
     threads: int | None = None
     packed: bool | None = None
     """Keep frozen bf16 weights laid out for a CPU's products, twice their bytes; None: if that is little memory."""
-    recompute: bool = False
+    activation_checkpointing: bool = False
     """Keep of each block its input alone and compute the rest again in backward: less memory, more time."""
-    stream_bytes: int = 0
+    offload_bytes: int = 0
     """Of frozen weights that wait in main memory and come to the GPU for each product."""
     device: str = "auto"
     trust_remote_code: bool = False

@@ -95,10 +95,11 @@ READOUTS = Registry(
     {
         "generate": Entry("semtune.readouts.generate:Generate", "greedy decoding of the labels as text"),
         "generate-trie": Entry(
-            "semtune.readouts.generate_trie:GenerateTrie", "greedy decoding that can only say valid sets of labels"
+            "semtune.readouts.generate_constrained:GenerateTrie",
+            "greedy decoding that can only say valid sets of labels",
         ),
         "label-scores": Entry(
-            "semtune.readouts.label_scores:LabelScores", "each label's likelihood as an answer of its own"
+            "semtune.readouts.loglikelihood:LabelScores", "each label's likelihood as an answer of its own"
         ),
         "head": Entry("semtune.readouts.head:Head", "a sigmoid per label on the last hidden state"),
     },
@@ -107,11 +108,11 @@ READOUTS = Registry(
 BASELINES = Registry(
     "baseline",
     {
-        "random": Entry("semtune.approaches.baselines:Random", "the organisers' random baseline"),
-        "top-1": Entry("semtune.approaches.baselines:Top1", "always the most frequent training label"),
-        "top-2": Entry("semtune.approaches.baselines:Top2", "always the two most frequent training labels"),
-        "top-3": Entry("semtune.approaches.baselines:Top3", "always the three most frequent training labels"),
-        "tfidf": Entry("semtune.approaches.tfidf:TfidfLogistic", "TF-IDF + logistic regression"),
+        "random": Entry("semtune.baselines.simple:Random", "the organisers' random baseline"),
+        "top-1": Entry("semtune.baselines.simple:Top1", "always the most frequent training label"),
+        "top-2": Entry("semtune.baselines.simple:Top2", "always the two most frequent training labels"),
+        "top-3": Entry("semtune.baselines.simple:Top3", "always the three most frequent training labels"),
+        "tfidf": Entry("semtune.baselines.tfidf:TfidfLogistic", "TF-IDF + logistic regression"),
     },
 )
 

@@ -15,13 +15,13 @@ import pytest
 from semtune.measure import machine
 from semtune.measure.clock import Stopwatch, synchronised_seconds
 from semtune.measure.environment import environment
-from semtune.nn.hardware import cpu_flags
+from semtune.runtime.processor import cpu_flags
 
 
 def test_measuring_imports_no_torch() -> None:
     code = (
         "import sys, semtune.measure.memory, semtune.measure.clock, semtune.measure.machine, "
-        "semtune.measure.environment, semtune.measure.limit; sys.exit('torch' in sys.modules)"
+        "semtune.measure.environment, semtune.runtime.limits; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -1,4 +1,4 @@
-"""A tiny random Llama in float64 and a stand-in bundle around it."""
+"""A tiny random Llama in float64 and a stand-in LoadedModel around it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from semtune.nn.linear import NF4Linear
 
 
 class ToyBundle:
-    """What methods need of `contracts.Bundle`; nothing else."""
+    """What methods need of `contracts.LoadedModel`; nothing else."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.encoder = None
+        self.tokenizer = None
         self.name = "toy"
         self.compute_dtype = torch.float64
         self.device = torch.device("cpu")
@@ -32,7 +32,7 @@ class ToyBundle:
             if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
         }
 
-    def hidden_states(self, input_ids: Tensor, ragged: object, places: object = None) -> Tensor:
+    def hidden_states(self, input_ids: Tensor, packed_batch: object, places: object = None) -> Tensor:
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -77,8 +77,8 @@ def toy_model() -> Callable[..., LlamaForCausalLM]:
 
 
 @pytest.fixture
-def toy_bundle() -> Callable[..., ToyBundle]:
-    """A factory: a bundle around a fresh toy model, the same weights each time; 4-bit for precision "nf4"."""
+def toy_loaded() -> Callable[..., ToyBundle]:
+    """A factory: a LoadedModel around a fresh toy model, the same weights each time; 4-bit for precision "nf4"."""
 
     def build(precision: str = "fp32", **options: object) -> ToyBundle:
         model = _toy_model(**options)

@@ -38,15 +38,15 @@ def perturb(name: str, model: nn.Module) -> None:
 
 
 @pytest.fixture
-def attached(name: str, toy_bundle):
-    """A factory: the method, its settings, and a bundle it was attached to."""
+def attached(name: str, toy_loaded):
+    """A factory: the method, its settings, and the LoadedModel it was attached to."""
 
     def build(preset: str = "report", **options: object):
         settings = settings_of(name, preset)
-        bundle = toy_bundle(settings.precision, **options)
+        loaded = toy_loaded(settings.precision, **options)
         torch.manual_seed(1)
-        METHODS.get(name).attach(bundle, settings)
-        return METHODS.get(name), settings, bundle
+        METHODS.get(name).attach(loaded, settings)
+        return METHODS.get(name), settings, loaded
 
     return build
 
@@ -60,37 +60,37 @@ def test_has_both_presets(name: str) -> None:
 
 @pytest.mark.parametrize("preset", ["report", "default"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_no_effect_at_the_start(name: str, preset: str, tied: bool, attached, toy_bundle, ids: Tensor) -> None:
-    _, settings, bundle = attached(preset, tied=tied)
-    assert torch.equal(logits(bundle.model, ids), logits(toy_bundle(settings.precision, tied=tied).model, ids))
+def test_no_effect_at_the_start(name: str, preset: str, tied: bool, attached, toy_loaded, ids: Tensor) -> None:
+    _, settings, loaded = attached(preset, tied=tied)
+    assert torch.equal(logits(loaded.model, ids), logits(toy_loaded(settings.precision, tied=tied).model, ids))
 
 
 @pytest.mark.parametrize("preset", ["report", "default"])
 def test_trains_what_it_says_and_nothing_else(name: str, preset: str, attached, ids: Tensor) -> None:
-    method, _, bundle = attached(preset)
-    trainable = method.trainable(bundle.model)
-    requiring = {n: p for n, p in bundle.model.named_parameters() if p.requires_grad}
+    method, _, loaded = attached(preset)
+    trainable = method.trainable(loaded.model)
+    requiring = {n: p for n, p in loaded.model.named_parameters() if p.requires_grad}
     assert trainable and trainable.keys() == requiring.keys()
     assert all(trainable[n] is requiring[n] for n in trainable)
-    perturb(name, bundle.model)
-    before = {n: t.clone() for n, t in bundle.model.state_dict().items()}
+    perturb(name, loaded.model)
+    before = {n: t.clone() for n, t in loaded.model.state_dict().items()}
     optimizer = torch.optim.SGD(trainable.values(), lr=0.1)
-    loss(bundle.model, ids).backward()
+    loss(loaded.model, ids).backward()
     for n, parameter in trainable.items():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, n
-    assert all(p.grad is None for n, p in bundle.model.named_parameters() if n not in trainable)
+    assert all(p.grad is None for n, p in loaded.model.named_parameters() if n not in trainable)
     optimizer.step()
-    changed = {n for n, t in bundle.model.state_dict().items() if not torch.equal(t, before[n])}
+    changed = {n for n, t in loaded.model.state_dict().items() if not torch.equal(t, before[n])}
     assert changed == set(trainable)
 
 
 def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
-    method, _, bundle = attached("default")
-    optimizer = torch.optim.AdamW(method.trainable(bundle.model).values(), lr=3e-3)
+    method, _, loaded = attached("default")
+    optimizer = torch.optim.AdamW(method.trainable(loaded.model).values(), lr=3e-3)
     losses = []
     for _ in range(6):
         optimizer.zero_grad()
-        value = loss(bundle.model, ids)
+        value = loss(loaded.model, ids)
         value.backward()
         optimizer.step()
         losses.append(value.item())
@@ -99,10 +99,10 @@ def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_files_restore_the_outputs_to_the_bit(name: str, tied: bool, attached, ids: Tensor, tmp_path: Path) -> None:
-    method, settings, bundle = attached(tied=tied)
-    perturb(name, bundle.model)
-    expected = logits(bundle.model, ids)
-    method.save(bundle.model, tmp_path / "adapter", settings, "toy")
+    method, settings, loaded = attached(tied=tied)
+    perturb(name, loaded.model)
+    expected = logits(loaded.model, ids)
+    method.save(loaded.model, tmp_path / "adapter", settings, "toy")
     _, _, other = attached(tied=tied)
     assert not torch.equal(logits(other.model, ids), expected)
     method.load(other.model, tmp_path / "adapter")
@@ -116,8 +116,8 @@ def test_a_broken_file_is_a_model_error_and_changes_nothing(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    method, settings, bundle = attached()
-    before = logits(bundle.model, ids)
+    method, settings, loaded = attached()
+    before = logits(loaded.model, ids)
     _, _, donor = attached()
     perturb(name, donor.model)
     method.save(donor.model, tmp_path, settings, "toy")
@@ -140,27 +140,27 @@ def test_a_broken_file_is_a_model_error_and_changes_nothing(
     elif damage == "extra":
         save_file({**tensors, "stranger": torch.zeros(3)}, weights)
     with pytest.raises(ModelError) as caught:
-        method.load(bundle.model, tmp_path)
+        method.load(loaded.model, tmp_path)
     assert str(weights) in str(caught.value) and "\n" not in str(caught.value)
-    assert torch.equal(logits(bundle.model, ids), before)
+    assert torch.equal(logits(loaded.model, ids), before)
 
 
 def test_an_unwritable_folder_is_an_output_error(name: str, attached, tmp_path: Path) -> None:
-    method, settings, bundle = attached()
+    method, settings, loaded = attached()
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError):
-        method.save(bundle.model, tmp_path / "file" / "adapter", settings, "toy")
+        method.save(loaded.model, tmp_path / "file" / "adapter", settings, "toy")
 
 
 def test_merging_keeps_the_outputs_or_is_refused(name: str, attached, ids: Tensor) -> None:
-    method, _, bundle = attached("default")
-    perturb(name, bundle.model)
-    before = logits(bundle.model, ids)
+    method, _, loaded = attached("default")
+    perturb(name, loaded.model)
+    before = logits(loaded.model, ids)
     try:
-        method.merge(bundle.model)
+        method.merge(loaded.model)
     except MergeRefusedError as refusal:
         assert "4-bit" in str(refusal)
-        assert torch.equal(logits(bundle.model, ids), before)  # and nothing was touched
+        assert torch.equal(logits(loaded.model, ids), before)  # and nothing was touched
         return
-    assert not any(isinstance(module, LowRankLinear) for module in bundle.model.modules())
-    assert torch.allclose(logits(bundle.model, ids), before, atol=1e-10)
+    assert not any(isinstance(module, LowRankLinear) for module in loaded.model.modules())
+    assert torch.allclose(logits(loaded.model, ids), before, atol=1e-10)

@@ -76,15 +76,15 @@ def fill_both(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]
 
 
 @pytest.fixture
-def twins(toy_bundle, toy_model):
+def twins(toy_loaded, toy_model):
     """A factory: our tuned model, PEFT's, and the pairs of their adapter parameters, all away from the start."""
 
     def build(name: str, which: str, nf4: bool = False, bias: bool = False):
-        bundle = toy_bundle("nf4" if nf4 else "fp32", bias=bias)
-        twin = plain_twin(bundle.model, toy_model(bias=bias))
-        METHODS.get(name).attach(bundle, SETTINGS[which])
+        loaded = toy_loaded("nf4" if nf4 else "fp32", bias=bias)
+        twin = plain_twin(loaded.model, toy_model(bias=bias))
+        METHODS.get(name).attach(loaded, SETTINGS[which])
         theirs = peft.get_peft_model(twin, config_for(name, SETTINGS[which])).eval()
-        return bundle.model, theirs, fill_both(bundle.model, theirs)
+        return loaded.model, theirs, fill_both(loaded.model, theirs)
 
     return build
 
@@ -155,29 +155,29 @@ def test_peft_reads_ours(name: str, which: str, twins, toy_model, ids: Tensor, t
 
 @pytest.mark.parametrize("which", list(SETTINGS))
 @pytest.mark.parametrize("name", ["lora", "dora"])
-def test_ours_reads_pefts(name: str, which: str, twins, toy_bundle, ids: Tensor, tmp_path: Path) -> None:
+def test_ours_reads_pefts(name: str, which: str, twins, toy_loaded, ids: Tensor, tmp_path: Path) -> None:
     _, theirs, _ = twins(name, which)
     theirs.save_pretrained(str(tmp_path))
-    bundle = toy_bundle()
-    METHODS.get(name).attach(bundle, SETTINGS[which])
-    METHODS.get(name).load(bundle.model, tmp_path)
-    torch.testing.assert_close(bundle.model(input_ids=ids).logits, theirs(input_ids=ids).logits, **CLOSE)
+    loaded = toy_loaded()
+    METHODS.get(name).attach(loaded, SETTINGS[which])
+    METHODS.get(name).load(loaded.model, tmp_path)
+    torch.testing.assert_close(loaded.model(input_ids=ids).logits, theirs(input_ids=ids).logits, **CLOSE)
 
 
-def test_targets_in_the_config_select_exactly_the_attached(toy_bundle, toy_model, tmp_path: Path) -> None:
+def test_targets_in_the_config_select_exactly_the_attached(toy_loaded, toy_model, tmp_path: Path) -> None:
     """Short names where they suffice; whole paths where a short name would select more than was attached."""
     lora = METHODS.get("lora")
-    bundle = toy_bundle()
-    lora.attach(bundle, SETTINGS["q and v"])
-    lora.save(bundle.model, tmp_path / "short", SETTINGS["q and v"], "toy")
+    loaded = toy_loaded()
+    lora.attach(loaded, SETTINGS["q and v"])
+    lora.save(loaded.model, tmp_path / "short", SETTINGS["q and v"], "toy")
     config = json.loads((tmp_path / "short" / "adapter_config.json").read_text())
     assert config["target_modules"] == ["q_proj", "v_proj"]
     assert config["lora_alpha"] == 32 and config["base_model_name_or_path"] == "toy"
 
     settings = dataclasses.replace(SETTINGS["q and v"], targets=("model.layers.1.self_attn.q_proj",))
-    bundle = toy_bundle()
-    lora.attach(bundle, settings)
-    lora.save(bundle.model, tmp_path / "long", settings, "toy")
+    loaded = toy_loaded()
+    lora.attach(loaded, settings)
+    lora.save(loaded.model, tmp_path / "long", settings, "toy")
     theirs = peft.PeftModel.from_pretrained(toy_model(), str(tmp_path / "long"))
     carrying = [n for n, m in theirs.named_modules() if hasattr(m, "lora_A")]
     assert carrying == ["base_model.model.model.layers.1.self_attn.q_proj"]

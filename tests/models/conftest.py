@@ -52,7 +52,7 @@ def sentence_piece_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
 
 
 def _wrap(backend: Tokenizer, bos: bool) -> PreTrainedTokenizerFast:
-    if bos:  # some tokenizers close a text too; the encoder must leave that out
+    if bos:  # some tokenizers close a text too; the tokenizer must leave that out
         backend.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
         )

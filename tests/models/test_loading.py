@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from semtune.errors import ModelError, OptionError
-from semtune.models.bundle import ModelBundle
+from semtune.models.loaded import TransformersModel
 from semtune.models.loading import load, locate_config, prepare
 from semtune.nn.linear import NF4Linear
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
-from semtune.nn.ragged import Ragged
+from semtune.nn.packed_batch import PackedBatch
 
 SaveModel = Callable[..., Path]
 IDS = torch.tensor([5, 80, 31, 200, 7, 9])
 
 
-def logits(bundle: ModelBundle, ids: torch.Tensor = IDS) -> torch.Tensor:
+def logits(loaded: TransformersModel, ids: torch.Tensor = IDS) -> torch.Tensor:
     with torch.no_grad():
-        return bundle.logits(bundle.hidden_states(ids, Ragged((len(ids),))))
+        return loaded.logits(loaded.hidden_states(ids, PackedBatch((len(ids),))))
 
 
 def reference(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -37,14 +37,14 @@ def reference(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 @pytest.mark.parametrize(("kind", "tied"), [("llama", False), ("llama", True), ("qwen2", False), ("qwen2", True)])
 def test_same_logits_as_from_pretrained(model_folder: SaveModel, kind: str, tied: bool) -> None:
     folder = model_folder(kind, tied=tied)
-    bundle = load(str(folder), precision="fp32", device="cpu")
+    loaded = load(str(folder), precision="fp32", device="cpu")
     with torch.no_grad():
         expected = reference(folder)(IDS.unsqueeze(0)).logits[0]
-        assert torch.allclose(bundle.model(IDS.unsqueeze(0)).logits[0], expected, atol=1e-5)
-    assert torch.allclose(logits(bundle), expected, atol=1e-5)
-    assert (bundle.model.lm_head.weight is bundle.model.model.embed_tokens.weight) == tied
-    assert not bundle.model.training
-    assert not any(t.is_meta for t in [*bundle.model.parameters(), *bundle.model.buffers()])
+        assert torch.allclose(loaded.model(IDS.unsqueeze(0)).logits[0], expected, atol=1e-5)
+    assert torch.allclose(logits(loaded), expected, atol=1e-5)
+    assert (loaded.model.lm_head.weight is loaded.model.model.embed_tokens.weight) == tied
+    assert not loaded.model.training
+    assert not any(t.is_meta for t in [*loaded.model.parameters(), *loaded.model.buffers()])
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -71,42 +71,42 @@ def test_sharded_files_with_an_index(model_folder: SaveModel) -> None:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_nf4_quantises_the_decoder_and_nothing_else(model_folder: SaveModel, kind: str) -> None:
     folder = model_folder(kind)
-    bundle = load(str(folder), precision="nf4", device="cpu")
-    linears = bundle.decoder_linears()
+    loaded = load(str(folder), precision="nf4", device="cpu")
+    linears = loaded.decoder_linears()
     assert len(linears) == 2 * 7
     assert all(isinstance(layer, NF4Linear) for layer in linears.values())
-    assert type(bundle.model.lm_head) is torch.nn.Linear
+    assert type(loaded.model.lm_head) is torch.nn.Linear
     weights = load_file(folder / "model.safetensors")
     path = "model.layers.1.self_attn.q_proj"
     expected = dequantize_nf4(quantize_nf4(weights[f"{path}.weight"]), torch.float32)
     assert torch.equal(linears[path].dequantize(torch.float32), expected)
     if kind == "qwen2":
-        assert torch.equal(linears[path].bias, weights[f"{path}.bias"].to(bundle.compute_dtype))
+        assert torch.equal(linears[path].bias, weights[f"{path}.bias"].to(loaded.compute_dtype))
     # The same model, its weights replaced by what NF4 makes of them.
-    other = reference(folder, bundle.compute_dtype)
+    other = reference(folder, loaded.compute_dtype)
     for name, layer in linears.items():
-        other.get_submodule(name).weight.data = layer.dequantize(bundle.compute_dtype)
+        other.get_submodule(name).weight.data = layer.dequantize(loaded.compute_dtype)
     with torch.no_grad():
         expected_logits = other(IDS.unsqueeze(0)).logits[0]
-    tolerance = 2e-2 if bundle.compute_dtype == torch.bfloat16 else 1e-5
-    assert (logits(bundle) - expected_logits).norm() < tolerance * expected_logits.norm()
+    tolerance = 2e-2 if loaded.compute_dtype == torch.bfloat16 else 1e-5
+    assert (logits(loaded) - expected_logits).norm() < tolerance * expected_logits.norm()
 
 
 def test_fp64_and_bundle_facts(model_folder: SaveModel) -> None:
-    bundle = load(str(model_folder()), precision="fp64", device="cpu")
-    assert bundle.compute_dtype == torch.float64 == next(bundle.model.parameters()).dtype
-    assert bundle.hidden_size == 64
-    assert bundle.encoder.vocab_size == 330
-    assert bundle.notes == ()
-    assert set(bundle.decoder_linears()) >= {"model.layers.0.mlp.down_proj", "model.layers.1.self_attn.k_proj"}
-    assert not any("lm_head" in path for path in bundle.decoder_linears())
+    loaded = load(str(model_folder()), precision="fp64", device="cpu")
+    assert loaded.compute_dtype == torch.float64 == next(loaded.model.parameters()).dtype
+    assert loaded.hidden_size == 64
+    assert loaded.tokenizer.vocab_size == 330
+    assert loaded.notes == ()
+    assert set(loaded.decoder_linears()) >= {"model.layers.0.mlp.down_proj", "model.layers.1.self_attn.k_proj"}
+    assert not any("lm_head" in path for path in loaded.decoder_linears())
 
 
 def test_texts_of_a_ragged_batch_do_not_see_each_other(model_folder: SaveModel) -> None:
-    bundle = load(str(model_folder()), precision="fp64", device="cpu")
+    loaded = load(str(model_folder()), precision="fp64", device="cpu")
     with torch.no_grad():
-        together = bundle.hidden_states(IDS, Ragged((2, 4)))
-        apart = [bundle.hidden_states(part, Ragged((len(part),))) for part in IDS.split([2, 4])]
+        together = loaded.hidden_states(IDS, PackedBatch((2, 4)))
+        apart = [loaded.hidden_states(part, PackedBatch((len(part),))) for part in IDS.split([2, 4])]
     assert torch.allclose(together, torch.cat(apart), atol=1e-12)
 
 
@@ -116,8 +116,8 @@ def test_a_tied_model_saved_with_both_copies(model_folder: SaveModel) -> None:
     tensors = load_file(file)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors, file)
-    bundle = load(str(folder), precision="fp32", device="cpu")
-    assert bundle.model.lm_head.weight is bundle.model.model.embed_tokens.weight
+    loaded = load(str(folder), precision="fp32", device="cpu")
+    assert loaded.model.lm_head.weight is loaded.model.model.embed_tokens.weight
     tensors["lm_head.weight"] += 1
     save_file(tensors, file)
     with pytest.raises(ModelError, match="tie_word_embeddings"):
@@ -194,7 +194,7 @@ def edit_config(folder: Path, **fields: Any) -> None:
         (lambda f: edit_config(f, auto_map={"AutoModelForCausalLM": "evil.Model"}), "--trust-remote-code"),
         (lambda f: edit_config(f, quantization_config={"quant_method": "awq"}), "already quantised"),
         (lambda f: edit_config(f, model_type="nonsense"), 'config of this "nonsense" model'),
-        (lambda f: edit_config(f, model_type="t5"), "encoder-decoder"),
+        (lambda f: edit_config(f, model_type="t5"), "tokenizer-decoder"),
         (lambda f: edit_config(f, hidden_size="wide"), "cannot (read|be built)"),
     ],
 )
@@ -235,18 +235,18 @@ import sys, torch
 from pathlib import Path
 from safetensors.torch import save_file
 from semtune.measure.memory import PhaseMeter, kernel_mark_works
-from semtune.models.skeleton import build_skeleton, expected_tensors, fill, materialise_buffers
+from semtune.models.meta_model import build_meta_model, expected_tensors, fill, materialise_buffers
 from semtune.models.safetensors_stream import SafetensorsStream
 from transformers import LlamaConfig
 torch.set_num_threads(1)
 sizes = dict(hidden_size=512, intermediate_size=1024, num_hidden_layers=9, num_attention_heads=8, vocab_size=256)
 config = LlamaConfig(**sizes)
 file = Path(sys.argv[1])
-model = build_skeleton(config, torch.float32)
+model = build_meta_model(config, torch.float32)
 save_file({n: torch.ones(t.shape) for n, t in expected_tensors(model).items()}, file)
 meter = PhaseMeter()
 with meter.phase("load"):
-    model = build_skeleton(config, torch.float32)
+    model = build_meta_model(config, torch.float32)
     materialise_buffers(model, torch.device("cpu"))
     options = dict(dtype=torch.float32, device=torch.device("cpu"), quantise=False, compute_dtype=torch.float32)
     fill(model, SafetensorsStream([file]), **options)

@@ -11,7 +11,7 @@ import torch
 
 from semtune.errors import ModelError
 from semtune.models.loading import load, locate_config
-from semtune.models.skeleton import build_skeleton, expected_tensors
+from semtune.models.meta_model import build_meta_model, expected_tensors
 from semtune.models.sources import shape
 from semtune.models.sources.base import SourceOptions
 from semtune.nn.linear import NF4Linear
@@ -33,7 +33,7 @@ def test_every_shape_is_counted() -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_published_parameter_counts(name: str) -> None:
-    model = build_skeleton(locate_config(f"shape:{name}"), torch.bfloat16)
+    model = build_meta_model(locate_config(f"shape:{name}"), torch.bfloat16)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
@@ -61,15 +61,15 @@ def test_random_weights_follow_the_seed(tiny_shape: str) -> None:
     assert torch.equal(first.model.get_submodule(path).weight, again.model.get_submodule(path).weight)
     assert not torch.equal(first.model.get_submodule(path).weight, other.model.get_submodule(path).weight)
     assert first.notes == ("random weights: speed and memory only, scores mean nothing",)
-    assert first.encoder.vocab_size == 100
+    assert first.tokenizer.vocab_size == 100
     assert torch.equal(first.model.model.norm.weight, torch.ones(64))
 
 
 def test_random_weights_have_the_configs_spread(tiny_shape: str) -> None:
     source = shape.ShapeSource("tiny", SourceOptions(seed=3))
-    skeleton = build_skeleton(source.config(), torch.float32)
-    drawn = dict(source.locate().weights(skeleton))
-    assert drawn.keys() == expected_tensors(skeleton).keys()
+    meta_model = build_meta_model(source.config(), torch.float32)
+    drawn = dict(source.locate().weights(meta_model))
+    assert drawn.keys() == expected_tensors(meta_model).keys()
     weight = drawn["model.layers.0.mlp.gate_proj.weight"].float()
     assert weight.dtype == torch.float32
     assert abs(weight.std().item() - 0.05) < 0.005
@@ -77,5 +77,5 @@ def test_random_weights_have_the_configs_spread(tiny_shape: str) -> None:
 
 
 def test_a_shape_in_nf4(tiny_shape: str) -> None:
-    bundle = load(tiny_shape, precision="nf4", device="cpu")
-    assert all(isinstance(layer, NF4Linear) for layer in bundle.decoder_linears().values())
+    loaded = load(tiny_shape, precision="nf4", device="cpu")
+    assert all(isinstance(layer, NF4Linear) for layer in loaded.decoder_linears().values())

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtune.nn import attention as module
-from semtune.nn.attention import ragged_attention
-from semtune.nn.attention_blocks import Rotary
+from semtune.nn.attention import packed_attention
 from semtune.nn.key_value_cache import KeyValueCache
-from semtune.nn.ragged import Ragged
+from semtune.nn.packed_batch import PackedBatch
+from semtune.nn.padding import Rotary
 
 HEADS, KV_HEADS, DIM = 6, 2, 4
 SCALE = 0.7
@@ -54,10 +54,12 @@ def textbook(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], window: int | 
     return torch.stack(rows).unsqueeze(0)
 
 
-def run(q: Tensor, k: Tensor, v: Tensor, ragged: Ragged, window: int | None = None, layer: int = 0) -> Tensor:
+def run(
+    q: Tensor, k: Tensor, v: Tensor, packed_batch: PackedBatch, window: int | None = None, layer: int = 0
+) -> Tensor:
     """(1, tokens, heads, dim), from blocks of one row of tokens as transformers makes them."""
     rows = (x[0].transpose(0, 1) for x in (q, k, v))
-    return ragged_attention(*rows, ragged, layer=layer, scale=SCALE, window=window).unsqueeze(0)
+    return packed_attention(*rows, packed_batch, layer=layer, scale=SCALE, window=window).unsqueeze(0)
 
 
 def close(a: Tensor, b: Tensor) -> None:
@@ -66,29 +68,29 @@ def close(a: Tensor, b: Tensor) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(lengths_of_batch, st.none() | st.integers(1, 10), st.booleans(), st.integers(0, 3))
-def test_equals_the_textbook(lengths: list[int], window: int | None, fused: bool, filler: int) -> None:
+def test_equals_the_textbook(lengths: list[int], window: int | None, fused: bool, padding: int) -> None:
     """Whatever the lengths; also where the fused kernel takes over, with a sliding window, with dummy tokens behind."""
-    q, k, v = random_qkv(sum(lengths) + filler)
+    q, k, v = random_qkv(sum(lengths) + padding)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PLAIN_UP_TO", 0 if fused else 1000)
-        out = run(q, k, v, Ragged(tuple(lengths), filler=filler), window)
+        out = run(q, k, v, PackedBatch(tuple(lengths), padding=padding), window)
     close(out[:, : sum(lengths)], textbook(q, k, v, lengths, window))
-    assert out.shape == (1, sum(lengths) + filler, HEADS, DIM)
+    assert out.shape == (1, sum(lengths) + padding, HEADS, DIM)
     assert not out[:, sum(lengths) :].any()
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
-@pytest.mark.parametrize("filler", [0, 3])
+@pytest.mark.parametrize("padding", [0, 3])
 @pytest.mark.parametrize("lengths", [[4, 7, 1, 7], [5, 5], [6]])
 def test_gradients_equal_the_textbook(
-    lengths: list[int], limit: int, filler: int, monkeypatch: pytest.MonkeyPatch
+    lengths: list[int], limit: int, padding: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of dummy tokens are zero, whatever comes back into their places."""
     monkeypatch.setattr(module, "PLAIN_UP_TO", limit)
-    row = sum(lengths) + filler
+    row = sum(lengths) + padding
     ours, theirs = (random_qkv(row, requires_grad=True) for _ in range(2))
     weight = torch.randn(1, row, HEADS, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    (run(*ours, Ragged(tuple(lengths), filler=filler)) * weight).sum().backward()
+    (run(*ours, PackedBatch(tuple(lengths), padding=padding)) * weight).sum().backward()
     (textbook(*theirs, lengths) * weight[:, : sum(lengths)]).sum().backward()
     for a, b in zip(ours, theirs, strict=True):
         close(a.grad, b.grad)
@@ -112,12 +114,12 @@ def test_cache_in_pieces_equals_all_at_once(data: st.DataObject) -> None:
     alive, done = list(range(len(lengths))), [0] * len(lengths)
     while alive:
         pieces = [(t, done[t], data.draw(st.integers(done[t] + 1, lengths[t]), label=f"text {t} to")) for t in alive]
-        ragged = Ragged(tuple(end - start for _, start, end in pieces), cache)
+        packed_batch = PackedBatch(tuple(end - start for _, start, end in pieces), cache)
         for layer, qkv in enumerate(layers):
             q, k, v = (take(x, lengths, pieces) for x in qkv)
-            out = run(q, k, v, ragged, window, layer)
+            out = run(q, k, v, packed_batch, window, layer)
             close(out.transpose(1, 2), take(expected[layer], lengths, pieces))
-        cache.advance(ragged.lengths)
+        cache.advance(packed_batch.lengths)
         for text, _, end in pieces:
             done[text] = end
         rows = [row for row, text in enumerate(alive) if done[text] < lengths[text]]
@@ -130,11 +132,11 @@ def test_masked_values_never_reach_another_text() -> None:
     """Not by one bit, and not even where they are infinite."""
     lengths = (3, 5, 2)
     q, k, v = random_qkv(sum(lengths))
-    before = run(q, k, v, Ragged(lengths))
+    before = run(q, k, v, PackedBatch(lengths))
     with torch.no_grad():
         v[:, :, 3:8] = math.inf
         k[:, :, 3:8] *= -7
-    after = run(q, k, v, Ragged(lengths))
+    after = run(q, k, v, PackedBatch(lengths))
     assert torch.equal(before[:, :3], after[:, :3])
     assert torch.equal(before[:, 8:], after[:, 8:])
     assert not torch.equal(before[:, 3:8], after[:, 3:8])
@@ -144,7 +146,7 @@ def test_bf16_rounds_no_more_than_its_inputs_do() -> None:
     lengths = [30, 7, 18]
     q, k, v = (x.to(torch.bfloat16) for x in random_qkv(sum(lengths)))
     exact = textbook(q.double(), k.double(), v.double(), lengths)
-    torch.testing.assert_close(run(q, k, v, Ragged(tuple(lengths))).double(), exact, rtol=0.02, atol=0.03)
+    torch.testing.assert_close(run(q, k, v, PackedBatch(tuple(lengths))).double(), exact, rtol=0.02, atol=0.03)
 
 
 def turned(x: Tensor, lengths: list[int], start: int = 0) -> Tensor:
@@ -170,16 +172,16 @@ def test_only_some_tokens_ask_and_rotary(data: st.DataObject) -> None:
     lengths = data.draw(lengths_of_batch)
     tokens = sum(lengths)
     asking = sorted(data.draw(st.sets(st.integers(0, tokens - 1), min_size=1)))
-    filler, fused = data.draw(st.integers(0, 2)), data.draw(st.booleans())
+    padding, fused = data.draw(st.integers(0, 2)), data.draw(st.booleans())
     ours, theirs = (random_qkv(tokens, requires_grad=True) for _ in range(2))
     rows = [x[0].transpose(0, 1) for x in ours]
-    q = torch.nn.functional.pad(rows[0][asking], (0, 0, 0, 0, 0, filler), value=3.0)
+    q = torch.nn.functional.pad(rows[0][asking], (0, 0, 0, 0, 0, padding), value=3.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PLAIN_UP_TO", 0 if fused else 1000)
-        out = ragged_attention(
+        out = packed_attention(
             q,
             *rows[1:],
-            Ragged(tuple(lengths)),
+            PackedBatch(tuple(lengths)),
             layer=0,
             scale=SCALE,
             rotary=table(max(lengths)),
@@ -203,7 +205,7 @@ def test_rotary_goes_on_from_the_cache() -> None:
     cache, pieces = KeyValueCache(2), [[(0, 0, 3), (1, 0, 2)], [(0, 3, 5), (1, 2, 3)]]
     for part in pieces:
         rows = [take(x, lengths, part)[0].transpose(0, 1) for x in (q, k, v)]
-        ragged = Ragged(tuple(end - start for _, start, end in part), cache)
-        out = ragged_attention(*rows, ragged, layer=0, scale=SCALE, rotary=table(5))
-        cache.advance(ragged.lengths)
+        packed_batch = PackedBatch(tuple(end - start for _, start, end in part), cache)
+        out = packed_attention(*rows, packed_batch, layer=0, scale=SCALE, rotary=table(5))
+        cache.advance(packed_batch.lengths)
         close(out, take(expected.transpose(0, 1).unsqueeze(0), lengths, part)[0].transpose(0, 1))

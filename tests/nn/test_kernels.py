@@ -12,17 +12,17 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from semtune.nn import attention_blocks, kernels, low_rank
+from semtune.nn import kernels, low_rank, padding
 from semtune.nn.argmax import row_argmax
-from semtune.nn.attention import ragged_attention
-from semtune.nn.attention_blocks import Rotary
+from semtune.nn.attention import packed_attention
 from semtune.nn.dropout import Keep
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
+from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
-from semtune.nn.ragged import Ragged
-from semtune.nn.vocabulary_loss import vocabulary_loss
-from semtune.training.eight_bit import EightBitSlot, eight_bit
+from semtune.nn.packed_batch import PackedBatch
+from semtune.nn.padding import Rotary
+from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import masters as masters_of
 
 compiled = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
@@ -100,21 +100,21 @@ def test_attention(turned: bool, queries: tuple[int, ...] | None) -> None:
     """Against the same function in fp64, which other tests hold against the textbook."""
     lengths, heads, kv_heads, dim = (4, 7, 1), 4, 2, 8
     rows = 12 if queries is None else len(queries)
-    filler = 3
-    q, k, v = draw(rows + filler, heads, dim), draw(15, kv_heads, dim, seed=1), draw(15, kv_heads, dim, seed=2)
+    padding = 3
+    q, k, v = draw(rows + padding, heads, dim), draw(15, kv_heads, dim, seed=1), draw(15, kv_heads, dim, seed=2)
     angles = torch.randn(7, dim // 2, generator=torch.Generator().manual_seed(4))
     rotary = Rotary(angles.cos().bfloat16(), angles.sin().bfloat16()) if turned else None
     exact = [wide(t) for t in (q, k, v)]
     exact_rotary = Rotary(rotary.cos.double(), rotary.sin.double()) if rotary is not None else None
 
     def run(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None) -> Tensor:
-        ragged = Ragged(lengths, filler=filler)
-        return ragged_attention(q, k, v, ragged, layer=0, scale=0.4, rotary=rotary, queries=queries)
+        packed_batch = PackedBatch(lengths, padding=padding)
+        return packed_attention(q, k, v, packed_batch, layer=0, scale=0.4, rotary=rotary, queries=queries)
 
     ours, theirs = run(q, k, v, rotary), run(*exact, exact_rotary)
     torch.testing.assert_close(ours.double(), theirs, rtol=0.03, atol=0.02)
     assert not ours[rows:].any()
-    weight = draw(rows + filler, heads, dim, seed=5).detach()
+    weight = draw(rows + padding, heads, dim, seed=5).detach()
     (ours * weight).sum().backward()
     (theirs * weight.double()).sum().backward()
     for a, b in zip((q, k, v), exact, strict=True):
@@ -136,8 +136,8 @@ def test_attention_over_longer_texts(heads: int, kv_heads: int, dim: int, last_t
     weight = draw(asking, heads, dim, seed=5).detach()
 
     def run(tensors: list[Tensor], rotary: Rotary) -> Tensor:
-        ragged = Ragged(lengths, filler=2)
-        return ragged_attention(*tensors, ragged, layer=0, scale=dim**-0.5, rotary=rotary, queries=queries)
+        packed_batch = PackedBatch(lengths, padding=2)
+        return packed_attention(*tensors, packed_batch, layer=0, scale=dim**-0.5, rotary=rotary, queries=queries)
 
     ours = run([q, k, v], Rotary(angles.cos(), angles.sin()))
     theirs = run(exact, Rotary(angles.cos().double(), angles.sin().double()))
@@ -181,11 +181,11 @@ def test_low_rank(inputs: int, outputs: int, rank: int, tokens: int, dropout: fl
 
 @compiled
 def test_softmax_is_rounded_once() -> None:
-    layout = Ragged((5, 3)).layout(torch.device("cpu"))
-    scores = draw(4, 10, 5, spread=8.0).detach()  # texts 2 · kv_heads 2, group 2 · longest 5, keys
+    layout = PackedBatch((5, 3)).layout(torch.device("cpu"))
+    scores = draw(4, 10, 5, spread=8.0).detach()  # texts 2 · kv_heads 2, group 2 · max_seqlen 5, keys
     by_text = scores.double().view(2, 4, 5, 5)
     exact = torch.softmax((by_text * 0.3).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf), -1)
-    found = attention_blocks.causal_softmax_(scores.clone(), layout, 4, 0.3).view(2, 4, 5, 5)
+    found = padding.causal_softmax_(scores.clone(), layout, 4, 0.3).view(2, 4, 5, 5)
     one_rounding(found[0], exact[0])
     one_rounding(found[1, :, :3], exact[1, :, :3])
     assert not found[1, :, 3:].any()
@@ -197,7 +197,7 @@ def test_cross_entropy(vocabulary: int) -> None:
     hidden, weight = draw(5, 4), draw(vocabulary, 4, seed=1)
     targets = torch.tensor([0, vocabulary - 1, 1, 2, vocabulary // 2])
     scores = F.linear(hidden, weight).detach()  # the rounding of the product is not the loss's
-    loss = vocabulary_loss(hidden, weight, None, targets)
+    loss = fused_linear_cross_entropy(hidden, weight, None, targets)
     exact = F.cross_entropy(scores.double(), targets, reduction="sum")
     assert abs(float(loss.detach()) - float(exact)) < 2e-6 * float(exact)
     loss.backward()
@@ -220,12 +220,12 @@ def test_nf4_to_the_bit(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch)
 @compiled
 def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three updates, clipped, the last one with a gradient added up in fp32; both against each other and fp64."""
-    starts = torch.randn(1003, generator=torch.Generator().manual_seed(0)).bfloat16()
+    initial = torch.randn(1003, generator=torch.Generator().manual_seed(0)).bfloat16()
     weights = []
     for fast in (True, False):
         if not fast:
             monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
-        parameter = torch.nn.Parameter(starts.clone())
+        parameter = torch.nn.Parameter(initial.clone())
         masters = masters_of([parameter], 0.1)
         for step in range(3):
             for part in range(2 if step == 2 else 1):
@@ -235,7 +235,7 @@ def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None
         weights.append((parameter.detach().clone(), masters.slots[0].master()))
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-5, atol=1e-6)
     assert (weights[0][0] != weights[1][0]).float().mean() < 0.01  # at most a rounding border here and there
-    assert not torch.equal(weights[0][0], starts)
+    assert not torch.equal(weights[0][0], initial)
 
 
 @compiled
@@ -280,14 +280,14 @@ def test_argmax_takes_the_first_of_equals(dtype: torch.dtype) -> None:
 def test_adamw_in_8_bits_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch, master: bool) -> None:
     """A last block that is not full, gradients over many decades and exact zeros among them."""
     generator = torch.Generator().manual_seed(0)
-    starts = torch.randn(9003, generator=generator).bfloat16()
+    initial = torch.randn(9003, generator=generator).bfloat16()
     sizes = 10.0 ** (-8 * torch.rand(9003, generator=generator))
     sizes[::17] = 0.0
     found = []
     for fast in (True, False):
         if not fast:
             monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
-        parameter = torch.nn.Parameter(starts.clone())
+        parameter = torch.nn.Parameter(initial.clone())
         updates = eight_bit([parameter], 0.1, master_weights=master)
         for step in range(3):
             for part in range(2 if step == 2 else 1):
@@ -296,7 +296,7 @@ def test_adamw_in_8_bits_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatc
                 updates.collect()
             updates.step(1e-2, torch.tensor(0.5))
         (slot,) = updates.slots
-        assert isinstance(slot, EightBitSlot)
+        assert isinstance(slot, EightBitState)
         found.append((parameter.detach().clone(), slot))
     (fast_weight, fast_slot), (slow_weight, slow_slot) = found
     for name in ("mean_codes", "square_codes"):

@@ -12,7 +12,7 @@ KV_HEADS, DIM = 2, 4
 
 
 def block_of(rows: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """(tokens, heads, dim) -> (texts, heads, longest, dim), padded on the right."""
+    """(tokens, heads, dim) -> (texts, heads, max_seqlen, dim), padded on the right."""
     texts = [text.transpose(0, 1) for text in rows.split(lengths)]
     return torch.stack([torch.nn.functional.pad(t, (0, 0, 0, max(lengths) - t.shape[1])) for t in texts])
 

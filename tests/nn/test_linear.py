@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from semtune.nn.hardware import native_bf16
-from semtune.nn.linear import NF4Linear, PackedLinear, can_pack
+from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
 from semtune.nn.low_rank import LowRankLinear
+from semtune.runtime.processor import native_bf16
 
 packs = pytest.mark.skipif(
     not (native_bf16("cpu") and torch.backends.mkldnn.is_available()), reason="bf16 products are emulated here"
@@ -27,8 +27,8 @@ def frozen(rows: int, columns: int, bias: bool = False, seed: int = 0) -> nn.Lin
 @pytest.mark.parametrize("shape", [(192, 576), (576, 192), (70, 33)])
 def test_packed_products_are_the_plain_ones_to_the_bit(shape: tuple[int, int], rows: int, bias: bool) -> None:
     plain = frozen(*shape, bias=bias)
-    assert can_pack(plain)
-    packed = PackedLinear(plain)
+    assert can_prepack(plain)
+    packed = PrepackedLinear(plain)
     x, grad = torch.randn(rows, shape[1]).bfloat16(), torch.randn(rows, shape[0]).bfloat16()
     ours, theirs = (x.clone().requires_grad_(True) for _ in range(2))
     y, expected = packed(ours), plain(theirs)
@@ -45,7 +45,7 @@ def test_packed_products_are_the_plain_ones_to_the_bit(shape: tuple[int, int], r
 @packs
 def test_packed_without_a_backward_layout_still_has_gradients() -> None:
     plain = frozen(24, 40)
-    packed = PackedLinear(plain, backward=False)
+    packed = PrepackedLinear(plain, backward=False)
     x = torch.randn(5, 40).bfloat16().requires_grad_(True)
     packed(x).sum().backward()
     expected = torch.ones(5, 24).bfloat16() @ plain.weight
@@ -57,7 +57,7 @@ def test_packed_without_a_backward_layout_still_has_gradients() -> None:
 def test_adapters_do_not_see_whether_the_base_is_packed(dora: bool) -> None:
     plain = frozen(64, 96, bias=True)
     layers = []
-    for base in (plain, PackedLinear(plain)):
+    for base in (plain, PrepackedLinear(plain)):
         torch.manual_seed(1)
         layer = LowRankLinear(plain, 4, 8.0, magnitudes=dora)
         nn.init.normal_(layer.lora_B, std=0.2)
@@ -81,7 +81,7 @@ def test_what_cannot_be_packed(case: str) -> None:
         linear.float()
     else:
         linear = NF4Linear.from_weight(linear.weight)
-    assert not can_pack(linear)
+    assert not can_prepack(linear)
 
 
 def test_the_shared_buffer_never_gives_another_layers_weight() -> None:

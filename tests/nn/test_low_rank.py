@@ -126,8 +126,8 @@ def test_bf16_compute_keeps_fp32_gradients_and_small_magnitude_steps() -> None:
 def test_frozen_input_gets_no_gradient_and_costs_no_product() -> None:
     layer = make(nf4=True)
     asked: list[Tensor] = []
-    product = layer.base.back_product
-    layer.base.back_product = lambda grad: asked.append(grad) or product(grad)
+    product = layer.base.grad_input
+    layer.base.grad_input = lambda grad: asked.append(grad) or product(grad)
     layer(torch.randn(4, IN, dtype=torch.float64)).sum().backward()
     assert not asked
     assert layer.lora_A.grad is not None and layer.lora_B.grad is not None

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from semtune.approaches.specs import resolve
 from semtune.approaches.tuned import TunedModel
-from semtune.models.imagined import with_layers
+from semtune.models.approximate_tokenizer import ApproximateTokenizer
+from semtune.models.fake_model import with_layers
 from semtune.models.loading import locate_config
-from semtune.models.rough_encoder import RoughEncoder
-from semtune.plan.rehearsal import Base, Rehearsal, rehearse
+from semtune.plan.trace import Base, Trace, trace
 from semtune.plan.workload import LABELS, filled_workload
 from semtune.records import RunSpec
+from semtune.specs.resolve import resolve
 
 LAYERS = 7
 
@@ -25,7 +25,7 @@ class Toy:
     """SmolLM2's shape made small, with an own number of layers."""
 
     config: Any
-    rehearsed: dict[str, dict[str, Rehearsal]] = field(default_factory=dict)
+    traced: dict[str, dict[str, Trace]] = field(default_factory=dict)
     """By kind of device and config; shared by all tests, as the same toy is planned again and again."""
 
     def spec(self, **options: Any) -> RunSpec:
@@ -34,24 +34,26 @@ class Toy:
 
     def base(self, spec: RunSpec, *, gpu: bool = False) -> Base:
         size = int(self.config.vocab_size)
-        return Base(self.config, "toy", str(spec.precision), torch.float32, gpu, torch.float32, RoughEncoder(size))
+        return Base(
+            self.config, "toy", str(spec.precision), torch.float32, gpu, torch.float32, ApproximateTokenizer(size)
+        )
 
-    def rehearse(self, spec: RunSpec, *, gpu: bool = False) -> Rehearsal:
-        return rehearse(
+    def trace(self, spec: RunSpec, *, gpu: bool = False) -> Trace:
+        return trace(
             self.base(spec, gpu=gpu),
-            lambda bundle: TunedModel(spec, bundle, LABELS, "label_set"),
+            lambda loaded: TunedModel(spec, loaded, LABELS, "label_set"),
             lambda readout: filled_workload(readout, spec),
         )
 
 
 @pytest.fixture(scope="session")
-def rehearsed() -> dict[str, dict[str, Rehearsal]]:
+def traced() -> dict[str, dict[str, Trace]]:
     return {}
 
 
 @pytest.fixture
-def toy(rehearsed: dict[str, dict[str, Rehearsal]]) -> Toy:
+def toy(traced: dict[str, dict[str, Trace]]) -> Toy:
     config = with_layers(locate_config("shape:smollm2-135m"), LAYERS)
     config.hidden_size, config.intermediate_size, config.vocab_size = 96, 160, 1000
     config.num_attention_heads, config.num_key_value_heads, config.head_dim = 6, 2, 16
-    return Toy(config, rehearsed)
+    return Toy(config, traced)

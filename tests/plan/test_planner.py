@@ -7,42 +7,42 @@ from typing import Any
 
 import pytest
 import torch
-from tests.plan.conftest import LAYERS, Toy
 
 from semtune.approaches.tuned import TunedModel
-from semtune.models.rough_encoder import RoughEncoder
-from semtune.models.skeleton import build_skeleton
+from semtune.models.approximate_tokenizer import ApproximateTokenizer
+from semtune.models.meta_model import build_meta_model
 from semtune.plan import advice
 from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_CONTEXT_BYTES, GIB, Device, parse_device
-from semtune.plan.planner import Planner, Question, fetched_bytes, spill_bytes
+from semtune.plan.planner import Planner, PlanRequest, fetched_bytes, spill_bytes
 from semtune.plan.speed import Rates
 from semtune.plan.workload import LABELS, filled_workload
+from tests.plan.conftest import LAYERS, Toy
 
 HERE = Device("this machine", "cpu", 20 * GIB)
 RATES = Rates(((1.0, 1e9),), ((1.0, 1e9),), 1e9, 1e9, 1e9, 1e9, 1e-6)
 
 
 def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
-    question = Question(
+    request = PlanRequest(
         config=toy.config,
         stored_dtype=torch.bfloat16,
-        encoder=RoughEncoder(int(toy.config.vocab_size)),
-        assemble=lambda spec, bundle: TunedModel(spec, bundle, LABELS, "label_set"),
+        tokenizer=ApproximateTokenizer(int(toy.config.vocab_size)),
+        assemble=lambda spec, loaded: TunedModel(spec, loaded, LABELS, "label_set"),
         workload=lambda spec, readout: filled_workload(readout, spec),
         device=device,
         rates=RATES,
         runtime_bytes=400_000_000,
         machine_bytes=20 * GIB,
     )
-    question = dataclasses.replace(question, **more)
+    request = dataclasses.replace(request, **more)
     alike = f"{device.kind} {device.native_bf16} {more} {toy.config.to_json_string()}"
-    return Planner(question, toy.rehearsed.setdefault(alike, {}))
+    return Planner(request, toy.traced.setdefault(alike, {}))
 
 
 def room(toy: Toy, spec: Any, share: float, spill: int = 0) -> Device:
     """A card with `share` of the memory that `spec` needs."""
     card = parse_device("12GB", HERE)
-    needed = planner_for(toy, card).forecast(spec).highest_bytes
+    needed = planner_for(toy, card).estimate(spec).highest_bytes
     return dataclasses.replace(card, memory_bytes=int(share * needed), spill_bytes=spill)
 
 
@@ -63,8 +63,8 @@ def test_what_fits_fits_and_what_does_not_does_not(toy: Toy) -> None:
 
 def test_a_card_has_its_context_and_a_cpu_its_runtime(toy: Toy) -> None:
     spec = toy.spec(method="lora")
-    on_card = planner_for(toy, parse_device("12GB", HERE)).forecast(spec)
-    here = planner_for(toy, HERE).forecast(spec)
+    on_card = planner_for(toy, parse_device("12GB", HERE)).estimate(spec)
+    here = planner_for(toy, HERE).estimate(spec)
     assert min(on_card.peak_bytes.values()) > CUDA_CONTEXT_BYTES
     assert min(here.peak_bytes.values()) > 400_000_000
 
@@ -74,10 +74,10 @@ def test_frozen_weights_spill_and_trained_ones_cannot(toy: Toy) -> None:
     lora, full = toy.spec(method="lora", precision="bf16"), toy.spec(method="full", precision="bf16")
     device = room(toy, lora, 0.8, spill=32 * GIB)
     planner = planner_for(toy, device)
-    found = planner.forecast(lora)
+    found = planner.estimate(lora)
     missing = found.highest_bytes - device.memory_bytes
     spilled = spill_bytes(found, device)
-    assert spilled == missing + fetched_bytes(found.rehearsal)
+    assert spilled == missing + fetched_bytes(found.trace)
     plan = planner.plan(lora)
     assert (plan.fits, plan.spill_bytes) == (False, spilled)
     assert plan.seconds_per_iteration == pytest.approx((found.seconds or 0) + 2 * spilled / BUS_BYTES_PER_SECOND)
@@ -90,7 +90,7 @@ def test_what_was_spilled_as_advised_fits(toy: Toy) -> None:
     big(toy)
     spec = toy.spec(method="lora", precision="bf16")
     planner = planner_for(toy, room(toy, spec, 0.7, spill=32 * GIB))
-    streaming = [a for a in advice.advise(planner, spec) if "stream_bytes" in a.change]
+    streaming = [a for a in advice.advise(planner, spec) if "offload_bytes" in a.change]
     assert streaming
     assert planner.plan(dataclasses.replace(spec, **streaming[0].change)).fits
 
@@ -115,9 +115,9 @@ def test_full_fine_tuning_fits_with_8_bit_moments(toy: Toy) -> None:
     spec = toy.spec(method="full", precision="bf16", master_weights=True)
     planner = planner_for(toy, room(toy, spec, 0.7))
     (found,) = (a for a in advice.advise(planner, spec) if "optimizer" in a.change)
-    changed = planner.forecast(dataclasses.replace(spec, **found.change))
-    numbers = sum(p.numel() for p in build_skeleton(toy.config, torch.bfloat16).parameters())
-    saved = planner.forecast(spec).rehearsal.kept_bytes - changed.rehearsal.kept_bytes
+    changed = planner.estimate(dataclasses.replace(spec, **found.change))
+    numbers = sum(p.numel() for p in build_meta_model(toy.config, torch.bfloat16).parameters())
+    saved = planner.estimate(spec).trace.kept_bytes - changed.trace.kept_bytes
     assert saved == pytest.approx(numbers * (8 - 2 * (1 + 4 / 256)), rel=0.01)
 
 
@@ -160,8 +160,9 @@ def test_about_the_largest_of_each(toy: Toy) -> None:
 
 def test_recomputing_takes_less_memory_and_more_products(toy: Toy) -> None:
     plain, again = (
-        planner_for(toy, HERE).forecast(toy.spec(method="lora", batch_size=32, recompute=r)) for r in (False, True)
+        planner_for(toy, HERE).estimate(toy.spec(method="lora", batch_size=32, activation_checkpointing=r))
+        for r in (False, True)
     )
-    assert again.rehearsal.tensor_bytes["train"] < 0.8 * plain.rehearsal.tensor_bytes["train"]
-    assert 1.2 < again.rehearsal.step.flops / plain.rehearsal.step.flops < 1.6
-    assert again.rehearsal.layers == LAYERS
+    assert again.trace.tensor_bytes["train"] < 0.8 * plain.trace.tensor_bytes["train"]
+    assert 1.2 < again.trace.step.flops / plain.trace.step.flops < 1.6
+    assert again.trace.layers == LAYERS

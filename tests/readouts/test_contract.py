@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from semtune.records import Example
 from semtune.registry import METHODS, READOUTS
 
-from .toys import EXAMPLES, LABELS, ONE_EACH, encoded, toy_bundle, toy_readout
+from ..toys import EXAMPLES, LABELS, ONE_EACH, tokenized, toy_loaded, toy_readout
 
 every_readout = pytest.mark.parametrize("name", list(READOUTS))
 every_answer = pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def told_apart(readout):
 @every_answer
 @pytest.mark.parametrize("loss_on", ["completion", "all"])
 def test_loss_sums_as_many_terms_as_announced(name: str, answer, examples: list[Example], loss_on: str) -> None:
-    """The loop divides by `terms` before the loss is known; the sum over single texts is the sum over the batch."""
-    readout = told_apart(toy_readout(name, toy_bundle(), answer=answer, loss_on=loss_on))
-    texts = encoded(readout, examples)
+    """The loop divides by `num_targets` before the loss is known; the sum over single texts is the sum over the batch."""
+    readout = told_apart(toy_readout(name, toy_loaded(), answer=answer, loss_on=loss_on))
+    texts = tokenized(readout, examples)
     loss, count = readout.loss(texts)
     assert readout.name == name
     assert loss.shape == () and loss.grad_fn is not None
-    assert count == sum(readout.terms(text) for text in texts)
+    assert count == sum(readout.num_targets(text) for text in texts)
     singly = [readout.loss([text]) for text in texts]
-    assert [one_count for _, one_count in singly] == [readout.terms(text) for text in texts]
+    assert [one_count for _, one_count in singly] == [readout.num_targets(text) for text in texts]
     assert loss.item() == pytest.approx(sum(one.item() for one, _ in singly), rel=1e-12)
 
 
@@ -53,11 +53,11 @@ def test_answers_come_in_order_whatever_the_batch_size(name: str, answer, exampl
     shuffled = random.Random(0).sample(examples, len(examples))
     base = None
     for batch_size in (1, 2, 100):
-        readout = told_apart(toy_readout(name, toy_bundle(), answer=answer, predict_batch_size=batch_size))
-        told: list[int] = []
-        predictions = readout.answer(shuffled, told.append)
+        readout = told_apart(toy_readout(name, toy_loaded(), answer=answer, predict_batch_size=batch_size))
+        resolved: list[int] = []
+        predictions = readout.answer(shuffled, resolved.append)
         assert [p.id for p in predictions] == [e.id for e in shuffled]
-        assert sum(told) == len(examples)
+        assert sum(resolved) == len(examples)
         assert all(set(p.labels) <= set(LABELS) for p in predictions)
         assert predictions == (base := base or predictions)
     assert readout.answer([]) == []
@@ -65,39 +65,39 @@ def test_answers_come_in_order_whatever_the_batch_size(name: str, answer, exampl
 
 @every_readout
 def test_answers_do_not_look_at_gold_labels(name: str) -> None:
-    readout = told_apart(toy_readout(name, toy_bundle()))
+    readout = told_apart(toy_readout(name, toy_loaded()))
     unlabelled = [dataclasses.replace(e, labels=None) for e in EXAMPLES]
     assert readout.answer(unlabelled) == readout.answer(EXAMPLES)
 
 
 @every_readout
 def test_answering_makes_no_graph_and_changes_no_weight(name: str) -> None:
-    bundle = toy_bundle()
-    readout = told_apart(toy_readout(name, bundle))
-    before = {key: value.clone() for key, value in bundle.model.state_dict().items()}
+    loaded = toy_loaded()
+    readout = told_apart(toy_readout(name, loaded))
+    before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     readout.answer(EXAMPLES)
     readout.calibrate(EXAMPLES)
-    assert all(torch.equal(value, before[key]) for key, value in bundle.model.state_dict().items())
-    assert all(p.grad is None for p in [*bundle.model.parameters(), *readout.trainable().values()])
+    assert all(torch.equal(value, before[key]) for key, value in loaded.model.state_dict().items())
+    assert all(p.grad is None for p in [*loaded.model.parameters(), *readout.trainable().values()])
 
 
 @every_readout
 @every_answer
 def test_saved_and_loaded_answers_the_same(name: str, answer, examples: list[Example], tmp_path: Path) -> None:
-    readout = told_apart(toy_readout(name, toy_bundle(), answer=answer))
+    readout = told_apart(toy_readout(name, toy_loaded(), answer=answer))
     expected = readout.calibrate(examples)
     readout.save(tmp_path)
-    fresh = toy_readout(name, toy_bundle(), answer=answer)
+    fresh = toy_readout(name, toy_loaded(), answer=answer)
     fresh.load(tmp_path)
     assert fresh.answer(examples) == expected == readout.answer(examples)
 
 
 @every_readout
 def test_a_text_that_is_too_long_keeps_its_marker(name: str) -> None:
-    readout = toy_readout(name, toy_bundle(), max_length=40)
+    readout = toy_readout(name, toy_loaded(), max_length=40)
     text = readout.encode(Example("1", "long and longer " * 50, ("Smears",)))
     assert len(text) <= 40
-    assert readout.bundle.encoder.decode(text.ids[: text.prompt_length]).endswith("<tech:>")
+    assert readout.loaded.tokenizer.decode(text.ids[: text.prompt_length]).endswith("<tech:>")
 
 
 @every_readout
@@ -105,9 +105,9 @@ def test_a_text_that_is_too_long_keeps_its_marker(name: str) -> None:
 @given(texts=st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=4))
 def test_any_text_can_be_trained_on_and_answered(name: str, texts: list[str]) -> None:
     torch.set_num_threads(1)
-    readout = told_apart(toy_readout(name, toy_bundle(), max_new_tokens=3))
+    readout = told_apart(toy_readout(name, toy_loaded(), max_new_tokens=3))
     examples = [Example(str(i), text, LABELS[:i]) for i, text in enumerate(texts)]
-    assert torch.isfinite(readout.loss(encoded(readout, examples))[0])
+    assert torch.isfinite(readout.loss(tokenized(readout, examples))[0])
     assert [p.id for p in readout.answer(examples)] == [e.id for e in examples]
 
 
@@ -117,16 +117,16 @@ def test_one_training_step_with_every_method(name: str, method_name: str) -> Non
     """The loss falls, all that is to be trained changes, nothing else does."""
     method = METHODS.get(method_name)
     settings_ = dataclasses.replace(method.presets["default"], rank=4, dropout=0.0)
-    bundle = toy_bundle(nf4=settings_.precision == "nf4")
-    readout = toy_readout(name, bundle)
+    loaded = toy_loaded(nf4=settings_.precision == "nf4")
+    readout = toy_readout(name, loaded)
     readout.prepare(EXAMPLES)
-    texts = encoded(readout)
+    texts = tokenized(readout)
     untouched = readout.loss(texts)[0].item()
-    method.attach(bundle, settings_)
+    method.attach(loaded, settings_)
     assert readout.loss(texts)[0].item() == pytest.approx(untouched, rel=1e-10), "a method starts without effect"
 
-    trained = {**method.trainable(bundle.model), **readout.trainable()}
-    fixed = {k: v.clone() for k, v in bundle.model.state_dict().items() if k not in trained}
+    trained = {**method.trainable(loaded.model), **readout.trainable()}
+    fixed = {k: v.clone() for k, v in loaded.model.state_dict().items() if k not in trained}
     before = {k: v.detach().clone() for k, v in trained.items()}
     optimizer = torch.optim.SGD(trained.values(), lr=1e-5)
     for _ in range(2):  # a low-rank path's A moves once its B has
@@ -141,15 +141,15 @@ def test_one_training_step_with_every_method(name: str, method_name: str) -> Non
         # The head starts at zero, so in the first step nothing reaches the model; the second reaches it.
         same = {k for k in same if not k.endswith("lora_A")}
     assert same - unused == set()
-    state = bundle.model.state_dict()
+    state = loaded.model.state_dict()
     assert all(torch.equal(state[k], v) for k, v in fixed.items())
-    assert all(p.grad is None for k, p in bundle.model.named_parameters() if k not in trained)
+    assert all(p.grad is None for k, p in loaded.model.named_parameters() if k not in trained)
     assert [p.id for p in readout.answer(EXAMPLES)] == [e.id for e in EXAMPLES]
 
 
 @every_readout
 def test_own_parameters_come_with_a_learning_rate(name: str) -> None:
-    readout = toy_readout(name, toy_bundle())
+    readout = toy_readout(name, toy_loaded())
     rate = readout.learning_rate()
     assert rate is None or 0 < rate < 1
     assert (rate is None) == (not readout.trainable())

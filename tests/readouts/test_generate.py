@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.contracts import Encoded
+from semtune.contracts import TokenizedExample
+from semtune.generation.greedy import greedy
 from semtune.readouts import generate
-from semtune.readouts.decoding import greedy
 from semtune.tasks import scoring
 
-from .toys import EXAMPLES, LABELS, byte_level, encoded, toy_bundle, toy_model, toy_readout
+from ..toys import EXAMPLES, LABELS, byte_level, tokenized, toy_loaded, toy_model, toy_readout
 
 SETTINGS = [("completion", False), ("completion", True), ("all", False)]
 parametrized = pytest.mark.parametrize(("loss_on", "pad_is_eos"), SETTINGS)
 
 
-def padded_with_labels(texts: list[Encoded], loss_on: str) -> dict[str, Tensor]:
+def padded_with_labels(texts: list[TokenizedExample], loss_on: str) -> dict[str, Tensor]:
     """A right-padded batch as transformers takes it; -100 where nothing is to be predicted."""
     longest = max(map(len, texts))
     ids = torch.zeros(len(texts), longest, dtype=torch.long)
@@ -41,20 +41,20 @@ def exact_loss(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 @parametrized
 def test_loss_and_gradients_equal_those_of_transformers(loss_on: str, pad_is_eos: bool) -> None:
-    bundle = toy_bundle(tokenizer=byte_level(pad_is_eos))
-    readout = toy_readout("generate", bundle, loss_on=loss_on)
-    texts = encoded(readout)
-    loss, terms = readout.loss(texts)
+    loaded = toy_loaded(tokenizer=byte_level(pad_is_eos))
+    readout = toy_readout("generate", loaded, loss_on=loss_on)
+    texts = tokenized(readout)
+    loss, num_targets = readout.loss(texts)
     stock = toy_model()
     batch = padded_with_labels(texts, loss_on)
     expected = exact_loss(stock, batch)
-    assert terms == int((batch["labels"][:, 1:] != -100).sum())
+    assert num_targets == int((batch["labels"][:, 1:] != -100).sum())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert loss.item() / terms == pytest.approx(stock(**batch).loss.item(), rel=1e-6)
+    assert loss.item() / num_targets == pytest.approx(stock(**batch).loss.item(), rel=1e-6)
     loss.backward()
     expected.backward()
     theirs = dict(stock.named_parameters())
-    for name, parameter in bundle.model.named_parameters():
+    for name, parameter in loaded.model.named_parameters():
         torch.testing.assert_close(
             parameter.grad, theirs[name].grad, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n} {m}"
         )
@@ -63,10 +63,10 @@ def test_loss_and_gradients_equal_those_of_transformers(loss_on: str, pad_is_eos
 @parametrized
 def test_end_of_sequence_is_always_a_target(loss_on: str, pad_is_eos: bool) -> None:
     """Or the model would never learn to stop: masking by the padding token's id is the classic mistake."""
-    bundle = toy_bundle(tokenizer=byte_level(pad_is_eos))
-    readout = toy_readout("generate", bundle, loss_on=loss_on)
-    for text in encoded(readout):
-        assert text.ids[-1] == bundle.encoder.eos_id == 0
+    loaded = toy_loaded(tokenizer=byte_level(pad_is_eos))
+    readout = toy_readout("generate", loaded, loss_on=loss_on)
+    for text in tokenized(readout):
+        assert text.ids[-1] == loaded.tokenizer.eos_id == 0
         shorter = dataclasses.replace(text, ids=text.ids[:-1])
         with torch.no_grad():
             last_term = readout.loss([text])[0] - readout.loss([shorter])[0]
@@ -75,17 +75,17 @@ def test_end_of_sequence_is_always_a_target(loss_on: str, pad_is_eos: bool) -> N
 
 
 def test_prompt_is_no_target_of_the_completion_loss() -> None:
-    readout = toy_readout("generate", toy_bundle())
-    (text,) = encoded(readout, EXAMPLES[:1])
+    readout = toy_readout("generate", toy_loaded())
+    (text,) = tokenized(readout, EXAMPLES[:1])
     completion = text.ids[text.prompt_length :]
-    assert readout.terms(text) == len(completion)
-    assert readout.bundle.encoder.decode(completion) == " Doubt"
-    assert readout.bundle.encoder.decode(text.ids[: text.prompt_length]) == "Vote for Norbury jam! <tech:>"
+    assert readout.num_targets(text) == len(completion)
+    assert readout.loaded.tokenizer.decode(completion) == " Doubt"
+    assert readout.loaded.tokenizer.decode(text.ids[: text.prompt_length]) == "Vote for Norbury jam! <tech:>"
 
 
 def test_loss_of_a_bf16_model_is_summed_in_fp32() -> None:
-    readout = toy_readout("generate", toy_bundle(dtype=torch.bfloat16))
-    assert readout.loss(encoded(readout))[0].dtype == torch.float32
+    readout = toy_readout("generate", toy_loaded(dtype=torch.bfloat16))
+    assert readout.loss(tokenized(readout))[0].dtype == torch.float32
 
 
 def prone_to_stop(seed: int = 3) -> torch.nn.Module:
@@ -102,10 +102,10 @@ def prompts(count: int) -> list[list[int]]:
 
 
 def test_greedy_equals_the_search_of_transformers_text_by_text() -> None:
-    bundle = toy_bundle()
-    bundle.model.load_state_dict(prone_to_stop().state_dict())
+    loaded = toy_loaded()
+    loaded.model.load_state_dict(prone_to_stop().state_dict())
     stock, texts = prone_to_stop(), prompts(16)
-    said = greedy(bundle, texts, 15)
+    said = greedy(loaded, texts, 15)
     for text, ours in zip(texts, said, strict=True):
         ids = torch.tensor([text])
         one = stock.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=15, do_sample=False)
@@ -117,29 +117,29 @@ def test_greedy_equals_the_search_of_transformers_text_by_text() -> None:
 
 def test_finished_texts_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only texts that go on are computed."""
-    bundle = toy_bundle()
-    bundle.model.load_state_dict(prone_to_stop().state_dict())
+    loaded = toy_loaded()
+    loaded.model.load_state_dict(prone_to_stop().state_dict())
     texts, rows = prompts(16), []
-    forward = type(bundle).hidden_states
+    forward = type(loaded).hidden_states
 
-    def spy(self: object, ids: Tensor, ragged: object, places: object = None) -> Tensor:
-        rows.append(len(ragged.lengths))
-        return forward(self, ids, ragged, places)
+    def spy(self: object, ids: Tensor, packed_batch: object, places: object = None) -> Tensor:
+        rows.append(len(packed_batch.lengths))
+        return forward(self, ids, packed_batch, places)
 
-    monkeypatch.setattr(type(bundle), "hidden_states", spy)
-    said = greedy(bundle, texts, 15)
+    monkeypatch.setattr(type(loaded), "hidden_states", spy)
+    said = greedy(loaded, texts, 15)
     # A text takes part in the step that says its end, and in none after it.
     assert rows == [sum(len(tokens) >= step for tokens in said) for step in range(len(rows))]
     assert rows[0] == 16 > rows[-1]
 
 
 def test_no_more_tokens_than_allowed() -> None:
-    assert [len(tokens) for tokens in greedy(toy_bundle(), prompts(2), 1)] == [1, 1]
+    assert [len(tokens) for tokens in greedy(toy_loaded(), prompts(2), 1)] == [1, 1]
 
 
 def test_unparsable_completions_are_kept_and_counted() -> None:
     """A random model says nonsense: every example is answered, each as not parsed, and the score says so."""
-    readout = toy_readout("generate", toy_bundle())
+    readout = toy_readout("generate", toy_loaded())
     predictions = readout.answer(EXAMPLES)
     assert [p.id for p in predictions] == [e.id for e in EXAMPLES]
     assert not any(p.parsed for p in predictions)
@@ -151,11 +151,11 @@ def test_unparsable_completions_are_kept_and_counted() -> None:
 
 def test_answers_are_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Partly readable completions give the labels that could be read."""
-    readout = toy_readout("generate", toy_bundle())
+    readout = toy_readout("generate", toy_loaded())
     completions = [" Smears", " Smears, what", " No technique", "", f" Doubt, {LABELS[1]}, {LABELS[3]}"]
     tokenizer = byte_level()
     by_prompt = {
-        encoded(readout, [e])[0].ids[: encoded(readout, [e])[0].prompt_length]: tokenizer.encode(text)
+        tokenized(readout, [e])[0].ids[: tokenized(readout, [e])[0].prompt_length]: tokenizer.encode(text)
         for e, text in zip(EXAMPLES, completions, strict=True)
     }
     monkeypatch.setattr(generate, "greedy", lambda _bundle, asked, *_, **__: [by_prompt[tuple(ids)] for ids in asked])
@@ -168,14 +168,14 @@ def test_answers_are_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_that_was_taught_says_what_it_was_taught() -> None:
     """Training and decoding agree on where the completion starts and how it ends."""
-    bundle = toy_bundle()
-    readout = toy_readout("generate", bundle, max_new_tokens=60)
-    texts = encoded(readout)
-    optimizer = torch.optim.Adam(bundle.model.parameters(), lr=5e-3)
+    loaded = toy_loaded()
+    readout = toy_readout("generate", loaded, max_new_tokens=60)
+    texts = tokenized(readout)
+    optimizer = torch.optim.Adam(loaded.model.parameters(), lr=5e-3)
     for _ in range(80):
-        loss, terms = readout.loss(texts)
+        loss, num_targets = readout.loss(texts)
         optimizer.zero_grad()
-        (loss / terms).backward()
+        (loss / num_targets).backward()
         optimizer.step()
     predictions = readout.answer(EXAMPLES)
     assert [(p.labels, p.parsed) for p in predictions] == [(e.labels, True) for e in EXAMPLES]

@@ -19,7 +19,7 @@ from semtune.readouts.head import STATE, WEIGHTS
 from semtune.readouts.thresholds import best_threshold
 from semtune.records import Example
 
-from .toys import EXAMPLES, LABELS, ONE_EACH, encoded, toy_bundle, toy_model, toy_readout
+from ..toys import EXAMPLES, LABELS, ONE_EACH, tokenized, toy_loaded, toy_model, toy_readout
 
 
 def randomised(readout, seed: int = 1):
@@ -35,43 +35,43 @@ def expected_scores(readout, examples: list[Example]) -> torch.Tensor:
     """(texts, labels) by stock transformers, one text at a time."""
     parameters = readout.trainable()
     rows = []
-    for text in encoded(readout, examples):
+    for text in tokenized(readout, examples):
         hidden = toy_model().base_model(torch.tensor([text.ids])).last_hidden_state[0, -1]
         rows.append(parameters["head.weight"] @ hidden + parameters["head.bias"])
     return torch.stack(rows).detach()
 
 
 def test_multi_label_loss_is_the_sum_of_log_losses() -> None:
-    readout = randomised(toy_readout("head", toy_bundle()))
-    loss, terms = readout.loss(encoded(readout))
+    readout = randomised(toy_readout("head", toy_loaded()))
+    loss, num_targets = readout.loss(tokenized(readout))
     probabilities = expected_scores(readout, EXAMPLES).sigmoid().numpy()
     gold = np.array([[label in (e.labels or ()) for label in LABELS] for e in EXAMPLES])
     expected = sum(
         log_loss(gold[:, i], probabilities[:, i], normalize=False, labels=[0, 1]) for i in range(len(LABELS))
     )
-    assert terms == len(EXAMPLES)
+    assert num_targets == len(EXAMPLES)
     assert loss.item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_single_label_loss_is_cross_entropy() -> None:
-    readout = randomised(toy_readout("head", toy_bundle(), answer="single_label"))
-    loss, terms = readout.loss(encoded(readout, ONE_EACH))
+    readout = randomised(toy_readout("head", toy_loaded(), answer="single_label"))
+    loss, num_targets = readout.loss(tokenized(readout, ONE_EACH))
     probabilities = expected_scores(readout, ONE_EACH).softmax(-1).numpy()
     gold = [LABELS.index(e.labels[0]) for e in ONE_EACH]
-    assert terms == len(ONE_EACH)
+    assert num_targets == len(ONE_EACH)
     assert loss.item() == pytest.approx(log_loss(gold, probabilities, normalize=False, labels=range(5)), rel=1e-10)
 
 
 def test_labels_are_no_part_of_what_the_head_reads() -> None:
-    readout = toy_readout("head", toy_bundle())
-    for example, text in zip(EXAMPLES, encoded(readout), strict=True):
-        assert readout.bundle.encoder.decode(text.ids) == example.text + " <tech:>"
+    readout = toy_readout("head", toy_loaded())
+    for example, text in zip(EXAMPLES, tokenized(readout), strict=True):
+        assert readout.loaded.tokenizer.decode(text.ids) == example.text + " <tech:>"
         assert readout.encode(Example(example.id, example.text, None)).ids == text.ids
 
 
 def test_prepared_head_predicts_frequencies() -> None:
     """Before training: one count added to each label, and one to its absence."""
-    readout = toy_readout("head", toy_bundle())
+    readout = toy_readout("head", toy_loaded())
     readout.prepare(EXAMPLES)
     counts = {label: sum(label in e.labels for e in EXAMPLES) for label in LABELS}
     for prediction in readout.answer(EXAMPLES):
@@ -81,7 +81,7 @@ def test_prepared_head_predicts_frequencies() -> None:
 
 
 def test_prepared_head_predicts_shares_where_one_label_applies() -> None:
-    readout = toy_readout("head", toy_bundle(), answer="single_label")
+    readout = toy_readout("head", toy_loaded(), answer="single_label")
     readout.prepare(ONE_EACH)
     counts = [1 + sum(e.labels == (label,) for e in ONE_EACH) for label in LABELS]
     for prediction in readout.answer(ONE_EACH):
@@ -90,7 +90,7 @@ def test_prepared_head_predicts_shares_where_one_label_applies() -> None:
 
 
 def test_answers_are_the_labels_at_or_above_the_threshold() -> None:
-    readout = randomised(toy_readout("head", toy_bundle()))
+    readout = randomised(toy_readout("head", toy_loaded()))
     probabilities = expected_scores(readout, EXAMPLES).sigmoid()
     readout.threshold = 0.4
     for prediction, row in zip(readout.answer(EXAMPLES), probabilities, strict=True):
@@ -100,7 +100,7 @@ def test_answers_are_the_labels_at_or_above_the_threshold() -> None:
 
 
 def test_exactly_one_label_where_one_applies() -> None:
-    readout = randomised(toy_readout("head", toy_bundle(), answer="single_label"))
+    readout = randomised(toy_readout("head", toy_loaded(), answer="single_label"))
     probabilities = expected_scores(readout, ONE_EACH).softmax(-1)
     for calibrated in (readout.calibrate(ONE_EACH), readout.answer(ONE_EACH)):
         assert [p.labels for p in calibrated] == [(LABELS[i],) for i in probabilities.argmax(-1)]
@@ -134,7 +134,7 @@ def test_threshold_is_the_best_one(data: st.DataObject) -> None:
 
 
 def test_calibrating_chooses_the_threshold_and_answers_with_it() -> None:
-    readout = randomised(toy_readout("head", toy_bundle()))
+    readout = randomised(toy_readout("head", toy_loaded()))
     answered = readout.calibrate(EXAMPLES)
     probabilities = expected_scores(readout, EXAMPLES).sigmoid().numpy()
     gold = np.array([[label in e.labels for label in LABELS] for e in EXAMPLES])
@@ -145,23 +145,23 @@ def test_calibrating_chooses_the_threshold_and_answers_with_it() -> None:
 
 
 def test_calibrating_on_nothing_changes_nothing() -> None:
-    readout = toy_readout("head", toy_bundle())
+    readout = toy_readout("head", toy_loaded())
     assert readout.calibrate([]) == []
     assert readout.threshold == 0.5
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    readout = randomised(toy_readout("head", toy_bundle()))
+    readout = randomised(toy_readout("head", toy_loaded()))
     readout.calibrate(EXAMPLES)
     readout.save(tmp_path / "head")
     return tmp_path / "head"
 
 
 def test_saved_head_answers_the_same(saved: Path) -> None:
-    original = randomised(toy_readout("head", toy_bundle()))
+    original = randomised(toy_readout("head", toy_loaded()))
     original.calibrate(EXAMPLES)
-    loaded = toy_readout("head", toy_bundle())
+    loaded = toy_readout("head", toy_loaded())
     loaded.load(saved)
     assert loaded.threshold == original.threshold
     assert loaded.answer(EXAMPLES) == original.answer(EXAMPLES)
@@ -171,11 +171,11 @@ def test_saved_head_answers_the_same(saved: Path) -> None:
 def test_broken_state_is_one_clear_error(saved: Path, content: str) -> None:
     (saved / STATE).write_text(content)
     with pytest.raises(ModelError, match="tune again"):
-        toy_readout("head", toy_bundle()).load(saved)
+        toy_readout("head", toy_loaded()).load(saved)
 
 
 def test_cut_short_missing_or_other_weights_are_one_clear_error(saved: Path) -> None:
-    fewer = toy_readout("head", toy_bundle(), labels=LABELS[:2])
+    fewer = toy_readout("head", toy_loaded(), labels=LABELS[:2])
     with pytest.raises(ModelError, match="other labels"):
         fewer.load(saved)
     (saved / STATE).write_text(json.dumps({"labels": list(LABELS[:2]), "threshold": 0.5}))
@@ -190,6 +190,6 @@ def test_cut_short_missing_or_other_weights_are_one_clear_error(saved: Path) -> 
 
 
 def test_head_of_a_bf16_model_is_fp32() -> None:
-    readout = toy_readout("head", toy_bundle(dtype=torch.bfloat16))
+    readout = toy_readout("head", toy_loaded(dtype=torch.bfloat16))
     assert {p.dtype for p in readout.trainable().values()} == {torch.float32}
-    assert math.isfinite(readout.loss(encoded(readout))[0].item())
+    assert math.isfinite(readout.loss(tokenized(readout))[0].item())

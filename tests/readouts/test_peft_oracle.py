@@ -1,4 +1,4 @@
-"""The whole fast step against PEFT's: a ragged batch, unpadded, pruned and chunked here, padded and whole there.
+"""The whole fast step against PEFT's: a packed_batch batch, unpadded, pruned and chunked here, padded and whole there.
 
 Loss and every adapter's gradient agree to 1e-10 in fp64, for every method with adapters, over plain and 4-bit weights.
 """
@@ -9,7 +9,6 @@ import warnings
 
 import pytest
 import torch
-from tests.readouts.toys import encoded, toy_bundle, toy_model, toy_readout
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from semtune.methods._low_rank import adapters
 from semtune.nn.linear import NF4Linear
 from semtune.records import MethodSettings
 from semtune.registry import METHODS
+from tests.toys import tokenized, toy_loaded, toy_model, toy_readout
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -32,13 +32,13 @@ TARGETS = {
 }
 
 
-def peft_twin(bundle, name: str, settings: MethodSettings) -> nn.Module:
+def peft_twin(loaded, name: str, settings: MethodSettings) -> nn.Module:
     """PEFT's model with the same base weights (a 4-bit base as its values) and the same adapters."""
     base = toy_model()
-    for path, adapter in adapters(bundle.model).items():
+    for path, adapter in adapters(loaded.model).items():
         if isinstance(adapter.base, NF4Linear):
             base.get_submodule(path).weight.data = adapter.base.dequantize(torch.float64)
-    for path, module in bundle.decoder_linears().items():
+    for path, module in loaded.decoder_linears().items():
         if isinstance(module, NF4Linear) and not path.endswith(".base"):
             base.get_submodule(path).weight.data = module.dequantize(torch.float64)
     config = peft.LoraConfig(
@@ -84,21 +84,21 @@ def step_of_peft(model: nn.Module, texts) -> torch.Tensor:
 
 def differences(name: str, targets: tuple[str, ...], nf4: bool, fault: str | None = None) -> dict[str, float]:
     """The largest difference of the loss and of each gradient."""
-    bundle = toy_bundle(nf4=nf4)
+    loaded = toy_loaded(nf4=nf4)
     settings = MethodSettings(rank=4, alpha=6.0, targets=targets, precision="nf4" if nf4 else "fp32")
-    readout = toy_readout("generate", bundle)
-    METHODS.get(name).attach(bundle, settings)
-    theirs = peft_twin(bundle, name, settings)
-    pairs = pairs_away_from_the_start(bundle.model, theirs)
-    texts = encoded(readout)
-    assert len({len(text) for text in texts}) == len(texts)  # ragged
+    readout = toy_readout("generate", loaded)
+    METHODS.get(name).attach(loaded, settings)
+    theirs = peft_twin(loaded, name, settings)
+    pairs = pairs_away_from_the_start(loaded.model, theirs)
+    texts = tokenized(readout)
+    assert len({len(text) for text in texts}) == len(texts)  # packed_batch
     if fault == "adapter":
-        next(iter(adapters(bundle.model).values())).scale *= 1 + 1e-8
-    loss, terms = readout.loss(texts[:-1] if fault == "text" else texts)
-    (loss / terms).backward()
+        next(iter(adapters(loaded.model).values())).scale *= 1 + 1e-8
+    loss, num_targets = readout.loss(texts[:-1] if fault == "text" else texts)
+    (loss / num_targets).backward()
     expected = step_of_peft(theirs, texts)
     expected.backward()
-    found = {"loss": abs(float((loss / terms - expected).detach()))}
+    found = {"loss": abs(float((loss / num_targets - expected).detach()))}
     for path, mine, other in pairs:
         assert mine.grad is not None
         assert float(other.grad.abs().max()) > 1e-8, path

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report.conftest import run, study
 from semtune.report.curves import smooth
 from semtune.report.figures import all_figures
 from semtune.report.placement import Box, Point, place
 from semtune.report.view import read_curve, view_of
+
+from .conftest import run, study
 
 BOUNDS = Box(0, 0, 700, 400)
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from report.conftest import lost, run, scores, study, unlabelled
 from semtune.errors import DataError, OutputError
 from semtune.report.html import study_file, write_report
 from semtune.report.tables import load_study
+
+from .conftest import lost, run, scores, study, unlabelled
 
 Write = Callable[[dict[str, Any]], Path]
 HOSTILE = '<script>alert("x")</script> $x_$ & "'

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from report.conftest import run, study, unlabelled
 from semtune.report.markdown import escape, markdown_tables
 from semtune.report.terminal import print_study
+
+from .conftest import run, study, unlabelled
 
 
 def printed(record: dict[str, Any], width: int) -> str:

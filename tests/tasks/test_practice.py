@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from semtune.approaches.tfidf import TfidfLogistic
+from semtune.baselines.tfidf import TfidfLogistic
 from semtune.errors import DataError
 from semtune.records import Example, TaskOptions
 from semtune.tasks import practice

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_levels, dynamic_type, quantize
-from semtune.training.eight_bit import EightBitSlot, eight_bit
+from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import BETAS, EPS
 from semtune.training.optimizer import Optimizer, ParameterGroup
 
@@ -50,7 +50,7 @@ def test_an_update_follows_the_equations(dtype: torch.dtype) -> None:
     weight = nn.Parameter(torch.randn(4500, dtype=dtype))
     updates = eight_bit([weight], 0.1, master_weights=True)
     (slot,) = updates.slots
-    assert isinstance(slot, EightBitSlot)
+    assert isinstance(slot, EightBitState)
     for step in range(1, 4):
         grad = torch.randn(4500, dtype=dtype)
         before = slot.master().double().clone()
@@ -86,12 +86,12 @@ def test_steps_are_those_of_bitsandbytes(dtype: torch.dtype) -> None:
     moved = (theirs.detach() - start).float().abs().mean()
     assert (ours.detach() - theirs.detach()).float().abs().mean() < 1e-3 * moved
     state, (slot,) = reference.state[theirs], updates.slots
-    assert isinstance(slot, EightBitSlot)
+    assert isinstance(slot, EightBitState)
     for codes, name in ((slot.mean_codes, "state1"), (slot.square_codes, "state2")):
         assert (codes.view(-1) != state[name].view(-1)).float().mean() < 0.02
 
 
-def unpacked(slot: EightBitSlot, name: str, count: int) -> torch.Tensor:
+def unpacked(slot: EightBitState, name: str, count: int) -> torch.Tensor:
     """A moment in fp64, (count,)."""
     levels = dynamic_type(signed=name == "mean").levels
     return dequantize(getattr(slot, f"{name}_codes"), getattr(slot, f"{name}_scales"), levels).view(-1)[:count].double()
@@ -134,7 +134,7 @@ def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
             optimizer.collect()
             optimizer.clip(1.0)
             optimizer.step()
-        assert [type(slot) is EightBitSlot for slot in optimizer._own[0][0].slots] == [eight]
+        assert [type(slot) is EightBitState for slot in optimizer._own[0][0].slots] == [eight]
         return float(loss.detach())
 
     exact, packed = loss_after(False), loss_after(True)

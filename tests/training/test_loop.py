@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semtune.contracts import Encoded
+from semtune.contracts import TokenizedExample
 from semtune.errors import DivergedError
 from semtune.training.loop import EpochEvent, StepEvent, TrainOutcome, TrainSettings, train
 from semtune.training.optimizer import ParameterGroup
@@ -26,14 +26,14 @@ class Line:
         self.kept: list[Tensor] = []
         self.modes: list[bool] = []
 
-    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         self.calls += 1
         ids = torch.tensor([i for e in batch for i in e.ids[e.prompt_length :]])
         loss = ((self.weight - nn.functional.one_hot(ids, 8).double()) ** 2).sum()
         return loss * (math.nan if self.calls == self.poison_at else 1.0), len(ids)
 
-    def terms(self, encoded: Encoded) -> int:
-        return len(encoded) - encoded.prompt_length
+    def num_targets(self, tokenized: TokenizedExample) -> int:
+        return len(tokenized) - tokenized.prompt_length
 
     def train_mode(self, training: bool) -> None:
         self.modes.append(training)
@@ -57,8 +57,8 @@ class Watcher:
         self.epochs.append(event)
 
 
-TEXTS = [Encoded(str(n), tuple((n + k) % 8 for k in range(2 + n % 5)), 1, ()) for n in range(24)]
-"""Of 1 to 5 terms: an average over micro-batches would not be the average over terms."""
+TEXTS = [TokenizedExample(str(n), tuple((n + k) % 8 for k in range(2 + n % 5)), 1, ()) for n in range(24)]
+"""Of 1 to 5 num_targets: an average over micro-batches would not be the average over num_targets."""
 
 
 def run(work: Line, **changes: object) -> tuple[TrainOutcome, Watcher]:
@@ -70,7 +70,7 @@ def run(work: Line, **changes: object) -> tuple[TrainOutcome, Watcher]:
 
 
 def test_accumulation_equals_one_large_batch() -> None:
-    """All 24 texts in one step, whole or as micro-batches of different numbers of terms: the same weights."""
+    """All 24 texts in one step, whole or as micro-batches of different numbers of num_targets: the same weights."""
     whole, parts = Line(), Line()
     _, seen_whole = run(whole, batch_size=24)
     _, seen_parts = run(parts, batch_size=5, accumulation_steps=5)
@@ -82,9 +82,9 @@ def test_accumulation_equals_one_large_batch() -> None:
 
 def test_the_loss_is_per_term() -> None:
     work = Line()
-    loss, terms = work.loss(TEXTS)
+    loss, num_targets = work.loss(TEXTS)
     _, seen = run(Line(), batch_size=24)
-    assert seen.steps[0].loss == pytest.approx(float(loss.detach()) / terms, abs=1e-12)
+    assert seen.steps[0].loss == pytest.approx(float(loss.detach()) / num_targets, abs=1e-12)
 
 
 def test_what_is_counted() -> None:

@@ -9,23 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semtune.approaches.run_folder import RunFolder, read_labels
-from semtune.approaches.specs import method_settings, read_spec
-from semtune.contracts import AnswerKind, Bundle, Method, Prompt, Readout, ReadoutSettings
-from semtune.errors import ModelError
+from semtune.contracts import AnswerKind, LoadedModel, Method, Prompt, Readout, ReadoutSettings
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
 from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import METHODS, PROMPTS, READOUTS
+from semtune.specs.resolve import method_settings
 from semtune.training.optimizer import ParameterGroup
 
 
 class TunedModel:
     """What a run trains and what `predict` uses."""
 
-    def __init__(self, spec: RunSpec, bundle: Bundle, labels: Sequence[str], answer: AnswerKind) -> None:
+    def __init__(self, spec: RunSpec, loaded: LoadedModel, labels: Sequence[str], answer: AnswerKind) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
-        self.spec, self.bundle = spec, bundle
+        self.spec, self.loaded = spec, loaded
         self.settings = method_settings(spec)
         self.method: Method = METHODS.get(spec.method)
         prompt: Prompt = PROMPTS.get(spec.prompt)(labels, answer)
@@ -37,65 +35,51 @@ class TunedModel:
             seed=spec.seed,
         )
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
-        self.readout: Readout = READOUTS.get(spec.readout)(bundle, prompt, labels, answer, readout_settings)
-        bundle.recompute = spec.recompute
-        self.method.attach(bundle, self.settings)
-        bundle.pack_frozen(spec.packed, memory_bytes=total_memory_bytes())
+        self.readout: Readout = READOUTS.get(spec.readout)(loaded, prompt, labels, answer, readout_settings)
+        loaded.activation_checkpointing = spec.activation_checkpointing
+        self.method.attach(loaded, self.settings)
+        loaded.prepack_frozen(spec.packed, memory_bytes=total_memory_bytes())
 
     @classmethod
     def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
         """Load the base model as `spec` says and attach. Raises ModelError, TargetError, OptionError."""
         assert spec.precision is not None, "resolve() the spec first"
-        bundle = load(
+        loaded = load(
             spec.model,
             precision=spec.precision,
             seed=spec.seed,
             device=spec.device,
             trust_remote_code=spec.trust_remote_code,
-            stream_bytes=spec.stream_bytes,
+            offload_bytes=spec.offload_bytes,
         )
-        return cls(spec, bundle, labels, answer)
-
-    @classmethod
-    def load_run(cls, path: Path) -> TunedModel:
-        """The tuned model of a run folder. Raises ModelError."""
-        folder = RunFolder(path)
-        if not folder.spec.exists():
-            raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
-        labels, answer = read_labels(folder)
-        weights = folder.weights()
-        if weights is None:
-            raise ModelError(f"The run in {path} ended before it kept any weights; tune again.")
-        tuned = cls.build(read_spec(folder.spec), labels, answer)
-        tuned.restore(weights)
-        return tuned
+        return cls(spec, loaded, labels, answer)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Answers in the order of `examples`."""
-        self.bundle.model.eval()
+        self.loaded.model.eval()
         return self.readout.answer(examples, progress)
 
     def save(self, folder: Path) -> None:
         """Write what was trained."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.method.save(self.bundle.model, folder, self.settings, self.bundle.name)
+        self.method.save(self.loaded.model, folder, self.settings, self.loaded.name)
         self.readout.save(folder)
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
-        self.method.load(self.bundle.model, folder)
+        self.method.load(self.loaded.model, folder)
         self.readout.load(folder)
 
     def merge(self) -> None:
         """Fold what was trained into the model, for predicting alone. Raises MergeRefusedError."""
-        self.method.merge(self.bundle.model)
-        self.bundle.model.requires_grad_(False)
-        self.bundle.pack_frozen(self.spec.packed, memory_bytes=total_memory_bytes(), backward=False)
+        self.method.merge(self.loaded.model)
+        self.loaded.model.requires_grad_(False)
+        self.loaded.prepack_frozen(self.spec.packed, memory_bytes=total_memory_bytes(), backward=False)
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, and how fast."""
         s = self.settings
-        method_parameters = list(self.method.trainable(self.bundle.model).values())
+        method_parameters = list(self.method.trainable(self.loaded.model).values())
         eight_bit = self.spec.optimizer == "adamw-8bit"
         groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights, eight_bit)]
         own = list(self.readout.trainable().values())
@@ -109,8 +93,8 @@ class TunedModel:
 
     def total_parameters(self) -> int:
         """Numbers in the base model and everything attached; a 4-bit weight's numbers count like any others."""
-        packed = sum(int(getattr(module, "packed_numel", 0)) for module in self.bundle.model.modules())
-        plain = sum(p.numel() for p in self.bundle.model.parameters())  # tied weights once
+        packed = sum(int(getattr(module, "packed_numel", 0)) for module in self.loaded.model.modules())
+        plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights once
         return packed + plain + sum(p.numel() for p in self.readout.trainable().values())
 
 

@@ -10,7 +10,7 @@ from semtune.cli import options as o
 from semtune.errors import OptionError
 
 if TYPE_CHECKING:
-    from semtune.approaches.planning import Answer, Data
+    from semtune.plan.requests import Data, PlanResult
     from semtune.records import Plan, RunSpec
 
 
@@ -36,7 +36,7 @@ def plan(
     targets: o.Targets = None,
     precision: o.Precision = None,
     master_weights: o.MasterWeights = None,
-    recompute: o.Recompute = False,
+    activation_checkpointing: o.Recompute = False,
     loss_on: o.LossOn = "completion",
     optimizer: o.Optimizer = "adamw",
     predict_batch_size: o.PredictBatchSize = 20,
@@ -60,12 +60,12 @@ def plan(
     with o.heavy_imports():
         import torch
 
-        from semtune.approaches.planning import load_data, plan_methods
-        from semtune.approaches.specs import record_from
         from semtune.measure.machine import cores
         from semtune.measure.memory import resident_bytes
+        from semtune.plan.requests import load_data, plan_methods
         from semtune.records import RunSpec, to_plain
         from semtune.registry import METHODS
+        from semtune.specs.resolve import record_from
 
     runtime_bytes = resident_bytes()
     torch.set_num_threads(threads or cores())
@@ -73,7 +73,7 @@ def plan(
         "task": task or "practice", "model": model, "readout": readout, "prompt": prompt, "preset": preset,
         "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
         "max_length": 512 if max_length is None else max_length, "rank": rank, "targets": o.split_names(targets),
-        "precision": precision, "master_weights": master_weights, "recompute": recompute, "loss_on": loss_on,
+        "precision": precision, "master_weights": master_weights, "activation_checkpointing": activation_checkpointing, "loss_on": loss_on,
         "optimizer": optimizer, "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens,
         "threads": threads, "trust_remote_code": trust_remote_code,
     }  # fmt: skip
@@ -95,7 +95,7 @@ def plan(
     return 0
 
 
-def _show(answer: Answer, spec: RunSpec, data: Data, task: str | None) -> None:
+def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -31,10 +31,10 @@ def predict(
     with RunBar() as bar:
         bar.on_phase(f"loading {run}", None)
         with o.heavy_imports():
-            from semtune.approaches.tuned import TunedModel
+            from semtune.runs.load import load_run
         from semtune.records import Example
 
-        tuned = TunedModel.load_run(run)
+        tuned = load_run(run)
         bar.on_phase("predicting", len(wanted))
         examples = [Example(str(i), text, None) for i, text in enumerate(wanted)]
         predictions = tuned.predict(examples, bar.on_done)

@@ -37,7 +37,7 @@ def study(
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
-    from semtune.approaches.specs import read_yaml
+    from semtune.specs.resolve import read_yaml
     from semtune.study.grid import AXES, study_from
     from semtune.study.launch import ProcessLauncher
     from semtune.study.study import run_study

@@ -43,8 +43,8 @@ def tune(
     max_new_tokens: o.MaxNewTokens = 64,
     seed: Annotated[int, typer.Option(help="Of adapters, dropout and the order of texts.")] = 0,
     threads: o.Threads = None,
-    recompute: o.Recompute = False,
-    stream_gb: Annotated[
+    activation_checkpointing: o.Recompute = False,
+    offload_gb: Annotated[
         float, typer.Option(help="GB of frozen weights that wait in main memory, for a GPU that is too small.")
     ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -69,8 +69,8 @@ def tune(
     json: o.Json = False,
 ) -> int:
     """Tune a model on a task, score it, and leave a run folder."""
-    from semtune.approaches.specs import read_spec, record_from
     from semtune.records import RunSpec
+    from semtune.specs.resolve import read_spec, record_from
 
     if spec is not None:
         run_spec = read_spec(spec)
@@ -85,7 +85,7 @@ def tune(
             "master_weights": master_weights, "weight_decay": weight_decay, "warmup_fraction": warmup_fraction,
             "max_grad_norm": max_grad_norm, "patience": patience, "loss_on": loss_on, "optimizer": optimizer,
             "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens, "seed": seed,
-            "threads": threads, "recompute": recompute, "stream_bytes": round(stream_gb * 1e9),
+            "threads": threads, "activation_checkpointing": activation_checkpointing, "offload_bytes": round(offload_gb * 1e9),
             "device": device, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
         task_options = o.task_options(
@@ -104,25 +104,25 @@ def tune(
 
 def _run(run_spec: Any, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
-    from semtune.approaches.specs import resolve
     from semtune.cli.progress import RunBar
+    from semtune.specs.resolve import resolve
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
     with RunBar() as bar:
         bar.on_phase("starting", None)
         with o.heavy_imports():
-            from semtune.approaches.planning import fitted
-            from semtune.approaches.run import run
-            from semtune.measure.limit import limit_memory
             from semtune.measure.machine import available_memory_bytes
             from semtune.measure.memory import resident_bytes
             from semtune.models.loading import resolve_device
+            from semtune.plan.requests import fit_to_memory
+            from semtune.runs.runner import run
+            from semtune.runtime.limits import limit_memory
 
         plan = None
         if fit:
             bar.on_phase("planning", None)
-            run_spec, plan, changed = fitted(resolved, resident_bytes())
+            run_spec, plan, changed = fit_to_memory(resolved, resident_bytes())
             o.say(f"--fit changed {changed}")
         if resolve_device(run_spec.device).type == "cpu":
             limit_memory(available_memory_bytes() + resident_bytes())

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from semtune.nn.hardware import native_bf16 as _native_bf16
+from semtune.runtime.processor import native_bf16 as _native_bf16
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _PROC_CGROUP = Path("/proc/self/cgroup")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
-from semtune.contracts import Bundle
+from semtune.contracts import LoadedModel
 from semtune.errors import MergeRefusedError, OptionError, TargetError, did_you_mean
 from semtune.methods import _peft_files
-from semtune.nn.linear import NF4Linear, PackedLinear
+from semtune.nn.linear import NF4Linear, PrepackedLinear
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import MethodSettings
 
@@ -26,17 +26,17 @@ class LowRankMethod:
         self.presets = presets
         self.magnitudes = magnitudes
 
-    def attach(self, bundle: Bundle, settings: MethodSettings) -> None:
+    def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Freeze the whole model and wrap the targets in `LowRankLinear`; all is checked before anything changes.
 
         Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
         """
-        bases = resolve_targets(bundle.decoder_linears(), settings.targets)
+        bases = resolve_targets(loaded.decoder_linears(), settings.targets)
         _check_settings(bases, settings)
-        bundle.model.requires_grad_(False)
+        loaded.model.requires_grad_(False)
         for path, base in bases.items():
             adapter = LowRankLinear(base, settings.rank, settings.alpha, settings.dropout, self.magnitudes)
-            bundle.model.set_submodule(path, adapter.train(base.training))
+            loaded.model.set_submodule(path, adapter.train(base.training))
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The adapters' parameters, by their name in `model`."""
@@ -59,7 +59,7 @@ class LowRankMethod:
                     "learned; load the base in bf16 or fp32 (precision) with this adapter and merge there"
                 )
         for path, adapter in found.items():
-            base = adapter.base.linear() if isinstance(adapter.base, PackedLinear) else adapter.base
+            base = adapter.base.linear() if isinstance(adapter.base, PrepackedLinear) else adapter.base
             assert isinstance(base, nn.Linear)
             base.weight.data.copy_(adapter.merged_weight())
             model.set_submodule(path, base)
@@ -85,7 +85,7 @@ def adapter_paths(model: nn.Module) -> tuple[str, ...]:
 
 def resolve_targets(
     linears: Mapping[str, nn.Module], targets: Sequence[str]
-) -> dict[str, nn.Linear | NF4Linear | PackedLinear]:
+) -> dict[str, nn.Linear | NF4Linear | PrepackedLinear]:
     """The layers among `linears` that `targets` name, in the model's order.
 
     A target is "all-linear", a module path, or a tail of one ("q_proj", "self_attn.q_proj"); where it matches nothing
@@ -100,13 +100,13 @@ def resolve_targets(
             names = {path.rpartition(".")[2] for path in linears} | {ALL_LINEAR}
             raise TargetError(f'The target "{target}" matches no linear layer; {did_you_mean(target, names)}')
         chosen.update(matches)
-    bases: dict[str, nn.Linear | NF4Linear | PackedLinear] = {}
+    bases: dict[str, nn.Linear | NF4Linear | PrepackedLinear] = {}
     for path, module in linears.items():
         if path not in chosen:
             continue
         if isinstance(module, LowRankLinear):
             raise OptionError(f"{path} carries an adapter already; load the base model anew")
-        if not isinstance(module, (nn.Linear, NF4Linear, PackedLinear)):
+        if not isinstance(module, (nn.Linear, NF4Linear, PrepackedLinear)):
             raise TargetError(f"{path} is a {type(module).__name__}, which cannot carry an adapter; leave it out")
         bases[path] = module
     return bases
@@ -118,7 +118,7 @@ def _matches(paths: Iterable[str], target: str) -> list[str]:
     return [path for path in paths if path == target or path.endswith(f".{target}")]
 
 
-def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PackedLinear], settings: MethodSettings) -> None:
+def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PrepackedLinear], settings: MethodSettings) -> None:
     """Raises OptionError for a rank, alpha or dropout that cannot be."""
     if settings.rank < 1:
         raise OptionError(f"The rank must be at least 1, not {settings.rank}")

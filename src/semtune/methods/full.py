@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
-from semtune.contracts import Bundle
+from semtune.contracts import LoadedModel
 from semtune.errors import OptionError
 from semtune.methods._files import TensorFile, write_tensors
 from semtune.nn.linear import NF4Linear
-from semtune.nn.streamed import StreamedLinear
+from semtune.nn.offloaded import OffloadedLinear
 from semtune.records import MethodSettings
 
 WEIGHTS_FILE = "model.safetensors"
@@ -24,17 +24,17 @@ class FullMethod:
         self.name = name
         self.presets = presets
 
-    def attach(self, bundle: Bundle, settings: MethodSettings) -> None:
+    def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Let every parameter require a gradient. Raises OptionError over a 4-bit or a streamed base."""
-        if any(isinstance(module, NF4Linear) for module in bundle.model.modules()):
+        if any(isinstance(module, NF4Linear) for module in loaded.model.modules()):
             raise OptionError(
                 "Full fine-tuning cannot train 4-bit weights; choose precision fp32 or bf16, or the method qlora"
             )
-        if any(isinstance(module, StreamedLinear) for module in bundle.model.modules()):
+        if any(isinstance(module, OffloadedLinear) for module in loaded.model.modules()):
             raise OptionError(
                 "Full fine-tuning trains every weight, so none can wait in main memory; leave --stream-gb out"
             )
-        bundle.model.requires_grad_(True)
+        loaded.model.requires_grad_(True)
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Every parameter that requires a gradient, tied ones once."""

@@ -1,1 +1,1 @@
-"""Where weights come from, in which precision, and the encoder. Entry points: `loading.load` and `loading.prepare`."""
+"""Where weights come from, in which precision, and the tokenizer. Entry points: `loading.load` and `loading.prepare`."""

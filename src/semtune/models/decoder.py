@@ -17,46 +17,53 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from semtune.models.family import Family, family_of
+from semtune.models.family import Architecture, architecture_of
 from semtune.nn import kernels
-from semtune.nn.attention import ragged_attention
-from semtune.nn.attention_blocks import Rotary
+from semtune.nn.attention import packed_attention
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
-from semtune.nn.ragged import Ragged, filler_for
+from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
+from semtune.nn.padding import Rotary
 
 
 def has_known_blocks(model: nn.Module) -> bool:
     """Whether `hidden_states` can run this causal language model of transformers."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     whole_heads = getattr(config, "partial_rotary_factor", None) in (None, 1.0)
-    return family_of(model).known_blocks and config.hidden_act == "silu" and whole_heads
+    return architecture_of(model).known_blocks and config.hidden_act == "silu" and whole_heads
 
 
 def hidden_states(
-    model: nn.Module, input_ids: Tensor, ragged: Ragged, places: Sequence[int] | None, *, recompute: bool = False
+    model: nn.Module,
+    input_ids: Tensor,
+    packed_batch: PackedBatch,
+    places: Sequence[int] | None,
+    *,
+    activation_checkpointing: bool = False,
 ) -> Tensor:
     """Last hidden states of texts laid end to end.
 
     Args:
         model: one that `has_known_blocks`.
-        input_ids: (tokens + filler,).
-        ragged: how the tokens divide into texts; a cache in it is read and extended, not advanced.
+        input_ids: (tokens + padding,).
+        packed_batch: how the tokens divide into texts; a cache in it is read and extended, not advanced.
         places: the tokens whose states are wanted, ascending; None: all of them.
-        recompute: keep of each block its input alone, and compute the rest again in backward (Chen et al. 2016).
+        activation_checkpointing: keep of each block its input alone, and compute the rest again in backward (Chen et al. 2016).
 
     Returns:
-        (places, hidden_size), or (tokens + filler, hidden_size).
+        (places, hidden_size), or (tokens + padding, hidden_size).
     """
     base: Any = model.base_model
-    x: Tensor = base.embed_tokens(input_ids)  # (tokens + filler, hidden)
-    family = family_of(model)
-    rotary = rotary_table(base, max(ragged.starts) + max(ragged.lengths), x)  # padded places included
+    x: Tensor = base.embed_tokens(input_ids)  # (tokens + padding, hidden)
+    family = architecture_of(model)
+    rotary = rotary_table(
+        base, max(packed_batch.cache_seqlens) + max(packed_batch.lengths), x
+    )  # padded places included
     more: Tensor | None = None  # what the last block's MLP adds to x, summed where the next norm reads both
-    block = _recomputed if recompute and torch.is_grad_enabled() else _block
+    block = _recomputed if activation_checkpointing and torch.is_grad_enabled() else _block
     for layer in base.layers[:-1]:
-        x, more = block(layer, x, more, rotary, ragged, family, None)
+        x, more = block(layer, x, more, rotary, packed_batch, family, None)
     wanted = _Wanted(tuple(places), x.device) if places is not None else None
-    x, more = block(base.layers[-1], x, more, rotary, ragged, family, wanted)
+    x, more = block(base.layers[-1], x, more, rotary, packed_batch, family, wanted)
     _, normed = _add_norm(base.norm, x, more)
     return normed if wanted is None else normed[: len(wanted.places)]
 
@@ -74,7 +81,7 @@ class _Wanted:
 
     def __init__(self, places: tuple[int, ...], device: torch.device) -> None:
         self.places = places
-        filled = places + places[:1] * filler_for(len(places))
+        filled = places + places[:1] * padding_to_multiple(len(places))
         self.rows = torch.tensor(filled, device=device)
 
 
@@ -83,8 +90,8 @@ def _block(
     x: Tensor,
     more: Tensor | None,
     rotary: Rotary,
-    ragged: Ragged,
-    family: Family,
+    packed_batch: PackedBatch,
+    family: Architecture,
     wanted: _Wanted | None,
 ) -> tuple[Tensor, Tensor]:
     """One block on x + more (rows, hidden); what it makes is again the sum of the two that it returns.
@@ -98,20 +105,20 @@ def _block(
         x, asking = x.index_select(0, wanted.rows), normed.index_select(0, wanted.rows)
     dim = attention.head_dim
     q, k = attention.q_proj(asking).view(len(asking), -1, dim), attention.k_proj(normed).view(len(normed), -1, dim)
-    if family.head_norms:
+    if family.qk_norm:
         q, k = _head_norm(attention.q_norm, q), _head_norm(attention.k_norm, k)
-    seen = ragged_attention(
+    attn_output = packed_attention(
         q,
         k,
         attention.v_proj(normed).view(len(normed), -1, dim),
-        ragged,
+        packed_batch,
         layer=attention.layer_idx,
         scale=attention.scaling,
         window=_window(attention, family),
         rotary=rotary,
         queries=None if wanted is None else wanted.places,
     )
-    x, normed = _add_norm(layer.post_attention_layernorm, x, attention.o_proj(seen.view(len(seen), -1)))
+    x, normed = _add_norm(layer.post_attention_layernorm, x, attention.o_proj(attn_output.view(len(attn_output), -1)))
     return x, mlp.down_proj(swiglu(mlp.gate_proj(normed), mlp.up_proj(normed)))
 
 
@@ -146,7 +153,7 @@ def _head_norm(module: Any, x: Tensor) -> Tensor:
     return _norm(module, x.reshape(-1, x.shape[-1])).view(x.shape)
 
 
-def _window(attention: Any, family: Family) -> int | None:
+def _window(attention: Any, family: Architecture) -> int | None:
     """The layer's sliding window in tokens."""
     holder = attention.config if family.window_of_config else attention
     window: int | None = getattr(holder, "sliding_window", None)

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from semtune.nn.linear import NF4Linear, PackedLinear
+from semtune.nn.linear import NF4Linear, PrepackedLinear
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Architecture:
     """What semtune must know of an architecture beyond what transformers says. The defaults fit Llama-like decoders."""
 
     block_classes: tuple[str, ...] | None = None
     """Class names of the decoder's blocks; None: what transformers declares as blocks that are never split."""
-    ragged: bool = True
+    packed_batch: bool = True
     """Whether texts laid end to end without padding can run through it."""
     known_blocks: bool = False
     """Whether its blocks are those that `models.decoder` writes out; others run through transformers' own forward."""
-    head_norms: bool = False
+    qk_norm: bool = False
     """Whether queries and keys are normed head by head."""
     window_of_config: bool = False
     """Whether every layer has the config's sliding window, instead of one of its own."""
@@ -27,29 +27,29 @@ class Family:
     """Last path components of linear layers that neither carry adapters nor are quantised (a mixture's router)."""
 
 
-DEFAULT_FAMILY = Family()
+DEFAULT_ARCHITECTURE = Architecture()
 
-FAMILIES: dict[str, Family] = {
-    "llama": Family(known_blocks=True),
-    "mistral": Family(known_blocks=True, window_of_config=True),
-    "qwen2": Family(known_blocks=True),
-    "qwen3": Family(known_blocks=True, head_norms=True),
-    "mixtral": Family(excluded_linears=("gate",)),
-    "mamba": Family(ragged=False),
-    "mamba2": Family(ragged=False),
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": Architecture(known_blocks=True),
+    "mistral": Architecture(known_blocks=True, window_of_config=True),
+    "qwen2": Architecture(known_blocks=True),
+    "qwen3": Architecture(known_blocks=True, qk_norm=True),
+    "mixtral": Architecture(excluded_linears=("gate",)),
+    "mamba": Architecture(packed_batch=False),
+    "mamba2": Architecture(packed_batch=False),
 }
 """By `config.model_type`, only where something differs from the default."""
 
 
-def family_of(model: nn.Module) -> Family:
+def architecture_of(model: nn.Module) -> Architecture:
     """The family of a transformers model."""
     config = getattr(model, "config", None)
-    return FAMILIES.get(getattr(config, "model_type", ""), DEFAULT_FAMILY)
+    return ARCHITECTURES.get(getattr(config, "model_type", ""), DEFAULT_ARCHITECTURE)
 
 
 def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
     """Every linear layer, frozen kinds included, inside the decoder's blocks, by module path, in the model's order."""
-    family = family_of(model)
+    family = architecture_of(model)
     block_classes = family.block_classes or tuple(getattr(model, "_no_split_modules", None) or ())
     found: dict[str, nn.Module] = {}
     for path, block in model.named_modules():
@@ -57,7 +57,7 @@ def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
             continue
         for inner, module in block.named_modules(prefix=path):
             if (
-                isinstance(module, (nn.Linear, NF4Linear, PackedLinear))
+                isinstance(module, (nn.Linear, NF4Linear, PrepackedLinear))
                 and inner.split(".")[-1] not in family.excluded_linears
             ):
                 found[inner] = module

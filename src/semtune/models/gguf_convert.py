@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from semtune.models.meta_model import expected_tensors
 from semtune.models.quiet import quiet
-from semtune.models.skeleton import expected_tensors
 
 
 def convert(file: Path, folder: Path) -> None:

@@ -14,22 +14,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from semtune.contracts import Encoder, WeightStream
+from semtune.contracts import Tokenizer, WeightStream
 from semtune.errors import ModelError, OptionError, did_you_mean
-from semtune.models.bundle import ModelBundle
-from semtune.models.encoder import load_encoder
+from semtune.models.approximate_tokenizer import ApproximateTokenizer
+from semtune.models.loaded import TransformersModel
+from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
 from semtune.models.naming import resolve
-from semtune.models.packing import unpack_nf4
-from semtune.models.ragged_attention import install
-from semtune.models.rough_encoder import RoughEncoder
-from semtune.models.skeleton import build_skeleton, fill, materialise_buffers
+from semtune.models.offloading import offloaded_paths
+from semtune.models.packed_attention import install
+from semtune.models.prepacking import unpack_nf4
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.published import DEFAULT_SHAPE, PUBLISHED
 from semtune.models.sources.pypi import default_folder
-from semtune.models.streaming import streamed_paths
-from semtune.nn.hardware import native_bf16
-from semtune.nn.streamed import StreamedLinear
+from semtune.models.tokenizer import load_tokenizer
+from semtune.nn.offloaded import OffloadedLinear
 from semtune.registry import SOURCES
+from semtune.runtime.processor import native_bf16
 
 NF4_CACHED = "nf4-cached"
 PRECISIONS = ("compute", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
@@ -45,11 +45,11 @@ def load(
     device: str = "auto",
     trust_remote_code: bool = False,
     revision: str | None = None,
-    stream_bytes: int = 0,
-) -> ModelBundle:
+    offload_bytes: int = 0,
+) -> TransformersModel:
     """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
 
-    `seed` is of random weights (`shape:` models) only. `stream_bytes`: of the decoder's linear weights that wait in
+    `seed` is of random weights (`shape:` models) only. `offload_bytes`: of the decoder's linear weights that wait in
     main memory and come to the device for each product.
 
     Raises:
@@ -59,24 +59,24 @@ def load(
     target = resolve_device(device)
     dtype = compute_dtype(precision, target)
     located = _locate(name, SourceOptions(seed, trust_remote_code, revision))
-    model = build_skeleton(located.config, dtype, trust_remote_code=trust_remote_code)
+    model = build_meta_model(located.config, dtype, trust_remote_code=trust_remote_code)
     materialise_buffers(model, target)
     # Reading a tokenizer is Python's work, filling the model the disk's and torch's: they run side by side.
     with ThreadPoolExecutor(max_workers=1) as beside:
         reading = beside.submit(
-            load_encoder,
+            load_tokenizer,
             located.tokenizer_folder,
             vocab_size(located.config),
             fold=located.fold_vocabulary,
             trust_remote_code=trust_remote_code and not located.fold_vocabulary,
         )
         notes = finish(
-            model, located.weights(model), precision=precision, dtype=dtype, device=target, stream_bytes=stream_bytes
+            model, located.weights(model), precision=precision, dtype=dtype, device=target, offload_bytes=offload_bytes
         )
-        encoder = reading.result()
-    return ModelBundle(
+        tokenizer = reading.result()
+    return TransformersModel(
         model=model,
-        encoder=encoder,
+        tokenizer=tokenizer,
         name=name,
         compute_dtype=dtype,
         device=target,
@@ -92,18 +92,18 @@ def finish(
     precision: str,
     dtype: torch.dtype,
     device: torch.device,
-    stream_bytes: int = 0,
+    offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a skeleton from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
+    """Fill a meta-device model from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
     quantise = is_quantised(precision)
-    if quantise and stream_bytes:
+    if quantise and offload_bytes:
         raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")
-    outside = streamed_paths(model, stream_bytes, dtype.itemsize)
+    outside = offloaded_paths(model, offload_bytes, dtype.itemsize)
     notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype, outside=outside)
     for path in outside:
         linear = model.get_submodule(path)
         assert isinstance(linear, nn.Linear)
-        model.set_submodule(path, StreamedLinear(linear, device))
+        model.set_submodule(path, OffloadedLinear(linear, device))
     if precision == NF4_CACHED:
         unpack_nf4(model)
     model.eval()
@@ -150,8 +150,8 @@ def stored_dtype(name: str, config: Any) -> torch.dtype:
     return said if isinstance(said, torch.dtype) else torch.bfloat16
 
 
-def planning_encoder(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Encoder, str | None]:
-    """An encoder for plans, and a note where it is not the model's own: no weights are downloaded for it.
+def planning_tokenizer(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Tokenizer, str | None]:
+    """An tokenizer for plans, and a note where it is not the model's own: no weights are downloaded for it.
 
     The model's tokenizer where it can be had, else the default model's where it is in the cache, else an estimate of 4
     bytes a token.
@@ -160,20 +160,20 @@ def planning_encoder(name: str, config: Any, *, trust_remote_code: bool = False)
     default = default_folder()
     if kind in ("default", "pypi", "shape"):
         if default is not None:
-            return load_encoder(default, size, fold=kind == "shape"), None
-        return RoughEncoder(size), _ROUGH
+            return load_tokenizer(default, size, fold=kind == "shape"), None
+        return ApproximateTokenizer(size), _APPROXIMATE
     source = _source(name, SourceOptions(0, trust_remote_code))
     try:
         folder = source.tokenizer_folder() if hasattr(source, "tokenizer_folder") else source.locate().tokenizer_folder
-        return load_encoder(folder, size, trust_remote_code=trust_remote_code), None
+        return load_tokenizer(folder, size, trust_remote_code=trust_remote_code), None
     except ModelError:
         if default is None:
-            return RoughEncoder(size), _ROUGH
+            return ApproximateTokenizer(size), _APPROXIMATE
         note = f"tokens: counted with the default model's tokenizer, as that of {name} is not at hand"
-        return load_encoder(default, size, fold=True), note
+        return load_tokenizer(default, size, fold=True), note
 
 
-_ROUGH = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
+_APPROXIMATE = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -25,7 +25,7 @@ _CELLS = (-_SMALLEST_EXPONENT << (23 - _CELL_SHIFT)) + 1
 def dynamic_levels(*, signed: bool = True) -> tuple[float, ...]:
     """The 256 levels of the 8-bit dynamic type, ascending, as exact fp32 values.
 
-    The decade 10^-6 … 10^0 of a value is told by its leading zero bits; what bits remain split [0.1, 1] of that decade
+    The decade 10^-6 … 10^0 of a value is given by its leading zero bits; what bits remain split [0.1, 1] of that decade
     evenly: 1 cell in the smallest decade, 64 in the largest, twice as many where no bit is needed for the sign; a level
     is the middle of its cell. 0 and 1 are added.
     """

@@ -76,10 +76,10 @@ class KeyValueCache:
             return
         self.lengths = [self.lengths[r] for r in rows]
         self._places.clear()
-        longest = max(self.lengths, default=0)
+        max_seqlen = max(self.lengths, default=0)
         for layer in self._keys:
             at = torch.tensor(list(rows), device=self._keys[layer].device)
-            keys, values = self._keys[layer][:, :, :longest], self._values[layer][:, :, :longest]
+            keys, values = self._keys[layer][:, :, :max_seqlen], self._values[layer][:, :, :max_seqlen]
             room = (0, 0, 0, GROWTH)
             self._keys[layer] = F.pad(keys.index_select(0, at), room)
             self._values[layer] = F.pad(values.index_select(0, at), room)
@@ -91,28 +91,28 @@ class KeyValueCache:
             return
         self.lengths = self.lengths + other.lengths
         self._places.clear()
-        longest = max(self.lengths, default=0)
+        max_seqlen = max(self.lengths, default=0)
         for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
             for layer, new in theirs.items():
                 held = mine[layer]
                 _, heads, _, dim = held.shape
-                both = new.new_zeros(len(held) + len(new), heads, longest + GROWTH, dim)
+                both = new.new_zeros(len(held) + len(new), heads, max_seqlen + GROWTH, dim)
                 for rows, part in ((both[: len(held)], held), (both[len(held) :], new)):
-                    used = min(part.shape[2], longest)
+                    used = min(part.shape[2], max_seqlen)
                     rows[:, :, :used].copy_(part[:, :, :used])
                 mine[layer] = both
 
     def _where(
-        self, heads: int, longest: int, capacity: int, counts: Sequence[int], device: torch.device
+        self, heads: int, max_seqlen: int, capacity: int, counts: Sequence[int], device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Rows of the new tokens in their block, and their rows in the held array, both flattened over texts, heads."""
-        key = (heads, longest, capacity, tuple(counts))
+        key = (heads, max_seqlen, capacity, tuple(counts))
         if key not in self._places:
             text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=device)
             place = torch.tensor([j for n in counts for j in range(n)], device=device)
             start = torch.tensor(self.lengths, device=device)[text]
             row = text * heads + torch.arange(heads, device=device)[:, None]  # (heads, tokens)
-            source, target = (row * longest + place).reshape(-1), (row * capacity + start + place).reshape(-1)
+            source, target = (row * max_seqlen + place).reshape(-1), (row * capacity + start + place).reshape(-1)
             order = source.argsort()
             self._places[key] = (source[order], target[order])
         return self._places[key]

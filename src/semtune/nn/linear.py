@@ -1,6 +1,6 @@
 """Frozen linear layers, and what their neighbours ask of any of them: two products and the weight.
 
-`PackedLinear` keeps a bf16 weight in the order that oneDNN multiplies in. `NF4Linear` keeps nothing but packed codes
+`PrepackedLinear` keeps a bf16 weight in the order that oneDNN multiplies in. `NF4Linear` keeps nothing but packed codes
 and scales between calls; its forward and its backward each unpack the weight: the second unpacking is the price of
 QLoRA's memory (Dettmers et al. 2023, eq. 5).
 """
@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from semtune.nn import kernels
-from semtune.nn.hardware import native_bf16
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
+from semtune.runtime.processor import native_bf16
 
 
 class FrozenWeight(Protocol):
@@ -29,7 +29,7 @@ class FrozenWeight(Protocol):
         """x Wᵀ + bias in x's dtype: (..., in) and (out,) -> (..., out)."""
         ...
 
-    def back_product(self, grad: Tensor) -> Tensor:
+    def grad_input(self, grad: Tensor) -> Tensor:
         """grad W in grad's dtype: (rows, out) -> (rows, in)."""
         ...
 
@@ -45,7 +45,7 @@ class DenseProducts:
         """See `FrozenWeight`."""
         return F.linear(x, self.dense(x.dtype), bias)
 
-    def back_product(self, grad: Tensor) -> Tensor:
+    def grad_input(self, grad: Tensor) -> Tensor:
         """See `FrozenWeight`."""
         return grad @ self.dense(grad.dtype)
 
@@ -64,7 +64,7 @@ class _Plain(DenseProducts):
         return self._weight.detach().to(dtype)
 
 
-class PackedLinear(DenseProducts, nn.Module):
+class PrepackedLinear(DenseProducts, nn.Module):
     """y = W x + b with W (out, in) frozen in bf16 and laid out for oneDNN, once for each direction of the product.
 
     Handed a plain matrix, oneDNN copies it into blocks in every product; laid out beforehand, products were 1.15 to 1.3
@@ -102,10 +102,10 @@ class PackedLinear(DenseProducts, nn.Module):
             return super().product(x, bias)
         return _packed_product(x, self._forward, bias)
 
-    def back_product(self, grad: Tensor) -> Tensor:
+    def grad_input(self, grad: Tensor) -> Tensor:
         """See `FrozenWeight`."""
         if grad.dtype != torch.bfloat16 or self._backward is None:
-            return super().back_product(grad)
+            return super().grad_input(grad)
         return _packed_product(grad, self._backward)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
@@ -147,8 +147,8 @@ def _packed_product(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Te
     return product
 
 
-def can_pack(linear: nn.Module) -> bool:
-    """Whether `PackedLinear` can stand in for it: frozen, bf16, in main memory, where oneDNN is and is fast in bf16."""
+def can_prepack(linear: nn.Module) -> bool:
+    """Whether `PrepackedLinear` can stand in for it: frozen, bf16, in main memory, where oneDNN is and is fast in bf16."""
     return (
         type(linear) is nn.Linear
         and not linear.weight.requires_grad
@@ -257,10 +257,10 @@ class NF4Linear(DenseProducts, nn.Module):
         return self
 
 
-def frozen_weight(base: nn.Linear | NF4Linear | PackedLinear) -> FrozenWeight:
+def frozen_weight(base: nn.Linear | NF4Linear | PrepackedLinear) -> FrozenWeight:
     """The weight of `base`: itself, where it is of a kind that has its own products."""
     kind: Any = base
-    weight: FrozenWeight = kind if hasattr(base, "back_product") else _Plain(kind)
+    weight: FrozenWeight = kind if hasattr(base, "grad_input") else _Plain(kind)
     return weight
 
 
@@ -293,9 +293,9 @@ class _Buffer:
 _buffers: weakref.WeakKeyDictionary[kernels.World, _Buffer] = weakref.WeakKeyDictionary()
 
 
-def base_dtype(base: nn.Linear | NF4Linear | PackedLinear) -> torch.dtype:
+def base_dtype(base: nn.Linear | NF4Linear | PrepackedLinear) -> torch.dtype:
     """The dtype that `base` computes in when left to itself."""
-    if isinstance(base, PackedLinear):
+    if isinstance(base, PrepackedLinear):
         return torch.bfloat16
     return base.compute_dtype if isinstance(base, NF4Linear) else base.weight.dtype
 
@@ -314,7 +314,7 @@ class _FrozenLinear(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, None, None
         rows = grad_y.reshape(-1, grad_y.shape[-1])
-        return ctx.weight.back_product(rows).view(*grad_y.shape[:-1], -1), None, None
+        return ctx.weight.grad_input(rows).view(*grad_y.shape[:-1], -1), None, None
 
 
 frozen_linear: Callable[..., Tensor] = _FrozenLinear.apply

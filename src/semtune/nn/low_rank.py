@@ -29,7 +29,7 @@ from torch.autograd.function import once_differentiable
 
 from semtune.nn import kernels
 from semtune.nn.dropout import Keep, draw_keep
-from semtune.nn.linear import FrozenWeight, NF4Linear, PackedLinear, base_dtype, frozen_weight
+from semtune.nn.linear import FrozenWeight, NF4Linear, PrepackedLinear, base_dtype, frozen_weight
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 
 _ROW_CHUNK = 1 << 20  # weights of a plain base that are held in fp32 at once while its row norms are computed
@@ -57,7 +57,7 @@ class LowRankLinear(nn.Module):
 
     def __init__(
         self,
-        base: nn.Linear | NF4Linear | PackedLinear,
+        base: nn.Linear | NF4Linear | PrepackedLinear,
         rank: int,
         alpha: float,
         dropout: float = 0.0,
@@ -151,7 +151,7 @@ class _LowRank(torch.autograd.Function):
         x, a, b, inner = ctx.saved_tensors
         needs_x, needs_a, needs_b = ctx.needs_input_grad[:3]
         grad_rows, rows = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
-        grad_x = ctx.weight.back_product(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
+        grad_x = ctx.weight.grad_input(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
         adapter = Adapter(a, b, ctx.scale, ctx.keep)
         grad_a, grad_b = low_rank_gradients(grad_rows, rows, inner, adapter, grad_x, needs_a, needs_b)
         return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, None, None, None
@@ -210,13 +210,13 @@ def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
 
 
-def device_of(base: nn.Linear | NF4Linear | PackedLinear) -> torch.device:
+def device_of(base: nn.Linear | NF4Linear | PrepackedLinear) -> torch.device:
     """Where `base` computes, which is not where a streamed weight waits."""
     device: torch.device | None = getattr(base, "compute_device", None)
     return device or next(itertools.chain(base.buffers(), base.parameters()), torch.empty(0)).device
 
 
-def _row_squares(base: nn.Linear | NF4Linear | PackedLinear, dtype: torch.dtype) -> Tensor:
+def _row_squares(base: nn.Linear | NF4Linear | PrepackedLinear, dtype: torch.dtype) -> Tensor:
     """||W_i||² (out,) in `dtype`, a plain weight being converted some rows at a time."""
     weight = base.weight.detach() if isinstance(base, nn.Linear) else frozen_weight(base).dense(dtype)
     return _squares(weight, dtype)

@@ -15,26 +15,26 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from semtune.nn import kernels
-from semtune.nn.attention_blocks import (
+from semtune.nn.packed_batch import Layout
+from semtune.nn.padding import (
     Rotary,
     causal_softmax_,
-    from_block,
-    into_block,
+    pad,
     softmax_backward,
+    unpad,
     wide_angles,
 )
-from semtune.nn.ragged import Layout
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float) -> Tensor:
     """softmax(q kᵀ scale) v of texts that begin here, each by itself; q and k are turned where `rotary`.
 
     Args:
-        q: (rows, heads, head_dim): the asking tokens, and any number of filler rows behind them.
+        q: (rows, heads, head_dim): the asking tokens, and any number of padding rows behind them.
         k, v: (rows, kv_heads, head_dim): a row a token.
 
     Returns:
-        (rows of q, heads, head_dim); zero in filler rows.
+        (rows of q, heads, head_dim); zero in padding rows.
     """
     return _short_attention(q, k, v, rotary, layout, scale)
 
@@ -62,13 +62,13 @@ class _ShortAttention(torch.autograd.Function):
             return out
         heads, kv_heads = ctx.heads
         groups = layout.texts * kv_heads
-        # (texts·kv, group·longest_query, dim), and (texts·kv, longest, dim)
-        qb = into_block(q, layout, rotary, queries=True).view(groups, -1, q.shape[2])
-        kb = into_block(k, layout, rotary, queries=False).view(groups, -1, k.shape[2])
-        vb = into_block(v, layout, None, queries=False).view(groups, -1, v.shape[2])
+        # (texts·kv, group·max_seqlen_q, dim), and (texts·kv, max_seqlen, dim)
+        qb = pad(q, layout, rotary, queries=True).view(groups, -1, q.shape[2])
+        kb = pad(k, layout, rotary, queries=False).view(groups, -1, k.shape[2])
+        vb = pad(v, layout, None, queries=False).view(groups, -1, v.shape[2])
         weights = causal_softmax_(torch.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
         ctx.save_for_backward(qb, kb, vb, weights)
-        return from_block(torch.bmm(weights, vb), len(q), heads, layout, None, queries=True)
+        return unpad(torch.bmm(weights, vb), len(q), heads, layout, None, queries=True)
 
     @staticmethod
     @once_differentiable
@@ -93,18 +93,18 @@ def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v:
     rotary, layout = ctx.rotary, ctx.layout
     (query_rows, key_rows), (heads, kv_heads) = ctx.rows, ctx.heads
     # Padded queries have zeros here, so that they add nothing to keys and values.
-    grad = into_block(grad_out, layout, None, queries=True).view(*weights.shape[:2], -1)
+    grad = pad(grad_out, layout, None, queries=True).view(*weights.shape[:2], -1)
     grad_q = grad_k = grad_v = None
     if needs_v:
         product = torch.bmm(weights.transpose(1, 2), grad)
-        grad_v = from_block(product, key_rows, kv_heads, layout, None, queries=False)
+        grad_v = unpad(product, key_rows, kv_heads, layout, None, queries=False)
     if needs_q or needs_k:
         grad_scores = softmax_backward(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
     if needs_q:
-        grad_q = from_block(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
+        grad_q = unpad(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
     if needs_k:
         product = torch.bmm(grad_scores.transpose(1, 2), qb)
-        grad_k = from_block(product, key_rows, kv_heads, layout, rotary, queries=False)
+        grad_k = unpad(product, key_rows, kv_heads, layout, rotary, queries=False)
     return grad_q, grad_k, grad_v
 
 
@@ -119,10 +119,10 @@ def _compiled_arguments(
     query_starts, query_counts, query_positions = layout.places(queries=True)
     key_starts, key_counts, _ = layout.places(queries=False)
     angles = (None, None) if rotary is None else wide_angles(rotary, layout)
-    room = _room(layout.longest_query * heads // kv_heads, layout.longest, dim)
+    room = _room(layout.max_seqlen_q * heads // kv_heads, layout.max_seqlen, dim)
     scratch = torch.empty(torch.get_num_threads() * room, dtype=torch.float32)
     places = (query_starts, query_counts, query_positions, key_starts, key_counts)
-    sizes = (room, layout.texts, heads, kv_heads, layout.longest_query, dim, rows, len(k))
+    sizes = (room, layout.texts, heads, kv_heads, layout.max_seqlen_q, dim, rows, len(k))
     return (*places, *angles, scratch, scale, *sizes)
 
 

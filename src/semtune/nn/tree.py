@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semtune.nn.ragged import Layout, Ragged
+from semtune.nn.packed_batch import Layout, PackedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class TokenTree:
         return seen
 
 
-class RaggedTree(Ragged):
+class PackedTree(PackedBatch):
     """The same tree behind each of several texts: a row holds trunk, nodes, trunk, nodes, …"""
 
     def __init__(self, trunks: Sequence[int], tree: TokenTree) -> None:
@@ -62,13 +62,13 @@ class RaggedTree(Ragged):
         self.trunks, self.tree = tuple(trunks), tree
 
     def position_ids(self, device: torch.device) -> Tensor:
-        """Position of each token on its branch, (1, tokens + filler)."""
+        """Position of each token on its branch, (1, tokens + padding)."""
         depths = self.tree.depths()
         flat = [place for n in self.trunks for place in [*range(n), *(n + depth for depth in depths)]]
-        return torch.tensor([flat + [0] * self.filler], device=device)
+        return torch.tensor([flat + [0] * self.padding], device=device)
 
     def layout(self, device: torch.device, queries: tuple[int, ...] | None = None) -> Layout:
-        """As that of `Ragged`, for a tree."""
+        """As that of `PackedBatch`, for a tree."""
         if queries not in self._layouts:
             self._layouts[queries] = _TreeLayout(self.lengths, self.trunks, self.tree, queries, device)
         return self._layouts[queries]
@@ -91,25 +91,25 @@ class _TreeLayout(Layout):
         depths = tree.depths()
         at = [[*range(n), *(n + depth for depth in depths)] for n in trunks]
         self._query_positions = [[at[i][p] for p in places] for i, places in enumerate(self._query_places)]
-        self._key_positions = [row + [0] * (self.longest - len(row)) for row in at]
+        self._key_positions = [row + [0] * (self.max_seqlen - len(row)) for row in at]
 
-    def bias(self, reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
-        """0 where a query sees a key, -inf elsewhere; (texts, 1, longest_query, reach)."""
-        key = (reach, window, dtype)
+    def bias(self, seqlen_k: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """0 where a query sees a key, -inf elsewhere; (texts, 1, max_seqlen_q, seqlen_k)."""
+        key = (seqlen_k, window, dtype)
         if key not in self._bias:
             nodes = len(self._tree.tokens)
             below = torch.zeros(nodes, nodes, dtype=torch.bool)
             for node, seen in enumerate(self._tree.seen()):
                 below[node, seen] = True
-            visible = torch.zeros(self.texts, self.longest, reach, dtype=torch.bool)
+            visible = torch.zeros(self.texts, self.max_seqlen, seqlen_k, dtype=torch.bool)
             for text, trunk in enumerate(self._trunks):
                 visible[text, :trunk, :trunk] = torch.ones(trunk, trunk, dtype=torch.bool).tril_()
                 visible[text, trunk : trunk + nodes, :trunk] = True
                 visible[text, trunk : trunk + nodes, trunk : trunk + nodes] = below
             if window is not None:
                 at = torch.tensor(self._key_positions)
-                visible &= at[:, :, None] - at[:, None, :reach] < window
-            places = torch.tensor(self._query_places)  # (texts, longest_query)
+                visible &= at[:, :, None] - at[:, None, :seqlen_k] < window
+            places = torch.tensor(self._query_places)  # (texts, max_seqlen_q)
             visible = visible[torch.arange(self.texts)[:, None], places].unsqueeze(1)
             bias = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, -math.inf)
             self._bias[key] = bias.to(self._device)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semtune.errors import SemtuneError
-from semtune.models.imagined import about_parameters
+from semtune.models.fake_model import about_parameters
 from semtune.models.loading import locate_config
 from semtune.models.sources.shape import shape_names
-from semtune.plan.planner import Forecast, Planner, spill_bytes
+from semtune.plan.planner import Estimate, Planner, spill_bytes
 from semtune.records import Advice, RunSpec
 
 ENOUGH = 3
@@ -35,7 +35,7 @@ def advise(planner: Planner, spec: RunSpec, lengths: Sequence[int] = ()) -> tupl
     Args:
         lengths: tokens of every training text, where they are known.
     """
-    asked = planner.forecast(spec)
+    asked = planner.estimate(spec)
     if asked.fits:
         return ()
     found: list[Advice] = []
@@ -51,11 +51,11 @@ def advise(planner: Planner, spec: RunSpec, lengths: Sequence[int] = ()) -> tupl
 
 def largest_batch(planner: Planner, spec: RunSpec) -> int:
     """Texts that a micro-batch may have, all else being as in `spec`; 0: not even one fits."""
-    one = planner.forecast(dataclasses.replace(spec, batch_size=1))
+    one = planner.estimate(dataclasses.replace(spec, batch_size=1))
     if not one.fits:
         return 0
     trial = max(2, spec.batch_size)
-    more = planner.forecast(dataclasses.replace(spec, batch_size=trial))
+    more = planner.estimate(dataclasses.replace(spec, batch_size=trial))
     slope = (more.peak_bytes["train"] - one.peak_bytes["train"]) / (trial - 1)
     room = one.memory_bytes - one.peak_bytes["train"]
     return max(1, 1 + math.floor(room / slope)) if slope > 0 else trial
@@ -66,20 +66,20 @@ def largest(planner: Planner, spec: RunSpec) -> dict[str, Any]:
 
     From one plan: activations grow with the step's tokens, and what stands with the model's numbers.
     """
-    asked = planner.forecast(spec)
+    asked = planner.estimate(spec)
     room = asked.memory_bytes - asked.highest_bytes
-    grows = max(1, asked.rehearsal.activation_bytes)
+    grows = max(1, asked.trace.activation_bytes)
     share = 1 + room / grows / 1.4  # a little more is lost between chunks than is in tensors
     found: dict[str, Any] = {}
     if share * spec.batch_size >= 1:
         found["batch_size"] = int(share * spec.batch_size)
-    longest = asked.rehearsal.step_tokens / max(1, spec.batch_size * spec.accumulation_steps)
-    limit = getattr(planner.question.config.get_text_config(), "max_position_embeddings", None)
+    longest = asked.trace.step_tokens / max(1, spec.batch_size * spec.accumulation_steps)
+    limit = getattr(planner.request.config.get_text_config(), "max_position_embeddings", None)
     if share * longest >= 8:
         found["max_length"] = min(int(share * longest), int(limit or share * longest))
     if not asked.fits:
         scale = asked.memory_bytes / asked.highest_bytes
-        most = scale * (about_parameters(planner.question.config) or 0)
+        most = scale * (about_parameters(planner.request.config) or 0)
         shapes = {name: about_parameters(locate_config(f"shape:{name}")) for name in shape_names()}
         fitting = {name: n for name, n in shapes.items() if n is not None and n <= most}
         if fitting:
@@ -87,9 +87,9 @@ def largest(planner: Planner, spec: RunSpec) -> dict[str, Any]:
     return found
 
 
-def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
+def _try(planner: Planner, asked: Estimate, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
     try:
-        changed = planner.forecast(dataclasses.replace(asked.spec, **change))
+        changed = planner.estimate(dataclasses.replace(asked.spec, **change))
     except SemtuneError:  # a method that cannot do with it
         return
     if not changed.fits:
@@ -100,24 +100,27 @@ def _try(planner: Planner, asked: Forecast, change: Mapping[str, Any], text: str
     found.append(Advice(text, dict(change), changed.highest_bytes, factor))
 
 
-def _single_changes(planner: Planner, asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
+def _single_changes(planner: Planner, asked: Estimate, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
     spec = asked.spec
     if asked.has_room:  # else only a smaller state helps
         yield from _smaller_batches(planner, asked)
-        if not spec.recompute:
-            yield {"recompute": True}, "activations computed again in backward (--recompute)"
+        if not spec.activation_checkpointing:
+            yield (
+                {"activation_checkpointing": True},
+                "activations computed again in backward (--activation_checkpointing)",
+            )
         yield from _shorter_texts(asked, lengths)
-    spilled = spill_bytes(asked, planner.question.device)
+    spilled = spill_bytes(asked, planner.request.device)
     if spilled:
         gigabytes = math.ceil(spilled / 1e8) / 10
         yield (
-            {"stream_bytes": round(gigabytes * 1e9)},
+            {"offload_bytes": round(gigabytes * 1e9)},
             f"{gigabytes:.1f} GB of frozen weights waiting in main memory (--stream-gb {gigabytes:.1f})",
         )
     yield from _smaller_states(asked)
 
 
-def _smaller_batches(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
+def _smaller_batches(planner: Planner, asked: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
     """The largest micro-batch that should fit, and divides the batch."""
     spec = asked.spec
     most = min(largest_batch(planner, spec), spec.batch_size - 1)
@@ -130,10 +133,10 @@ def _smaller_batches(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[s
         )
 
 
-def _shorter_texts(asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
+def _shorter_texts(asked: Estimate, lengths: Sequence[int]) -> Iterator[tuple[dict[str, Any], str]]:
     """A cap on length, as long as memory allows if it grows with the step's tokens."""
-    passing = asked.peak_bytes["train"] - asked.fixed_bytes - asked.rehearsal.kept_bytes
-    room = asked.room_bytes - asked.rehearsal.kept_bytes
+    passing = asked.peak_bytes["train"] - asked.fixed_bytes - asked.trace.kept_bytes
+    room = asked.room_bytes - asked.trace.kept_bytes
     share = room / passing if passing > 0 else 1.0
     longest = max(lengths, default=asked.spec.max_length)
     cap = int(0.9 * share * longest)
@@ -148,10 +151,10 @@ def _shorter_texts(asked: Forecast, lengths: Sequence[int]) -> Iterator[tuple[di
     yield {"max_length": cap}, text
 
 
-def _smaller_states(asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
-    spec, frozen = asked.spec, asked.rehearsal.frozen_bytes
+def _smaller_states(asked: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
+    spec, frozen = asked.spec, asked.trace.frozen_bytes
     # What would be too large even if the change took away all that it can is not planned.
-    trained = asked.rehearsal.kept_bytes - frozen
+    trained = asked.trace.kept_bytes - frozen
     if spec.targets is not None and spec.targets != _FEW_TARGETS and 0 < frozen < asked.room_bytes:
         yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
     if spec.optimizer == "adamw" and trained > frozen and frozen + _WITH_8_BITS * trained < asked.room_bytes:
@@ -162,16 +165,22 @@ def _smaller_states(asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
         yield {"precision": "nf4"}, "a base in 4 bits (--precision nf4)"
 
 
-def _joint_changes(planner: Planner, asked: Forecast) -> Iterator[tuple[dict[str, Any], str]]:
+def _joint_changes(planner: Planner, asked: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
     """All that costs only time, alone and then with each smaller state."""
     spec = asked.spec
     steps = spec.accumulation_steps * spec.batch_size
-    slow = {"batch_size": 1, "accumulation_steps": steps, "recompute": True}
+    slow = {"batch_size": 1, "accumulation_steps": steps, "activation_checkpointing": True}
     said = f"one text at a time, {steps} to a step, activations computed again"
     if asked.has_room:
-        yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --recompute)"
+        yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --activation_checkpointing)"
     for change, text in _smaller_states(asked):
-        if not planner.forecast(dataclasses.replace(spec, **change)).has_room:
+        if not planner.estimate(dataclasses.replace(spec, **change)).has_room:
             continue
-        yield {**change, "recompute": True}, f"{text}, activations computed again (--recompute)"
-        yield {**slow, **change}, f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --recompute)"
+        yield (
+            {**change, "activation_checkpointing": True},
+            f"{text}, activations computed again (--activation_checkpointing)",
+        )
+        yield (
+            {**slow, **change},
+            f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --activation_checkpointing)",
+        )

@@ -16,7 +16,7 @@ from semtune.plan.recorder import Section
 
 SHALLOW = 3
 """Layers that are run: a first one, a last one, and one of those between; then another run has one more."""
-SHALLOW_RECOMPUTED = 4
+SHALLOW_CHECKPOINTED = 4
 """Where blocks are computed again in backward, a block's operations mix with its neighbours' at both ends."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from semtune.plan import devices
 from semtune.plan.devices import Device
-from semtune.plan.rehearsal import Rehearsal
+from semtune.plan.trace import Trace
 from semtune.records import Phase
 
 LOADED_BYTES = 62_000_000
@@ -26,34 +26,34 @@ ANSWER_SIZES = 12
 TRAIN_HEAP_SHARE = 0.17
 """Of all that a forward allocates, lost between chunks: glibc before 2.38 does not put an aligned block into a freed
 one of the same size."""
-RECOMPUTE_HEAP_SHARE = 0.2
+CHECKPOINTING_HEAP_SHARE = 0.2
 """The same with recomputation: the little that blocks keep lies between what they free."""
 EVALUATE_HEAP_SHARE = 0.75
 """Of what an answer allocates at its peak."""
 
 
-def peak_bytes(rehearsal: Rehearsal, device: Device, runtime_bytes: int, *, packed: bool) -> dict[Phase, int]:
+def peak_bytes(trace: Trace, device: Device, runtime_bytes: int, *, packed: bool) -> dict[Phase, int]:
     """Peaks of a whole process by phase, as `measure.memory.PhaseMeter` would read them.
 
     Args:
         runtime_bytes: of the bare runtime (imports done, nothing loaded); of no account on CUDA.
         packed: whether frozen weights are laid out for products while loading.
     """
-    tensors = rehearsal.tensor_bytes
-    passing = {phase: max(0, tensors[phase] - rehearsal.kept_bytes) for phase in tensors}
+    tensors = trace.tensor_bytes
+    passing = {phase: max(0, tensors[phase] - trace.kept_bytes) for phase in tensors}
     fixed = fixed_bytes(device, runtime_bytes)
     if device.kind == "cuda":
         return {phase: round(fixed + tensors[phase] + devices.CUDA_FRAGMENTATION * passing[phase]) for phase in tensors}
-    kinds = len(rehearsal.step.products)
-    step_products = min(PRODUCTS_KEPT, kinds * rehearsal.row_sizes)
-    answers = 1 if rehearsal.steps_per_epoch is None else ANSWER_SIZES
+    kinds = len(trace.step.products)
+    step_products = min(PRODUCTS_KEPT, kinds * trace.row_sizes)
+    answers = 1 if trace.steps_per_epoch is None else ANSWER_SIZES
     all_products = min(PRODUCTS_KEPT, step_products + kinds // 2 * answers)
-    share = RECOMPUTE_HEAP_SHARE if rehearsal.recompute else TRAIN_HEAP_SHARE
-    attached = ATTACH_HEAP_SHARE * rehearsal.attach_bytes
-    holes = max(attached, PACKING_SHARE * rehearsal.frozen_bytes if packed else 0.0)
+    share = CHECKPOINTING_HEAP_SHARE if trace.activation_checkpointing else TRAIN_HEAP_SHARE
+    attached = ATTACH_HEAP_SHARE * trace.attach_bytes
+    holes = max(attached, PACKING_SHARE * trace.frozen_bytes if packed else 0.0)
     return {
         "load": round(fixed + tensors["load"] + holes),
-        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + share * rehearsal.turnover_bytes),
+        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + share * trace.turnover_bytes),
         "evaluate": round(
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * passing["evaluate"]
         ),

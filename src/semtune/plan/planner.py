@@ -1,6 +1,6 @@
 """From a run's spec and a device to a `Plan`: does it fit, how long does it take, what would have to change.
 
-What a plan needs from floors above (putting a tuned model together, reading a task) is handed in as a `Question`.
+What a plan needs from floors above (putting a tuned model together, reading a task) is handed in as a `PlanRequest`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 import torch
 
-from semtune.contracts import Bundle, Encoder, Readout
+from semtune.contracts import LoadedModel, Readout, Tokenizer
+from semtune.models.fake_model import layer_count, with_layers
 from semtune.models.family import decoder_linears
-from semtune.models.imagined import layer_count, with_layers
 from semtune.models.loading import dtype_of, is_quantised
-from semtune.models.packing import would_pack
-from semtune.models.skeleton import build_skeleton
+from semtune.models.meta_model import build_meta_model
+from semtune.models.prepacking import would_prepack
 from semtune.plan import overhead
 from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_ROUNDING_BYTES, Device
-from semtune.plan.rehearsal import Assembled, Base, Rehearsal, Workload, rehearse
 from semtune.plan.speed import Rates
+from semtune.plan.trace import Assembled, Base, Trace, Workload, trace
 from semtune.records import Plan, RunSpec
 
 _CPU_ROUNDING_BYTES = 64
 
 
 @dataclass(frozen=True)
-class Question:
+class PlanRequest:
     """Everything a plan depends on but the spec."""
 
     config: Any
     """transformers' config of the base model."""
     stored_dtype: torch.dtype
     """Of the tensors in its files."""
-    encoder: Encoder
-    assemble: Callable[[RunSpec, Bundle], Assembled]
+    tokenizer: Tokenizer
+    assemble: Callable[[RunSpec, LoadedModel], Assembled]
     workload: Callable[[RunSpec, Readout], Workload]
     device: Device
     rates: Rates | None
@@ -49,15 +49,15 @@ class Question:
     conversion_bytes: int = 0
     """Of another process in main memory, before the first run."""
     note: str | None = None
-    """What a reader must know of the encoder."""
+    """What a reader must know of the tokenizer."""
 
 
 @dataclass
-class Forecast:
-    """One spec's figures on the question's device."""
+class Estimate:
+    """One spec's figures on the requested device."""
 
     spec: RunSpec
-    rehearsal: Rehearsal
+    trace: Trace
     peak_bytes: dict[str, int]
     seconds: float | None
     """Of a typical optimizer step."""
@@ -68,7 +68,7 @@ class Forecast:
     @property
     def has_room(self) -> bool:
         """Whether what stands between two steps fits, so that smaller steps can help."""
-        return self.rehearsal.kept_bytes < self.room_bytes
+        return self.trace.kept_bytes < self.room_bytes
 
     @property
     def room_bytes(self) -> int:
@@ -90,35 +90,35 @@ class Planner:
     """Answers about one model on one device; what was worked out once is not worked out again.
 
     Args:
-        rehearsed: by spec, for planners of the same question on devices that differ in size alone.
+        traced: by spec, for planners of the same request on devices that differ in size alone.
     """
 
-    question: Question
-    rehearsed: dict[str, Rehearsal] = field(default_factory=dict)
+    request: PlanRequest
+    traced: dict[str, Trace] = field(default_factory=dict)
 
-    def forecast(self, spec: RunSpec) -> Forecast:
+    def estimate(self, spec: RunSpec) -> Estimate:
         """Bytes and seconds of `spec`, which is resolved. Raises what loading and attaching raise."""
-        q, rehearsal = self.question, self._rehearsal(spec)
+        q, trace = self.request, self._trace(spec)
         on_gpu = q.device.kind == "cuda"
-        peaks = overhead.peak_bytes(rehearsal, q.device, q.runtime_bytes, packed=rehearsal.packed)
+        peaks = overhead.peak_bytes(trace, q.device, q.runtime_bytes, packed=trace.packed)
         if not on_gpu and q.conversion_bytes:
             peaks = {**peaks, "load": max(peaks["load"], q.runtime_bytes + q.conversion_bytes)}
-        seconds = None if q.rates is None else q.rates.seconds(rehearsal.step, packed=rehearsal.packed)
-        if on_gpu and spec.stream_bytes:
-            outside = min(spec.stream_bytes, rehearsal.frozen_bytes)
-            peaks = {phase: peak - outside + fetched_bytes(rehearsal) for phase, peak in peaks.items()}
+        seconds = None if q.rates is None else q.rates.seconds(trace.step, packed=trace.packed)
+        if on_gpu and spec.offload_bytes:
+            outside = min(spec.offload_bytes, trace.frozen_bytes)
+            peaks = {phase: peak - outside + fetched_bytes(trace) for phase, peak in peaks.items()}
             seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
         fixed = overhead.fixed_bytes(q.device, q.runtime_bytes)
-        return Forecast(spec, rehearsal, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
+        return Estimate(spec, trace, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
 
     def plan(self, spec: RunSpec) -> Plan:
         """Without advice (see `advice`)."""
-        found = self.forecast(spec)
-        spill = 0 if found.fits else spill_bytes(found, self.question.device)
+        found = self.estimate(spec)
+        spill = 0 if found.fits else spill_bytes(found, self.request.device)
         seconds = found.seconds
         if seconds is not None:
             seconds += spill_seconds(spill, spec)
-        steps = found.rehearsal.steps_per_epoch
+        steps = found.trace.steps_per_epoch
         return Plan(
             method=spec.method,
             fits=found.fits,
@@ -128,54 +128,54 @@ class Planner:
             train_seconds=None if steps is None or seconds is None else steps * spec.epochs * seconds,
         )
 
-    def _rehearsal(self, spec: RunSpec) -> Rehearsal:
-        spec = dataclasses.replace(spec, stream_bytes=0)  # where weights wait is reckoned afterwards
+    def _trace(self, spec: RunSpec) -> Trace:
+        spec = dataclasses.replace(spec, offload_bytes=0)  # where weights wait is reckoned afterwards
         key = repr(spec)
-        if key in self.rehearsed:
-            return self.rehearsed[key]
-        q = self.question
+        if key in self.traced:
+            return self.traced[key]
+        q = self.request
         assert spec.precision is not None, "resolve() the spec first"
         on_gpu = q.device.kind == "cuda"
         base = Base(
             config=q.config, name=spec.model, precision=spec.precision,
             dtype=dtype_of(spec.precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
-            encoder=q.encoder, recompute=spec.recompute,
+            tokenizer=q.tokenizer, activation_checkpointing=spec.activation_checkpointing,
         )  # fmt: skip
         packed = spec.packed if spec.packed is not None else self._would_pack
-        told = dataclasses.replace(spec, packed=packed and not on_gpu)
-        self.rehearsed[key] = rehearse(
+        resolved = dataclasses.replace(spec, packed=packed and not on_gpu)
+        self.traced[key] = trace(
             base,
-            lambda bundle: q.assemble(told, bundle),
-            lambda readout: q.workload(told, readout),
+            lambda loaded: q.assemble(resolved, loaded),
+            lambda readout: q.workload(resolved, readout),
             round_to=CUDA_ROUNDING_BYTES if on_gpu else _CPU_ROUNDING_BYTES,
         )
-        return self.rehearsed[key]
+        return self.traced[key]
 
     @functools.cached_property
     def _would_pack(self) -> bool:
         """As `models.packing` decides with all layers there, which it cannot see in a plan."""
-        config = self.question.config
-        one = decoder_linears(build_skeleton(with_layers(config, 1), torch.bfloat16))
+        config = self.request.config
+        one = decoder_linears(build_meta_model(with_layers(config, 1), torch.bfloat16))
         numel = sum(p.numel() for layer in one.values() for p in layer.parameters())
-        return would_pack(2 * numel * layer_count(config), self.question.machine_bytes)
+        return would_prepack(2 * numel * layer_count(config), self.request.machine_bytes)
 
 
-def spill_bytes(found: Forecast, device: Device) -> int:
+def spill_bytes(found: Estimate, device: Device) -> int:
     """How many bytes of frozen weights must wait in main memory for a run to go on a card; 0: none, or it cannot."""
     needed = found.highest_bytes - device.memory_bytes
-    if not device.spill_bytes or needed <= 0 or found.spec.stream_bytes:
+    if not device.spill_bytes or needed <= 0 or found.spec.offload_bytes:
         return 0
-    movable = 0 if is_quantised(str(found.spec.precision)) else found.rehearsal.frozen_bytes
-    total = needed + fetched_bytes(found.rehearsal)
+    movable = 0 if is_quantised(str(found.spec.precision)) else found.trace.frozen_bytes
+    total = needed + fetched_bytes(found.trace)
     return total if total <= min(movable, device.spill_bytes) else 0
 
 
-def fetched_bytes(rehearsal: Rehearsal) -> int:
+def fetched_bytes(trace: Trace) -> int:
     """Of weights on their way: a block's worth, as what was fetched is freed before the next block is at work."""
-    return rehearsal.frozen_bytes // rehearsal.layers
+    return trace.frozen_bytes // trace.layers
 
 
 def spill_seconds(spilled_bytes: int, spec: RunSpec) -> float:
     """What an optimizer step spends on the bus: forward and backward fetch the weights, recomputing once more."""
-    times = (3 if spec.recompute else 2) * spec.accumulation_steps
+    times = (3 if spec.activation_checkpointing else 2) * spec.accumulation_steps
     return times * spilled_bytes / BUS_BYTES_PER_SECOND

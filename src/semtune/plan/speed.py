@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from semtune.nn.hardware import native_bf16
-from semtune.nn.linear import NF4Linear, PackedLinear, can_pack
+from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
 from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.devices import Device
-from semtune.plan.rehearsal import Effort
+from semtune.plan.trace import Cost
+from semtune.runtime.processor import native_bf16
 
 _SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (256, 4096, 8192))
 """Rows, in and out of the products that are timed."""
@@ -47,7 +47,7 @@ class Rates:
     unpacked_bytes_per_second: float
     operation_seconds: float
 
-    def seconds(self, effort: Effort, *, packed: bool) -> float:
+    def seconds(self, effort: Cost, *, packed: bool) -> float:
         """Of `effort`."""
         table = self.packed if packed else self.plain
         products = sum(count * flops / _rate(table, flops) for flops, count in effort.products)
@@ -80,7 +80,7 @@ def measure(budget_seconds: float) -> Rates:
         layer = torch.nn.Linear(size_in, size_out, bias=False, dtype=dtype).requires_grad_(False)
         flops = 2.0 * rows * size_in * size_out
         plain.append((flops, flops / _seconds(lambda layer=layer, x=x: layer(x), share)))  # type: ignore[misc]
-        fast = PackedLinear(layer) if can_pack(layer) else layer
+        fast = PrepackedLinear(layer) if can_prepack(layer) else layer
         packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
     coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
     buffer = torch.empty(1536 * 2048, dtype=torch.bfloat16)

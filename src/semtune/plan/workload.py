@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Sequence
 
 from semtune.contracts import Readout
-from semtune.nn.ragged import filler_for
-from semtune.plan.rehearsal import Workload
+from semtune.nn.packed_batch import padding_to_multiple
+from semtune.plan.trace import Workload
 from semtune.records import Example, RunSpec
 from semtune.training.batches import epoch_batches, optimizer_steps
 
@@ -47,5 +47,5 @@ def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], ask
     as_texts = [[[texts[i] for i in batch] for batch in step] for step in (largest, typical)]
     longest = sorted(asked, key=lambda e: -len(e.text))[: spec.predict_batch_size]
     lengths = tuple(len(t) for t in texts)
-    rows = {n + filler_for(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
+    rows = {n + padding_to_multiple(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
     return Workload(as_texts[0], as_texts[1], longest, spec.max_new_tokens, len(steps), lengths, len(rows))

@@ -1,6 +1,6 @@
 """The prompt of the original experiment: `<text> <tech:> <labels, comma delimited>`.
 
-Trained as next-token prediction with an end-of-sequence token after the labels (the encoder adds it). That no technique
+Trained as next-token prediction with an end-of-sequence token after the labels (the tokenizer adds it). That no technique
 applies is said with words, "No technique" (for other tasks too: the marker and the words are the report's): an empty
 completion would be indistinguishable from a model that failed to answer.
 """

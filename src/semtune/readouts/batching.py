@@ -9,44 +9,46 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from semtune.contracts import Bundle, Prompt
-from semtune.nn.ragged import Ragged
+from semtune.contracts import LoadedModel, Prompt
+from semtune.nn.packed_batch import PackedBatch
 from semtune.records import Example
 
 NO_LIMIT = 2**31
 """Tokens that anything may have."""
 
 
-def lay_end_to_end(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Ragged]:
+def pack(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, PackedBatch]:
     """Token ids of all texts in one row, (tokens,), and where each begins."""
     ids = torch.tensor([i for text in texts for i in text], dtype=torch.long, device=device)
-    return ids, Ragged(tuple(len(text) for text in texts))
+    return ids, PackedBatch(tuple(len(text) for text in texts))
 
 
-def last_hidden(bundle: Bundle, texts: Sequence[Sequence[int]]) -> Tensor:
+def last_hidden(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> Tensor:
     """The hidden state of each text's last token, (texts, hidden_size)."""
-    ids, ragged = lay_end_to_end(texts, bundle.device)
-    return bundle.hidden_states(ids, ragged, last_places(ragged.lengths))
+    ids, packed_batch = pack(texts, loaded.device)
+    return loaded.hidden_states(ids, packed_batch, last_indices(packed_batch.lengths))
 
 
-def last_places(lengths: Sequence[int]) -> list[int]:
+def last_indices(lengths: Sequence[int]) -> list[int]:
     """Index of each text's last token in the row."""
     return [end - 1 for end in itertools.accumulate(lengths)]
 
 
-def prompt_ids(bundle: Bundle, prompt: Prompt, examples: Sequence[Example], max_length: int) -> list[tuple[int, ...]]:
+def prompt_ids(
+    loaded: LoadedModel, prompt: Prompt, examples: Sequence[Example], max_length: int
+) -> list[tuple[int, ...]]:
     """Token ids of what is asked of the model for each example; gold labels are put aside, so no answer sees them."""
     asked = [dataclasses.replace(e, labels=None) for e in examples]
-    return [bundle.encoder.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
+    return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
 
 
-def label_completions(bundle: Bundle, prompt: Prompt, answers: Sequence[tuple[str, ...]]) -> list[list[int]]:
+def label_completions(loaded: LoadedModel, prompt: Prompt, answers: Sequence[tuple[str, ...]]) -> list[list[int]]:
     """Token ids of each answer (the labels it consists of), end-of-sequence included."""
     completions = []
     for labels in answers:
         example = Example(", ".join(labels), "text", labels)
-        encoded = bundle.encoder.encode(example, prompt.encode(example), NO_LIMIT, completion=True)
-        completions.append(list(encoded.ids[encoded.prompt_length :]))
+        tokenized = loaded.tokenizer.encode(example, prompt.encode(example), NO_LIMIT, completion=True)
+        completions.append(list(tokenized.ids[tokenized.prompt_length :]))
     return completions
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
-from semtune.readouts.batching import label_completions, lay_end_to_end, prompt_ids
-from semtune.readouts.decoding import Constraint, greedy
-from semtune.readouts.drafts import Drafts
+from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings, TokenizedExample
+from semtune.generation.greedy import Constraint, greedy
+from semtune.generation.prompt_lookup import PromptLookup
+from semtune.readouts.batching import label_completions, pack, prompt_ids
 from semtune.records import Example, Prediction
 
 
@@ -26,13 +26,13 @@ class Generate:
 
     def __init__(
         self,
-        bundle: Bundle,
+        loaded: LoadedModel,
         prompt: Prompt,
         labels: Sequence[str],
         answer: AnswerKind,
         settings: ReadoutSettings,
     ) -> None:
-        self.bundle, self.prompt, self.labels, self.settings = bundle, prompt, tuple(labels), settings
+        self.loaded, self.prompt, self.labels, self.settings = loaded, prompt, tuple(labels), settings
 
     def prepare(self, train: Sequence[Example]) -> None:
         """Nothing to learn from the data before training."""
@@ -45,23 +45,23 @@ class Generate:
         """None: there is nothing to train here."""
         return None
 
-    def encode(self, example: Example) -> Encoded:
+    def encode(self, example: Example) -> TokenizedExample:
         """Prompt, completion and end-of-sequence as token ids."""
-        return self.bundle.encoder.encode(
+        return self.loaded.tokenizer.encode(
             example, self.prompt.encode(example), self.settings.max_length, completion=True
         )
 
-    def terms(self, encoded: Encoded) -> int:
+    def num_targets(self, tokenized: TokenizedExample) -> int:
         """Tokens that are predicted: the completion with its end-of-sequence, or all but the first."""
-        return len(encoded) - self._first_target(encoded)
+        return len(tokenized) - self._first_target(tokenized)
 
-    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         """Summed cross-entropy of the next token at the positions that count; scalar fp32, and their number.
 
         Nothing is worked out for other positions alone. The last token of each text is a target and never an input.
         """
-        device = self.bundle.device
-        ids, ragged = lay_end_to_end([e.ids[:-1] for e in batch], device)
+        device = self.loaded.device
+        ids, packed_batch = pack([e.ids[:-1] for e in batch], device)
         places: list[int] = []
         targets: list[int] = []
         offset = 0
@@ -70,8 +70,8 @@ class Generate:
             places += range(offset + first - 1, offset + len(e) - 1)
             targets += e.ids[first:]
             offset += len(e) - 1
-        hidden = self.bundle.hidden_states(ids, ragged, places)  # (terms, hidden_size)
-        return self.bundle.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
+        hidden = self.loaded.hidden_states(ids, packed_batch, places)  # (num_targets, hidden_size)
+        return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
 
     def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
         """Nothing is chosen on dev beside the epoch: plain answers."""
@@ -79,20 +79,20 @@ class Generate:
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Greedy decoding, `predict_batch_size` texts at once; predictions in the order of `examples`."""
-        prompts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
-        alone = label_completions(self.bundle, self.prompt, [(label,) for label in self.labels])
+        prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
+        alone = label_completions(self.loaded, self.prompt, [(label,) for label in self.labels])
         said = greedy(
-            self.bundle,
+            self.loaded,
             prompts,
             self._most_tokens(),
             self._constraint(),
             at_once=self.settings.predict_batch_size,
-            drafts=Drafts(self.bundle.encoder.eos_id, alone),
+            drafts=PromptLookup(self.loaded.tokenizer.eos_id, alone),
             progress=progress,
         )
         predictions = []
         for example, ids in zip(examples, said, strict=True):
-            text = self.bundle.encoder.decode(ids)
+            text = self.loaded.tokenizer.decode(ids)
             parsed = self.prompt.parse(text)
             predictions.append(Prediction(example.id, parsed.labels, parsed=parsed.ok, raw=text))
         return predictions
@@ -109,6 +109,6 @@ class Generate:
     def _constraint(self) -> Constraint | None:
         return None
 
-    def _first_target(self, encoded: Encoded) -> int:
+    def _first_target(self, tokenized: TokenizedExample) -> int:
         """Index of the first token that is predicted."""
-        return 1 if self.settings.loss_on == "all" else max(encoded.prompt_length, 1)
+        return 1 if self.settings.loss_on == "all" else max(tokenized.prompt_length, 1)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from semtune.contracts import AnswerKind, Bundle, Encoded, Prompt, ReadoutSettings
+from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings, TokenizedExample
 from semtune.errors import ModelError
 from semtune.readouts.batching import by_length, last_hidden, prompt_ids
 from semtune.readouts.thresholds import Matrix, best_threshold, decide, gold_matrix
@@ -35,17 +35,17 @@ class Head:
 
     def __init__(
         self,
-        bundle: Bundle,
+        loaded: LoadedModel,
         prompt: Prompt,
         labels: Sequence[str],
         answer: AnswerKind,
         settings: ReadoutSettings,
     ) -> None:
-        self.bundle, self.prompt, self.labels, self.settings = bundle, prompt, tuple(labels), settings
+        self.loaded, self.prompt, self.labels, self.settings = loaded, prompt, tuple(labels), settings
         self.single = answer == "single_label"
         self.threshold = 0.5
-        dtype = torch.float64 if bundle.compute_dtype == torch.float64 else torch.float32
-        self.linear = nn.Linear(bundle.hidden_size, len(self.labels), dtype=dtype, device=bundle.device)
+        dtype = torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
+        self.linear = nn.Linear(loaded.hidden_size, len(self.labels), dtype=dtype, device=loaded.device)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self._place = {label: i for i, label in enumerate(self.labels)}
@@ -69,17 +69,17 @@ class Head:
         """A fresh layer learns faster than tuned ones; hidden states of Llama-like models have unit scale or more."""
         return 1e-3
 
-    def encode(self, example: Example) -> Encoded:
+    def encode(self, example: Example) -> TokenizedExample:
         """The prompt alone; the labels ride along as they are."""
-        return self.bundle.encoder.encode(
+        return self.loaded.tokenizer.encode(
             example, self.prompt.encode(example), self.settings.max_length, completion=False
         )
 
-    def terms(self, encoded: Encoded) -> int:
+    def num_targets(self, tokenized: TokenizedExample) -> int:
         """One text is one term (its loss is the sum over labels)."""
         return 1
 
-    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         """Summed binary cross-entropy over texts and labels (cross-entropy for one label a text), and the texts."""
         scores = self._scores([e.ids for e in batch])  # (texts, labels)
         targets = torch.zeros_like(scores)
@@ -115,7 +115,7 @@ class Head:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError when it is missing, broken or for other labels."""
         try:
-            tensors = load_file(folder / WEIGHTS, device=str(self.bundle.device))
+            tensors = load_file(folder / WEIGHTS, device=str(self.loaded.device))
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             if state["labels"] != list(self.labels):
                 raise ModelError(f"The head in {folder} was trained for other labels; tune again for this task.")
@@ -127,14 +127,14 @@ class Head:
             raise ModelError(f"The head in {folder} is missing or broken ({error}); tune again.") from error
 
     def _scores(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        hidden = last_hidden(self.bundle, texts)  # (texts, hidden_size)
+        hidden = last_hidden(self.loaded, texts)  # (texts, hidden_size)
         scores: Tensor = self.linear(hidden.to(self.linear.weight.dtype))  # (texts, labels)
         return scores
 
     @torch.no_grad()
     def _probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """(examples, labels)."""
-        texts = prompt_ids(self.bundle, self.prompt, examples, self.settings.max_length)
+        texts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
         out = np.zeros((len(examples), len(self.labels)))
         for rows in by_length([len(t) for t in texts], self.settings.predict_batch_size):
             scores = self._scores([texts[r] for r in rows])

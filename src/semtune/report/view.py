@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semtune.approaches.run_folder import read_json, result_from, scores_from
 from semtune.errors import DataError, SemtuneError
 from semtune.records import LeaderboardEntry, RunResult, Scores
+from semtune.runs.folder import read_json, result_from, scores_from
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from semtune.approaches.run_folder import RunFolder, read_result, write_json
-from semtune.approaches.specs import write_spec
 from semtune.errors import SemtuneError
 from semtune.records import RunResult, RunSpec, Status
+from semtune.runs.folder import RunFolder, read_result, write_json
+from semtune.specs.resolve import write_spec
 
 INTERRUPTED = 130
 """Exit status of a command that the user interrupted."""
@@ -79,7 +79,7 @@ def _said_error(output: str) -> str | None:
 
 def finished(spec: RunSpec, folder: Path) -> RunResult | None:
     """The result of an earlier run of the very same spec in `folder` that ended well; None: run it."""
-    from semtune.approaches.specs import read_spec
+    from semtune.specs.resolve import read_spec
 
     paths = RunFolder(folder)
     if not (paths.result.exists() and paths.spec.exists() and paths.adapter.exists()):

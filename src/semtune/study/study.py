@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semtune.approaches.run_folder import write_json
-from semtune.approaches.specs import check_writable
 from semtune.contracts import Task
 from semtune.errors import OutputError
 from semtune.measure.environment import environment
 from semtune.records import Example, RunResult, Scores, to_plain
 from semtune.registry import BASELINES, TASKS
+from semtune.runs.folder import write_json
+from semtune.specs.resolve import check_writable
 from semtune.study.grid import StudySpec
 from semtune.study.launch import Launcher, finished
 
@@ -29,7 +29,7 @@ def run_study(
 
     Args:
         command: what the user typed, for the record.
-        say: is told one line about each run.
+        say: receives one line about each run.
 
     Raises:
         SemtuneError: the study, the data or `out` is at fault; KeyboardInterrupt: the user stopped it. What had

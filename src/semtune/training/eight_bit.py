@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from semtune.nn import kernels
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
-from semtune.training.masters import BETAS, EPS, Factors, Slot, Updates, wide_copy, zeros
+from semtune.training.masters import BETAS, EPS, Factors, ParameterState, ParameterStates, wide_copy, zeros
 
 SMALLEST = 4096
 """Parameters with fewer numbers keep fp32 moments, as in bitsandbytes: there is nothing to save."""
@@ -24,7 +24,7 @@ _MEANS, _SQUARES = dynamic_type(signed=True), dynamic_type(signed=False)
 _CHUNK = 1 << 20  # numbers that are unpacked at a time; a multiple of BLOCK
 
 
-class EightBitSlot(Slot):
+class EightBitState(ParameterState):
     """With two moments as codes, uint8 (blocks, 256), and scales, fp32 (blocks,)."""
 
     def __init__(self, parameter: nn.Parameter, *, master: bool) -> None:
@@ -69,9 +69,9 @@ class EightBitSlot(Slot):
         self.square_codes[rows], self.square_scales[rows] = quantize(square, middles[1], keep_positive=True)
 
 
-def eight_bit(parameters: Sequence[nn.Parameter], weight_decay: float, *, master_weights: bool) -> Updates:
+def eight_bit(parameters: Sequence[nn.Parameter], weight_decay: float, *, master_weights: bool) -> ParameterStates:
     """Parameters with 8-bit moments; with `master_weights` 16-bit ones have fp32 masters."""
-    return Updates([EightBitSlot(p, master=master_weights) for p in parameters], weight_decay)
+    return ParameterStates([EightBitState(p, master=master_weights) for p in parameters], weight_decay)
 
 
 def takes_eight_bits(parameter: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """The one loop: every method and readout goes through it, or the comparison is not fair.
 
-It knows neither: it is handed parameters, encoded texts, a loss and a way to score dev. Progress bars, `metrics.jsonl`
+It knows neither: it is handed parameters, tokenized texts, a loss and a way to score dev. Progress bars, `metrics.jsonl`
 and checkpoints are observers outside it.
 """
 
@@ -15,9 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from semtune.contracts import Encoded
+from semtune.contracts import TokenizedExample
 from semtune.errors import DivergedError
-from semtune.measure.allocator import freed_memory_kept
+from semtune.runtime.malloc import freed_memory_kept
 from semtune.training.batches import epoch_batches, optimizer_steps
 from semtune.training.optimizer import Optimizer, ParameterGroup
 
@@ -46,7 +46,7 @@ class StepEvent:
     epoch: int
     """From 1."""
     loss: float
-    """Per loss term."""
+    """Per loss target."""
     grad_norm: float
     learning_rate: float
     tokens: int
@@ -91,9 +91,9 @@ class Observer(Protocol):
 class StepWork(Protocol):
     """What one optimizer step is handed to do (a readout, for one)."""
 
-    def loss(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]: ...
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]: ...
 
-    def terms(self, encoded: Encoded) -> int: ...
+    def num_targets(self, tokenized: TokenizedExample) -> int: ...
 
 
 class Work(StepWork, Protocol):
@@ -115,7 +115,7 @@ class Work(StepWork, Protocol):
 def train(
     work: Work,
     groups: Sequence[ParameterGroup],
-    texts: Sequence[Encoded],
+    texts: Sequence[TokenizedExample],
     settings: TrainSettings,
     outcome: TrainOutcome,
     observers: Sequence[Observer] = (),
@@ -125,7 +125,7 @@ def train(
 
     Args:
         groups: what is trained and how fast.
-        texts: the encoded training examples.
+        texts: the tokenized training examples.
         outcome: filled in as training goes, so that a run which fails half-way still knows what it measured.
         clock: a synchronised clock in seconds.
 
@@ -169,14 +169,14 @@ def train(
 
 
 def optimizer_step(
-    work: StepWork, optimizer: Optimizer, micro_batches: Sequence[Sequence[Encoded]], max_grad_norm: float
+    work: StepWork, optimizer: Optimizer, micro_batches: Sequence[Sequence[TokenizedExample]], max_grad_norm: float
 ) -> tuple[float, float, int]:
-    """One optimizer step; divided by the terms of the whole step, so that micro-batches equal one large batch."""
-    terms = sum(work.terms(e) for batch in micro_batches for e in batch)
+    """One optimizer step; divided by the num_targets of the whole step, so that micro-batches equal one large batch."""
+    num_targets = sum(work.num_targets(e) for batch in micro_batches for e in batch)
     total: Tensor | None = None
     for batch in micro_batches:
         loss, _ = work.loss(batch)
-        loss = loss / terms
+        loss = loss / num_targets
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.collect()
         total = loss.detach() if total is None else total + loss.detach()

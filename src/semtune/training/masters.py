@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semtune.measure.allocator import use_large_pages
 from semtune.nn import kernels
+from semtune.runtime.malloc import use_large_pages
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -40,7 +40,7 @@ class Factors(NamedTuple):
         return self.rate, *BETAS, EPS, self.decay, self.first, self.second, float(self.clip)
 
 
-class Slot:
+class ParameterState:
     """One parameter, what it lacks to its master, and its gradient until the update.
 
     Args:
@@ -88,10 +88,10 @@ class Slot:
         raise NotImplementedError
 
 
-class Updates:
+class ParameterStates:
     """Parameters of one learning rate with their state."""
 
-    def __init__(self, slots: Sequence[Slot], weight_decay: float) -> None:
+    def __init__(self, slots: Sequence[ParameterState], weight_decay: float) -> None:
         self.slots, self._weight_decay = slots, weight_decay
         self._steps = 0
 
@@ -118,7 +118,7 @@ class Updates:
                 slot.grad = None
 
 
-class _FullSlot(Slot):
+class _FullState(ParameterState):
     """With moments in fp32, (numel,)."""
 
     def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, rest: Tensor) -> None:
@@ -140,7 +140,7 @@ class _FullSlot(Slot):
         self.put(master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-factors.rate * factors.first))
 
 
-def masters(parameters: Sequence[nn.Parameter], weight_decay: float) -> Updates:
+def masters(parameters: Sequence[nn.Parameter], weight_decay: float) -> ParameterStates:
     """16-bit parameters with fp32 masters and moments."""
     sizes = [parameter.numel() for parameter in parameters]
     like = parameters[0]
@@ -151,7 +151,7 @@ def masters(parameters: Sequence[nn.Parameter], weight_decay: float) -> Updates:
         torch.split(zeros(sum(sizes), torch.int16, like), sizes),
         strict=True,
     )
-    return Updates([_FullSlot(*of_one) for of_one in state], weight_decay)
+    return ParameterStates([_FullState(*of_one) for of_one in state], weight_decay)
 
 
 def wide_copy(parameter: nn.Parameter) -> Tensor:

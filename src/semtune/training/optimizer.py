@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from semtune.training.eight_bit import eight_bit, takes_eight_bits
-from semtune.training.masters import BETAS, EPS, Updates, masters
+from semtune.training.masters import BETAS, EPS, ParameterStates, masters
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Optimizer:
     """AdamW over several groups; gradients may be collected over micro-batches, in fp32 where there are masters."""
 
     def __init__(self, groups: Sequence[ParameterGroup], total_steps: int, warmup_fraction: float) -> None:
-        self._own: list[tuple[Updates, float]] = []
+        self._own: list[tuple[ParameterStates, float]] = []
         """What has state of our own, with learning rates; the rest is torch's."""
         self._plain: list[nn.Parameter] = []
         torch_groups: list[dict[str, Any]] = []

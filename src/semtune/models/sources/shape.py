@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from semtune.errors import ModelError, did_you_mean
+from semtune.models.meta_model import expected_tensors
 from semtune.models.naming import DEFAULT_REFERENCE
-from semtune.models.skeleton import expected_tensors
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.pypi import PypiSource
 
@@ -45,7 +45,7 @@ class ShapeSource:
         return Located(
             config=config,
             tokenizer_folder=borrowed.tokenizer_folder,
-            weights=lambda skeleton: RandomStream(skeleton, float(config.initializer_range), self._options.seed),
+            weights=lambda meta_model: RandomStream(meta_model, float(config.initializer_range), self._options.seed),
             notes=(NOTE,),
             fold_vocabulary=True,
         )
@@ -63,10 +63,10 @@ class ShapeSource:
 
 
 class RandomStream:
-    """Random tensors in bf16 (what the published files hold) for every name that `skeleton` expects."""
+    """Random tensors in bf16 (what the published files hold) for every name that the meta-device model expects."""
 
-    def __init__(self, skeleton: nn.Module, standard_deviation: float, seed: int) -> None:
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in expected_tensors(skeleton).items()}
+    def __init__(self, meta_model: nn.Module, standard_deviation: float, seed: int) -> None:
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in expected_tensors(meta_model).items()}
         self._standard_deviation = standard_deviation
         self._seed = seed
 

@@ -1,4 +1,4 @@
-/* Cross-entropy of rows of vocabulary scores, and its gradient in their place. Formula: nn/vocabulary_loss.py. */
+/* Cross-entropy of rows of vocabulary scores, and its gradient in their place. Formula: nn/fused_linear_cross_entropy.py. */
 #include <math.h>
 
 #include "common.h"

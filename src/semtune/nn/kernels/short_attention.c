@@ -20,7 +20,7 @@ typedef struct {
     const float *cosine, *sine; /* (positions, dim / 2), or NULL */
     float *scratch;             /* `room` floats a thread */
     float scale;
-    int64_t room, texts, heads, kv_heads, longest_query, dim, all_queries, all_keys;
+    int64_t room, texts, heads, kv_heads, max_seqlen_q, dim, all_queries, all_keys;
 } attention;
 
 /* What one text and kv head need, all fp32 and padded; Kᵀ is Kt. */
@@ -96,7 +96,7 @@ CLONES static void load_keys(const attention *s, const block *b, const bf16 *in,
 }
 
 /* The keys that the queries of the six rows from `row` on see. */
-INLINE int64_t reach(const block *b, int64_t row) {
+INLINE int64_t seqlen_k(const block *b, int64_t row) {
     int64_t last = row + ROWS < b->rows ? row + ROWS : b->rows;
     return b->at[(last - 1) / b->group] + 1;
 }
@@ -144,7 +144,7 @@ INLINE void softmax_backward_row(const float *p, float *g, int64_t seen, int64_t
 /* out (rows, keys) = `left` (rows, width) times `turned` (width, keys), as far as a row's queries see. */
 INLINE void toward_keys(const attention *s, const block *b, const float *left, const float *turned, float *out) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
-        int64_t columns = round_up(reach(b, first), LANES);
+        int64_t columns = round_up(seqlen_k(b, first), LANES);
         product(left + first * b->width, b->width, 1, turned, b->keys, out + first * b->keys, b->keys, columns, 0,
                 s->dim, 0);
     }
@@ -172,7 +172,7 @@ CLONES static void score_gradient(const attention *s, const block *b) {
 CLONES static void write_queries(const attention *s, const block *b, const float *left, const float *right, bf16 *out,
                                  int64_t turned, float factor, int64_t text, int64_t kv) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
-        product(left + first * b->keys, b->keys, 1, right, b->width, b->six, b->width, b->width, 0, reach(b, first), 0);
+        product(left + first * b->keys, b->keys, 1, right, b->width, b->six, b->width, b->width, 0, seqlen_k(b, first), 0);
         for (int64_t row = first; row < first + ROWS && row < b->rows; row++) {
             int64_t query = row / b->group, head = kv * b->group + row % b->group;
             const float *cosine = turned ? angle(s->cosine, b->at[query], s->dim) : NULL;
@@ -203,7 +203,7 @@ static block block_of(const attention *s, int64_t text) {
     int64_t width = round_up(s->dim, LANES), keys = round_up(round_up(seen, ROWS), LANES), padded = round_up(rows, ROWS);
     float *at = s->scratch + omp_get_thread_num() * s->room;
     block b = {.width = width, .keys = keys, .rows = rows, .group = group, .seen = seen,
-               .at = s->query_positions + text * s->longest_query};
+               .at = s->query_positions + text * s->max_seqlen_q};
     float **parts[] = {&b.q, &b.grad, &b.k, &b.v, &b.kt, &b.vt, &b.weights, &b.gs, &b.six};
     int64_t sizes[] = {padded * width, padded * width, keys * width, keys * width, keys * width, keys * width,
                        padded * keys, padded * keys, ROWS * width};
@@ -255,10 +255,10 @@ static void attend_all(const attention *s, int64_t threads) {
 EXPORT void semtune_attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, const int32_t *query_starts,
                               const int32_t *query_counts, const int32_t *query_positions, const int32_t *key_starts,
                               const int32_t *key_counts, const float *cosine, const float *sine, float *scratch, float scale,
-                              int64_t room, int64_t texts, int64_t heads, int64_t kv_heads, int64_t longest_query,
+                              int64_t room, int64_t texts, int64_t heads, int64_t kv_heads, int64_t max_seqlen_q,
                               int64_t dim, int64_t all_queries, int64_t all_keys, int64_t threads) {
     attention s = {q, k, v, NULL, out, NULL, NULL, NULL, query_starts, query_counts, query_positions, key_starts,
-                   key_counts, cosine, sine, scratch, scale, room, texts, heads, kv_heads, longest_query, dim,
+                   key_counts, cosine, sine, scratch, scale, room, texts, heads, kv_heads, max_seqlen_q, dim,
                    all_queries, all_keys};
     attend_all(&s, threads);
 }
@@ -269,10 +269,10 @@ EXPORT void semtune_attention_backward(const bf16 *q, const bf16 *k, const bf16 
                                        const int32_t *query_counts, const int32_t *query_positions,
                                        const int32_t *key_starts, const int32_t *key_counts, const float *cosine,
                                        const float *sine, float *scratch, float scale, int64_t room, int64_t texts,
-                                       int64_t heads, int64_t kv_heads, int64_t longest_query, int64_t dim,
+                                       int64_t heads, int64_t kv_heads, int64_t max_seqlen_q, int64_t dim,
                                        int64_t all_queries, int64_t all_keys, int64_t threads) {
     attention s = {q, k, v, grad, NULL, grad_q, grad_k, grad_v, query_starts, query_counts, query_positions, key_starts,
-                   key_counts, cosine, sine, scratch, scale, room, texts, heads, kv_heads, longest_query, dim,
+                   key_counts, cosine, sine, scratch, scale, room, texts, heads, kv_heads, max_seqlen_q, dim,
                    all_queries, all_keys};
     attend_all(&s, threads);
 }

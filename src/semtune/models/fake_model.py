@@ -1,0 +1,98 @@
+"""A model of fake tensors, for plans: its config is enough, no weights are read and none take memory.
+
+It is put together by the same code as a real one (`meta_model.fill`), one tensor after the other, so that what loading
+takes at its peak is seen too. Call it inside a fake-tensor mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from semtune.contracts import Tokenizer
+from semtune.models.loaded import TransformersModel
+from semtune.models.loading import finish
+from semtune.models.meta_model import build_meta_model, expected_tensors, materialise_buffers
+
+
+def layer_count(config: Any) -> int:
+    """Blocks of the decoder."""
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def with_layers(config: Any, layers: int) -> Any:
+    """A copy of transformers' `config` with so many blocks, the kinds of blocks repeated from its own beginning."""
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    text.num_hidden_layers = layers
+    if kinds:
+        text.layer_types = [kinds[i % len(kinds)] for i in range(layers)]
+    return config
+
+
+def imagine(
+    config: Any,
+    *,
+    name: str,
+    precision: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    stored_dtype: torch.dtype,
+    tokenizer: Tokenizer,
+) -> TransformersModel:
+    """As `loading.load`, with fake tensors for the files' ones.
+
+    Args:
+        dtype: what products run in.
+        stored_dtype: of the tensors in the model's files.
+
+    Raises:
+        ModelError: transformers has no causal language model for `config`.
+    """
+    model = build_meta_model(config, dtype)
+    materialise_buffers(model, device)
+    stream = _FakeStream(model, stored_dtype)
+    notes = finish(model, stream, precision=precision, dtype=dtype, device=device)
+    return TransformersModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        compute_dtype=dtype,
+        device=device,
+        hidden_size=int(config.get_text_config().hidden_size),
+        notes=notes,
+    )
+
+
+def about_parameters(config: Any) -> int | None:
+    """About how many numbers a Llama-like model has, embeddings counted twice; None where its config is of no such one.
+
+    No model is built for it.
+    """
+    text = config.get_text_config()
+    sizes = [getattr(text, name, None) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")]
+    if any(size is None for size in sizes):
+        return None
+    layers, hidden, mlp = (int(size) for size in sizes if size is not None)
+    return layers * hidden * (4 * hidden + 3 * mlp) + 2 * int(text.vocab_size) * hidden
+
+
+class _FakeStream:
+    """A tensor for every name that the meta-device model expects, made when it is asked for."""
+
+    def __init__(self, meta_model: nn.Module, stored_dtype: torch.dtype) -> None:
+        self._shapes = {name: (tuple(t.shape), t.dtype) for name, t in expected_tensors(meta_model).items()}
+        self._stored_dtype = stored_dtype
+
+    def names(self) -> list[str]:
+        return list(self._shapes)
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, (shape, dtype) in self._shapes.items():
+            stored = self._stored_dtype if dtype.is_floating_point else dtype
+            yield name, torch.empty(shape, dtype=stored, device="cpu")

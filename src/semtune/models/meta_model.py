@@ -1,0 +1,194 @@
+"""A model without weights, and filling it from a stream one tensor at a time.
+
+The architecture is built on the "meta" device, where a tensor has a shape and no bytes. Buffers that no file holds (the
+rotary frequencies) are made real through transformers' own initialisation. Each tensor of the stream is then converted,
+or quantised, and put in its place before the next one is read, so the model is never resident twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from semtune.contracts import WeightStream
+from semtune.errors import ModelError
+from semtune.models.family import decoder_linears
+from semtune.models.quiet import quiet
+from semtune.nn.linear import NF4Linear
+
+_NAMED_IN_MESSAGES = 3
+
+
+def build_meta_model(config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False) -> nn.Module:
+    """The causal language model that `config` describes, all tensors on the meta device.
+
+    Raises:
+        ModelError: transformers has no causal language model for it, or the config's numbers contradict each other.
+    """
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    try:
+        with quiet(), torch.device("meta"):
+            model: nn.Module = auto.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+    except (ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f'This "{config.model_type}" model cannot be built as a causal language model ({reason}); give another one.'
+        ) from error
+    return model
+
+
+def expected_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and persistent buffers that weights must fill, by name; tied copies are left out."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in tied}
+
+
+def materialise_buffers(model: nn.Module, device: torch.device) -> None:
+    """Make the buffers that no file holds real, with the values that transformers gives them."""
+    for module in model.modules():
+        names = [n for n in module._non_persistent_buffers_set if module._buffers.get(n) is not None]
+        if not names:
+            continue
+        for name in names:
+            module._buffers[name] = torch.empty_like(module.get_buffer(name), device=device)
+        owner = _pretrained_owner(model, module)
+        with torch.no_grad():
+            owner._init_weights(module)  # the module's meta tensors, if any, are not changed by this
+
+
+def fill(
+    model: nn.Module,
+    stream: WeightStream,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantise: bool,
+    compute_dtype: torch.dtype,
+    outside: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Put every tensor of `stream` into `model`, floating ones as `dtype`; the decoder's linears as NF4 if `quantise`.
+
+    `outside`: paths of modules whose tensors stay in main memory, whatever `device` is.
+
+    Returns notes about tensors that the architecture does not use.
+
+    Raises:
+        ModelError: a tensor is missing or has another shape than the config says.
+    """
+    return _Filler(model, stream, dtype, device, quantise, compute_dtype, outside).run()
+
+
+class _Filler:
+    def __init__(
+        self,
+        model: nn.Module,
+        stream: WeightStream,
+        dtype: torch.dtype,
+        device: torch.device,
+        quantise: bool,
+        compute_dtype: torch.dtype,
+        outside: Collection[str],
+    ) -> None:
+        self._model, self._stream = model, stream
+        self._dtype, self._device, self._compute_dtype = dtype, device, compute_dtype
+        self._outside = frozenset(outside)
+        self._quantised = set(decoder_linears(model)) if quantise else set()
+        self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
+        self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
+        self._halves: dict[str, dict[str, torch.Tensor]] = {}  # weight or bias of a quantised layer, awaiting the other
+        self._unused: list[str] = []
+
+    def run(self) -> tuple[str, ...]:
+        in_stream = {self._canonical(name) for name in self._stream.names()}
+        copies: dict[str, torch.Tensor] = {}
+        for raw_name, tensor in self._stream:
+            name = self._canonical(raw_name)
+            if name in self._tied and self._tied[name] in in_stream:
+                copies[name] = tensor  # the file holds a tied tensor twice
+            else:
+                self._place(self._tied.get(name, name), tensor)
+        if self._missing:
+            first = ", ".join(list(self._missing)[:_NAMED_IN_MESSAGES])
+            raise ModelError(
+                f"The model's files lack {len(self._missing)} tensors that its config asks for ({first}, …); "
+                "the files and the config do not belong together."
+            )
+        self._model.tie_weights()  # type: ignore[operator]
+        self._check_copies(copies)
+        return self._notes()
+
+    def _canonical(self, name: str) -> str:
+        """The model's own name for a tensor: checkpoints of the bare decoder lack its prefix."""
+        prefix = f"{getattr(self._model, 'base_model_prefix', '')}."
+        if name in self._tied or name in self._missing or f"{prefix}{name}" not in self._missing:
+            return name
+        return f"{prefix}{name}"
+
+    def _place(self, name: str, tensor: torch.Tensor) -> None:
+        if name not in self._missing:
+            self._unused.append(name)
+            return
+        shape = self._missing.pop(name)
+        if tuple(tensor.shape) != shape:
+            raise ModelError(
+                f'The tensor "{name}" is {list(tensor.shape)} in the file but {list(shape)} by the config; the files '
+                "and the config do not belong together."
+            )
+        path, _, leaf = name.rpartition(".")
+        if path in self._quantised:
+            self._quantise(path, leaf, tensor.to(self._device))  # from the file's own dtype: rounded once
+            return
+        target = self._dtype if tensor.is_floating_point() else tensor.dtype
+        place = torch.device("cpu") if path in self._outside else self._device
+        tensor = tensor.to(device=place, dtype=target)
+        module = self._model.get_submodule(path)
+        if leaf in module._parameters:
+            setattr(module, leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+        else:
+            module._buffers[leaf] = tensor
+
+    def _quantise(self, path: str, leaf: str, tensor: torch.Tensor) -> None:
+        linear = self._model.get_submodule(path)
+        halves = self._halves.setdefault(path, {})
+        halves[leaf] = tensor
+        if len(halves) < (1 if linear.bias is None else 2):
+            return
+        del self._halves[path]
+        quantised = NF4Linear.from_weight(halves["weight"], bias=halves.get("bias"), compute_dtype=self._compute_dtype)
+        parent, _, name = path.rpartition(".")
+        setattr(self._model.get_submodule(parent), name, quantised)
+
+    def _check_copies(self, copies: dict[str, torch.Tensor]) -> None:
+        for name, copy in copies.items():
+            placed = self._model.get_parameter(self._tied[name])
+            if not torch.equal(copy.to(placed.device, placed.dtype), placed):
+                raise ModelError(
+                    f'The config ties "{name}" to "{self._tied[name]}" but the file holds two different tensors; set '
+                    '"tie_word_embeddings": false in its config.json.'
+                )
+
+    def _notes(self) -> tuple[str, ...]:
+        patterns = list(getattr(self._model, "_keys_to_ignore_on_load_unexpected", None) or ())
+        patterns.append(r"rotary_emb\.inv_freq$")  # older checkpoints hold it; it follows from the config
+        unused = [name for name in self._unused if not any(re.search(pattern, name) for pattern in patterns)]
+        if not unused:
+            return ()
+        first = ", ".join(unused[:_NAMED_IN_MESSAGES])
+        return (f"{len(unused)} tensors in the model's files are not used by its architecture ({first})",)
+
+
+def _pretrained_owner(model: nn.Module, module: nn.Module) -> Any:
+    """The innermost transformers model that `module` belongs to: composite models have more than one."""
+    from transformers import PreTrainedModel
+
+    owner = model
+    for candidate in model.modules():  # parents come before children
+        if isinstance(candidate, PreTrainedModel) and any(inner is module for inner in candidate.modules()):
+            owner = candidate
+    return owner

@@ -1,0 +1,92 @@
+"""Cross-entropy over a vocabulary without ever holding all of its scores.
+
+The gradient of -log softmax(z)_t in z is softmax(z) - onehot(t): it needs nothing that comes later, so it is formed in
+the forward, chunk by chunk, in the place of the scores themselves, and multiplied on at once (as in Liger Kernel, Hsu
+et al. 2024, arXiv:2410.10989). Peak memory is one chunk of scores, whatever the number of rows, and nothing is computed
+twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from semtune.nn import kernels
+
+CHUNK_BYTES = 64 << 20
+"""Scores held at once."""
+_WIDE_BYTES = 4 << 20  # of a chunk, what is widened to fp32 at once: it then stays in the cache
+
+
+def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Sum over rows of -log softmax(W h + b)_target.
+
+    Args:
+        hidden: (rows, hidden_size).
+        weight, bias: (vocab, hidden_size) and (vocab,) of the output embedding.
+        targets: (rows,), token ids.
+
+    Returns:
+        A scalar in fp32 (fp64 for fp64 input). Gradients seqlen_k hidden, and weight and bias where these want one.
+    """
+    return _vocabulary_loss(hidden, weight, bias, targets)
+
+
+class _VocabularyLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        needs = ctx.needs_input_grad[:3]
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if needs[0] else None
+        grad_weight = torch.empty_like(weight) if needs[1] else None
+        grad_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
+        rows = max(1, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
+        for start in range(0, len(hidden), rows):
+            part = slice(start, start + rows)
+            scores = F.linear(hidden[part], weight, bias)  # (rows, vocab)
+            total += _into_gradient(scores, targets[part], wide, any(needs))
+            if grad_hidden is not None:
+                torch.mm(scores, weight, out=grad_hidden[part])
+            if grad_weight is not None:
+                torch.addmm(grad_weight, scores.t(), hidden[part], beta=int(start > 0), out=grad_weight)
+            if grad_bias is not None:
+                grad_bias += scores.sum(dim=0)
+        # Not as saved tensors: autograd would hold on to them, and could then not add to a whole vocabulary's in place.
+        ctx.grads = (grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        grads, ctx.grads = ctx.grads, None
+        if grads is None:
+            raise RuntimeError("the gradient of this loss has been taken already")
+        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in grads), None)
+
+
+_vocabulary_loss: Callable[..., Tensor] = _VocabularyLoss.apply
+
+
+def _into_gradient(scores: Tensor, targets: Tensor, wide: torch.dtype, needs_grad: bool) -> Tensor:
+    """The summed loss of a chunk; `scores` (rows, vocab) become their gradient, rounded once, where one is needed."""
+    if kernels.takes(scores):
+        losses = torch.empty(len(scores), dtype=torch.float32)
+        kernels.call("cross_entropy", scores, targets, losses, *scores.shape, int(needs_grad))
+        return losses.sum()
+    total = torch.zeros((), dtype=wide, device=scores.device)
+    step = max(1, _WIDE_BYTES // (4 * scores.shape[1])) if not kernels.on_gpu(scores) else len(scores)
+    for start in range(0, len(scores), step):
+        rows, aims = scores[start : start + step], targets[start : start + step].unsqueeze(1)
+        logs = torch.log_softmax(rows, dim=-1, dtype=wide)
+        total -= logs.gather(1, aims).sum()
+        if needs_grad:
+            gradient = logs.exp_()
+            gradient.scatter_add_(1, aims, torch.full_like(aims, -1, dtype=wide))
+            rows.copy_(gradient)
+    return total

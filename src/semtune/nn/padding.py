@@ -1,0 +1,140 @@
+"""What stands around attention's two products: rows into padded blocks and back, rotary angles, softmax.
+
+Each is one compiled loop in bf16 on a CPU (`nn.kernels`), torch operations elsewhere.
+
+Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of the Llama family,
+    rotate(x)_t = (x₁ cos - x₂ sin, x₂ cos + x₁ sin),  x₁, x₂ the halves of a head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semtune.nn import kernels
+from semtune.nn.packed_batch import Layout
+
+
+class Rotary(NamedTuple):
+    """cos and sin of each position's angles, (positions, head_dim / 2) each, from position 0."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class Turns(NamedTuple):
+    """cos and sin for blocks of queries and of keys, each (texts or 1, 1, max_seqlen, head_dim / 2)."""
+
+    q: tuple[Tensor, Tensor]
+    k: tuple[Tensor, Tensor]
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
+    """x (texts, heads, max_seqlen, head_dim) turned by its positions' angles; `sign` -1 turns back."""
+    cos, sin = turn
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    if torch.is_grad_enabled() and x.requires_grad:
+        return torch.cat([first * cos - second * (sign * sin), second * cos + first * (sign * sin)], dim=-1)
+    out = torch.empty_like(x)
+    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-sign)
+    torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin, value=sign)
+    return out
+
+
+def gather_padded(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:
+    """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), right-padded; a copy."""
+    heads, dim = x.shape[1:]
+    rows = x.reshape(-1, dim).index_select(0, layout.pad_index(heads, queries=queries))
+    return rows.view(layout.texts, heads, -1, dim)
+
+
+def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool) -> Tensor:
+    """A block in the order (texts, heads, max_seqlen), head_dim last -> (rows, heads, head_dim); padding rows are zero."""
+    index = layout.unpad_index(heads, queries=queries)
+    flat = x.reshape(-1, x.shape[-1])
+    out = torch.empty(rows * heads, x.shape[-1], dtype=x.dtype, device=x.device)
+    torch.index_select(flat, 0, index, out=out[: len(index)])
+    out[len(index) :].zero_()
+    return out.view(rows, heads, -1)
+
+
+def pad(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
+    """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), turned where `rotary`; zero in padded places."""
+    if kernels.takes(x):
+        max_seqlen = layout.max_seqlen_q if queries else layout.max_seqlen
+        out = x.new_empty(layout.texts, x.shape[1], max_seqlen, x.shape[2])
+        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
+        sizes = (layout.texts, x.shape[1], max_seqlen, x.shape[2])
+        kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        return out
+    block = gather_padded(x, layout, queries=queries)
+    padded = layout.padded(x.shape[1], queries=queries)
+    if padded is not None:
+        block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
+    return block if rotary is None else rotate(block, turns_of(rotary, layout)[0 if queries else 1])
+
+
+def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
+    """A block in the order (texts, heads, max_seqlen, head_dim), turned back where `rotary` -> (rows, heads, head_dim).
+
+    Filler rows are zero.
+    """
+    if kernels.takes(x):
+        dim = x.shape[-1]
+        out = x.new_empty(rows, heads, dim)
+        filled = layout.asking if queries else layout.tokens
+        sizes = (layout.texts, heads, layout.max_seqlen_q if queries else layout.max_seqlen, dim, filled, rows)
+        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
+        kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        return out
+    if rotary is not None:
+        turn = turns_of(rotary, layout)[0 if queries else 1]
+        x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), turn, sign=-1)
+    return gather_rows(x, rows, heads, layout, queries=queries)
+
+
+def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
+    """Scores (texts · kv_heads, group · max_seqlen_q, max_seqlen) -> softmax over the keys a query sees, in place.
+
+    Keys after a query have weight 0; rows of padded queries are nobody's.
+    """
+    if kernels.takes(scores):
+        _, counts, positions = layout.places(queries=True)
+        sizes = (layout.texts, heads, layout.max_seqlen_q, scores.shape[-1])
+        kernels.call("causal_softmax", scores, counts, positions, scale, *sizes)
+        return scores
+    return softmax_under(layout.bias(scores.shape[-1], None, scores.dtype), scores, layout, heads, scale)
+
+
+def softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
+    """softmax(scale · scores + bias); scores (texts · kv_heads, group · max_seqlen_q, seqlen_k) are used up."""
+    by_text = scores.view(layout.texts, heads, layout.max_seqlen_q, -1)
+    torch.add(bias, by_text, alpha=scale, out=by_text)
+    return torch.softmax(scores, dim=-1)
+
+
+def softmax_backward(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
+    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys)."""
+    return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
+
+
+def wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The tables in fp32, made once a forward."""
+    key = ("wide", id(rotary.cos))
+    if key not in layout.turns:
+        layout.turns[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
+    return layout.turns[key]  # type: ignore[return-value]
+
+
+def turns_of(rotary: Rotary, layout: Layout) -> Turns:
+    """The angles of each place in the blocks."""
+    turns = layout.turns.get(id(rotary.cos))
+    if not isinstance(turns, Turns):
+        at_q, at_k = layout.query_positions(), layout.key_positions()
+        q = (rotary.cos[at_q].unsqueeze(1), rotary.sin[at_q].unsqueeze(1))
+        turns = Turns(q, (rotary.cos[at_k].unsqueeze(1), rotary.sin[at_k].unsqueeze(1)))
+        layout.turns[id(rotary.cos)] = turns
+    return turns

@@ -1,0 +1,225 @@
+"""Plans of runs: what `semtune plan`, `tune --fit` and the guard before every run ask of `semtune.plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from semtune.approaches.tuned import TunedModel
+from semtune.contracts import AnswerKind, Readout, Task
+from semtune.errors import DataError, ModelError, OptionError, TargetError
+from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
+from semtune.measure.memory import resident_bytes
+from semtune.models.cache import cache_folder
+from semtune.models.fake_model import about_parameters
+from semtune.models.loading import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
+from semtune.plan import advice, speed, workload
+from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
+from semtune.plan.planner import Planner, PlanRequest
+from semtune.plan.trace import Workload
+from semtune.records import Example, Plan, RunSpec
+from semtune.registry import METHODS, TASKS
+from semtune.specs.resolve import resolve
+
+RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
+QUICK_LOOK_LASTS_SECONDS = 24 * 3600.0
+QUICK_SECONDS, CAREFUL_SECONDS = 0.6, 10.0
+"""Of calibration: what a plan spends where none was made before, and what `--calibrate` spends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a plan knows of the data; `train` None: every text at `max_length`."""
+
+    labels: Sequence[str] = workload.LABELS
+    answer: AnswerKind = "label_set"
+    train: Sequence[Example] | None = None
+    asked: Sequence[Example] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanResult:
+    """Plans, and what they rest on."""
+
+    plans: tuple[Plan, ...]
+    device: Device
+    assumptions: tuple[str, ...]
+
+
+def load_data(spec: RunSpec, *, texts: bool) -> Data:
+    """What the task of `spec` has, its train split alone needing labels; without `texts` nothing is read.
+
+    Raises DataError, UnknownNameError.
+    """
+    if not texts:
+        return Data()
+    task: Task = TASKS.get(spec.task)(spec.task_options)
+    train = [e for e in task.load("train") if e.labels is not None]
+    if not train:
+        raise DataError(f"The train split of {spec.task} has no labelled text; training needs some.")
+    return Data(task.labels, task.answer, train, [e for split in ("dev", "test") for e in task.load(split)])
+
+
+def here() -> Device:
+    """This machine, as `--device auto` means it: its first GPU, else its main memory as far as it is free."""
+    cards = gpus()
+    if cards:
+        first = cards[0]
+        free, _ = torch.cuda.mem_get_info()  # less the context, which asking makes and a plan counts
+        return Device(
+            str(first["name"]),
+            "cuda",
+            int(free) + CUDA_CONTEXT_BYTES,
+            spill_bytes=available_memory_bytes(),
+            native_bf16=bool(first["native_bf16"]),
+        )
+    free = available_memory_bytes() + resident_bytes()
+    return Device("this machine", "cpu", free, native_bf16=native_bf16())
+
+
+def plan_methods(
+    spec: RunSpec, methods: Sequence[str], device: str, data: Data, *, calibrate: bool = False, runtime_bytes: int
+) -> PlanResult:
+    """A plan for each of `methods`, with advice where one does not fit.
+
+    Args:
+        spec: unresolved; its method is replaced by each of `methods`.
+        runtime_bytes: resident bytes of a process that has done its imports and nothing else.
+
+    Raises:
+        SemtuneError: an unknown device or model, or, where there is one method alone, what keeps it from attaching.
+    """
+    target = parse_device(device, here())
+    request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
+    planner = Planner(request)
+    plans = [_plan(planner, dataclasses.replace(spec, method=name), alone=len(methods) == 1) for name in methods]
+    return PlanResult(tuple(plans), target, (*target.assumptions, *notes))
+
+
+def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
+    """The plan of one run on this machine, `spec` resolved. Raises SemtuneError."""
+    request, _ = _request(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes)
+    planner = Planner(request)
+    return planner, planner.plan(spec)
+
+
+def check_conversion(spec: RunSpec) -> None:
+    """Raises ModelError where making the model's files readable needs more memory than is free."""
+    needed, free = conversion_bytes(spec.model), available_memory_bytes()
+    if needed > free:
+        raise ModelError(
+            f"Converting {Path(spec.model).name} takes about {needed / 1e9:.1f} GB once and {free / 1e9:.1f} GB are "
+            "free; close other programs, convert it on another machine, or give a smaller model."
+        )
+
+
+def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
+    """Whether a run takes so little that it needs no plan before it begins, by a bound that no method exceeds.
+
+    At worst every number of the model is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every
+    token of the largest step keeps, in every layer, some 20 rows of the hidden and 8 of the MLP's size in fp32.
+    """
+    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code).get_text_config()
+    numbers = about_parameters(config)
+    if numbers is None:
+        return False
+    layers, hidden, mlp = (int(n) for n in (config.num_hidden_layers, config.hidden_size, config.intermediate_size))
+    longest = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
+    tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest)
+    bound = 20 * numbers + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
+    return bound < here().memory_bytes / 2
+
+
+def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
+    """`spec`, resolved, changed as little as needed to fit this machine; its plan; what was changed in words.
+
+    Raises:
+        OptionError: nothing that is known makes it fit. DataError: as reading the task's data.
+    """
+    data = load_data(spec, texts=True)
+    planner, plan = plan_run(spec, data, runtime_bytes)
+    if plan.fits:
+        return spec, plan, "nothing: it fits as it is"
+    found = advice.advise(planner, spec, planner.estimate(spec).trace.lengths)
+    if not found:
+        needed, room = max(plan.peak_bytes.values()), planner.request.device.memory_bytes
+        raise OptionError(
+            f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {room / 1e9:.1f} GB are free, and no change "
+            "that semtune knows makes it fit; choose a smaller model, or see `semtune plan`."
+        )
+    changed = dataclasses.replace(spec, **found[0].change)
+    return changed, planner.plan(changed), found[0].text
+
+
+def _plan(planner: Planner, spec: RunSpec, *, alone: bool) -> Plan:
+    """Of one method; what keeps it from attaching is its reason where others are planned beside it."""
+    METHODS.check(spec.method)
+    try:
+        resolved = resolve(spec)
+        plan = planner.plan(resolved)
+    except (TargetError, OptionError) as error:
+        if alone:
+            raise
+        return Plan(spec.method, fits=False, reason=str(error))
+    lengths = planner.estimate(resolved).trace.lengths
+    return dataclasses.replace(
+        plan, largest=advice.largest(planner, resolved), advice=advice.advise(planner, resolved, lengths)
+    )
+
+
+def _request(
+    spec: RunSpec, device: Device, data: Data, *, calibrate: bool, runtime_bytes: int
+) -> tuple[PlanRequest, list[str]]:
+    rates, notes = speed.rates_of(device), []
+    if rates is None and device.kind == "cpu":
+        rates, note = _measured(calibrate)
+        notes.append(note)
+    request = request_of(spec, device, data, rates, runtime_bytes)
+    return request, notes + ([request.note] if request.note else [])
+
+
+def request_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> PlanRequest:
+    """All that a plan of `spec` rests on but the spec itself. Raises ModelError."""
+    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
+    tokenizer, note = planning_tokenizer(spec.model, config, trust_remote_code=spec.trust_remote_code)
+    return PlanRequest(
+        config=config,
+        stored_dtype=stored_dtype(spec.model, config),
+        tokenizer=tokenizer,
+        assemble=lambda resolved, loaded: TunedModel(resolved, loaded, data.labels, data.answer),
+        workload=_workload(data),
+        device=device,
+        rates=rates,
+        runtime_bytes=runtime_bytes,
+        machine_bytes=total_memory_bytes(),
+        conversion_bytes=conversion_bytes(spec.model),
+        note=note,
+    )
+
+
+def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
+    if data.train is None:
+        return lambda spec, readout: workload.filled_workload(readout, spec)
+    train = data.train
+    return lambda spec, readout: workload.task_workload(readout, spec, train, data.asked)
+
+
+def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
+    """This machine's rates, and where they come from in words."""
+    careful, quick = cache_folder() / RATES_FILE, cache_folder() / QUICK_RATES_FILE
+    if calibrate:
+        rates = speed.measure(CAREFUL_SECONDS)
+        speed.remember(rates, careful)
+        return rates, f"speed: measured just now, {CAREFUL_SECONDS:.0f} s, {torch.get_num_threads()} threads"
+    known = speed.remembered(careful, math.inf)
+    if known is not None:
+        return known, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
+    looked = speed.remembered(quick, QUICK_LOOK_LASTS_SECONDS)
+    if looked is None:
+        looked = speed.measure(QUICK_SECONDS)
+        speed.remember(looked, quick)
+    return looked, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"

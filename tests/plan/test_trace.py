@@ -1,0 +1,173 @@
+"""Plans against the same runs with all layers, fake and real, and faults that such a check must notice."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from semtune.approaches.tuned import TunedModel
+from semtune.models import fake_model
+from semtune.models.approximate_tokenizer import ApproximateTokenizer
+from semtune.models.fake_model import imagine
+from semtune.models.loaded import TransformersModel
+from semtune.plan import extrapolate, trace
+from semtune.plan.recorder import Recorder
+from semtune.plan.workload import LABELS, filled_workload
+from semtune.records import RunSpec
+from semtune.registry import METHODS, READOUTS
+from semtune.training.loop import optimizer_step
+from semtune.training.optimizer import Optimizer
+from tests.plan.conftest import LAYERS, Toy
+
+WAYS = [(m, "head") for m in METHODS] + [("lora", readout) for readout in READOUTS if readout != "head"]
+SEVERAL = [(*way, activation_checkpointing) for way in WAYS for activation_checkpointing in (False, True)]
+IN_SHORT = [("full", "head", True), ("lora", "generate", False), ("qlora", "head", False)]
+
+
+@pytest.mark.parametrize(
+    ("method", "readout", "activation_checkpointing"),
+    [pytest.param(*way, marks=[] if way in IN_SHORT else [pytest.mark.slow]) for way in SEVERAL],
+)
+def test_few_layers_stretched_are_all_layers(
+    toy: Toy, method: str, readout: str, activation_checkpointing: bool
+) -> None:
+    spec = toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, precision=None)
+    given = trace._Given(lambda r: filled_workload(r, spec))
+    few = extrapolate.SHALLOW_CHECKPOINTED if activation_checkpointing else extrapolate.SHALLOW
+    shallow, deep, full = (
+        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, LABELS, "label_set"), given, 64)
+        for depth in (few, few + 1, LAYERS)
+    )
+    for a, b, whole in zip(shallow.sections, deep.sections, full.sections, strict=True):
+        expected = max(whole.live_bytes, default=0)
+        # A few bytes a parameter (its norm, in a list) come in other numbers than layers do.
+        assert extrapolate.peak_bytes(a, b, LAYERS - few) == pytest.approx(expected, abs=64 * 24 * LAYERS), a.name
+        flops = extrapolate.total(a, b, LAYERS - few, lambda s: sum(s.product_flops))
+        assert flops == pytest.approx(sum(whole.product_flops)), a.name
+
+
+def filled(self: fake_model._FakeStream) -> Iterator[tuple[str, torch.Tensor]]:
+    """Numbers to compute with, where a plan needs none."""
+    for name, (shape, _) in self._shapes.items():
+        yield name, torch.full(shape, 0.01, dtype=self._stored_dtype)
+
+
+def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any] = lambda tuned: None) -> int:
+    """The most bytes that are alive in two steps of the same run on real tensors."""
+    recorder = Recorder()
+    kept = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        with recorder.recording(fake=False), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fake_model._FakeStream, "__iter__", filled)
+            recorder.begin("load")
+            size = int(toy.config.vocab_size)
+            loaded = imagine(
+                toy.config, name="toy", precision=str(spec.precision), dtype=torch.float32,
+                device=torch.device("cpu"), stored_dtype=torch.float32, tokenizer=ApproximateTokenizer(size),
+            )  # fmt: skip
+            tuned = TunedModel(spec, loaded, LABELS, "label_set")
+            gc.collect()
+            workload = filled_workload(tuned.readout, spec)
+            optimizer = Optimizer(tuned.groups(), 3, 0.1)
+            tuned.loaded.model.train()
+            for _ in range(2):
+                recorder.begin("forward")
+                during(tuned)
+                optimizer_step(tuned.readout, optimizer, workload.largest, 1.0)
+    finally:
+        gc.unfreeze()
+        if kept:
+            gc.enable()
+    return max(max(s.live_bytes) for s in recorder.sections if s.name != "load")
+
+
+def off(predicted: int, measured: int) -> float:
+    """The error that the grid's check forms."""
+    return abs(predicted - measured) / measured
+
+
+@pytest.mark.parametrize(
+    ("method", "readout"), [("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head")]
+)
+def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:
+    spec = toy.spec(method=method, readout=readout, precision="nf4" if method == "qlora" else "fp32")
+    assert off(toy.trace(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01
+
+
+def test_a_forgotten_logits_term_is_noticed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.config.vocab_size = 20_000
+    spec = toy.spec(method="lora", readout="generate", loss_on="all")
+    measured = real_train_peak(toy, spec)
+    assert off(toy.trace(spec).tensor_bytes["train"], measured) < 0.01
+    monkeypatch.setattr(TransformersModel, "next_token_loss", lambda self, hidden, targets: hidden.sum())
+    assert off(toy.trace(spec).tensor_bytes["train"], measured) > 0.1
+
+
+def test_a_leaked_activation_is_noticed(toy: Toy) -> None:
+    spec = toy.spec(method="lora", readout="head", max_length=64, batch_size=8)
+    predicted = toy.trace(spec).tensor_bytes["train"]
+    assert off(predicted, real_train_peak(toy, spec)) < 0.01
+    leaked = []
+
+    def leak(tuned: TunedModel) -> None:
+        for layer in tuned.loaded.model.modules():
+            if type(layer).__name__ == "LowRankLinear":
+                layer.register_forward_hook(lambda _, inputs, out: leaked.append(out.detach().clone()))
+
+    assert off(predicted, real_train_peak(toy, spec, leak)) > 0.1
+
+
+def test_accumulated_micro_batches_take_no_more_than_two(toy: Toy) -> None:
+    once, often = (toy.trace(toy.spec(method="full", batch_size=2, accumulation_steps=n)) for n in (2, 6))
+    assert once.tensor_bytes == often.tensor_bytes
+    assert often.step.flops == pytest.approx(3 * once.step.flops)
+
+
+def test_an_answer_grows_its_cache_to_the_longest_completion(toy: Toy) -> None:
+    short, long = (toy.trace(toy.spec(readout="generate", max_new_tokens=n)).tensor_bytes["evaluate"] for n in (8, 400))
+    per_token = 2 * 2 * 16 * 4 * LAYERS  # keys and values, heads, head_dim, bytes
+    asked = 20  # predict_batch_size
+    assert long - short > 0.8 * asked * per_token * (400 - 8 - 40)
+
+
+@pytest.mark.parametrize(("method", "gpu"), [("qlora", True), ("dora", True), ("qlora", False)])
+def test_what_is_known_of_a_routine_is_what_it_does(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, method: str, gpu: bool
+) -> None:
+    spec = toy.spec(method=method, precision=None, dropout=0.05)
+    known = toy.trace(spec, gpu=gpu)
+    monkeypatch.setattr(Recorder, "_on_routine", lambda self, function, arguments: function(*arguments))
+    assert toy.trace(spec, gpu=gpu) == known
+
+
+def test_the_recorder_forgets_what_is_let_go() -> None:
+    recorder = Recorder(round_to=512)
+    with recorder.recording():
+        recorder.begin("load")
+        held = torch.zeros(1000)
+        passing = torch.zeros(10) + 1
+        assert recorder.live_bytes == 4096 + 512
+        del passing
+        view = held[10:]
+        del held
+        assert recorder.live_bytes == 4096
+        del view
+        assert recorder.live_bytes == 0
+
+
+def test_products_are_counted_forward_and_backward() -> None:
+    recorder = Recorder()
+    with recorder.recording():
+        weight = torch.nn.Parameter(torch.zeros(7, 5))
+        x = torch.zeros(3, 5, requires_grad=True)
+        recorder.begin("forward")
+        (x @ weight.t()).sum().backward()
+    flops = [f for section in recorder.sections for f in section.product_flops if f]
+    assert flops == [2.0 * 3 * 5 * 7] * 3
+    assert [s.name for s in recorder.sections] == ["forward", "backward", "collect"]
