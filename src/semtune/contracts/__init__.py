@@ -1,0 +1,28 @@
+"""The Protocols between packages: what a task, prompt, method, readout, model source and approach must offer.
+
+Standard library only at run time; the torch names are for the type checker.
+"""
+
+from semtune.contracts.approach import Approach
+from semtune.contracts.method import Method
+from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
+from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
+from semtune.contracts.readout import Readout, ReadoutSettings
+from semtune.contracts.task import AnswerKind, Task
+
+__all__ = [
+    "AnswerGrammar",
+    "AnswerKind",
+    "Approach",
+    "LoadedModel",
+    "Method",
+    "Parsed",
+    "Prompt",
+    "PromptParts",
+    "Readout",
+    "ReadoutSettings",
+    "Task",
+    "TokenizedExample",
+    "Tokenizer",
+    "WeightStream",
+]

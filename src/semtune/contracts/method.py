@@ -1,0 +1,40 @@
+"""What a way of tuning offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from semtune.contracts.model import LoadedModel
+from semtune.records import MethodSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Method(Protocol):
+    """A way of changing weights. One module-level instance each; state lives in the model, never here."""
+
+    name: str
+    presets: Mapping[str, MethodSettings]
+
+    def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
+        """Freeze what stays and add what is trained; no effect on outputs. Raises TargetError, OptionError."""
+        ...
+
+    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters this method trains, by name."""
+        ...
+
+    def merge(self, model: nn.Module) -> None:
+        """Fold what was trained into plain weights, in place. Raises MergeRefusedError."""
+        ...
+
+    def save(self, model: nn.Module, folder: Path, settings: MethodSettings, base_model: str) -> None:
+        """Write what was trained (adapters in PEFT's file format)."""
+        ...
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Read what `save` wrote into an attached model. Raises ModelError."""
+        ...

@@ -1,0 +1,93 @@
+"""What is measured or predicted: the result of a run, and the plan of one. Sizes in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from semtune.records.scores import Scores
+
+Phase = Literal["load", "train", "evaluate"]
+Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A change after which a run fits, and what it costs."""
+
+    text: str
+    change: Mapping[str, Any]
+    """Options of a RunSpec with their new values."""
+    peak_bytes: int
+    """The highest of all phases, after the change."""
+    seconds_factor: float | None
+    """Predicted seconds of an optimizer step of the same texts, over those before the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one method would take on one device, before it runs."""
+
+    method: str
+    fits: bool
+    """Without spilling."""
+    spill_bytes: int = 0
+    """Of frozen weights that would wait in main memory and cross the bus every step; 0: none, or that does not help."""
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By phase (load, train, evaluate), the bare runtime or the CUDA context included."""
+    seconds_per_iteration: float | None = None
+    """Of a typical optimizer step; with what crosses the bus where it would spill."""
+    train_seconds: float | None = None
+    """Of all epochs; None without a task."""
+    advice: tuple[Advice, ...] = ()
+    largest: Mapping[str, Any] = field(default_factory=dict)
+    """The largest batch_size, max_length and model that would fit, all else as asked."""
+    reason: str | None = None
+    """Why there is no figure: the method cannot attach to this model."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What one run measured: `result.json`, written once. A run that failed is a result too, with its reason."""
+
+    task: str
+    model: str
+    method: str
+    prompt: str
+    readout: str
+    preset: str
+    seed: int
+    status: Status
+    reason: str | None = None
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    epochs_trained: int | None = None
+    best_epoch: int | None = None
+    """The epoch whose weights were kept: that of the best dev micro-F1."""
+    selected_on: str | None = None
+    """The split that chose the epoch (and, for `head`, the threshold); its scores are optimistic."""
+    seconds_per_iteration: float | None = None
+    """Median over optimizer steps, the first (warm-up) step left out."""
+    seconds_per_epoch: float | None = None
+    """Training alone, dev scoring left out."""
+    tokens_per_second: float | None = None
+    """Real tokens trained on per second; padding never counts."""
+    load_seconds: float | None = None
+    train_seconds: float | None = None
+    """The whole training phase less dev scoring."""
+    predict_seconds: float | None = None
+    predict_examples_per_second: float | None = None
+    runtime_bytes: int | None = None
+    """Resident bytes of the bare runtime (imports done, nothing loaded)."""
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Peak resident bytes per phase (load, train, evaluate), runtime included; on CUDA the device's peak bytes."""
+    predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """As `peak_bytes`, from the plan; on CUDA the context is in it, which is no part of `peak_bytes` there."""
+    predicted_seconds_per_iteration: float | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    """By split."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: random weights, weights already rounded to 4 bits, …"""
+    out: str | None = None
+    """The run folder."""
