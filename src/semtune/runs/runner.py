@@ -28,8 +28,9 @@ from semtune.registry import TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runtime.limits import is_out_of_memory
 from semtune.specs.resolve import resolve, write_spec
-from semtune.training.loop import EpochEvent, Observer, StepEvent, TrainOutcome, TrainSettings, train
+from semtune.training.loop import EpochEvent, Observer, StepEvent, train
 from semtune.training.metrics import MetricsFile
+from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,15 @@ class _Session:
         self.progress.on_phase("training", None)
         try:
             with self.meter.phase("train"):
-                train(work, self.tuned.groups(), texts, settings, self.outcome, observers, self.clock)
+                train(
+                    work,
+                    TrainState.begin(self.tuned.groups(), texts, settings, self.outcome),  # freed when training ends
+                    texts,
+                    settings,
+                    metric="micro_f1",
+                    observers=observers,
+                    clock=self.clock,
+                )
         finally:
             metrics.close()
         if self.outcome.best_epoch != self.outcome.epochs_trained:
