@@ -44,9 +44,8 @@ def main(work: Path, threads: int, data_dir: str | None, adapter_steps: int) -> 
 
 def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     """Train, test and labels as token ids: the fields of `common.Data`."""
-    from semtune.models.naming import DEFAULT_REFERENCE
-    from semtune.models.sources.base import SourceOptions
-    from semtune.models.sources.pypi import PypiSource
+    from semtune.contracts import SourceOptions
+    from semtune.models.sources.pypi import DEFAULT_REFERENCE, PypiSource
     from semtune.models.tokenizer import load_tokenizer
     from semtune.records import Example, TaskOptions
     from semtune.registry import PROMPTS, TASKS

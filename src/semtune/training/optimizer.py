@@ -136,8 +136,8 @@ class Optimizer:
         if different := sorted(expected ^ saved.keys()):
             kind = "lacks" if different[0] in expected else "also holds"
             raise ModelError(
-                f"The optimizer state {kind} {different[0]} ({len(different)} parameters differ); go on with the model, "
-                "method and targets that wrote it."
+                f"The optimizer state {kind} {different[0]} ({len(different)} parameters differ); go on with the "
+                "model, method and targets that wrote it."
             )
         for states, _ in self._own:
             states.load_state_dict(saved)
