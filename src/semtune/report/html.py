@@ -76,7 +76,7 @@ def _numbered(tables: list[Table], first: int) -> list[tuple[int, Table]]:
 
 
 def _date(study: Mapping[str, Any], folder: Path) -> str:
-    """When the study was made, where its record says so; else when its file was last written, and said so."""
+    """The date in the study's record; else the date when its file was last written, marked as such."""
     if study.get("date"):
         return str(study["date"])
     try:
