@@ -33,11 +33,10 @@ def main(settings: Settings) -> dict[str, Any]:
     """Tokens, seconds and peak bytes of each size."""
     import torch
 
-    from benchmarks.contestants.ours import RecordingWork, Steps, build, train_settings
+    from benchmarks.contestants.ours import RecordingWork, Steps, build, train_on, train_settings
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
-    from semtune.training.loop import TrainOutcome, train
 
     torch.set_num_threads(settings.threads)
     data = read_data(settings.work)
@@ -54,7 +53,7 @@ def main(settings: Settings) -> dict[str, Any]:
         meter, seen = PhaseMeter(), Steps()
         with meter.phase("train"):
             loop = train_settings(len(texts), STEPS, settings.seed)
-            train(RecordingWork(tuned), tuned.groups(), texts, loop, TrainOutcome(), [seen])
+            train_on(RecordingWork(tuned), texts, loop, seen)
         rows.append(
             {
                 "texts": len(texts),

@@ -71,12 +71,21 @@ class Steps:
 
 def train_settings(batch_size: int, epochs: int, seed: int) -> Any:
     """The loop's settings: the common recipe."""
-    from semtune.training.loop import TrainSettings
+    from semtune.training.state import TrainSettings
 
     return TrainSettings(
         epochs=epochs, batch_size=batch_size, accumulation_steps=1, warmup_fraction=0.1,
         max_grad_norm=RECIPE["max_grad_norm"], patience=None, seed=seed,
     )  # fmt: skip
+
+
+def train_on(work: RecordingWork, texts: Sequence[Any], settings: Any, steps: Steps) -> None:
+    """The training loop over `texts`, without a dev split; `steps` receives its events."""
+    from semtune.training.loop import train
+    from semtune.training.state import TrainState
+
+    state = TrainState.begin(work.tuned.groups(), texts, settings)
+    train(work, state, texts, settings, metric="none", observers=[steps])
 
 
 def build(settings: Settings, data: Data) -> Any:
@@ -99,7 +108,7 @@ def epoch_sample(lengths: Sequence[int], settings: Settings) -> list[int]:
 
     The loop makes its batches of them again; as it runs the largest first, that one is added and never timed.
     """
-    from semtune.training.batches import epoch_batches
+    from semtune.training.sampler import epoch_batches
 
     batches = [
         b for b in epoch_batches(lengths, settings.batch_size, settings.seed, 0) if len(b) == settings.batch_size
@@ -130,7 +139,7 @@ def passes(events: Sequence[Any], settings: Settings) -> tuple[list[int], list[i
 def size_share(lengths: Sequence[int], settings: Settings) -> float:
     """`new_size_share` of semtune's own order; a size is the rows of the linear layers and the longest text."""
     from semtune.nn.packed_batch import padding_to_multiple
-    from semtune.training.batches import epoch_batches
+    from semtune.training.sampler import epoch_batches
 
     def size(batch: Sequence[int]) -> tuple[int, int]:
         rows = sum(lengths[i] - 1 for i in batch)
@@ -148,7 +157,6 @@ def main(settings: Settings) -> dict[str, Any]:
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
-    from semtune.training.loop import TrainOutcome, train
 
     torch.set_num_threads(settings.threads)
     data = read_data(settings.work)
@@ -162,7 +170,7 @@ def main(settings: Settings) -> dict[str, Any]:
     def run(indices: Sequence[int], epochs: int) -> None:
         loop = train_settings(settings.batch_size, epochs, settings.seed)
         with meter.phase("train"):
-            train(work, tuned.groups(), [texts[i] for i in indices], loop, TrainOutcome(), [seen])
+            train_on(work, [texts[i] for i in indices], loop, seen)
 
     reference = reference_batch(lengths, settings.batch_size)
     run(reference, REFERENCE_STEPS)

@@ -25,6 +25,7 @@ def main(settings: Settings) -> dict[str, Any]:
     from semtune.specs.resolve import record_from, resolve
     from semtune.training.loop import optimizer_step
     from semtune.training.optimizer import Optimizer
+    from semtune.training.schedule import Schedule
 
     torch.set_num_threads(settings.threads)
     values = dict(settings.spec or {})
@@ -37,7 +38,7 @@ def main(settings: Settings) -> dict[str, Any]:
     workload = filled_workload(tuned.readout, spec)
     seconds = []
     with meter.phase("train"):
-        optimizer = Optimizer(tuned.groups(), STEPS, spec.warmup_fraction)
+        optimizer = Optimizer(tuned.groups(), Schedule(STEPS, spec.warmup_fraction))
         tuned.loaded.model.train()
         with freed_memory_kept():
             for _ in range(STEPS):

@@ -44,9 +44,8 @@ def main(work: Path, threads: int, data_dir: str | None, adapter_steps: int) -> 
 
 def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     """Train, test and labels as token ids: the fields of `common.Data`."""
-    from semtune.models.naming import DEFAULT_REFERENCE
-    from semtune.models.sources.base import SourceOptions
-    from semtune.models.sources.pypi import PypiSource
+    from semtune.contracts import SourceOptions
+    from semtune.models.sources.pypi import DEFAULT_REFERENCE, PypiSource
     from semtune.models.tokenizer import load_tokenizer
     from semtune.records import Example, TaskOptions
     from semtune.registry import PROMPTS, TASKS
@@ -83,12 +82,11 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
 def train_adapter(work: Path, steps: int, threads: int) -> float:
     """Train LoRA on all linear layers for `steps` steps, and leave adapter and options in `work`; the last loss."""
     from benchmarks.contestants.common import read_data
-    from benchmarks.contestants.ours import RecordingWork, Steps, train_settings
+    from benchmarks.contestants.ours import RecordingWork, Steps, train_on, train_settings
     from semtune.approaches.tuned import TunedModel
     from semtune.contracts import TokenizedExample
     from semtune.records import RunSpec
     from semtune.specs.resolve import resolve, write_spec
-    from semtune.training.loop import TrainOutcome, train
 
     data = read_data(work)
     spec = resolve(RunSpec(task=data.task, method="lora", readout="generate", threads=threads))
@@ -98,7 +96,7 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in sample]
     seen = Steps()
     settings = train_settings(ADAPTER_BATCH, epochs=1, seed=0)
-    train(RecordingWork(tuned), tuned.groups(), texts, settings, TrainOutcome(), [seen])
+    train_on(RecordingWork(tuned), texts, settings, seen)
     tuned.save(work / "adapter")
     return seen.events[-1].loss
 

@@ -16,11 +16,10 @@ def main(settings: Settings) -> dict[str, Any]:
     """Peaks of loading and training, and the seconds of each."""
     import torch
 
-    from benchmarks.contestants.ours import RecordingWork, Steps, build, train_settings
+    from benchmarks.contestants.ours import RecordingWork, Steps, build, train_on, train_settings
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter, resident_bytes
-    from semtune.training.loop import TrainOutcome, train
 
     torch.set_num_threads(settings.threads)
     data = read_data(settings.work)
@@ -37,7 +36,7 @@ def main(settings: Settings) -> dict[str, Any]:
     seen = Steps()
     with meter.phase("train"):
         loop = train_settings(settings.batch_size, REFERENCE_STEPS, settings.seed)
-        train(RecordingWork(tuned), tuned.groups(), texts, loop, TrainOutcome(), [seen])
+        train_on(RecordingWork(tuned), texts, loop, seen)
     return {
         "model": settings.model,
         "parameters": tuned.total_parameters(),

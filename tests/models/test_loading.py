@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from semtune.errors import ModelError, OptionError
 from semtune.models.loaded import TransformersModel
-from semtune.models.loading import load, locate_config, prepare
+from semtune.models.loading import load
+from semtune.models.locate import locate_config, prepare
 from semtune.nn.linear import NF4Linear
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
 from semtune.nn.packed_batch import PackedBatch

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from semtune.contracts import SourceOptions
 from semtune.errors import ModelError
-from semtune.models.loading import load, locate_config
+from semtune.models.loading import load
+from semtune.models.locate import locate_config
 from semtune.models.meta_model import build_meta_model, expected_tensors
 from semtune.models.sources import shape
-from semtune.models.sources.base import SourceOptions
+from semtune.models.sources.published import shape_names
 from semtune.nn.linear import NF4Linear
 
 PARAMETERS = {
@@ -28,7 +30,7 @@ PARAMETERS = {
 
 
 def test_every_shape_is_counted() -> None:
-    assert shape.shape_names() == sorted(PARAMETERS)
+    assert shape_names() == sorted(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -226,13 +226,13 @@ def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None
         if not fast:
             monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
         parameter = torch.nn.Parameter(initial.clone())
-        masters = masters_of([parameter], 0.1)
+        masters = masters_of({"weight": parameter}, 0.1)
         for step in range(3):
             for part in range(2 if step == 2 else 1):
                 parameter.grad = torch.randn(1003, generator=torch.Generator().manual_seed(step + 10 * part)).bfloat16()
-                masters.collect()
+                masters.accumulate()
             masters.step(1e-2, torch.tensor(0.5))
-        weights.append((parameter.detach().clone(), masters.slots[0].master()))
+        weights.append((parameter.detach().clone(), masters.states["weight"].master()))
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-5, atol=1e-6)
     assert (weights[0][0] != weights[1][0]).float().mean() < 0.01  # at most a rounding border here and there
     assert not torch.equal(weights[0][0], initial)
@@ -243,8 +243,8 @@ def test_square_sum_is_exact() -> None:
     parameter = torch.nn.Parameter(torch.zeros(30001, dtype=torch.bfloat16))
     parameter.grad = torch.randn(30001, generator=torch.Generator().manual_seed(0)).bfloat16()
     expected = float(parameter.grad.double().square().sum())
-    masters = masters_of([parameter], 0.0)
-    masters.collect()
+    masters = masters_of({"weight": parameter}, 0.0)
+    masters.accumulate()
     assert abs(float(masters.square_norm()) / expected - 1) < 1e-6
 
 
@@ -288,14 +288,14 @@ def test_adamw_in_8_bits_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatc
         if not fast:
             monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
         parameter = torch.nn.Parameter(initial.clone())
-        updates = eight_bit([parameter], 0.1, master_weights=master)
+        updates = eight_bit({"weight": parameter}, 0.1, master_weights=master)
         for step in range(3):
             for part in range(2 if step == 2 else 1):
                 grad = torch.randn(9003, generator=torch.Generator().manual_seed(step + 10 * part))
                 parameter.grad = (grad * sizes).bfloat16()
-                updates.collect()
+                updates.accumulate()
             updates.step(1e-2, torch.tensor(0.5))
-        (slot,) = updates.slots
+        slot = updates.states["weight"]
         assert isinstance(slot, EightBitState)
         found.append((parameter.detach().clone(), slot))
     (fast_weight, fast_slot), (slow_weight, slow_slot) = found

@@ -48,7 +48,9 @@ class ColourSpans(BaseTask):
         shares = [_overlap(_characters(e.target), _characters(said[e.id].output)) for e in gold]
         failures = sum(not p.parsed for p in predictions) / len(gold)
         values = {"exact_spans": exact, "character_overlap": sum(shares) / len(gold)}
-        return Scores("exact_spans", values, failures, {"colour": LabelScore(exact, exact, exact, len(gold))}, len(gold))
+        return Scores(
+            "exact_spans", values, failures, {"colour": LabelScore(exact, exact, exact, len(gold))}, len(gold)
+        )
 
     def _read(self, split: str) -> list[Example]:
         found = []

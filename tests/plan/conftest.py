@@ -11,7 +11,7 @@ import torch
 from semtune.approaches.tuned import TunedModel
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import with_layers
-from semtune.models.loading import locate_config
+from semtune.models.locate import locate_config
 from semtune.plan.trace import Base, Trace, trace
 from semtune.plan.workload import LABELS, filled_workload
 from semtune.records import RunSpec

@@ -9,7 +9,8 @@ from semtune.approaches.tuned import TunedModel
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import TASKS
 from semtune.specs.resolve import resolve
-from semtune.training.loop import TrainOutcome, TrainSettings, train
+from semtune.training.loop import train
+from semtune.training.state import TrainSettings, TrainState
 
 SEEDS = (0, 1, 2)
 TRAIN_TEXTS, DEV_TEXTS, EPOCHS = 96, 64, 2
@@ -42,7 +43,7 @@ def final_loss(precision: str, seed: int) -> float:
         epochs=EPOCHS, batch_size=8, accumulation_steps=1, warmup_fraction=0.1, max_grad_norm=1.0, patience=None,
         seed=seed,
     )  # fmt: skip
-    train(Work(tuned), tuned.groups(), texts, settings, TrainOutcome())
+    train(Work(tuned), TrainState.begin(tuned.groups(), texts, settings), texts, settings, metric="none")
     dev = [tuned.readout.encode(e) for e in task.load("dev")[:DEV_TEXTS]]
     with torch.no_grad():
         parts = [tuned.readout.loss(dev[i : i + 8]) for i in range(0, len(dev), 8)]

@@ -11,6 +11,7 @@ from semtune.nn.blockwise import BLOCK, dequantize, dynamic_levels, dynamic_type
 from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import BETAS, EPS
 from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.schedule import Schedule
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -48,19 +49,19 @@ def test_an_update_follows_the_equations(dtype: torch.dtype) -> None:
     """From whatever the state holds: unpacked, updated in fp64 as algorithm 2 of Loshchilov & Hutter 2017 says."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(4500, dtype=dtype))
-    updates = eight_bit([weight], 0.1, master_weights=True)
-    (slot,) = updates.slots
+    updates = eight_bit({"weight": weight}, 0.1, master_weights=True)
+    slot = updates.states["weight"]
     assert isinstance(slot, EightBitState)
     for step in range(1, 4):
         grad = torch.randn(4500, dtype=dtype)
         before = slot.master().double().clone()
         mean, square = (unpacked(slot, name, 4500) for name in ("mean", "square"))
         weight.grad = grad.clone()
-        updates.collect()
+        updates.accumulate()
         updates.step(0.01, torch.tensor(0.5))
-        wide = 0.5 * grad.double()
-        mean = BETAS[0] * mean + (1 - BETAS[0]) * wide
-        square = BETAS[1] * square + (1 - BETAS[1]) * wide**2
+        grad64 = 0.5 * grad.double()
+        mean = BETAS[0] * mean + (1 - BETAS[0]) * grad64
+        square = BETAS[1] * square + (1 - BETAS[1]) * grad64**2
         corrected = (mean / (1 - BETAS[0] ** step)) / ((square / (1 - BETAS[1] ** step)).sqrt() + EPS)
         expected = before * (1 - 0.01 * 0.1) - 0.01 * corrected
         torch.testing.assert_close(slot.master().double(), expected, rtol=2e-5, atol=2e-6)
@@ -75,17 +76,17 @@ def test_steps_are_those_of_bitsandbytes(dtype: torch.dtype) -> None:
 
     start = torch.randn(1 << 16, generator=torch.Generator().manual_seed(9)).to(dtype)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    updates = eight_bit([ours], 0.1, master_weights=False)
+    updates = eight_bit({"weight": ours}, 0.1, master_weights=False)
     reference = AdamW8bit([theirs], lr=1e-2, betas=BETAS, eps=EPS, weight_decay=0.1)
     for step in range(3):
         grad = torch.randn(1 << 16, generator=torch.Generator().manual_seed(step)).to(dtype)
         ours.grad, theirs.grad = grad.clone(), grad.clone()
-        updates.collect()
+        updates.accumulate()
         updates.step(1e-2, torch.tensor(1.0))
         reference.step()
     moved = (theirs.detach() - start).float().abs().mean()
     assert (ours.detach() - theirs.detach()).float().abs().mean() < 1e-3 * moved
-    state, (slot,) = reference.state[theirs], updates.slots
+    state, slot = reference.state[theirs], updates.states["weight"]
     assert isinstance(slot, EightBitState)
     for codes, name in ((slot.mean_codes, "state1"), (slot.square_codes, "state2")):
         assert (codes.view(-1) != state[name].view(-1)).float().mean() < 0.02
@@ -100,19 +101,19 @@ def unpacked(slot: EightBitState, name: str, count: int) -> torch.Tensor:
 def test_a_small_second_moment_is_not_lost() -> None:
     """Were it zero, the first moment over it would be divided by EPS alone and the weight would leap."""
     weight = nn.Parameter(torch.zeros(4096, dtype=torch.bfloat16))
-    updates = eight_bit([weight], 0.0, master_weights=True)
+    updates = eight_bit({"weight": weight}, 0.0, master_weights=True)
     grad = torch.full((4096,), 1e-4)
     grad[::256] = 1.0  # the others' squares are 1e-8 of it
     for step in range(5):
         weight.grad = grad.bfloat16() if step == 0 else torch.zeros(4096, dtype=torch.bfloat16)
-        updates.collect()
+        updates.accumulate()
         updates.step(1e-3, torch.tensor(1.0))
     assert weight.detach().abs().max() < 0.01
 
 
 def test_state_takes_a_quarter_of_its_bytes() -> None:
     weight = nn.Parameter(torch.zeros(1024, 1024, dtype=torch.bfloat16))
-    (slot,) = eight_bit([weight], 0.0, master_weights=True).slots
+    slot = eight_bit({"weight": weight}, 0.0, master_weights=True).states["weight"]
     state = [x for x in vars(slot).values() if isinstance(x, torch.Tensor) and x is not weight]
     per_number = sum(x.numel() * x.element_size() for x in state) / weight.numel()
     assert per_number == pytest.approx(2 + 2 * (1 + 4 / BLOCK))  # the lower half of the master, two moments
@@ -126,15 +127,15 @@ def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
         weight, bias = nn.Parameter(torch.zeros(64, 96).bfloat16()), nn.Parameter(torch.zeros(64))
         truth, x = torch.randn(64, 96) / 10, torch.randn(256, 96)
         y = x @ truth.t() + 0.3
-        group = ParameterGroup([weight, bias], 3e-3, master_weights=True, eight_bit=eight)
-        optimizer = Optimizer([group], 200, 0.1)
+        group = ParameterGroup({"weight": weight, "bias": bias}, 3e-3, master_weights=True, eight_bit=eight)
+        optimizer = Optimizer([group], Schedule(200, 0.1))
         for _ in range(200):
             loss = ((x @ weight.float().t() + bias - y) ** 2).mean()
             loss.backward()
-            optimizer.collect()
+            optimizer.accumulate()
             optimizer.clip(1.0)
             optimizer.step()
-        assert [type(slot) is EightBitState for slot in optimizer._own[0][0].slots] == [eight]
+        assert [type(slot) is EightBitState for slot in optimizer._own[0][0].states.values()] == [eight]
         return float(loss.detach())
 
     exact, packed = loss_after(False), loss_after(True)
@@ -147,10 +148,10 @@ def test_on_a_gpu_as_on_a_cpu() -> None:
     found = []
     for device in ("cpu", "cuda"):
         weight = nn.Parameter(torch.randn(4500, generator=torch.Generator().manual_seed(0)).to(device))
-        updates = eight_bit([weight], 0.1, master_weights=True)
+        updates = eight_bit({"weight": weight}, 0.1, master_weights=True)
         for step in range(3):
             weight.grad = torch.randn(4500, generator=torch.Generator().manual_seed(step)).to(device)
-            updates.collect()
+            updates.accumulate()
             updates.step(0.01, torch.tensor(0.5))
         found.append(weight.detach().cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)

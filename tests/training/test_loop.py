@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 
 from semtune.contracts import TokenizedExample
 from semtune.errors import DivergedError
-from semtune.training.loop import EpochEvent, StepEvent, TrainOutcome, TrainSettings, train
+from semtune.training.loop import EpochEvent, StepEvent, train
+from semtune.training.metrics import MetricsFile
 from semtune.training.optimizer import ParameterGroup
+from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 
 class Line:
@@ -61,11 +65,12 @@ TEXTS = [TokenizedExample(str(n), tuple((n + k) % 8 for k in range(2 + n % 5)), 
 """Of 1 to 5 num_targets: an average over micro-batches would not be the average over num_targets."""
 
 
-def run(work: Line, **changes: object) -> tuple[TrainOutcome, Watcher]:
+def run(work: Line, *, higher_is_better: bool = True, **changes: object) -> tuple[TrainOutcome, Watcher]:
     plain = {"epochs": 1, "batch_size": 4, "accumulation_steps": 1, "warmup_fraction": 0.1}
     settings = TrainSettings(**(plain | {"max_grad_norm": 1e9, "patience": None, "seed": 3} | changes))
     outcome, watcher = TrainOutcome(), Watcher()
-    train(work, [ParameterGroup([work.weight], 0.01)], TEXTS, settings, outcome, [watcher])
+    state = TrainState.begin([ParameterGroup({"weight": work.weight}, 0.01)], TEXTS, settings, outcome)
+    train(work, state, TEXTS, settings, metric="exact_match", higher_is_better=higher_is_better, observers=[watcher])
     return outcome, watcher
 
 
@@ -99,10 +104,36 @@ def test_what_is_counted() -> None:
 def test_the_best_weights_are_kept_the_first_of_equals() -> None:
     work = Line([0.2, 0.5, 0.5, 0.4])
     outcome, seen = run(work, epochs=4)
-    assert (outcome.best_epoch, outcome.best_dev_micro_f1) == (2, 0.5)
+    assert (outcome.best_epoch, outcome.best_dev_score) == (2, 0.5)
     assert [event.best for event in seen.epochs] == [True, True, False, False]
     assert len(work.kept) == 2
     assert not torch.equal(work.kept[-1], work.weight), "training went on after the best epoch"
+
+
+def test_of_a_metric_that_is_better_low_the_lowest_is_kept() -> None:
+    work = Line([0.5, 0.2, 0.2, 0.4, 0.3])
+    outcome, seen = run(work, epochs=8, higher_is_better=False, patience=3)
+    assert (outcome.best_epoch, outcome.best_dev_score, outcome.epochs_trained) == (2, 0.2, 5)
+    assert [(event.dev_score, event.metric, event.best) for event in seen.epochs[:3]] == [
+        (0.5, "exact_match", True), (0.2, "exact_match", True), (0.2, "exact_match", False),
+    ]  # fmt: skip
+
+
+def test_the_metrics_file_names_the_metric(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    metrics.on_step(StepEvent(1, 2, 1, 0.5, 1.0, 1e-3, 7, 0.25))
+    metrics.on_epoch(EpochEvent(1, 0.5, "micro_f1", 1.0, 0.5, True))
+    metrics.on_epoch(EpochEvent(2, None, "exact_match", 1.0, 0.5, False))
+    metrics.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0] == {
+        "kind": "step", "step": 1, "epoch": 1, "loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-3, "tokens": 7,
+        "seconds": 0.25,
+    }  # fmt: skip
+    assert rows[1] == {
+        "kind": "epoch", "epoch": 1, "dev_micro_f1": 0.5, "seconds": 1.0, "evaluate_seconds": 0.5, "best": True
+    }  # fmt: skip
+    assert rows[2]["dev_exact_match"] is None
 
 
 def test_patience_stops_after_epochs_without_a_better_score() -> None:

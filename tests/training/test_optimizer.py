@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from semtune.training.masters import join, split
-from semtune.training.optimizer import Optimizer, ParameterGroup, schedule_factor
+from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.schedule import Schedule, schedule_factor
 
 
 def test_steps_follow_the_equations_of_the_paper() -> None:
@@ -19,11 +20,11 @@ def test_steps_follow_the_equations_of_the_paper() -> None:
     weight = nn.Parameter(torch.randn(5, dtype=torch.float64))
     expected, first, second = weight.detach().clone(), torch.zeros(5).double(), torch.zeros(5).double()
     rate, decay, steps = 0.05, 0.1, 6
-    optimizer = Optimizer([ParameterGroup([weight], rate, decay)], steps, 0.5)
+    optimizer = Optimizer([ParameterGroup({"weight": weight}, rate, decay)], Schedule(steps, 0.5))
     for t in range(1, steps + 1):
         grad = torch.randn(5, dtype=torch.float64)
         weight.grad = grad.clone()
-        optimizer.collect()
+        optimizer.accumulate()
         optimizer.step()
         now = rate * schedule_factor(t - 1, 3, steps)
         first = 0.9 * first + 0.1 * grad
@@ -46,10 +47,12 @@ def test_masters_keep_updates_that_bf16_loses() -> None:
 
     def after(steps: int, master_weights: bool) -> float:
         weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
-        optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=master_weights)], 10**9, 0.0)
+        optimizer = Optimizer(
+            [ParameterGroup({"weight": weight}, 1e-4, master_weights=master_weights)], Schedule(10**9, 0.0)
+        )
         for _ in range(steps):
             weight.grad = torch.ones_like(weight)
-            optimizer.collect()
+            optimizer.accumulate()
             optimizer.step()
         return float(weight.detach())
 
@@ -65,8 +68,8 @@ def test_a_master_is_its_weight_and_a_remainder_to_the_bit() -> None:
     some = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
     masters = torch.cat([edges.to(torch.int32).view(torch.float32), some])
     masters = torch.cat([masters, -masters])
-    weight, rest = split(masters)
-    assert torch.equal(join(weight, rest).view(torch.int32), masters.view(torch.int32))
+    weight, residual_bits = split(masters)
+    assert torch.equal(join(weight, residual_bits).view(torch.int32), masters.view(torch.int32))
     distance = (weight.double() - masters.double()).abs()
     assert torch.equal(distance, (masters.bfloat16().double() - masters.double()).abs())
 
@@ -74,10 +77,10 @@ def test_a_master_is_its_weight_and_a_remainder_to_the_bit() -> None:
 def test_half_precision_weights_have_masters_too() -> None:
     """fp16 is no upper half of fp32: there the whole master is kept."""
     weight = nn.Parameter(torch.ones(3, dtype=torch.float16))
-    optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=True)], 10**9, 0.0)
+    optimizer = Optimizer([ParameterGroup({"weight": weight}, 1e-4, master_weights=True)], Schedule(10**9, 0.0))
     for _ in range(200):
         weight.grad = torch.ones_like(weight)
-        optimizer.collect()
+        optimizer.accumulate()
         optimizer.step()
     assert float(weight.detach()[0]) == pytest.approx(0.98, abs=0.001)
 
@@ -85,17 +88,19 @@ def test_half_precision_weights_have_masters_too() -> None:
 def test_gradients_of_micro_batches_add_up_in_fp32() -> None:
     """256 + 1 is not a bf16 number: adding in bf16 would lose the one."""
     weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
-    optimizer = Optimizer([ParameterGroup([weight], 1e-4, master_weights=True)], 1, 0.0)
+    optimizer = Optimizer([ParameterGroup({"weight": weight}, 1e-4, master_weights=True)], Schedule(1, 0.0))
     for grad in (256.0, 1.0):
         weight.grad = torch.full_like(weight, grad)
-        optimizer.collect()
+        optimizer.accumulate()
     assert float(optimizer.clip(math.inf)) == 257.0
     assert weight.grad is None
 
 
 def test_clipping_is_over_all_gradients_together() -> None:
     weights = [nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2)]
-    optimizer = Optimizer([ParameterGroup([w], 1.0) for w in weights], 1, 0.0)
+    optimizer = Optimizer(
+        [ParameterGroup({name: w}, 1.0) for name, w in zip("ab", weights, strict=True)], Schedule(1, 0.0)
+    )
     weights[0].grad, weights[1].grad = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
     assert float(optimizer.clip(1.0)) == pytest.approx(5.0)
     assert [float(w.grad) for w in weights] == pytest.approx([0.6, 0.8], rel=1e-5)

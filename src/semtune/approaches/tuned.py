@@ -79,17 +79,17 @@ class TunedModel:
     def groups(self) -> list[ParameterGroup]:
         """What is trained, and how fast."""
         s = self.settings
-        method_parameters = list(self.method.trainable(self.loaded.model).values())
+        method_parameters = self.method.trainable(self.loaded.model)
         eight_bit = self.spec.optimizer == "adamw-8bit"
         groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights, eight_bit)]
-        own = list(self.readout.trainable().values())
+        own = self.readout.trainable()
         if own:
             groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate))
         return groups
 
     def trainable_parameters(self) -> int:
         """Numbers that are trained."""
-        return sum(p.numel() for group in self.groups() for p in group.parameters)
+        return sum(p.numel() for group in self.groups() for p in group.parameters.values())
 
     def total_parameters(self) -> int:
         """Numbers in the base model and everything attached; a 4-bit weight's numbers count like any others."""

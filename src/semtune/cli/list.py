@@ -30,6 +30,7 @@ def list_names(
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     entries = {name: KINDS[kind].summary(name) for name in KINDS[kind]}
     if kind == "models":
+        entries = {alias: f"alias of {name}" for alias, name in KINDS[kind].aliases.items()} | entries
         entries |= {f"shape:{name}": "published config, random weights" for name in _shapes()}
     if json:
         o.print_json([{"name": name, "summary": summary} for name, summary in entries.items()])

@@ -58,6 +58,7 @@ class RunBar:
 
     def on_epoch(self, event: EpochEvent) -> None:
         """One line an epoch stays on the screen."""
-        score = "" if event.dev_micro_f1 is None else f"  dev micro-F1 {event.dev_micro_f1:.4f}"
+        metric = event.metric.replace("_", "-").replace("f1", "F1")
+        score = "" if event.dev_score is None else f"  dev {metric} {event.dev_score:.4f}"
         kept = "  (best so far)" if event.best else ""
         self._console.print(f"epoch {event.epoch}: {event.seconds:.1f} s{score}{kept}", highlight=False)

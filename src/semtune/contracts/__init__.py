@@ -8,6 +8,7 @@ from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import Readout, ReadoutSettings
+from semtune.contracts.source import Located, ModelSource, SourceOptions
 from semtune.contracts.task import AnswerKind, Task
 
 __all__ = [
@@ -15,12 +16,15 @@ __all__ = [
     "AnswerKind",
     "Approach",
     "LoadedModel",
+    "Located",
     "Method",
+    "ModelSource",
     "Parsed",
     "Prompt",
     "PromptParts",
     "Readout",
     "ReadoutSettings",
+    "SourceOptions",
     "Task",
     "TokenizedExample",
     "Tokenizer",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,35 +12,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from semtune.errors import ModelError, OutputError
+from semtune.errors import ModelError, first_line
+from semtune.runtime.files import write_with
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors` to `path` as safetensors, in their own dtypes. Raises OutputError."""
-    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    _replace(path, lambda temporary: save_file(plain, temporary, metadata={"format": "pt"}))
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
+    def write(temporary: Path) -> None:
+        try:
+            save_file(contiguous, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # the library's own class for a full disk and the like
+            raise OSError(first_line(error)) from error
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8. Raises OutputError."""
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a new file beside `path` and put it in `path`'s place, so that no half-written file remains."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o644)  # mkstemp gives 0600; these files are meant to be shared like any other output
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"Cannot write {path} ({error}); choose a writable folder with enough space") from error
+    write_with(path, write)
 
 
 class TensorFile:

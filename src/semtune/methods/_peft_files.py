@@ -15,9 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from semtune.errors import ModelError
-from semtune.methods._files import TensorFile, write_tensors, write_text
+from semtune.methods._files import TensorFile, write_tensors
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import MethodSettings
+from semtune.runtime.files import write_json
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -46,7 +47,7 @@ def save(
     }
     # Weights first: a config without weights would look like a finished adapter.
     write_tensors(folder / WEIGHTS_FILE, _by_peft_name(adapters))
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    write_json(folder / CONFIG_FILE, config, indent=2)
 
 
 def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:

@@ -1,23 +1,17 @@
-"""The local cache: $SEMTUNE_CACHE, else ~/.cache/semtune. Entries appear whole or not at all.
+"""Folders of the local cache that appear whole or not at all.
 
 Two processes may build the same entry at once: each builds in a folder of its own, and the first rename wins.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from semtune.errors import OutputError
-
-
-def cache_folder() -> Path:
-    """The cache's root; it may not exist yet."""
-    given = os.environ.get("SEMTUNE_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "semtune"
+from semtune.runtime.cache import cache_folder
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:

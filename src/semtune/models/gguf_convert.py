@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from semtune.errors import first_line
 from semtune.models.meta_model import expected_tensors
 from semtune.models.quiet import quiet
 
@@ -68,8 +69,7 @@ def main() -> int:
     try:
         convert(file, folder)
     except Exception as error:  # noqa: BLE001 - a corrupt file can fail anywhere in two foreign libraries
-        reason = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
-        print(json.dumps({"error": reason}))
+        print(json.dumps({"error": first_line(error)}))
         return 1
     return 0
 

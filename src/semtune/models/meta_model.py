@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from semtune.contracts import WeightStream
-from semtune.errors import ModelError
+from semtune.errors import ModelError, first_line
 from semtune.models.family import decoder_linears
 from semtune.models.quiet import quiet
 from semtune.nn.linear import NF4Linear
@@ -36,9 +36,9 @@ def build_meta_model(config: Any, dtype: torch.dtype, *, trust_remote_code: bool
         with quiet(), torch.device("meta"):
             model: nn.Module = auto.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
     except (ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f'This "{config.model_type}" model cannot be built as a causal language model ({reason}); give another one.'
+            f'This "{config.model_type}" model cannot be built as a causal language model ({first_line(error)}); '
+            "give another one."
         ) from error
     return model
 

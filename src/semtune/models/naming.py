@@ -1,17 +1,13 @@
-"""What a model's name means: a registered prefix, a path, or an id on the hub. No heavy imports."""
+"""What a model's name means: the registered sources are asked in their order whether they claim it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
+from semtune.contracts import ModelSource, SourceOptions
 from semtune.errors import ModelError, did_you_mean
 from semtune.registry import SOURCES
-
-DEFAULT_REFERENCE = "smollm2-135m-instruct"
-_PREFIXES = ("pypi", "shape")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +19,32 @@ class ModelName:
 
 
 def resolve(name: str) -> ModelName:
-    """Which source `name` belongs to. Existing folders win over hub ids of the same spelling.
+    """Which source `name` belongs to: the first one, in the registry's order, that claims it.
 
     Raises:
-        ModelError: `name` looks like a path that does not exist, or like nothing at all.
+        ModelError: no source claims it, or one says what is wrong with it.
     """
-    if name == "default":
-        return ModelName("pypi", DEFAULT_REFERENCE)
-    prefix, colon, rest = name.partition(":")
-    if colon and prefix in _PREFIXES:
-        return ModelName(prefix, rest)
+    asked = SOURCES.canonical(name)
+    for source in SOURCES:
+        reference = SOURCES.get(source).claims(asked)
+        if reference is not None:
+            return ModelName(source, reference)
+    prefix, colon, _ = name.partition(":")
     if colon and re.fullmatch(r"[a-z0-9_-]{2,}", prefix):  # two letters at least: "C:\..." is a path
-        raise ModelError(f'There is no model source called "{prefix}:"; {did_you_mean(prefix, _PREFIXES)}.')
-    path = Path(name).expanduser()
-    if name.lower().endswith(".gguf"):
-        if not path.is_file():
-            raise ModelError(f'There is no GGUF file at "{name}"; check the path.')
-        return ModelName("gguf", str(path))
-    if path.is_dir():
-        return ModelName("folder", str(path))
-    if path.exists():
-        raise ModelError(f'"{name}" is a file but not a .gguf file; give the folder that holds config.json instead.')
-    if _HUB_ID.fullmatch(name):
-        return ModelName("hub", name)
+        prefixes = [SOURCES.get(source).prefix for source in SOURCES]
+        raise ModelError(
+            f'There is no model source called "{prefix}:"; {did_you_mean(prefix, filter(None, prefixes))}.'
+        )
     if name.startswith((".", "/", "~")) or "/" in name or "\\" in name:
         raise ModelError(f'There is no model folder at "{name}"; check the path.')
     raise ModelError(
         f'There is no model called "{name}"; give "default", "shape:<name>", a folder, a .gguf file, or a hub id like '
         f"owner/name (sources: {', '.join(SOURCES)})."
     )
+
+
+def source_of(name: str, options: SourceOptions | None = None) -> ModelSource:
+    """The source of `name`, asked for it. Nothing is read yet. Raises ModelError: see `resolve`."""
+    understood = resolve(name)
+    source: ModelSource = SOURCES.get(understood.source)(understood.reference, options or SourceOptions())
+    return source

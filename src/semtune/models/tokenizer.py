@@ -18,7 +18,7 @@ from typing import Any
 from tokenizers import Tokenizer as BackendTokenizer
 
 from semtune.contracts import PromptParts, TokenizedExample
-from semtune.errors import DataError, ModelError
+from semtune.errors import DataError, ModelError, first_line
 from semtune.models.quiet import quiet
 from semtune.models.token_bytes import token_bytes
 from semtune.records import Example
@@ -157,8 +157,9 @@ def load_tokenizer(
         with quiet():
             hf_tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # the Rust library raises bare Exception on a broken hf_tokenizer.json
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"The tokenizer in {folder} cannot be read ({reason}); download the model again.") from error
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be read ({first_line(error)}); download the model again."
+        ) from error
     return FastTokenizer(hf_tokenizer, vocab_size, fold=fold)
 
 

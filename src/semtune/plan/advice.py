@@ -13,8 +13,8 @@ from typing import Any
 
 from semtune.errors import SemtuneError
 from semtune.models.fake_model import about_parameters
-from semtune.models.loading import locate_config
-from semtune.models.sources.shape import shape_names
+from semtune.models.locate import locate_config
+from semtune.models.sources.published import shape_names
 from semtune.plan.planner import Estimate, Planner, spill_bytes
 from semtune.records import Advice, RunSpec
 

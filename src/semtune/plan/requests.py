@@ -14,15 +14,15 @@ from semtune.contracts import AnswerKind, Readout, Task
 from semtune.errors import DataError, ModelError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
-from semtune.models.cache import cache_folder
 from semtune.models.fake_model import about_parameters
-from semtune.models.loading import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
+from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
 from semtune.plan.planner import Planner, PlanRequest
 from semtune.plan.trace import Workload
 from semtune.records import Example, Plan, RunSpec
 from semtune.registry import METHODS, TASKS
+from semtune.runtime.cache import cache_folder
 from semtune.specs.resolve import resolve
 
 RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import torch
 
+from semtune.errors import OutputError
 from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
 from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.devices import Device
 from semtune.plan.trace import Cost
+from semtune.runtime.files import write_json
 from semtune.runtime.processor import native_bf16
 
 _SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (256, 4096, 8192))
@@ -137,9 +139,8 @@ def remembered(file: Path, longest_seconds: float) -> Rates | None:
 
 def remember(rates: Rates, file: Path) -> None:
     """Write them for later plans; where that is impossible they are measured again."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(rates)), encoding="utf-8")
+    with contextlib.suppress(OutputError):
+        write_json(file, asdict(rates), indent=None)
 
 
 def _seconds(call: Callable[[], object], budget_seconds: float) -> float:

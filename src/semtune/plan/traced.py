@@ -12,6 +12,7 @@ from semtune.contracts import Readout, TokenizedExample
 from semtune.models.loaded import TransformersModel
 from semtune.plan.recorder import Recorder
 from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.schedule import Schedule
 
 FORWARDS = 3
 """Of an answer: texts begin, texts go on, and once more with full caches."""
@@ -35,7 +36,7 @@ class TracedOptimizer(Optimizer):
     """Each pass over the parameters in a section of its own."""
 
     def __init__(self, recorder: Recorder, groups: Sequence[ParameterGroup]) -> None:
-        super().__init__(groups, total_steps=3, warmup_fraction=0.1)
+        super().__init__(groups, Schedule(total_steps=3, warmup_fraction=0.1))
         self._recorder = recorder
 
     def clip(self, max_norm: float) -> Tensor:

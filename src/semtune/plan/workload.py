@@ -12,7 +12,7 @@ from semtune.contracts import Readout
 from semtune.nn.packed_batch import padding_to_multiple
 from semtune.plan.trace import Workload
 from semtune.records import Example, RunSpec
-from semtune.training.batches import epoch_batches, optimizer_steps
+from semtune.training.sampler import epoch_batches, optimizer_steps
 
 LABELS = tuple(f"label {i:02d}" for i in range(1, 21))
 """Where there is no task: as many labels as the task that semtune grew out of."""

@@ -15,7 +15,6 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from semtune.errors import OutputError
 from semtune.report.detail_tables import label_table, runs_table
 from semtune.report.figures import all_figures
 from semtune.report.style import series_of
@@ -23,6 +22,7 @@ from semtune.report.summary import summary
 from semtune.report.table import Table
 from semtune.report.tables import all_tables
 from semtune.report.view import load_study, view_of
+from semtune.runtime.files import write_text
 
 __all__ = ["load_study", "render", "write_report"]
 
@@ -37,12 +37,7 @@ def write_report(study_folder: Path) -> Path:
     study = load_study(study_folder)
     page = render(study, study_folder)
     path = study_folder / "report.html"
-    draft = path.with_name("report.html.part")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); make the folder writable.") from error
+    write_text(path, page, advice="make the folder writable")
     return path
 
 
@@ -81,7 +76,7 @@ def _numbered(tables: list[Table], first: int) -> list[tuple[int, Table]]:
 
 
 def _date(study: Mapping[str, Any], folder: Path) -> str:
-    """When the study was made, where its record says so; else when its file was last written, and said so."""
+    """The date in the study's record; else the date when its file was last written, marked as such."""
     if study.get("date"):
         return str(study["date"])
     try:

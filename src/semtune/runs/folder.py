@@ -21,6 +21,7 @@ from typing import Any, cast
 from semtune.contracts import AnswerKind
 from semtune.errors import DataError, ModelError, OutputError
 from semtune.records import LabelScore, RunResult, Scores, to_plain
+from semtune.runtime import files
 from semtune.specs.resolve import check_writable, record_from
 
 
@@ -102,10 +103,8 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(to_plain(value), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    """Write a record as JSON, whole or not at all. Raises OutputError."""
+    files.write_json(path, to_plain(value))
 
 
 def read_json(path: Path, what: str) -> Any:

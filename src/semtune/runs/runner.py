@@ -15,12 +15,13 @@ from torch import Tensor
 
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import Task, TokenizedExample
-from semtune.errors import DataError, DivergedError, DoesNotFitError
+from semtune.errors import DataError, DivergedError, DoesNotFitError, first_line
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.machine import cores
 from semtune.measure.memory import PhaseMeter
-from semtune.models.loading import prepare, resolve_device
+from semtune.models.loading import resolve_device
+from semtune.models.locate import prepare
 from semtune.plan.requests import Data as PlanData
 from semtune.plan.requests import check_conversion, here, plan_run, upper_bound_fits
 from semtune.records import Example, Plan, RunResult, RunSpec, Status
@@ -28,8 +29,9 @@ from semtune.registry import TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runtime.limits import is_out_of_memory
 from semtune.specs.resolve import resolve, write_spec
-from semtune.training.loop import EpochEvent, Observer, StepEvent, TrainOutcome, TrainSettings, train
+from semtune.training.loop import EpochEvent, Observer, StepEvent, train
 from semtune.training.metrics import MetricsFile
+from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +198,15 @@ class _Session:
         self.progress.on_phase("training", None)
         try:
             with self.meter.phase("train"):
-                train(work, self.tuned.groups(), texts, settings, self.outcome, observers, self.clock)
+                train(
+                    work,
+                    TrainState.begin(self.tuned.groups(), texts, settings, self.outcome),  # freed when training ends
+                    texts,
+                    settings,
+                    metric="micro_f1",
+                    observers=observers,
+                    clock=self.clock,
+                )
         finally:
             metrics.close()
         if self.outcome.best_epoch != self.outcome.epochs_trained:
@@ -295,11 +305,7 @@ def _status_of(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, DoesNotFitError):
         return "does_not_fit", str(error)
     if is_out_of_memory(error):
-        return "out_of_memory", f"needed more memory than this machine has free ({_first_line(error)})"
+        return "out_of_memory", f"needed more memory than this machine has free ({first_line(error)})"
     if isinstance(error, KeyboardInterrupt):
         return "failed", "interrupted by the user"
-    return "failed", _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "failed", first_line(error)

@@ -1,8 +1,9 @@
-"""A run that cannot fit should fail by itself, with an allocation error, before the kernel kills something.
+"""A memory limit for this process, and recognising that memory ran out.
 
-RLIMIT_DATA bounds private writable memory (since Linux 4.7; getrlimit(2)), which is what tensors live in; unlike
-RLIMIT_AS it does not count mapped files and reserved addresses. It is not for runs on a GPU, whose driver reserves
-address space freely.
+With a limit a run that cannot fit fails with an allocation error of its own, before the kernel kills some process.
+The limit is RLIMIT_DATA (getrlimit(2)): since Linux 4.7 it bounds private writable memory, where tensors live, and
+unlike RLIMIT_AS it counts neither mapped files nor reserved addresses. Do not set it for runs on a GPU, whose driver
+reserves much private memory that it never uses.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import sys
 
 from semtune.errors import OutOfMemoryError
 
-_SAID_BY_ALLOCATORS = ("can't allocate memory", "cannot allocate memory", "out of memory", "defaultcpuallocator")
+_OUT_OF_MEMORY_MESSAGES = ("can't allocate memory", "cannot allocate memory", "out of memory", "defaultcpuallocator")
+"""Parts of what the allocators of torch and of the system say, in lower case."""
 
 
 def limit_memory(limit_bytes: int | None) -> bool:
-    """Bound this process's data to `limit_bytes` from now on; None takes the bound away as far as allowed.
+    """Limit this process's private memory to `limit_bytes` from now on; None lifts the limit up to the hard one.
 
-    Returns whether a bound is in force: only Linux keeps one.
+    Returns whether a limit is in force afterwards; only Linux enforces it, elsewhere nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -33,21 +35,24 @@ def limit_memory(limit_bytes: int | None) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error`, or what caused it, says that memory ran out: Python's, torch's on CPU and GPU, the system's."""
-    seen: set[int] = set()
+    """Whether `error`, or an exception that caused it, means that memory ran out.
+
+    Known are Python's MemoryError, torch's errors on CPU and GPU, ENOMEM of the system, and `OutOfMemoryError`.
+    """
+    visited: set[int] = set()  # causes can form a circle
     current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        if _says_out_of_memory(current):
+    while current is not None and id(current) not in visited:
+        if _means_out_of_memory(current):
             return True
-        seen.add(id(current))
+        visited.add(id(current))
         current = current.__cause__ or current.__context__
     return False
 
 
-def _says_out_of_memory(error: BaseException) -> bool:
+def _means_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     # torch.OutOfMemoryError is a RuntimeError too, and says "CUDA out of memory".
-    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID_BY_ALLOCATORS)
+    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in _OUT_OF_MEMORY_MESSAGES)

@@ -1,10 +1,11 @@
-"""glibc's allocator, told to keep what a training step frees for the next step.
+"""Settings of glibc's malloc for training: memory that a step frees stays in the process for the next step.
 
-By default it hands the top of the heap back to the system whenever 64 MB of it are free, so every step of full tuning
-gave back its gradients and got them anew, page by page: 55,000 page faults and 0.12 s in the kernel, of 0.57 s a step
-(SmolLM2-135M, 8 texts). Kept, the step took 0.48 s; its peak is the same. What is larger than any threshold, a
-vocabulary's gradient, would still be mapped anew each time (14,000 faults a step), so nothing is mapped by itself
-inside: 11 to 14% less time in one probe, about 4% over batches of several sizes (docs/LOG.md).
+By default malloc returns the top of the heap to the system whenever 64 MB of it are free. Every step of full tuning
+then returned its gradients and got them again page by page: 55,000 page faults and 0.12 s in the kernel, of 0.57 s a
+step (SmolLM2-135M, 8 texts). With the memory kept the step took 0.48 s at the same peak. Blocks above the mmap
+threshold, such as the gradient of the vocabulary's embedding, would still be mapped anew each time (14,000 faults a
+step), so mmap is off inside as well: 11 to 14% less time in one probe, about 4% over batches of several sizes
+(docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
-# malloc.h of glibc; the largest threshold that it takes on 64-bit systems is 32 MiB.
+# Numbers from glibc's malloc.h; the largest mmap threshold that it accepts on 64-bit systems is 32 MiB.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _KEPT = {_M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20, _M_MMAP_THRESHOLD: 32 << 20, _M_MMAP_MAX: 0}
 _BEFORE = {_M_TRIM_THRESHOLD: 64 << 20, _M_TOP_PAD: 128 << 10, _M_MMAP_THRESHOLD: 32 << 20, _M_MMAP_MAX: 65536}
-"""What its own adjusting has come to by the time that a model is loaded."""
+"""Restored afterwards: the values that malloc's dynamic adjustment has reached when a model is loaded."""
 
 _LARGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14  # sys/mman.h of Linux; a system without such pages answers with an error, which changes nothing
@@ -26,7 +27,7 @@ _MADV_HUGEPAGE = 14  # sys/mman.h of Linux; a system without such pages answers 
 
 @contextlib.contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Inside, freed memory stays with the process; on leaving it goes back. Does nothing without glibc."""
+    """Inside, freed memory stays in the process; on leaving it returns to the system. No effect without glibc."""
     libc = _glibc()
     if libc is None:
         yield
@@ -40,9 +41,10 @@ def freed_memory_kept() -> Iterator[None]:
 
 
 def use_large_pages(address: int, size_bytes: int) -> None:
-    """Ask for pages of 2 MB in this stretch of memory, where Linux gives them on request; before anything is written.
+    """Request 2 MB pages (madvise(2), MADV_HUGEPAGE) for this address range, before anything is written to it.
 
-    A pass over a gigabyte asks for 250,000 small pages, and the processor remembers where a few thousand are.
+    A pass over a gigabyte touches 250,000 pages of 4 KB, and the processor's TLB holds a few thousand. No effect where
+    Linux does not give such pages on request.
     """
     libc = _glibc()
     first = -(-address // _LARGE_PAGE) * _LARGE_PAGE

@@ -1,7 +1,6 @@
-"""Which number formats this machine multiplies natively.
+"""Which number formats this machine multiplies in hardware.
 
-It stands on this floor because both `models` (which precision "compute" means) and `measure` (what `doctor` says) ask,
-and rooms on one floor do not import each other. torch is imported only for CUDA questions.
+`models` chooses the compute dtype by it and `measure` reports it. torch is imported only to ask about CUDA.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import functools
 from pathlib import Path
 
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+"""As /proc/cpuinfo names them: two of x86, two of ARM."""
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -27,9 +27,10 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 @functools.cache
 def native_bf16(device_type: str = "cpu") -> bool:
-    """Whether bf16 products run in hardware on "cpu" or "cuda" here.
+    """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware.
 
-    On a CPU without them bf16 products are emulated through fp32 and slower than fp32 itself; unknown counts as no.
+    A CPU without such instructions emulates bf16 products through fp32, slower than fp32 itself. Where the flags cannot
+    be read the answer is False. A GPU has them from compute capability 8.0 (Ampere) on.
     """
     if device_type == "cuda":
         import torch

@@ -14,6 +14,7 @@ from semtune.contracts import Method
 from semtune.errors import OptionError, OutputError, UnknownNameError, did_you_mean
 from semtune.records import MethodSettings, RunSpec, TaskOptions, to_plain
 from semtune.registry import METHODS, PROMPTS, READOUTS, TASKS
+from semtune.runtime.files import write_text
 
 R = TypeVar("R")
 PRESET_FIELDS = tuple(field.name for field in dataclasses.fields(MethodSettings))
@@ -85,8 +86,8 @@ def read_spec(path: Path) -> RunSpec:
 
 
 def write_spec(spec: RunSpec, path: Path) -> None:
-    """Write `spec.yaml`, from which the run can be repeated."""
-    path.write_text(yaml.safe_dump(to_plain(spec), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write `spec.yaml`, from which the run can be repeated. Raises OutputError."""
+    write_text(path, yaml.safe_dump(to_plain(spec), sort_keys=False, allow_unicode=True))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,38 +1,35 @@
-"""Fetching one published file into a local cache, checked by its sha256, never half-written."""
+"""Fetching one published file into the local cache, checked by its sha256, never half-written."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from semtune.errors import DataError, OutputError
-from semtune.tasks.files import replace_file
+from semtune.runtime.files import write_bytes
 
 TIMEOUT_SECONDS = 60.0
-
-
-def cache_folder() -> Path:
-    """$SEMTUNE_CACHE, or ~/.cache/semtune."""
-    return Path(os.environ.get("SEMTUNE_CACHE") or "~/.cache/semtune").expanduser()
+_ADVICE = "set SEMTUNE_CACHE to a folder that you can write to"
 
 
 def fetch(url: str, sha256: str, path: Path, *, otherwise: str) -> Path:
     """`path`, downloaded from `url` unless it is already there with the right checksum.
 
-    `otherwise` tells the user what to do without a network ("give the folder with --data-dir").
+    Args:
+        otherwise: what the user can do without a network ("give the folder with --data-dir").
 
-    Raises DataError: no network, or a download whose sha256 differs (nothing is kept then); OutputError: the cache
-    cannot be written.
+    Raises:
+        DataError: no network, or a download whose sha256 differs (nothing is kept then).
+        OutputError: the cache cannot be read or written.
     """
     try:
         if path.is_file() and _sha256(path.read_bytes()) == sha256:
             return path
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise OutputError(f"{path} cannot be read ({error.strerror or error}); {_ADVICE}.") from error
     content = _download(url, otherwise)
     found = _sha256(content)
     if found != sha256:
@@ -40,10 +37,7 @@ def fetch(url: str, sha256: str, path: Path, *, otherwise: str) -> Path:
             f"The download of {url} is not the expected file (sha256 {found}, expected {sha256}); "
             f"try again, or {otherwise}."
         )
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    write_bytes(path, content, advice=_ADVICE)
     return path
 
 
@@ -59,10 +53,3 @@ def _download(url: str, otherwise: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"The download cache {path.parent} cannot be used ({error.strerror or error}); "
-        "set SEMTUNE_CACHE to a folder that you can write to."
-    )

@@ -1,4 +1,4 @@
-"""Reading text, JSON and JSON lines so that anything broken is one clear sentence, and writing in one step.
+"""Reading text, JSON and JSON lines so that anything broken is one clear sentence.
 
 Every reader names the file, and the line (from 1) where there is one.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, OptionError, OutputError
+from semtune.errors import DataError, OptionError
 
 
 def read_text(path: Path, encoding: str = "utf-8", *, encoding_option: bool = False) -> str:
@@ -90,27 +89,6 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
             raise DataError(f"{path}, line {number} must be a JSON object, but it is {_kind(row)}.")
         rows.append((number, row))
     return rows
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8 in one step, so that a file is either old or whole. Raises OutputError."""
-    try:
-        replace_file(path, text.encode("utf-8"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` through a temporary file beside it. Raises OSError, leaving what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two runs that write the same file apart.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _kind(value: Any) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from semtune.errors import DataError
 from semtune.records import Example, LeaderboardEntry
+from semtune.runtime.cache import cache_folder
 from semtune.tasks.base import BaseTask
-from semtune.tasks.download import cache_folder, fetch
+from semtune.tasks.download import fetch
 from semtune.tasks.files import parse_json_list, read_text
 from semtune.tasks.rows import examples_from_rows
 from semtune.tasks.techniques import TECHNIQUES

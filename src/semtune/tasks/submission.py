@@ -7,21 +7,21 @@ predictions that were read back all count as parsed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from semtune.contracts import AnswerKind
 from semtune.errors import DataError
 from semtune.records import Prediction
-from semtune.tasks.files import parse_json_list, read_text, write_atomically
+from semtune.runtime.files import write_json
+from semtune.tasks.files import parse_json_list, read_text
 from semtune.tasks.rows import checked_id, checked_labels
 
 
 def write(predictions: Sequence[Prediction], path: Path) -> None:
     """Write `predictions` to `path` in one step. Raises OutputError."""
     rows = [{"id": p.id, "labels": list(p.labels)} for p in predictions]
-    write_atomically(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    write_json(path, rows)
 
 
 def read(path: Path, labels: Sequence[str], answer: AnswerKind) -> list[Prediction]:

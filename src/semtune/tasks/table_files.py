@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError
+from semtune.errors import DataError, first_line
 from semtune.tasks.files import parse_json_lines, parse_json_list, read_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -126,7 +126,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
+        raise DataError(f"{path} cannot be read as Parquet ({first_line(error)}).") from error
     return rows
 
 
@@ -151,8 +151,7 @@ def _read_hub(name: str) -> dict[str, RawTable]:
     try:
         found = datasets.load_dataset(name)
     except Exception as error:  # the library raises a dozen kinds: no network, no such set, a configuration needed
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f'The hub data set "{name}" cannot be read ({first_line}); check its name.') from error
+        raise DataError(f'The hub data set "{name}" cannot be read ({first_line(error)}); check its name.') from error
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
         held = next((n for n in names if n in found), None)

@@ -1,1 +1,1 @@
-"""The one training loop for all methods and readouts, its optimizer, its batches and its checkpoints."""
+"""The one training loop for all methods and readouts, and the states that it can begin from."""

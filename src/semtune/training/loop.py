@@ -1,7 +1,7 @@
 """The one loop: every method and readout goes through it, or the comparison is not fair.
 
-It knows neither: it is handed parameters, tokenized texts, a loss and a way to score dev. Progress bars, `metrics.jsonl`
-and checkpoints are observers outside it.
+It knows neither: it receives parameters, tokenized texts, a loss and a function that scores dev. Progress bars,
+`metrics.jsonl` and checkpoints are observers outside it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,21 +18,8 @@ from torch import Tensor
 from semtune.contracts import TokenizedExample
 from semtune.errors import DivergedError
 from semtune.runtime.malloc import freed_memory_kept
-from semtune.training.batches import epoch_batches, optimizer_steps
-from semtune.training.optimizer import Optimizer, ParameterGroup
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """What the loop itself needs to know."""
-
-    epochs: int
-    batch_size: int
-    accumulation_steps: int
-    warmup_fraction: float
-    max_grad_norm: float
-    patience: int | None
-    seed: int
+from semtune.training.optimizer import Optimizer
+from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +35,10 @@ class StepEvent:
     loss: float
     """Per loss target."""
     grad_norm: float
+    """Before clipping."""
     learning_rate: float
     tokens: int
+    """Real tokens; padding does not count."""
     seconds: float
 
 
@@ -58,26 +47,15 @@ class EpochEvent:
     """One epoch with its dev score."""
 
     epoch: int
-    dev_micro_f1: float | None
+    """From 1."""
+    dev_score: float | None
+    """None where there is no dev split."""
+    metric: str
+    """Name of the task's primary metric, which `dev_score` is."""
     seconds: float
     """Training alone."""
     evaluate_seconds: float
     best: bool
-
-
-@dataclass
-class TrainOutcome:
-    """What the loop measured."""
-
-    steps: int = 0
-    epochs_trained: int = 0
-    best_epoch: int | None = None
-    best_dev_micro_f1: float | None = None
-    train_seconds: float = 0.0
-    step_seconds: list[float] = field(default_factory=list)
-    epoch_seconds: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    """Real tokens of each step."""
 
 
 class Observer(Protocol):
@@ -89,7 +67,7 @@ class Observer(Protocol):
 
 
 class StepWork(Protocol):
-    """What one optimizer step is handed to do (a readout, for one)."""
+    """What one optimizer step calls (a readout, for one)."""
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]: ...
 
@@ -97,14 +75,14 @@ class StepWork(Protocol):
 
 
 class Work(StepWork, Protocol):
-    """What the loop is handed to do."""
+    """What the loop calls."""
 
     def train_mode(self, training: bool) -> None:
-        """Dropout on or off."""
+        """Turn dropout on or off."""
         ...
 
     def evaluate(self) -> float | None:
-        """Dev micro-F1; None where there is no dev split."""
+        """The dev score in the task's primary metric; None where there is no dev split."""
         ...
 
     def keep(self) -> None:
@@ -114,71 +92,72 @@ class Work(StepWork, Protocol):
 
 def train(
     work: Work,
-    groups: Sequence[ParameterGroup],
+    state: TrainState,
     texts: Sequence[TokenizedExample],
     settings: TrainSettings,
-    outcome: TrainOutcome,
+    *,
+    metric: str,
+    higher_is_better: bool = True,
     observers: Sequence[Observer] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Train for `settings.epochs` epochs, score dev after each, keep the best.
 
     Args:
-        groups: what is trained and how fast.
-        texts: the tokenized training examples.
-        outcome: filled in as training goes, so that a run which fails half-way still knows what it measured.
+        state: where training begins (`TrainState.begin`: the first step). It goes along with training.
+        texts: the tokenized training examples that `state` was made for.
+        metric: name of what `work.evaluate` returns.
+        higher_is_better: whether a larger dev score is the better one.
         clock: a synchronised clock in seconds.
 
     Raises:
         DivergedError: the loss or the gradient norm is not finite; the weights are then those before that step.
     """
-    lengths = [len(t) for t in texts]
-    per_epoch = len(optimizer_steps(epoch_batches(lengths, settings.batch_size, 0, 1), settings.accumulation_steps))
-    total = per_epoch * settings.epochs
-    optimizer = Optimizer(groups, total, settings.warmup_fraction)
-    since_best = 0
-    for epoch in range(settings.epochs):
-        started = clock()
-        batches = epoch_batches(lengths, settings.batch_size, settings.seed, epoch)
+    outcome, sampler = state.outcome, state.sampler
+    while sampler.epoch < settings.epochs and not _out_of_patience(outcome, settings):
+        epoch, started = sampler.epoch + 1, clock()
         work.train_mode(True)
         try:
             with freed_memory_kept():
-                for micro_batches in optimizer_steps(batches, settings.accumulation_steps):
-                    rate = optimizer.learning_rate()
-                    step_started = clock()
-                    loss, norm, tokens = optimizer_step(
-                        work, optimizer, [[texts[i] for i in mb] for mb in micro_batches], settings.max_grad_norm
-                    )
-                    seconds = clock() - step_started
-                    outcome.steps += 1
-                    outcome.step_seconds.append(seconds)
-                    outcome.tokens.append(tokens)
-                    event = StepEvent(outcome.steps, total, epoch + 1, loss, norm, rate, tokens, seconds)
+                for micro_batches in sampler:
+                    batches = [[texts[i] for i in batch] for batch in micro_batches]
+                    event = _timed_step(work, state, batches, settings.max_grad_norm, clock)
                     for observer in observers:
                         observer.on_step(event)
         finally:
             epoch_seconds = clock() - started
             outcome.train_seconds += epoch_seconds
         outcome.epoch_seconds.append(epoch_seconds)
-        outcome.epochs_trained = epoch + 1
-        better = _score_dev(work, outcome, epoch + 1, epoch_seconds, observers, clock)
-        since_best = 0 if better else since_best + 1
-        if settings.patience is not None and since_best >= settings.patience:
-            break
+        outcome.epochs_trained = epoch
+        work.train_mode(False)
+        started = clock()
+        score = work.evaluate()
+        better = _is_better(score, outcome.best_dev_score, higher_is_better)
+        if better:
+            work.keep()
+            outcome.best_epoch, outcome.best_dev_score = epoch, score
+        outcome.epochs_since_best = 0 if better else outcome.epochs_since_best + 1
+        sampler.next_epoch()
+        epoch_event = EpochEvent(epoch, score, metric, epoch_seconds, clock() - started, better)
+        for observer in observers:
+            observer.on_epoch(epoch_event)
     work.train_mode(False)
 
 
 def optimizer_step(
     work: StepWork, optimizer: Optimizer, micro_batches: Sequence[Sequence[TokenizedExample]], max_grad_norm: float
 ) -> tuple[float, float, int]:
-    """One optimizer step; divided by the num_targets of the whole step, so that micro-batches equal one large batch."""
+    """One optimizer step: its loss per target, its gradient norm before clipping, its real tokens.
+
+    The loss is divided by the number of targets of the whole step, so that micro-batches equal one large batch.
+    """
     num_targets = sum(work.num_targets(e) for batch in micro_batches for e in batch)
     total: Tensor | None = None
     for batch in micro_batches:
         loss, _ = work.loss(batch)
         loss = loss / num_targets
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.collect()
+        optimizer.accumulate()
         total = loss.detach() if total is None else total + loss.detach()
     norm = optimizer.clip(max_grad_norm)
     assert total is not None
@@ -192,24 +171,30 @@ def optimizer_step(
     return loss_value, norm_value, sum(len(e) for batch in micro_batches for e in batch)
 
 
-def _score_dev(
-    work: Work,
-    outcome: TrainOutcome,
-    epoch: int,
-    epoch_seconds: float,
-    observers: Sequence[Observer],
+def _timed_step(
+    work: StepWork,
+    state: TrainState,
+    micro_batches: Sequence[Sequence[TokenizedExample]],
+    max_grad_norm: float,
     clock: Callable[[], float],
-) -> bool:
-    """Score dev, keep the weights if they are the best so far (the first of equals); whether they are."""
-    work.train_mode(False)
-    started = clock()
-    score = work.evaluate()
-    best = outcome.best_dev_micro_f1
-    better = score is None or best is None or score > best
-    if better:
-        work.keep()
-        outcome.best_epoch, outcome.best_dev_micro_f1 = epoch, score
-    event = EpochEvent(epoch, score, epoch_seconds, clock() - started, better)
-    for observer in observers:
-        observer.on_epoch(event)
-    return better
+) -> StepEvent:
+    """One optimizer step, noted in `state.outcome`."""
+    outcome, rate, started = state.outcome, state.optimizer.learning_rate(), clock()
+    loss, norm, tokens = optimizer_step(work, state.optimizer, micro_batches, max_grad_norm)
+    seconds = clock() - started
+    outcome.steps += 1
+    outcome.step_seconds.append(seconds)
+    outcome.tokens.append(tokens)
+    total, epoch = state.schedule.total_steps, state.sampler.epoch + 1
+    return StepEvent(outcome.steps, total, epoch, loss, norm, rate, tokens, seconds)
+
+
+def _out_of_patience(outcome: TrainOutcome, settings: TrainSettings) -> bool:
+    return settings.patience is not None and outcome.epochs_since_best >= settings.patience
+
+
+def _is_better(score: float | None, best: float | None, higher_is_better: bool) -> bool:
+    """Whether to keep the weights: there is no score, or it beats the best so far (the first of equals stays)."""
+    if score is None or best is None:
+        return True
+    return score > best if higher_is_better else score < best

@@ -1,20 +1,21 @@
-"""AdamW over weights with state of our own: fp32 copies ("masters") of 16-bit weights, all of an update in one pass.
+"""AdamW with fp32 master weights for 16-bit parameters, the whole update in one pass over memory.
 
-With every weight trained the update is bound by memory: gradient, two moments, master and weight of each are read or
-written once here, and a gradient that came in bf16 is never copied to fp32 unless micro-batches must be added up. A
-bf16 weight is the upper half of its master's bits, so only the lower half is kept beside it: exact, and 2 bytes in
-place of 4. The update is that of Loshchilov & Hutter 2017, algorithm 2, as in torch's AdamW. Moments are in fp32 here,
-in 8 bits in `eight_bit`.
+When every weight is trained the update is bound by memory: gradient, two moments, master and weight of each parameter
+are read or written once here, and a bf16 gradient is copied to fp32 only if micro-batches must be added up. A bf16
+weight is the upper 16 bits of its fp32 master, so only the lower 16 bits (the residual bits) are stored beside it:
+exact, and 2 bytes a weight in place of 4. The update is algorithm 2 of Loshchilov & Hutter 2017, as in torch's AdamW.
+Moments are fp32 here and 8 bits in `eight_bit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from semtune.errors import ModelError
 from semtune.nn import kernels
 from semtune.runtime.malloc import use_large_pages
 
@@ -26,6 +27,7 @@ class Factors(NamedTuple):
     """What an update multiplies by."""
 
     rate: float
+    """The learning rate."""
     decay: float
     """1 - rate · weight decay."""
     first: float
@@ -33,96 +35,123 @@ class Factors(NamedTuple):
     second: float
     """1 / sqrt(1 - beta2^t)."""
     clip: Tensor
-    """Of the gradient, a scalar."""
+    """Factor of the gradient, a scalar."""
 
     def for_kernel(self) -> tuple[float, ...]:
-        """In the compiled loops' order."""
+        """The arguments of the compiled updates, in their order."""
         return self.rate, *BETAS, EPS, self.decay, self.first, self.second, float(self.clip)
 
 
 class ParameterState:
-    """One parameter, what it lacks to its master, and its gradient until the update.
+    """A bf16 parameter, the low 16 bits of its fp32 master weight, and its accumulated gradient.
+
+    Parameters of other dtypes have no residual bits: an fp16 parameter stores its whole master, all others have none.
 
     Args:
-        rest: int16 (numel,): kept beside a bf16 weight; the master (numel,) of another one; None: there is no master.
+        master: whether a 16-bit parameter has an fp32 master weight.
+        residual_bits: int16 (numel,) zeros to use for a bf16 parameter; None: allocated here.
     """
 
-    def __init__(self, parameter: nn.Parameter, rest: Tensor | None) -> None:
-        self.parameter, self.rest = parameter, rest
+    def __init__(self, parameter: nn.Parameter, *, master: bool, residual_bits: Tensor | None = None) -> None:
+        self.parameter = parameter
         self.grad: Tensor | None = None
+        self.steps = 0
+        """Updates so far: t of the bias correction."""
+        self.residual_bits: Tensor | None = None
+        self.master_copy: Tensor | None = None
+        """fp32 (numel,)."""
+        if master and parameter.dtype == torch.bfloat16:
+            bits = zeros(parameter.numel(), torch.int16, parameter) if residual_bits is None else residual_bits
+            self.residual_bits = bits
+        elif master and parameter.dtype == torch.float16:
+            self.master_copy = parameter.detach().flatten().float()
 
-    def collect(self) -> None:
-        """Take the gradient; from the second micro-batch on they add up, in fp32 at least."""
-        fresh, self.parameter.grad = self.parameter.grad, None
-        if fresh is not None:
-            wide = torch.promote_types(fresh.dtype, torch.float32)
-            self.grad = fresh if self.grad is None else self.grad.to(wide).add_(fresh)
+    def accumulate(self) -> None:
+        """Move the parameter's gradient here; from the second micro-batch on add to it, in fp32 at least."""
+        new, self.parameter.grad = self.parameter.grad, None
+        if new is not None:
+            dtype = torch.promote_types(new.dtype, torch.float32)
+            self.grad = new if self.grad is None else self.grad.to(dtype).add_(new)
 
     def master(self, part: slice = slice(None)) -> Tensor:
-        """That part of it in fp32 (fp64 for an fp64 weight); a new tensor, or a view of the one that is kept."""
+        """That part of the master weight, fp32 (fp64 for an fp64 parameter): a new tensor or a view of the copy."""
+        if self.master_copy is not None:
+            return self.master_copy[part]
         weight = self.parameter.detach().flatten()[part]
-        if self.rest is None:
+        if self.residual_bits is None:
             return weight.to(torch.promote_types(weight.dtype, torch.float32))
-        rest = self.rest[part]
-        return join(weight, rest) if rest.dtype == torch.int16 else rest
+        return join(weight, self.residual_bits[part])
 
-    def put(self, master: Tensor, part: slice = slice(None)) -> None:
-        """`master` as that part of the weight, and what it lacks to it."""
+    def write_back(self, master: Tensor, part: slice = slice(None)) -> None:
+        """Round that part of `master` to the parameter's dtype and store what is lost in the residual bits."""
         weight = self.parameter.data.flatten()[part]
-        if self.rest is not None and self.rest.dtype == torch.int16:
-            rounded, rest = split(master)
-            self.rest[part].copy_(rest)
+        if self.residual_bits is not None:
+            rounded, residual = split(master)
+            self.residual_bits[part].copy_(residual)
             weight.copy_(rounded)
         else:
             weight.copy_(master)
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None] | None:
-        """The gradient where a compiled loop takes it: as bf16 or as fp32; None where it cannot."""
+        """The gradient as the compiled update reads it, (bf16, None) or (None, fp32); None: it cannot read it."""
         grad = self.grad
         if grad is None or not kernels.takes(self.parameter.data) or not grad.is_contiguous():
             return None
         return (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
 
     def update(self, factors: Factors) -> None:
-        """The parameter after one step, and the moments."""
+        """Change the parameter and the moments by one step."""
         raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state between two steps by name: references, not copies. The weight itself is the model's."""
+        stored = {"residual_bits": self.residual_bits, "master": self.master_copy}
+        return {name: tensor for name, tensor in stored.items() if tensor is not None}
 
 
 class ParameterStates:
-    """Parameters of one learning rate with their state."""
+    """Parameters that share a learning rate, with their states by name."""
 
-    def __init__(self, slots: Sequence[ParameterState], weight_decay: float) -> None:
-        self.slots, self._weight_decay = slots, weight_decay
-        self._steps = 0
+    def __init__(self, states: Mapping[str, ParameterState], weight_decay: float) -> None:
+        self.states, self._weight_decay = dict(states), weight_decay
 
-    def collect(self) -> None:
-        """After each backward: take the gradients."""
-        for slot in self.slots:
-            slot.collect()
+    def accumulate(self) -> None:
+        """Move the gradients here; called after each backward."""
+        for state in self.states.values():
+            state.accumulate()
 
     def square_norm(self) -> Tensor:
         """The sum of squares of all gradients, a scalar in fp64."""
-        squares = [_square_sum(slot.grad) for slot in self.slots if slot.grad is not None]
+        squares = [_square_sum(state.grad) for state in self.states.values() if state.grad is not None]
         return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64)
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip: Tensor) -> None:
-        """One update with the gradients times `clip`, a scalar; the gradients are forgotten."""
-        self._steps += 1
-        first, second = (1 - beta**self._steps for beta in BETAS)
-        decay = 1 - learning_rate * self._weight_decay
-        factors = Factors(learning_rate, decay, 1 / first, second**-0.5, clip)
-        for slot in self.slots:
-            if slot.grad is not None:
-                slot.update(factors)
-                slot.grad = None
+        """Update every parameter that has a gradient, scaled by the scalar `clip`, and drop the gradients."""
+        for state in self.states.values():
+            if state.grad is not None:
+                state.steps += 1
+                first, second = (1 - beta**state.steps for beta in BETAS)
+                decay = 1 - learning_rate * self._weight_decay
+                state.update(Factors(learning_rate, decay, 1 / first, second**-0.5, clip))
+                state.grad = None
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Parameter name → tensor name → tensor (a reference); `step` is an int64 scalar."""
+        return {name: {"step": torch.tensor(state.steps), **state.tensors()} for name, state in self.states.items()}
+
+    def load_state_dict(self, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Copy what `state_dict` gave. Raises ModelError where a tensor is missing, unknown or of another form."""
+        for name, state in self.states.items():
+            copy_tensors(name, state.tensors(), {k: v for k, v in saved[name].items() if k != "step"})
+            state.steps = int(saved[name]["step"])
 
 
 class _FullState(ParameterState):
-    """With moments in fp32, (numel,)."""
+    """With both moments in fp32, (numel,)."""
 
-    def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, rest: Tensor) -> None:
-        super().__init__(parameter, rest if parameter.dtype == torch.bfloat16 else wide_copy(parameter))
+    def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, residual_bits: Tensor) -> None:
+        super().__init__(parameter, master=True, residual_bits=residual_bits)
         self.mean, self.square = mean, square
 
     def update(self, factors: Factors) -> None:
@@ -130,56 +159,74 @@ class _FullState(ParameterState):
         assert grad is not None
         weight = self.parameter.data
         if given is not None:
-            state = (self.rest, self.mean, self.square)
+            state = (self.residual_bits, self.mean, self.square)
             kernels.call("adamw", weight, *state, *given, *factors.for_kernel(), weight.numel())
             return
-        wide, master = grad.flatten().float() * factors.clip, self.master()
-        self.mean.lerp_(wide, 1 - BETAS[0])
-        self.square.mul_(BETAS[1]).addcmul_(wide, wide, value=1 - BETAS[1])
+        grad32, master = grad.flatten().float() * factors.clip, self.master()
+        self.mean.lerp_(grad32, 1 - BETAS[0])
+        self.square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
         denominator = self.square.sqrt().mul_(factors.second).add_(EPS)
-        self.put(master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-factors.rate * factors.first))
+        self.write_back(
+            master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-factors.rate * factors.first)
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {**super().tensors(), "exp_avg": self.mean, "exp_avg_sq": self.square}
 
 
-def masters(parameters: Sequence[nn.Parameter], weight_decay: float) -> ParameterStates:
+def masters(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> ParameterStates:
     """16-bit parameters with fp32 masters and moments."""
-    sizes = [parameter.numel() for parameter in parameters]
-    like = parameters[0]
+    sizes = [parameter.numel() for parameter in parameters.values()]
+    like = next(iter(parameters.values()))
     state = zip(
-        parameters,
+        parameters.values(),
         torch.split(zeros(sum(sizes), torch.float32, like), sizes),
         torch.split(zeros(sum(sizes), torch.float32, like), sizes),
         torch.split(zeros(sum(sizes), torch.int16, like), sizes),
         strict=True,
     )
-    return ParameterStates([_FullState(*of_one) for of_one in state], weight_decay)
-
-
-def wide_copy(parameter: nn.Parameter) -> Tensor:
-    """The master of an fp16 weight, which is no upper half of anything."""
-    return parameter.detach().flatten().float()
+    states = (_FullState(*of_one) for of_one in state)
+    return ParameterStates(dict(zip(parameters, states, strict=True)), weight_decay)
 
 
 def split(master: Tensor) -> tuple[Tensor, Tensor]:
-    """fp32 to the nearest bf16, and what is missing, so that `join` gives back the same bits.
+    """fp32 to the nearest bf16 and the residual bits (int16), from which `join` restores the same bits.
 
-    Halfway between two bf16 numbers it is the one farther from zero (torch: the even one). Which half the lower 16 bits
-    were rounded over is then their sign as an int16; with ties to even it would take a 17th bit.
+    Halfway between two bf16 numbers the one farther from zero is taken (torch takes the even one). The sign of the
+    int16 then says in which direction was rounded; with ties to even that would take a 17th bit.
     """
     bits = master.view(torch.int32)
     return ((bits + 0x8000) >> 16).to(torch.int16).view(torch.bfloat16), bits.to(torch.int16)
 
 
-def join(weight: Tensor, rest: Tensor) -> Tensor:
-    """The master: what `split` took apart."""
-    return ((weight.view(torch.int16).int() << 16) + rest).view(torch.float32)
+def join(weight: Tensor, residual_bits: Tensor) -> Tensor:
+    """The fp32 master that `split` took apart."""
+    return ((weight.view(torch.int16).int() << 16) + residual_bits).view(torch.float32)
 
 
 def zeros(count: int, dtype: torch.dtype, like: Tensor) -> Tensor:
-    """(count,), one stretch of memory for all parameters."""
+    """(count,) zeros on the device of `like`, in 2 MB pages where Linux has them."""
     state = torch.empty(count, dtype=dtype, device=like.device)
     if state.device.type == "cpu" and type(state) is Tensor:
         use_large_pages(state.data_ptr(), state.nbytes)
     return state.zero_()
+
+
+@torch.no_grad()
+def copy_tensors(parameter: str, targets: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Copy the optimizer state of one parameter into `targets`. Raises ModelError where the two do not agree."""
+    if targets.keys() != saved.keys():
+        raise ModelError(
+            f"The optimizer state of {parameter} holds {', '.join(sorted(saved)) or 'nothing'} instead of "
+            f"{', '.join(sorted(targets)) or 'nothing'}; go on with the optimizer and precision that wrote it."
+        )
+    for name, target in targets.items():
+        if (saved[name].shape, saved[name].dtype) != (target.shape, target.dtype):
+            raise ModelError(
+                f"{name} in the optimizer state of {parameter} is {saved[name].dtype} {tuple(saved[name].shape)}, not "
+                f"{target.dtype} {tuple(target.shape)}; go on with the model and method that wrote it."
+            )
+        target.copy_(saved[name])
 
 
 def _square_sum(grad: Tensor) -> Tensor:

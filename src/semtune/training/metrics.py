@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one line a step, written as it goes, so that a run that stops early leaves what it did."""
+"""`metrics.jsonl`: one line a step and one an epoch, flushed at once, so that a run that is killed leaves its lines."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class MetricsFile:
         )
 
     def on_epoch(self, event: EpochEvent) -> None:
-        """{"kind": "epoch", …}, times in seconds."""
+        """{"kind": "epoch", "dev_<primary metric>": …}, times in seconds."""
         self._write(
             {
                 "kind": "epoch",
                 "epoch": event.epoch,
-                "dev_micro_f1": event.dev_micro_f1,
+                f"dev_{event.metric}": event.dev_score,
                 "seconds": round(event.seconds, 6),
                 "evaluate_seconds": round(event.evaluate_seconds, 6),
                 "best": event.best,

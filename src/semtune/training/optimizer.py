@@ -1,81 +1,95 @@
-"""AdamW (Loshchilov & Hutter 2017) with a warm-up then cosine schedule, and fp32 master copies where asked for.
+"""AdamW (Loshchilov & Hutter 2017) over groups of named parameters, with fp32 master weights where asked for.
 
-`master_weights` is the mixed precision of Micikevicius et al. (2018): weights are used in bf16, the optimizer keeps and
-updates fp32 copies and writes them back rounded. Without it a bf16 weight of size 1 cannot change by less than 2^-8,
-and small updates are lost, as in the original recipe's pure bf16. Moments are in fp32, or in 8 bits where asked for.
+`master_weights` is the mixed precision of Micikevicius et al. (2018): weights are used in bf16, the optimizer updates
+fp32 masters and writes them back rounded. Without masters a bf16 weight of size 1 cannot change by less than 2^-8, and
+small updates are lost, as in the original recipe's pure bf16. Moments are fp32, or 8 bits where asked for.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from semtune.training.eight_bit import eight_bit, takes_eight_bits
+from semtune.errors import ModelError
+from semtune.training.eight_bit import eight_bit, has_eight_bit_moments
 from semtune.training.masters import BETAS, EPS, ParameterStates, masters
+from semtune.training.schedule import Schedule
+
+StateDict = dict[str, dict[str, Tensor]]
+"""Parameter name → tensor name → tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
     """Parameters that share a learning rate."""
 
-    parameters: Sequence[nn.Parameter]
+    parameters: Mapping[str, nn.Parameter]
+    """By name: dotted module path. A name stands in one group only; the optimizer's state is stored under it."""
     learning_rate: float
     weight_decay: float = 0.0
     master_weights: bool = False
+    """Whether 16-bit parameters have fp32 masters."""
     eight_bit: bool = False
-    """Whether moments are kept in 8 bits."""
+    """Whether large parameters have 8-bit moments."""
 
 
 class Optimizer:
-    """AdamW over several groups; gradients may be collected over micro-batches, in fp32 where there are masters."""
+    """AdamW over several groups, whose learning rates all follow one schedule.
 
-    def __init__(self, groups: Sequence[ParameterGroup], total_steps: int, warmup_fraction: float) -> None:
+    Parameters with masters or 8-bit moments are updated by semtune's `ParameterStates`, all others by torch's AdamW.
+    """
+
+    def __init__(self, groups: Sequence[ParameterGroup], schedule: Schedule) -> None:
+        """Raises ValueError where a name stands in two groups."""
         self._own: list[tuple[ParameterStates, float]] = []
-        """What has state of our own, with learning rates; the rest is torch's."""
-        self._plain: list[nn.Parameter] = []
+        """semtune's own states, with learning rates."""
+        self._torch: dict[str, nn.Parameter] = {}
+        """Parameters of torch's AdamW."""
         torch_groups: list[dict[str, Any]] = []
+        names = [name for group in groups for name in group.parameters]
+        if len(names) != len(set(names)):
+            raise ValueError(f"parameter names in two groups: {sorted({n for n in names if names.count(n) > 1})}")
         for group in groups:
-            packed: list[nn.Parameter] = []
-            halves: list[nn.Parameter] = []
-            rest: list[nn.Parameter] = []
-            for parameter in group.parameters:
-                half = group.master_weights and parameter.dtype in (torch.bfloat16, torch.float16)
-                small = group.eight_bit and takes_eight_bits(parameter)
-                (packed if small else halves if half else rest).append(parameter)
+            quantised: dict[str, nn.Parameter] = {}
+            mastered: dict[str, nn.Parameter] = {}
+            plain: dict[str, nn.Parameter] = {}
+            for name, parameter in group.parameters.items():
+                has_master = group.master_weights and parameter.dtype in (torch.bfloat16, torch.float16)
+                in_eight_bits = group.eight_bit and has_eight_bit_moments(parameter)
+                (quantised if in_eight_bits else mastered if has_master else plain)[name] = parameter
             rate, decay = group.learning_rate, group.weight_decay
-            if packed:
-                self._own.append((eight_bit(packed, decay, master_weights=group.master_weights), rate))
-            if halves:
-                self._own.append((masters(halves, decay), rate))
-            if rest:
-                torch_groups.append({"params": rest, "lr": rate, "weight_decay": decay})
-                self._plain += rest
+            if quantised:
+                self._own.append((eight_bit(quantised, decay, master_weights=group.master_weights), rate))
+            if mastered:
+                self._own.append((masters(mastered, decay), rate))
+            if plain:
+                torch_groups.append({"params": list(plain.values()), "lr": rate, "weight_decay": decay})
+                self._torch |= plain
         self._adam = torch.optim.AdamW(torch_groups, betas=BETAS, eps=EPS, fused=True) if torch_groups else None
+        self._schedule = schedule
         self._first_rate = groups[0].learning_rate
         self._base_rates: list[float] = [group["lr"] for group in torch_groups]
-        self._step, self._total_steps = 0, total_steps
-        self._warmup = max(1, round(warmup_fraction * total_steps))
         self._clip = torch.ones(())
 
-    def collect(self) -> None:
-        """After each backward: move gradients of weights with state of our own out of the way, adding up in fp32."""
-        for updates, _ in self._own:
-            updates.collect()
+    def accumulate(self) -> None:
+        """After each backward: move the gradients of semtune's own states there, adding up in fp32."""
+        for states, _ in self._own:
+            states.accumulate()
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale all gradients to a joint norm of at most `max_norm`; returns the norm before, a scalar.
 
-        Those with state of our own are scaled in the coming `step`, which reads them anyway.
+        Gradients of semtune's own states are scaled in the coming `step`, which reads them anyway.
         """
-        grads = [p.grad for p in self._plain if p.grad is not None]
+        parameters = list(self._torch.values())
+        grads = [p.grad for p in parameters if p.grad is not None]
         if not self._own:
-            return torch.nn.utils.clip_grad_norm_(self._plain, max_norm)
-        square = torch.stack([updates.square_norm() for updates, _ in self._own]).sum()
+            return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        square = torch.stack([states.square_norm() for states, _ in self._own]).sum()
         if grads:
             square = square + torch.nn.utils.get_total_norm(grads).double().square()
         norm = square.sqrt()
@@ -85,29 +99,62 @@ class Optimizer:
         return norm
 
     def step(self) -> None:
-        """Update, forget gradients, advance the schedule."""
-        factor = self._factor()
-        for updates, rate in self._own:
-            updates.step(rate * factor, self._clip)
+        """Update the parameters, drop the gradients and advance the schedule."""
+        factor = self._schedule.factor()
+        for states, rate in self._own:
+            states.step(rate * factor, self._clip)
         if self._adam is not None:
             for group, rate in zip(self._adam.param_groups, self._base_rates, strict=True):
                 group["lr"] = rate * factor
             self._adam.step()
             self._adam.zero_grad(set_to_none=True)
         self._clip = torch.ones(())
-        self._step += 1
+        self._schedule.advance()
 
     def learning_rate(self) -> float:
-        """The first group's learning rate for the coming step."""
-        return self._first_rate * self._factor()
+        """The first group's learning rate in the coming step."""
+        return self._first_rate * self._schedule.factor()
 
-    def _factor(self) -> float:
-        return schedule_factor(self._step, self._warmup, self._total_steps)
+    def state_dict(self) -> StateDict:
+        """Step and moments of every parameter between two steps: references, so write or copy them before the next.
 
+        The weights are not in it, but what they lack to their masters is.
+        """
+        state: StateDict = {}
+        for states, _ in self._own:
+            state |= states.state_dict()
+        if self._adam is not None:
+            state |= {name: dict(self._adam.state.get(parameter, {})) for name, parameter in self._torch.items()}
+        return state
 
-def schedule_factor(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Linear from 1/warmup to 1, then half a cosine to 0 at `total_steps`; `step` counts from 0."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    def load_state_dict(self, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Copy what `state_dict` gave, after the weights have been loaded into the model.
+
+        Raises ModelError where it belongs to other parameters, another optimizer or another precision.
+        """
+        expected = self.state_dict().keys()
+        if different := sorted(expected ^ saved.keys()):
+            kind = "lacks" if different[0] in expected else "also holds"
+            raise ModelError(
+                f"The optimizer state {kind} {different[0]} ({len(different)} parameters differ); go on with the "
+                "model, method and targets that wrote it."
+            )
+        for states, _ in self._own:
+            states.load_state_dict(saved)
+        for name, parameter in self._torch.items():
+            self._load_torch_state(name, parameter, saved[name])
+
+    def _load_torch_state(self, name: str, parameter: nn.Parameter, saved: Mapping[str, Tensor]) -> None:
+        assert self._adam is not None
+        if saved and saved.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ModelError(
+                f"The optimizer state of {name} holds {', '.join(sorted(saved))}, which is not that of AdamW in "
+                f"{parameter.dtype}; go on with the optimizer and precision that wrote it."
+            )
+        for key, tensor in saved.items():
+            if key != "step" and (tensor.shape, tensor.dtype) != (parameter.shape, parameter.dtype):
+                raise ModelError(
+                    f"{key} in the optimizer state of {name} is {tensor.dtype} {tuple(tensor.shape)}, not "
+                    f"{parameter.dtype} {tuple(parameter.shape)}; go on with the model and method that wrote it."
+                )
+        self._adam.state[parameter] = {key: tensor.to(parameter.device, copy=True) for key, tensor in saved.items()}

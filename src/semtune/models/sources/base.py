@@ -1,56 +1,36 @@
-"""What every source of models answers with, and the reading of a config that several of them share."""
+"""What several sources of models share: the members that most answer alike, and the reading of a config."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from semtune.contracts import WeightStream
-from semtune.errors import ModelError
+import torch
+
+from semtune.errors import ModelError, first_line
 from semtune.models.quiet import quiet
 
-if TYPE_CHECKING:
-    from torch import nn
 
+class Source:
+    """Members of `contracts.ModelSource` as most sources have them; a source overrides what is different there."""
 
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """What a caller may tell a source."""
+    prefix = ""
+    borrows_tokenizer = False
 
-    seed: int = 0
-    """Of random weights; other sources do not use it."""
-    trust_remote_code: bool = False
-    """Run Python code that came with the model."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    @classmethod
+    def claims(cls, name: str) -> str | None:
+        """What follows the source's prefix."""
+        return name.removeprefix(f"{cls.prefix}:") if cls.prefix and name.startswith(f"{cls.prefix}:") else None
 
+    def conversion_bytes(self) -> int:
+        """0: the files are read as they are."""
+        return 0
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A model found and ready to be read from this machine's disk (or generated)."""
-
-    config: Any
-    """transformers' config object."""
-    tokenizer_folder: Path
-    weights: Callable[[nn.Module], WeightStream]
-    """Given the model without weights, the stream that fills it."""
-    notes: tuple[str, ...] = ()
-    """What a reader of results must know."""
-    fold_vocabulary: bool = False
-    """The tokenizer is borrowed: its ids are folded into the model's vocabulary."""
-
-
-class Source(Protocol):
-    """A place that models come from. Construction is cheap and reads nothing."""
-
-    def __init__(self, reference: str, options: SourceOptions) -> None: ...
-
-    def locate(self) -> Located:
-        """Find the model, downloading or converting it into the local cache first. Raises ModelError."""
-        ...
+    def stored_dtype(self, config: Any) -> torch.dtype:
+        """What the config says, else bf16."""
+        dtype = getattr(config.get_text_config(), "dtype", None)
+        return dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
 
 
 def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
@@ -86,9 +66,5 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
     except Exception as error:  # config classes, remote ones too, raise whatever they like
         kind = raw["model_type"]
         raise ModelError(
-            f'The installed transformers cannot read the config of this "{kind}" model ({_first_line(error)}).'
+            f'The installed transformers cannot read the config of this "{kind}" model ({first_line(error)}).'
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,15 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from semtune.contracts import Located, SourceOptions
 from semtune.errors import ModelError
 from semtune.models.safetensors_stream import SafetensorsStream, find_files
-from semtune.models.sources.base import Located, SourceOptions, read_config
+from semtune.models.sources.base import Source, read_config
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
-class FolderSource:
+class FolderSource(Source):
     """`reference` is the folder's path."""
+
+    @classmethod
+    def claims(cls, name: str) -> str | None:
+        """The path of a folder that exists. Raises ModelError where it is a file."""
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return str(path)
+        if path.exists():
+            raise ModelError(
+                f'"{name}" is a file but not a .gguf file; give the folder that holds config.json instead.'
+            )
+        return None
 
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._folder = Path(reference)

@@ -15,11 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import ModelError
-from semtune.models.cache import cache_folder, cached
+import torch
+
+from semtune.contracts import Located, SourceOptions
+from semtune.errors import ModelError, first_line
+from semtune.models.cache import cached
 from semtune.models.quiet import quiet
-from semtune.models.sources.base import Located, SourceOptions
+from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
+from semtune.runtime.cache import cache_folder
 
 _LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
@@ -28,12 +32,22 @@ _CONVERTER_BYTES, _CONVERSION_SHARE = 614_000_000, 1.16
 numbers (peaks of 1.24, 2.22 and 4.70 GB, within 1%)."""
 
 
-class GgufSource:
+class GgufSource(Source):
     """`reference` is the file's path."""
 
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._file = Path(reference)
         self._options = options
+
+    @classmethod
+    def claims(cls, name: str) -> str | None:
+        """The path of a file that ends in .gguf. Raises ModelError where there is no such file."""
+        if not name.lower().endswith(".gguf"):
+            return None
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise ModelError(f'There is no GGUF file at "{name}"; check the path.')
+        return str(path)
 
     def locate(self) -> Located:
         """Raises ModelError: the file is corrupt, truncated, or of an architecture that cannot be converted."""
@@ -71,6 +85,10 @@ class GgufSource:
         except Exception as error:
             raise _unreadable(self._file, error) from error
         return _CONVERTER_BYTES + round(_CONVERSION_SHARE * 4 * numbers)
+
+    def stored_dtype(self, config: Any) -> torch.dtype:
+        """fp32, which `gguf_convert` writes whatever the config says."""
+        return torch.float32
 
 
 def cached_folder(sha256: str) -> Path:
@@ -121,5 +139,6 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _unreadable(file: Path, why: object) -> ModelError:
-    reason = (str(why).strip().splitlines() or [type(why).__name__])[0]
-    return ModelError(f"{file.name} could not be read as a model ({reason}); download it again, or give another model.")
+    return ModelError(
+        f"{file.name} could not be read as a model ({first_line(why)}); download it again, or give another model."
+    )

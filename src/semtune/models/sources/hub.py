@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import ModelError
+from semtune.contracts import Located, SourceOptions
+from semtune.errors import ModelError, first_line
 from semtune.models.quiet import quiet
-from semtune.models.sources.base import Located, SourceOptions, read_config
+from semtune.models.sources.base import Source, read_config
 from semtune.models.sources.folder import FolderSource
+from semtune.models.sources.published import PUBLISHED, shape_config
 
 _ALLOWED = ["*.safetensors", "*.json", "tokenizer.model", "*.txt", "*.jinja"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "config.json"]
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _IGNORED = ["original/*", "onnx/*", "consolidated*"]
 
 
-class HubSource:
+class HubSource(Source):
     """`reference` is "owner/name". $HF_HUB_OFFLINE, $HF_TOKEN and the hub's own cache are honoured."""
 
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._id = reference
         self._options = options
 
+    @classmethod
+    def claims(cls, name: str) -> str | None:
+        """Anything of the form owner/name. A source of local files that stands before this one has been asked."""
+        return name if _ID.fullmatch(name) else None
+
     def locate(self) -> Located:
         """Raises ModelError: not found, gated, offline, or what `FolderSource` says about the downloaded folder."""
         return FolderSource(str(self._download(_ALLOWED)), self._options).locate()
 
     def config(self) -> Any:
-        """transformers' config, without weights or tokenizer. Raises ModelError."""
-        return read_config(self._download(["config.json"]), trust_remote_code=self._options.trust_remote_code)
+        """transformers' config, without weights or tokenizer; the one semtune ships where the hub gives none.
+
+        Raises ModelError.
+        """
+        try:
+            return read_config(self._download(["config.json"]), trust_remote_code=self._options.trust_remote_code)
+        except ModelError:
+            if self._id not in PUBLISHED:
+                raise
+            return shape_config(PUBLISHED[self._id])
 
     def tokenizer_folder(self) -> Path:
         """The folder with the tokenizer's files, without weights. Raises ModelError."""
         return self._download(_TOKENIZER)
 
-    def _download(self, wanted: Sequence[str]) -> Path:
+    def _download(self, patterns: Sequence[str]) -> Path:
         import huggingface_hub
         from huggingface_hub import errors
 
-        allowed = [*wanted, "*.py"] if self._options.trust_remote_code else list(wanted)
+        allowed = [*patterns, "*.py"] if self._options.trust_remote_code else list(patterns)
         revision = self._options.revision
         # What the hub's HTTP library raises when a connection breaks; which library that is differs between versions.
         transport_error: type[Exception] = getattr(errors, "HTTPError", errors.HfHubHTTPError)
@@ -66,5 +83,6 @@ class HubSource:
                 "give a folder or a .gguf file instead."
             ) from error
         except (transport_error, errors.HFValidationError, OSError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"{self._id} could not be downloaded from the hub ({reason}); try again.") from error
+            raise ModelError(
+                f"{self._id} could not be downloaded from the hub ({first_line(error)}); try again."
+            ) from error

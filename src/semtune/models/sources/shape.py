@@ -8,31 +8,28 @@ borrowed from the default model, its ids folded into the shape's vocabulary: sco
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from semtune.contracts import Located, SourceOptions
 from semtune.errors import ModelError, did_you_mean
 from semtune.models.meta_model import expected_tensors
-from semtune.models.naming import DEFAULT_REFERENCE
-from semtune.models.sources.base import Located, SourceOptions
-from semtune.models.sources.pypi import PypiSource
+from semtune.models.sources.base import Source
+from semtune.models.sources.published import shape_config, shape_names
+from semtune.models.sources.pypi import DEFAULT_REFERENCE, PypiSource
 
 NOTE = "random weights: speed and memory only, scores mean nothing"
 
 
-def shape_names() -> list[str]:
-    """The names of all shapes that semtune ships."""
-    folder = resources.files("semtune.models") / "shapes"
-    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-
-
-class ShapeSource:
+class ShapeSource(Source):
     """`reference` is a name of `shape_names`."""
+
+    prefix = "shape"
+    borrows_tokenizer = True
 
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._name = reference
@@ -47,19 +44,19 @@ class ShapeSource:
             tokenizer_folder=borrowed.tokenizer_folder,
             weights=lambda meta_model: RandomStream(meta_model, float(config.initializer_range), self._options.seed),
             notes=(NOTE,),
-            fold_vocabulary=True,
+            fold_vocabulary=self.borrows_tokenizer,
         )
 
     def config(self) -> Any:
         """transformers' config of the shape, without tokenizer or weights. Raises ModelError."""
-        from transformers import AutoConfig
-
         names = shape_names()
         if self._name not in names:
             raise ModelError(f'There is no model "shape:{self._name}"; {did_you_mean(self._name, names)}.')
-        file = resources.files("semtune.models") / "shapes" / f"{self._name}.json"
-        fields = json.loads(file.read_text(encoding="utf-8"))
-        return AutoConfig.for_model(fields.pop("model_type"), **fields)
+        return shape_config(self._name)
+
+    def tokenizer_folder(self) -> Path:
+        """The default model's, where it is in the cache. Raises ModelError where it is not."""
+        return PypiSource(DEFAULT_REFERENCE, SourceOptions()).tokenizer_folder()
 
 
 class RandomStream:

@@ -1,0 +1,63 @@
+"""A file is the old one or the new one, never a part, and a folder that cannot be written is one clear sentence."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from semtune.errors import OutputError
+from semtune.runtime import files
+
+
+def test_every_form_writes_what_it_is_given(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "new" / "a.txt", "naïve\n", durable=True)
+    files.write_bytes(tmp_path / "new" / "a.bin", b"\x00\xff")
+    files.write_json(tmp_path / "new" / "a.json", {"ü": [1, None]})
+    files.write_with(tmp_path / "new" / "a.own", lambda temporary: temporary.write_text("own"))
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "naïve\n".encode()
+    assert (tmp_path / "new" / "a.bin").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == '{\n "ü": [\n  1,\n  null\n ]\n}\n'
+    assert (tmp_path / "new" / "a.own").read_text() == "own"
+    assert len(list((tmp_path / "new").iterdir())) == 4, "no temporary file is left"
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o644 for file in (tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), OSError("io"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "result.json"
+    files.write_json(path, "old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        assert json.loads(path.read_text()) == "old"
+        raise failure
+
+    said = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else OutputError
+    with pytest.raises(said) as caught:
+        files.write_with(path, fail, advice="buy a disk")
+    if said is OutputError:
+        reason = getattr(failure, "strerror", None) or str(failure)
+        assert str(caught.value) == f"{path} cannot be written ({reason}); buy a disk."
+    assert json.loads(path.read_text()) == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"a\.txt cannot be written \(.*\); choose a writable folder"):
+        files.write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_two_writers_have_temporary_files_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def outer(temporary: Path) -> None:
+        files.write_with(path, lambda other: (other.write_text("inner"), other != temporary or pytest.fail("shared")))
+        assert path.read_text() == "inner"
+        temporary.write_text("outer")
+
+    files.write_with(path, outer)
+    assert path.read_text() == "outer"
