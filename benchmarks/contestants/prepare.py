@@ -87,7 +87,7 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     from semtune.approaches.tuned import TunedModel
     from semtune.contracts import TokenizedExample
     from semtune.records import RunSpec
-    from semtune.specs.resolve import resolve, write_spec
+    from semtune.specs import resolve, write_spec
     from semtune.training.loop import TrainOutcome, train
 
     data = read_data(work)

@@ -116,6 +116,8 @@ BASELINES = Registry(
     },
 )
 
+STRATEGIES = Registry("prompting strategy", {})
+
 SOURCES = Registry(
     "model source",
     {

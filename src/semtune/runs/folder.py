@@ -21,7 +21,7 @@ from typing import Any, cast
 from semtune.contracts import AnswerKind
 from semtune.errors import DataError, ModelError, OutputError
 from semtune.records import LabelScore, RunResult, Scores, to_plain
-from semtune.specs.resolve import check_writable, record_from
+from semtune.specs import check_writable, record_from
 
 
 class RunFolder:

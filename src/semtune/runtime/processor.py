@@ -1,6 +1,6 @@
 """Which number formats this machine multiplies natively.
 
-It stands on this floor because both `models` (which precision "compute" means) and `measure` (what `doctor` says) ask,
+It stands on this floor because both `models` (which precision "auto" means) and `measure` (what `doctor` says) ask,
 and rooms on one floor do not import each other. torch is imported only for CUDA questions.
 """
 
