@@ -92,12 +92,10 @@ class Predictor:
         """Peaks above the runtime that the cell itself had, and seconds of a step."""
         from semtune.plan import requests
         from semtune.plan.planner import Planner
-        from semtune.records import RunSpec
-        from semtune.specs.resolve import record_from, resolve
+        from semtune.specs import resolve, spec_from
 
         started = time.perf_counter()
-        values = {**cell, "targets": tuple(cell["targets"])} if "targets" in cell else dict(cell)
-        spec = resolve(record_from(RunSpec, values, "the cell"))
+        spec = resolve(spec_from(cell, "the cell", shared=True))
         request = requests.request_of(spec, requests.here(), requests.Data(), self._rates, measured["runtime_bytes"])
         found = Planner(request).estimate(spec)
         return {

@@ -41,9 +41,9 @@ GRID: list[dict[str, Any]] = [
 ]
 
 CALIBRATION: list[dict[str, Any]] = [
-    _cell("default", "lora", 8, 48, "generate", False, packed=False),
+    _cell("default", "lora", 8, 48, "generate", False, prepack=False),
     _cell("default", "lora", 8, 48, "generate", False),
-    _cell("default", "lora", 8, 192, "head", False, packed=False),
+    _cell("default", "lora", 8, 192, "head", False, prepack=False),
     _cell("default", "lora", 16, 96, "generate", True),
     _cell("default", "lora", 6, 320, "head", False),
     _cell("default", "full", 8, 48, "head", False),

@@ -36,8 +36,8 @@ class Published:
 
 _TUNE = {"batch_size": 2, "max_length": 2048, "loss_on": "all", "readout": "generate", "activation_checkpointing": True}
 _PAPER = {
-    "batch_size": 1, "max_length": 512, "loss_on": "all", "readout": "generate", "activation_checkpointing": True, "rank": 64,
-    "method": "qlora",
+    "batch_size": 1, "max_length": 512, "loss_on": "all", "readout": "generate", "activation_checkpointing": True,
+    "rank": 64, "method": "qlora",
 }  # fmt: skip
 _PEFT = {"batch_size": 4, "max_length": 768, "loss_on": "all", "readout": "generate"}
 _REPORT = {"batch_size": 8, "max_length": 128, "loss_on": "all", "readout": "generate", "preset": "report"}
@@ -105,10 +105,9 @@ def predict(row: Published) -> float:
     from semtune.plan import requests
     from semtune.plan.devices import CUDA_CONTEXT_BYTES, parse_device
     from semtune.plan.planner import Planner
-    from semtune.records import RunSpec
-    from semtune.specs.resolve import record_from, resolve
+    from semtune.specs import resolve, spec_from
 
-    spec = resolve(record_from(RunSpec, {"task": "practice", "model": row.model, **row.spec}, row.what))
+    spec = resolve(spec_from({"task": "practice", "model": row.model, **row.spec}, row.what))
     device = parse_device("h100", requests.here())
     request = requests.request_of(spec, device, requests.Data(), None, 0)
     if row.config:

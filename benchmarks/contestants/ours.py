@@ -23,11 +23,11 @@ from benchmarks.contestants.common import (
 )
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "lora": {"method": "lora", "precision": "compute"},
+    "lora": {"method": "lora", "precision": "auto"},
     "qlora": {"method": "qlora", "precision": "nf4"},
     "qlora-cached": {"method": "qlora", "precision": "nf4-cached"},
-    "dora": {"method": "dora", "precision": "compute"},
-    "full": {"method": "full", "precision": "compute", "master_weights": True},
+    "dora": {"method": "dora", "precision": "auto"},
+    "full": {"method": "full", "precision": "auto", "master_weights": True},
 }
 
 
@@ -91,15 +91,15 @@ def train_on(work: RecordingWork, texts: Sequence[Any], settings: Any, steps: St
 def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
     from semtune.approaches.tuned import TunedModel
-    from semtune.records import RunSpec
-    from semtune.specs.resolve import resolve
+    from semtune.specs import resolve, spec_from
 
     low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
-    spec = RunSpec(
-        task=data.task, model=settings.model, readout="generate", seed=settings.seed, batch_size=settings.batch_size,
-        threads=settings.threads, learning_rate=RECIPE["learning_rate"], **VARIANTS[settings.variant],
-        **(low_rank if settings.variant != "full" else {}),
-    )  # fmt: skip
+    values = {
+        "task": data.task, "model": settings.model, "readout": "generate", "seed": settings.seed,
+        "batch_size": settings.batch_size, "threads": settings.threads, "learning_rate": RECIPE["learning_rate"],
+    }  # fmt: skip
+    values |= {**VARIANTS[settings.variant], **(low_rank if settings.variant != "full" else {})}
+    spec = spec_from(values, "the variant")
     return TunedModel.build(resolve(spec), data.labels, data.answer)
 
 

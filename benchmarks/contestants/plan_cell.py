@@ -20,18 +20,14 @@ def main(settings: Settings) -> dict[str, Any]:
     from semtune.approaches.tuned import TunedModel
     from semtune.measure.memory import PhaseMeter
     from semtune.plan.workload import LABELS, filled_workload
-    from semtune.records import RunSpec
     from semtune.runtime.malloc import freed_memory_kept
-    from semtune.specs.resolve import record_from, resolve
+    from semtune.specs import resolve, spec_from
     from semtune.training.loop import optimizer_step
     from semtune.training.optimizer import Optimizer
     from semtune.training.schedule import Schedule
 
     torch.set_num_threads(settings.threads)
-    values = dict(settings.spec or {})
-    if values.get("targets"):
-        values["targets"] = tuple(values["targets"])
-    spec = resolve(record_from(RunSpec, values, "the cell"))
+    spec = resolve(spec_from(settings.spec or {}, "the cell", shared=True))
     meter = PhaseMeter()
     with meter.phase("load"):
         tuned = TunedModel.build(spec, LABELS, "label_set")

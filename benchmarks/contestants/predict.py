@@ -35,16 +35,13 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[float, list[str]]:
-    from dataclasses import replace
-
     from semtune.approaches.tuned import TunedModel
     from semtune.records import Example
-    from semtune.specs.resolve import read_spec, resolve
+    from semtune.specs import read_spec, resolve, with_changes
 
     spec = read_spec(Path(settings.work) / "adapter-spec.yaml")
-    spec = resolve(
-        replace(spec, precision=settings.dtype, predict_batch_size=BATCH_SIZE, max_new_tokens=MAX_NEW_TOKENS)
-    )
+    changes = {"precision": settings.dtype, "predict_batch_size": BATCH_SIZE, "max_new_tokens": MAX_NEW_TOKENS}
+    spec = resolve(with_changes(spec, changes))
     tuned = TunedModel.build(spec, data.labels, data.answer)
     tuned.restore(Path(data.adapter_folder))
     tuned.merge()

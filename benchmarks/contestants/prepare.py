@@ -86,7 +86,7 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     from semtune.approaches.tuned import TunedModel
     from semtune.contracts import TokenizedExample
     from semtune.records import RunSpec
-    from semtune.specs.resolve import resolve, write_spec
+    from semtune.specs import resolve, write_spec
 
     data = read_data(work)
     spec = resolve(RunSpec(task=data.task, method="lora", readout="generate", threads=threads))

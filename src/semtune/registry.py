@@ -123,6 +123,8 @@ BASELINES = Registry(
     },
 )
 
+STRATEGIES = Registry("prompting strategy", {})
+
 SOURCES = Registry(
     "model source",
     {

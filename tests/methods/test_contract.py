@@ -18,7 +18,8 @@ pytestmark = pytest.mark.parametrize("name", list(METHODS))
 
 
 def settings_of(name: str, preset: str = "report") -> MethodSettings:
-    return dataclasses.replace(METHODS.get(name).presets[preset], dropout=0.0)
+    settings = METHODS.get(name).presets[preset]
+    return dataclasses.replace(settings, dropout=0.0) if hasattr(settings, "dropout") else settings
 
 
 def logits(model: nn.Module, ids: Tensor) -> Tensor:
@@ -55,7 +56,13 @@ def test_has_both_presets(name: str) -> None:
     method = METHODS.get(name)
     assert method.name == name
     assert set(method.presets) == {"report", "default"}
-    assert all(isinstance(settings, MethodSettings) for settings in method.presets.values())
+    assert issubclass(method.Settings, MethodSettings)
+    assert all(type(settings) is method.Settings for settings in method.presets.values())
+
+
+def test_every_option_says_what_it_is(name: str) -> None:
+    for field in dataclasses.fields(METHODS.get(name).Settings):
+        assert len(field.metadata["help"]) > 10, field.name
 
 
 @pytest.mark.parametrize("preset", ["report", "default"])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semtune.methods._low_rank import adapter_paths, adapters
 from semtune.nn.linear import NF4Linear
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 from semtune.registry import METHODS
 
 with warnings.catch_warnings():
@@ -24,14 +24,14 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 SETTINGS = {
-    "q and v": MethodSettings(rank=8, alpha=32.0, dropout=0.0, targets=("q_proj", "v_proj")),
-    "all": MethodSettings(rank=4, alpha=6.0, dropout=0.0, targets=("all-linear",)),
+    "q and v": LowRankSettings(rank=8, alpha=32.0, dropout=0.0, targets=("q_proj", "v_proj")),
+    "all": LowRankSettings(rank=4, alpha=6.0, dropout=0.0, targets=("all-linear",)),
 }
 ALL_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
 
 
-def config_for(name: str, settings: MethodSettings):
+def config_for(name: str, settings: LowRankSettings):
     return peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

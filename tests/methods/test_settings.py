@@ -15,9 +15,9 @@ from semtune.methods.dora import DORA
 from semtune.methods.full import FULL
 from semtune.methods.lora import LORA
 from semtune.methods.qlora import QLORA
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 
-BASE = MethodSettings(rank=4, alpha=8.0, targets=("q_proj",))
+BASE = LowRankSettings(rank=4, alpha=8.0, targets=("q_proj",))
 LOW_RANK = [LORA, QLORA, DORA]
 
 

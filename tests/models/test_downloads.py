@@ -21,8 +21,7 @@ from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading, locate
 from semtune.models.sources import gguf, pypi
 from semtune.plan import requests
-from semtune.records import RunSpec
-from semtune.specs.resolve import resolve
+from semtune.specs import resolve, spec_from
 
 RESPONSE: Any = SimpleNamespace(headers={}, request=None)
 
@@ -217,7 +216,9 @@ def test_a_gguf_file_is_planned_without_being_converted(
 ) -> None:
     numbers = 258 * 32 + 3 * 32 + 4 * 32 * 32 + 3 * 32 * 64
     assert locate.conversion_bytes(str(tiny_gguf)) == 614_000_000 + round(1.16 * 4 * numbers)
-    spec = resolve(RunSpec("practice", model=str(tiny_gguf), max_length=32, targets=("q_proj",)))
+    spec = resolve(
+        spec_from({"task": "practice", "model": str(tiny_gguf), "max_length": 32, "targets": ("q_proj",)}, "the test")
+    )
     _, plan = requests.plan_run(spec, requests.Data(), 300_000_000)
     assert plan.peak_bytes["load"] == 300_000_000 + locate.conversion_bytes(str(tiny_gguf))
     assert plan.peak_bytes["train"] < plan.peak_bytes["load"]

@@ -15,7 +15,7 @@ from semtune.models.locate import locate_config
 from semtune.plan.trace import Base, Trace, trace
 from semtune.plan.workload import LABELS, filled_workload
 from semtune.records import RunSpec
-from semtune.specs.resolve import resolve
+from semtune.specs import method_settings, resolve, spec_from
 
 LAYERS = 7
 
@@ -29,14 +29,13 @@ class Toy:
     """By kind of device and config; shared by all tests, as the same toy is planned again and again."""
 
     def spec(self, **options: Any) -> RunSpec:
-        given = {"precision": "fp32", "batch_size": 3, "max_length": 24, "max_new_tokens": 5, "packed": False}
-        return resolve(RunSpec(task="practice", **{**given, **options}))
+        given = {"precision": "fp32", "batch_size": 3, "max_length": 24, "max_new_tokens": 5, "prepack": False}
+        return resolve(spec_from({"task": "practice", **given, **options}, "the test", shared=True))
 
     def base(self, spec: RunSpec, *, gpu: bool = False) -> Base:
-        size = int(self.config.vocab_size)
-        return Base(
-            self.config, "toy", str(spec.precision), torch.float32, gpu, torch.float32, ApproximateTokenizer(size)
-        )
+        precision = method_settings(spec).precision
+        tokenizer = ApproximateTokenizer(int(self.config.vocab_size))
+        return Base(self.config, "toy", precision, torch.float32, gpu, torch.float32, tokenizer)
 
     def trace(self, spec: RunSpec, *, gpu: bool = False) -> Trace:
         return trace(

@@ -16,6 +16,7 @@ from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_CONTEXT_BYTES, GIB, 
 from semtune.plan.planner import Planner, PlanRequest, fetched_bytes, spill_bytes
 from semtune.plan.speed import Rates
 from semtune.plan.workload import LABELS, filled_workload
+from semtune.specs import with_changes
 from tests.plan.conftest import LAYERS, Toy
 
 HERE = Device("this machine", "cpu", 20 * GIB)
@@ -92,7 +93,7 @@ def test_what_was_spilled_as_advised_fits(toy: Toy) -> None:
     planner = planner_for(toy, room(toy, spec, 0.7, spill=32 * GIB))
     streaming = [a for a in advice.advise(planner, spec) if "offload_bytes" in a.change]
     assert streaming
-    assert planner.plan(dataclasses.replace(spec, **streaming[0].change)).fits
+    assert planner.plan(with_changes(spec, streaming[0].change)).fits
 
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow), "dora"])
@@ -103,7 +104,7 @@ def test_every_piece_of_advice_makes_it_fit(toy: Toy, method: str) -> None:
     found = advice.advise(planner, spec)
     assert found
     for piece in found:
-        changed = planner.plan(dataclasses.replace(spec, **piece.change))
+        changed = planner.plan(with_changes(spec, piece.change))
         assert changed.fits, piece.text
         assert max(changed.peak_bytes.values()) == piece.peak_bytes
         assert piece.seconds_factor is not None
@@ -115,7 +116,7 @@ def test_full_fine_tuning_fits_with_8_bit_moments(toy: Toy) -> None:
     spec = toy.spec(method="full", precision="bf16", master_weights=True)
     planner = planner_for(toy, room(toy, spec, 0.7))
     (found,) = (a for a in advice.advise(planner, spec) if "optimizer" in a.change)
-    changed = planner.estimate(dataclasses.replace(spec, **found.change))
+    changed = planner.estimate(with_changes(spec, found.change))
     numbers = sum(p.numel() for p in build_meta_model(toy.config, torch.bfloat16).parameters())
     saved = planner.estimate(spec).trace.kept_bytes - changed.trace.kept_bytes
     assert saved == pytest.approx(numbers * (8 - 2 * (1 + 4 / 256)), rel=0.01)

@@ -16,7 +16,7 @@ from semtune.records import RunSpec, TaskOptions
 from semtune.runs import runner
 from semtune.runs.folder import read_result
 from semtune.runs.runner import run
-from semtune.specs.resolve import resolve
+from semtune.specs import resolve, spec_from, with_changes, with_method
 
 from ..runs.test_runner import Silent
 
@@ -24,7 +24,8 @@ from ..runs.test_runner import Silent
 @pytest.fixture
 def spec(tiny_model: Path, reviews: Path) -> RunSpec:
     options = TaskOptions(data=str(reviews), text_column="comment", label_column="mood")
-    return resolve(RunSpec("table", model=str(tiny_model), epochs=1, precision="fp32", task_options=options))
+    values = {"task": "table", "model": str(tiny_model), "epochs": 1, "precision": "fp32", "task_options": options}
+    return resolve(spec_from(values, "the test"))
 
 
 @pytest.fixture
@@ -52,7 +53,8 @@ def test_a_run_that_cannot_fit_is_a_result_before_anything_is_loaded(
 
 
 def test_a_run_with_8_bit_moments_is_planned_with_less_memory(spec: RunSpec, tmp_path: Path) -> None:
-    spec = resolve(dataclasses.replace(spec, method="full", precision="bf16", optimizer="adamw-8bit"))
+    options = {"precision": "bf16", "optimizer": "adamw-8bit"}
+    spec = resolve(with_changes(with_method(spec, "full", shared=True), options))
     result = run(spec, tmp_path / "run", Silent())
     plain = requests.plan_run(dataclasses.replace(spec, optimizer="adamw"), requests.load_data(spec, texts=True), 0)[1]
     planned = requests.plan_run(spec, requests.load_data(spec, texts=True), 0)[1]
@@ -90,7 +92,7 @@ def test_only_what_surely_fits_is_not_planned_first(spec: RunSpec, machine: Call
 
 def test_the_bound_is_above_what_any_method_needs(spec: RunSpec, machine: Callable[[int], None]) -> None:
     """What "surely fits" would have to hold for a model of a billion: its worst plan is below the bound."""
-    shape = dataclasses.replace(spec, model="shape:llama-3.2-1b", method="full", precision="fp32")
+    shape = dataclasses.replace(with_method(spec, "full", shared=True), model="shape:llama-3.2-1b")
     machine(40 << 30)
     assert not requests.upper_bound_fits(shape, requests.Data())
 
@@ -98,7 +100,7 @@ def test_the_bound_is_above_what_any_method_needs(spec: RunSpec, machine: Callab
 def test_fit_changes_as_little_as_needed(
     spec: RunSpec, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = dataclasses.replace(spec, model="shape:smollm2-360m", method="lora", precision="bf16", batch_size=8)
+    large = with_changes(spec, {"model": "shape:smollm2-360m", "precision": "bf16", "batch_size": 8})
     monkeypatch.setattr(requests, "load_data", lambda spec, texts: requests.Data())
     large = resolve(dataclasses.replace(large, max_length=256))
     runtime = 400_000_000

@@ -19,6 +19,7 @@ from semtune.plan.recorder import Recorder
 from semtune.plan.workload import LABELS, filled_workload
 from semtune.records import RunSpec
 from semtune.registry import METHODS, READOUTS
+from semtune.specs import method_settings
 from semtune.training.loop import optimizer_step
 from semtune.training.optimizer import Optimizer
 from tests.plan.conftest import LAYERS, Toy
@@ -68,7 +69,7 @@ def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any]
             recorder.begin("load")
             size = int(toy.config.vocab_size)
             loaded = imagine(
-                toy.config, name="toy", precision=str(spec.precision), dtype=torch.float32,
+                toy.config, name="toy", precision=method_settings(spec).precision, dtype=torch.float32,
                 device=torch.device("cpu"), stored_dtype=torch.float32, tokenizer=ApproximateTokenizer(size),
             )  # fmt: skip
             tuned = TunedModel(spec, loaded, LABELS, "label_set")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from semtune.methods._low_rank import adapters
 from semtune.nn.linear import NF4Linear
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 from semtune.registry import METHODS
 from tests.toys import tokenized, toy_loaded, toy_model, toy_readout
 
@@ -32,7 +32,7 @@ TARGETS = {
 }
 
 
-def peft_twin(loaded, name: str, settings: MethodSettings) -> nn.Module:
+def peft_twin(loaded, name: str, settings: LowRankSettings) -> nn.Module:
     """PEFT's model with the same base weights (a 4-bit base as its values) and the same adapters."""
     base = toy_model()
     for path, adapter in adapters(loaded.model).items():
@@ -85,7 +85,7 @@ def step_of_peft(model: nn.Module, texts) -> torch.Tensor:
 def differences(name: str, targets: tuple[str, ...], nf4: bool, fault: str | None = None) -> dict[str, float]:
     """The largest difference of the loss and of each gradient."""
     loaded = toy_loaded(nf4=nf4)
-    settings = MethodSettings(rank=4, alpha=6.0, targets=targets, precision="nf4" if nf4 else "fp32")
+    settings = LowRankSettings(rank=4, alpha=6.0, targets=targets, precision="nf4" if nf4 else "fp32")
     readout = toy_readout("generate", loaded)
     METHODS.get(name).attach(loaded, settings)
     theirs = peft_twin(loaded, name, settings)

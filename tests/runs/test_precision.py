@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from semtune.approaches.tuned import TunedModel
-from semtune.records import RunSpec, TaskOptions
+from semtune.records import TaskOptions
 from semtune.registry import TASKS
-from semtune.specs.resolve import resolve
+from semtune.specs import resolve, spec_from
 from semtune.training.loop import train
 from semtune.training.state import TrainSettings, TrainState
 
@@ -36,7 +36,8 @@ class Work:
 def final_loss(precision: str, seed: int) -> float:
     """Mean cross-entropy a completion token of dev texts after LoRA training."""
     task = TASKS.get("practice")(TaskOptions())
-    spec = resolve(RunSpec(task="practice", readout="generate", precision=precision, seed=seed))
+    values = {"task": "practice", "readout": "generate", "precision": precision, "seed": seed}
+    spec = resolve(spec_from(values, "the test"))
     tuned = TunedModel.build(spec, task.labels, task.answer)
     texts = [tuned.readout.encode(e) for e in task.load("train")[:TRAIN_TEXTS]]
     settings = TrainSettings(

@@ -17,6 +17,7 @@ from semtune.registry import METHODS, READOUTS, TASKS
 from semtune.runs.folder import read_result
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
+from semtune.specs import spec_from
 
 
 class Silent:
@@ -31,7 +32,7 @@ def spec_of(tiny_model: Path, reviews: Path) -> Callable[..., RunSpec]:
     def make(**changes: Any) -> RunSpec:
         options = TaskOptions(data=str(reviews), text_column="comment", label_column="mood")
         plain = {"model": str(tiny_model), "epochs": 1, "precision": "fp32", "task_options": options}
-        return RunSpec("table", **(plain | changes))
+        return spec_from({"task": "table", **plain, **changes}, "the test")
 
     return make
 

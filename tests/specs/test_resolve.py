@@ -1,16 +1,21 @@
-"""What a user wrote becomes a RunSpec, or one clear sentence."""
+"""A RunSpec is checked and completed, or refused with one clear sentence."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from semtune.errors import OptionError, UnknownNameError
-from semtune.records import RunSpec, TaskOptions
+from semtune.errors import OptionError, SemtuneError, UnknownNameError
+from semtune.records import LowRankSettings, MethodSettings, RunSpec, TaskOptions
 from semtune.registry import METHODS
-from semtune.specs.resolve import PRESET_FIELDS, method_settings, read_spec, resolve, write_spec
+from semtune.specs import method_settings, readout_settings, resolve, spec_from, with_changes, with_method
+from semtune.specs.settings import METHOD, check_shared_options
+
+
+def spec_of(**values: Any) -> RunSpec:
+    return spec_from({"task": "practice", **values}, "the test")
 
 
 @pytest.mark.parametrize("method", list(METHODS))
@@ -18,9 +23,21 @@ from semtune.specs.resolve import PRESET_FIELDS, method_settings, read_spec, res
 def test_a_preset_fills_what_is_not_given_and_nothing_else(method: str, preset: str) -> None:
     expected = METHODS.get(method).presets[preset]
     assert method_settings(resolve(RunSpec("practice", method=method, preset=preset))) == expected
-    changed = resolve(RunSpec("practice", method=method, preset=preset, learning_rate=0.125, rank=3))
-    assert method_settings(changed) == dataclasses.replace(expected, learning_rate=0.125, rank=3)
-    assert all(getattr(changed, name) is not None for name in PRESET_FIELDS)
+    given = {"learning_rate": 0.125} | ({"rank": 3} if isinstance(expected, LowRankSettings) else {})
+    changed = resolve(spec_of(method=method, preset=preset, **given))
+    assert method_settings(changed) == dataclasses.replace(expected, **given)
+    assert list(changed.method_options) == [field.name for field in dataclasses.fields(expected)]
+    assert all(value is not None for value in changed.method_options.values())
+
+
+def test_resolving_twice_changes_nothing() -> None:
+    spec = resolve(spec_of(method="dora", targets="q_proj, v_proj"))
+    assert spec.method_options["targets"] == ("q_proj", "v_proj")
+    assert resolve(spec) == spec
+
+
+def test_full_has_no_low_rank_options() -> None:
+    assert set(resolve(spec_of(method="full")).method_options) == {f.name for f in dataclasses.fields(MethodSettings)}
 
 
 def test_the_original_recipe() -> None:
@@ -33,11 +50,9 @@ def test_the_original_recipe() -> None:
     assert (full.precision, full.master_weights) == ("bf16", False)
 
 
-def test_a_spec_survives_its_file(tmp_path: Path) -> None:
-    options = TaskOptions(data="données.csv", text_column="text: a", labels=("Appeal, to", "cliché", "no"))
-    spec = resolve(RunSpec("table", method="dora", task_options=options, targets=("q_proj",), patience=2))
-    write_spec(spec, tmp_path / "spec.yaml")
-    assert read_spec(tmp_path / "spec.yaml") == spec
+def test_a_readouts_settings_take_the_runs_values_and_its_own_options() -> None:
+    settings = readout_settings(resolve(spec_of(readout="generate", max_length=99, seed=4, loss_on="all")))
+    assert (settings.max_length, settings.seed, settings.train_on_prompt, settings.max_new_tokens) == (99, 4, True, 64)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +62,7 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
         ({"method": "qlra"}, 'did you mean "qlora"'),
         ({"preset": "defualt"}, 'did you mean "default"'),
         ({"readout": "heads"}, 'did you mean "head"'),
+        ({"prompt": "raport"}, 'did you mean "report"'),
     ],
 )
 def test_unknown_names(changes: dict[str, str], says: str) -> None:
@@ -66,11 +82,56 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
         ({"weight_decay": -0.1}, "--weight-decay"),
         ({"patience": 0}, "--patience"),
         ({"seed": -1}, "--seed"),
+        ({"threads": 0}, "--threads"),
+        ({"offload_bytes": -1}, "--offload-gb"),
+        ({"readout": "generate", "max_new_tokens": 0}, "--max-new-tokens"),
         ({"loss_on": "some"}, "loss_on"),
         ({"optimizer": "adagrad"}, "optimizer"),
         ({"precision": "int3"}, "precision"),
+        ({"approach": "magic"}, "approach"),
+        ({"rank": "many"}, 'the options of the method lora: "rank" cannot be'),
+        ({"method_options": {"rank": 2.5}}, '"rank" cannot be 2.5'),
+        ({"method_options": 8}, "method_options"),
     ],
 )
 def test_impossible_values(changes: dict[str, object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
-        resolve(RunSpec("practice", **changes))
+        resolve(spec_of(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": "full", "rank": 8}, 'The method full has no option "rank"'),
+        ({"method_options": {"rnak": 8}}, 'no option "rnak"; did you mean "rank"'),
+        ({"readout_options": {"max_tokens": 8}}, 'did you mean "max_new_tokens"'),
+        ({"prompt_options": {"tone": "kind"}}, 'The prompt report has no option "tone"; it has none'),
+    ],
+)
+def test_options_that_are_not_there(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        resolve(spec_of(**changes))
+
+
+def test_changes_are_options_by_name_whoever_has_them() -> None:
+    spec = resolve(spec_of(readout="generate"))
+    changed = with_changes(spec, {"precision": "nf4", "batch_size": 2, "max_new_tokens": 5, "targets": ("q_proj",)})
+    assert resolve(changed) == changed
+    assert (changed.batch_size, changed.readout_options["max_new_tokens"]) == (2, 5)
+    assert method_settings(changed) == dataclasses.replace(method_settings(spec), precision="nf4", targets=("q_proj",))
+    with pytest.raises(OptionError, match="rank"):
+        with_changes(resolve(spec_of(method="full")), {"rank": 4})
+    with pytest.raises(UnknownNameError, match="batch_size"):
+        with_changes(spec, {"batch_sise": 4})
+
+
+def test_options_shared_by_methods_reach_those_that_have_them() -> None:
+    spec = spec_of(rank=4, precision="fp32", task_options=TaskOptions())
+    assert method_settings(with_method(spec, "dora", shared=True)).rank == 4
+    assert with_method(spec, "full", shared=True).method_options == {"precision": "fp32"}
+    check_shared_options(METHOD, ["rank", "precision"], ["full"])
+    check_shared_options(METHOD, ["rank"], ["full", "lora"])
+    with pytest.raises(OptionError, match='did you mean "rank"'):
+        check_shared_options(METHOD, ["rnak"], ["full", "lora"])
+    with pytest.raises(SemtuneError, match="rank"):
+        resolve(with_method(spec, "full", shared=False))

@@ -47,8 +47,8 @@ def test_the_grid_is_every_combination_once_with_overrides() -> None:
         (m, r, s) for m in ("lora", "dora") for r in ("head", "generate") for s in (0, 1)
     }
     assert all(s.epochs == 2 for s in runs.values())
-    assert {s.rank for s in runs.values() if s.method == "dora"} == {4}
-    assert {s.rank for s in runs.values() if s.method == "lora"} == {16}
+    assert {s.method_options["rank"] for s in runs.values() if s.method == "dora"} == {4}
+    assert {s.method_options["rank"] for s in runs.values() if s.method == "lora"} == {16}
 
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda f: f.stem)
@@ -60,7 +60,7 @@ def test_the_original_experiment_is_as_it_was() -> None:
     runs = read_study(STUDIES / "report.yaml").runs().values()
     assert {s.model for s in runs} == {"meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.2-1B"}
     assert {s.method for s in runs} == {"full", "lora", "qlora"}
-    assert {(s.preset, s.loss_on, s.readout) for s in runs} == {("report", "all", "generate")}
+    assert {(s.preset, s.readout_options["train_on_prompt"], s.readout) for s in runs} == {("report", True, "generate")}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
 from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import METHODS, PROMPTS, READOUTS
-from semtune.specs.resolve import method_settings
+from semtune.specs import method_settings, readout_settings
 from semtune.training.optimizer import ParameterGroup
 
 
@@ -27,26 +27,26 @@ class TunedModel:
         self.settings = method_settings(spec)
         self.method: Method = METHODS.get(spec.method)
         prompt: Prompt = PROMPTS.get(spec.prompt)(labels, answer)
-        readout_settings = ReadoutSettings(
-            max_length=spec.max_length,
-            max_new_tokens=spec.max_new_tokens,
-            predict_batch_size=spec.predict_batch_size,
-            loss_on=spec.loss_on,
-            seed=spec.seed,
+        given = readout_settings(spec)
+        settings = ReadoutSettings(
+            max_length=given.max_length,
+            max_new_tokens=given.max_new_tokens,
+            predict_batch_size=given.predict_batch_size,
+            loss_on="all" if given.train_on_prompt else "completion",
+            seed=given.seed,
         )
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
-        self.readout: Readout = READOUTS.get(spec.readout)(loaded, prompt, labels, answer, readout_settings)
+        self.readout: Readout = READOUTS.get(spec.readout)(loaded, prompt, labels, answer, settings)
         loaded.activation_checkpointing = spec.activation_checkpointing
         self.method.attach(loaded, self.settings)
-        loaded.prepack_frozen(spec.packed, memory_bytes=total_memory_bytes())
+        loaded.prepack_frozen(spec.prepack, memory_bytes=total_memory_bytes())
 
     @classmethod
     def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
         """Load the base model as `spec` says and attach. Raises ModelError, TargetError, OptionError."""
-        assert spec.precision is not None, "resolve() the spec first"
         loaded = load(
             spec.model,
-            precision=spec.precision,
+            precision=method_settings(spec).precision,
             seed=spec.seed,
             device=spec.device,
             trust_remote_code=spec.trust_remote_code,
@@ -74,7 +74,7 @@ class TunedModel:
         """Fold what was trained into the model, for predicting alone. Raises MergeRefusedError."""
         self.method.merge(self.loaded.model)
         self.loaded.model.requires_grad_(False)
-        self.loaded.prepack_frozen(self.spec.packed, memory_bytes=total_memory_bytes(), backward=False)
+        self.loaded.prepack_frozen(self.spec.prepack, memory_bytes=total_memory_bytes(), backward=False)
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, and how fast."""

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from semtune.cli import options as o
+from semtune.cli.generate import with_options
+from semtune.records import TaskOptions
 
 
+@with_options(TaskOptions)
 def evaluate(
-    task: o.Task,
+    task: Annotated[str, typer.Option(help="The task: see `semtune list tasks`.")],
     predictions: Annotated[Path, typer.Option(help="A file in the task's submission format.")],
+    values: Mapping[str, Any],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
-    data_dir: o.DataDir = None,
-    data: o.Data = None,
-    dev_data: o.DevData = None,
-    test_data: o.TestData = None,
-    text_column: o.TextColumn = None,
-    label_column: o.LabelColumn = None,
-    id_column: o.IdColumn = None,
-    label_separator: o.LabelSeparator = None,
-    labels: o.Labels = None,
-    encoding: o.Encoding = "utf-8",
     json: o.Json = False,
 ) -> int:
     """Score predictions as the task's organisers do."""
     from semtune.records import to_plain
     from semtune.registry import TASKS
+    from semtune.specs import record_from
 
-    options = o.task_options(
-        data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,
-        label_column=label_column, id_column=id_column, label_separator=label_separator, labels=labels,
-        encoding=encoding,
-    )  # fmt: skip
+    options = record_from(TaskOptions, values["task_options"], "the command line")
     chosen = TASKS.get(task)(options)
     scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
     if json:

@@ -1,15 +1,21 @@
-"""`semtune list`: what there is to choose from, read from the registries."""
+"""`semtune list`: what there is to choose from, read from the registries and from each object's `Settings`."""
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from importlib import resources
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semtune import registry
 from semtune.cli import options as o
-from semtune.errors import UnknownNameError, did_you_mean
+from semtune.cli.generate import type_name
+from semtune.errors import OptionError, UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from semtune.specs.settings import Part
 
 KINDS = {
     "tasks": registry.TASKS,
@@ -18,16 +24,23 @@ KINDS = {
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
     "baselines": registry.BASELINES,
+    "strategies": registry.STRATEGIES,
 }
+WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="tasks, models, methods, prompts, readouts or baselines.")],
+    kind: Annotated[str, typer.Argument(help="tasks, models, methods, prompts, readouts, baselines, strategies.")],
+    options: Annotated[
+        bool, typer.Option("--options", help="Show the options of every method, readout, prompt or strategy.")
+    ] = False,
     json: o.Json = False,
 ) -> int:
-    """List tasks, models, methods, prompts, readouts or baselines."""
+    """List what there is to choose from: tasks, models, methods, prompts, readouts, baselines, strategies."""
     if kind not in KINDS:
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
+    if options:
+        return _list_options(kind, json)
     entries = {name: KINDS[kind].summary(name) for name in KINDS[kind]}
     if kind == "models":
         entries = {alias: f"alias of {name}" for alias, name in KINDS[kind].aliases.items()} | entries
@@ -35,7 +48,7 @@ def list_names(
     if json:
         o.print_json([{"name": name, "summary": summary} for name, summary in entries.items()])
         return 0
-    width = max(map(len, entries))
+    width = max(map(len, entries), default=0)
     for name, summary in entries.items():
         typer.echo(f"{name:{width}}  {summary}")
     return 0
@@ -45,3 +58,60 @@ def _shapes() -> list[str]:
     """Names of the published configs that ship with semtune."""
     folder = resources.files("semtune.models") / "shapes"
     return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+def _list_options(kind: str, json: bool) -> int:
+    """The options of every member of `kind`: type, unit, default (of each preset) and help."""
+    if kind not in WITH_OPTIONS:
+        raise OptionError(f"There are no options of {kind}; --options goes with {', '.join(WITH_OPTIONS)}.")
+    with o.heavy_imports():  # each method, readout and strategy declares its own, so they are imported
+        from semtune.specs.settings import METHOD, PROMPT, READOUT, STRATEGY
+
+        part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY), strict=True))[kind]
+        rows: list[dict[str, Any]] = [
+            {"name": name, "summary": KINDS[kind].summary(name), "options": _options(part, name)}
+            for name in part.registry
+        ]
+    if json:
+        o.print_json(rows)
+        return 0
+    for row in rows:
+        typer.echo(f"{row['name']}: {row['summary']}")
+        if not row["options"]:
+            typer.echo("  no options")
+        for option in row["options"]:
+            unit = f", {option['unit']}" if option["unit"] else ""
+            defaults = "; ".join(f"{_shown(v)} ({name})" for name, v in option["defaults"].items())
+            typer.echo(f"  {option['name']}  [{option['type']}{unit}]  {defaults}")
+            typer.echo(f"      {option['help']}")
+    return 0
+
+
+def _options(part: Part, name: str) -> list[dict[str, Any]]:
+    """One record an option. `defaults` are by preset; where there are no presets, under "default"."""
+    from semtune.records import to_plain
+    from semtune.specs.settings import option_fields
+
+    settings = part.settings_class(name)
+    hints = typing.get_type_hints(settings)
+    presets = getattr(part.registry.get(name), "presets", None)
+    rows = []
+    for field in option_fields(settings):
+        if presets is None:
+            defaults = {} if field.default is dataclasses.MISSING else {"default": field.default}
+        else:
+            defaults = {preset: getattr(values, field.name) for preset, values in presets.items()}
+        rows.append(
+            {
+                "name": field.name,
+                "type": " | ".join(field.metadata.get("choices") or ()) or type_name(hints[field.name]),
+                "unit": field.metadata.get("unit"),
+                "defaults": to_plain(defaults),
+                "help": field.metadata.get("help", ""),
+            }
+        )
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

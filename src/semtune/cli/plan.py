@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semtune.cli import options as o
+from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError
+from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 
 if TYPE_CHECKING:
     from semtune.plan.requests import Data, PlanResult
-    from semtune.records import Plan, RunSpec
+    from semtune.records import Plan
+
+NOT_PLANNED = ("approach", "strategy", "strategy_options", "baseline", "seed")
+"""Fields of a RunSpec that do not change what a tuned model's training takes."""
 
 
+@with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions, exclude=NOT_PLANNED)
 def plan(
-    model: o.Model = "default",
+    values: Mapping[str, Any],
     task: Annotated[
         str | None, typer.Option(help="Whose texts are counted; without it: the practice texts, or --max-length.")
     ] = None,
@@ -23,37 +30,10 @@ def plan(
         str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
     ] = "auto",
     method: Annotated[str | None, typer.Option(help="One method, or several with commas; all without it.")] = None,
-    readout: o.Readout = "head",
-    prompt: o.Prompt = "report",
-    preset: o.Preset = "default",
-    epochs: o.Epochs = 3,
-    batch_size: o.BatchSize = 8,
-    accumulation_steps: o.AccumulationSteps = 1,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens of a text with its labels; without --task all texts are so long.")
     ] = None,
-    rank: o.Rank = None,
-    targets: o.Targets = None,
-    precision: o.Precision = None,
-    master_weights: o.MasterWeights = None,
-    activation_checkpointing: o.Recompute = False,
-    loss_on: o.LossOn = "completion",
-    optimizer: o.Optimizer = "adamw",
-    predict_batch_size: o.PredictBatchSize = 20,
-    max_new_tokens: o.MaxNewTokens = 64,
-    threads: o.Threads = None,
-    trust_remote_code: o.TrustRemoteCode = False,
     calibrate: Annotated[bool, typer.Option(help="Measure this machine for 10 s first, and remember it.")] = False,
-    data_dir: o.DataDir = None,
-    data: o.Data = None,
-    dev_data: o.DevData = None,
-    test_data: o.TestData = None,
-    text_column: o.TextColumn = None,
-    label_column: o.LabelColumn = None,
-    id_column: o.IdColumn = None,
-    label_separator: o.LabelSeparator = None,
-    labels: o.Labels = None,
-    encoding: o.Encoding = "utf-8",
     json: o.Json = False,
 ) -> int:
     """Does it fit, how long does it take, what would have to change: for every method, without downloading weights."""
@@ -63,27 +43,15 @@ def plan(
         from semtune.measure.machine import cores
         from semtune.measure.memory import resident_bytes
         from semtune.plan.requests import load_data, plan_methods
-        from semtune.records import RunSpec, to_plain
+        from semtune.records import to_plain
         from semtune.registry import METHODS
-        from semtune.specs.resolve import record_from
+        from semtune.specs import spec_from
 
     runtime_bytes = resident_bytes()
-    torch.set_num_threads(threads or cores())
-    values: dict[str, Any] = {
-        "task": task or "practice", "model": model, "readout": readout, "prompt": prompt, "preset": preset,
-        "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
-        "max_length": 512 if max_length is None else max_length, "rank": rank, "targets": o.split_names(targets),
-        "precision": precision, "master_weights": master_weights, "activation_checkpointing": activation_checkpointing, "loss_on": loss_on,
-        "optimizer": optimizer, "predict_batch_size": predict_batch_size, "max_new_tokens": max_new_tokens,
-        "threads": threads, "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
-    options = o.task_options(
-        data_dir=data_dir, data=data, dev_data=dev_data, test_data=test_data, text_column=text_column,
-        label_column=label_column, id_column=id_column, label_separator=label_separator, labels=labels,
-        encoding=encoding,
-    )  # fmt: skip
-    spec = record_from(RunSpec, {**values, "task_options": options}, "the command line")
-    methods = o.split_names(method) if method is not None else tuple(METHODS)
+    torch.set_num_threads(values.get("threads") or cores())
+    asked = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
+    spec = spec_from(asked, "the command line")
+    methods = split_names(method) if method is not None else tuple(METHODS)
     if not methods:
         raise OptionError("--method names no method; see `semtune list methods`, or leave it out for all.")
     known = load_data(spec, texts=task is not None or max_length is None)

@@ -4,61 +4,50 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from semtune.cli import options as o
+from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError
+from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+
+VARIED = ("model", "method", "prompt", "readout", "seed", "approach", "strategy", "strategy_options", "baseline")
+"""Fields of a RunSpec that a study varies, or that its rows decide."""
 
 
+@with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions, exclude=VARIED, defaults=False)
 def study(
+    values: Mapping[str, Any],
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/demo.yaml.")] = None,
     out: Annotated[Path, typer.Option(help="The study folder to write.")] = Path("studies-out/study"),
-    task: Annotated[str | None, typer.Option(help="The task, where there is no study file.")] = None,
     model: Annotated[str | None, typer.Option(help="The model or models, comma separated.")] = None,
     methods: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list methods`.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list prompts`.")] = None,
     readouts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list readouts`.")] = None,
-    preset: Annotated[str | None, typer.Option(help="default or report.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma separated whole numbers.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    data_dir: o.DataDir = None,
-    data: o.Data = None,
-    dev_data: o.DevData = None,
-    test_data: o.TestData = None,
-    text_column: o.TextColumn = None,
-    label_column: o.LabelColumn = None,
-    id_column: o.IdColumn = None,
-    label_separator: o.LabelSeparator = None,
-    labels: o.Labels = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of your text files.")] = None,
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
-    from semtune.specs.resolve import read_yaml
+    from semtune.specs import read_yaml
     from semtune.study.grid import AXES, study_from
     from semtune.study.launch import ProcessLauncher
     from semtune.study.study import run_study
 
-    if file is None and task is None:
+    if file is None and "task" not in values:
         raise OptionError("Give a study file, or at least --task.")
-    values = read_yaml(file) if file is not None else {}
+    base = read_yaml(file) if file is not None else {}
     lists = {"models": model, "methods": methods, "prompts": prompts, "readouts": readouts}
-    given: dict[str, Any] = {key: list(o.split_names(v) or ()) for key, v in lists.items() if v is not None}
+    axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:
-        given["seeds"] = _whole_numbers(seeds)
-    for axis in given:
-        values.pop(AXES[axis], None)
-    given |= {k: v for k, v in {"task": task, "preset": preset, "epochs": epochs}.items() if v is not None}
-    asked = {
-        "data_dir": data_dir, "data": data, "dev_data": dev_data, "test_data": test_data, "text_column": text_column,
-        "label_column": label_column, "id_column": id_column, "label_separator": label_separator,
-        "labels": o.split_names(labels), "encoding": encoding,
-    }  # fmt: skip
-    options = {**(values.get("task_options") or {}), **{k: v for k, v in asked.items() if v is not None}}
-    spec = study_from({**values, **given, "task_options": options}, str(file or "the command line"))
+        axes["seeds"] = _whole_numbers(seeds)
+    for axis in axes:
+        base.pop(AXES[axis], None)
+    task_options = {**(base.get("task_options") or {}), **values.get("task_options", {})}
+    spec = study_from({**base, **axes, **values, "task_options": task_options}, str(file or "the command line"))
     command = shlex.join(["semtune", *sys.argv[1:]])
     record = run_study(spec, out, command, ProcessLauncher(), o.say)
     _show(record, out, json)
@@ -80,6 +69,6 @@ def _show(record: dict[str, Any], out: Path, json: bool) -> None:
 
 def _whole_numbers(text: str) -> list[int]:
     try:
-        return [int(part) for part in o.split_names(text) or ()]
+        return [int(part) for part in split_names(text)]
     except ValueError as error:
         raise OptionError(f'--seeds must be whole numbers such as "0,1,2", not "{text}".') from error

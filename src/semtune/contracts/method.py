@@ -17,10 +17,16 @@ class Method(Protocol):
     """A way of changing weights. One module-level instance each; state lives in the model, never here."""
 
     name: str
+    Settings: type[MethodSettings]
+    """The method's options: a frozen dataclass whose fields are declared with `records.option`."""
     presets: Mapping[str, MethodSettings]
+    """Instances of `Settings` by name; "default" and "report" (the original experiment) are always there."""
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
-        """Freeze what stays and add what is trained; no effect on outputs. Raises TargetError, OptionError."""
+        """Freeze what stays and add what is trained; no effect on outputs. `settings` is a `Settings`.
+
+        Raises TargetError, OptionError.
+        """
         ...
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:

@@ -13,7 +13,7 @@ from semtune.errors import MergeRefusedError, OptionError, TargetError, did_you_
 from semtune.methods import _peft_files
 from semtune.nn.linear import NF4Linear, PrepackedLinear
 from semtune.nn.low_rank import LowRankLinear
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 
 ALL_LINEAR = "all-linear"
 
@@ -21,12 +21,14 @@ ALL_LINEAR = "all-linear"
 class LowRankMethod:
     """Low-rank adapters on chosen linear layers; with row magnitudes (DoRA) where `magnitudes`."""
 
-    def __init__(self, name: str, presets: Mapping[str, MethodSettings], magnitudes: bool = False) -> None:
+    Settings = LowRankSettings
+
+    def __init__(self, name: str, presets: Mapping[str, LowRankSettings], magnitudes: bool = False) -> None:
         self.name = name
         self.presets = presets
         self.magnitudes = magnitudes
 
-    def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
+    def attach(self, loaded: LoadedModel, settings: LowRankSettings) -> None:
         """Freeze the whole model and wrap the targets in `LowRankLinear`; all is checked before anything changes.
 
         Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
@@ -64,7 +66,7 @@ class LowRankMethod:
             base.weight.data.copy_(adapter.merged_weight())
             model.set_submodule(path, base)
 
-    def save(self, model: nn.Module, folder: Path, settings: MethodSettings, base_model: str) -> None:
+    def save(self, model: nn.Module, folder: Path, settings: LowRankSettings, base_model: str) -> None:
         """Write the adapters in PEFT's file format. Raises OutputError."""
         _peft_files.save(model, adapters(model), folder, settings, base_model)
 
@@ -118,7 +120,7 @@ def _matches(paths: Iterable[str], target: str) -> list[str]:
     return [path for path in paths if path == target or path.endswith(f".{target}")]
 
 
-def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PrepackedLinear], settings: MethodSettings) -> None:
+def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PrepackedLinear], settings: LowRankSettings) -> None:
     """Raises OptionError for a rank, alpha or dropout that cannot be."""
     if settings.rank < 1:
         raise OptionError(f"The rank must be at least 1, not {settings.rank}")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from semtune.errors import ModelError
 from semtune.methods._files import TensorFile, write_tensors
 from semtune.nn.low_rank import LowRankLinear
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 from semtune.runtime.files import write_json
 
 CONFIG_FILE = "adapter_config.json"
@@ -25,7 +25,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 def save(
-    model: nn.Module, adapters: Mapping[str, LowRankLinear], folder: Path, settings: MethodSettings, base_model: str
+    model: nn.Module, adapters: Mapping[str, LowRankLinear], folder: Path, settings: LowRankSettings, base_model: str
 ) -> None:
     """Write `adapters` (by module path in `model`) and their config to `folder`. Raises OutputError."""
     alpha = int(settings.alpha) if settings.alpha == int(settings.alpha) else settings.alpha

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from semtune.methods._low_rank import LowRankMethod
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 
 DORA = LowRankMethod(
     name="dora",
     magnitudes=True,
     presets={
         # Not in the original experiment: its LoRA settings, for a comparison that changes one thing.
-        "report": MethodSettings(
+        "report": LowRankSettings(
             precision="bf16", learning_rate=2e-4, rank=8, alpha=32.0, dropout=0.05, targets=("q_proj", "v_proj")
         ),
-        "default": MethodSettings(
-            precision="compute", learning_rate=5e-4, rank=16, alpha=32.0, dropout=0.05, targets=("all-linear",)
+        "default": LowRankSettings(
+            precision="auto", learning_rate=5e-4, rank=16, alpha=32.0, dropout=0.05, targets=("all-linear",)
         ),
     },
 )

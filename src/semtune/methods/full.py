@@ -20,19 +20,21 @@ WEIGHTS_FILE = "model.safetensors"
 class FullMethod:
     """Trains all parameters in the precision they were loaded in; fp32 masters, where set, live in the optimizer."""
 
+    Settings = MethodSettings
+
     def __init__(self, name: str, presets: Mapping[str, MethodSettings]) -> None:
         self.name = name
         self.presets = presets
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
-        """Let every parameter require a gradient. Raises OptionError over a 4-bit or a streamed base."""
+        """Let every parameter require a gradient. Raises OptionError over a 4-bit or an offloaded base."""
         if any(isinstance(module, NF4Linear) for module in loaded.model.modules()):
             raise OptionError(
                 "Full fine-tuning cannot train 4-bit weights; choose precision fp32 or bf16, or the method qlora"
             )
         if any(isinstance(module, OffloadedLinear) for module in loaded.model.modules()):
             raise OptionError(
-                "Full fine-tuning trains every weight, so none can wait in main memory; leave --stream-gb out"
+                "Full fine-tuning trains every weight, so none can wait in main memory; leave --offload-gb out"
             )
         loaded.model.requires_grad_(True)
 
@@ -62,6 +64,6 @@ FULL = FullMethod(
         # stated as far as we know; this is the usual value.
         "report": MethodSettings(precision="bf16", master_weights=False, learning_rate=2e-5),
         # fp32 masters keep the updates that bf16 weights would round away.
-        "default": MethodSettings(precision="compute", master_weights=True, learning_rate=5e-5),
+        "default": MethodSettings(precision="auto", master_weights=True, learning_rate=5e-5),
     },
 )

@@ -6,17 +6,17 @@ It differs from LoRA by the precision that its presets ask for: the adapters do 
 from __future__ import annotations
 
 from semtune.methods._low_rank import LowRankMethod
-from semtune.records import MethodSettings
+from semtune.records import LowRankSettings
 
 QLORA = LowRankMethod(
     name="qlora",
     presets={
         # The original experiment. Its learning rates are not stated as far as we know; this is the QLoRA paper's.
-        "report": MethodSettings(
+        "report": LowRankSettings(
             precision="nf4", learning_rate=2e-4, rank=8, alpha=32.0, dropout=0.05, targets=("q_proj", "v_proj")
         ),
         # All linear layers: needed to reach full fine-tuning's quality over a 4-bit base (QLoRA, section 4).
-        "default": MethodSettings(
+        "default": LowRankSettings(
             precision="nf4", learning_rate=5e-4, rank=16, alpha=32.0, dropout=0.05, targets=("all-linear",)
         ),
     },

@@ -2,7 +2,7 @@
 
 Precisions: "fp32", "bf16" and "fp64" hold every weight so and compute in it; "nf4" holds the decoder's linear layers in
 4 bits (Dettmers et al. 2023) and everything else in the compute dtype; "nf4-cached" rounds them to the same 4-bit
-values but keeps them in the compute dtype: QLoRA's results with LoRA's speed and memory; "compute" is bf16 where this
+values but keeps them in the compute dtype: QLoRA's results with LoRA's speed and memory; "auto" is bf16 where this
 machine multiplies bf16 natively and fp32 where it does not.
 """
 
@@ -26,7 +26,7 @@ from semtune.nn.offloaded import OffloadedLinear
 from semtune.runtime.processor import native_bf16
 
 NF4_CACHED = "nf4-cached"
-PRECISIONS = ("compute", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
+PRECISIONS = ("auto", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 """Of the precisions that are a dtype; the others compute in what the device does best."""
 
@@ -34,7 +34,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 def load(
     name: str,
     *,
-    precision: str = "compute",
+    precision: str = "auto",
     seed: int = 0,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -91,7 +91,7 @@ def finish(
     """Fill a meta-device model from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
     quantise = is_quantised(precision)
     if quantise and offload_bytes:
-        raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")
+        raise OptionError("A base in 4 bits is not offloaded; leave --offload-gb out, or choose precision bf16.")
     outside = offloaded_paths(model, offload_bytes, dtype.itemsize)
     notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype, outside=outside)
     for path in outside:

@@ -17,6 +17,7 @@ from semtune.models.locate import locate_config
 from semtune.models.sources.published import shape_names
 from semtune.plan.planner import Estimate, Planner, spill_bytes
 from semtune.records import Advice, RunSpec
+from semtune.specs import method_settings, with_changes
 
 ENOUGH = 3
 """Pieces of advice that are worth a reader's time."""
@@ -89,7 +90,7 @@ def largest(planner: Planner, spec: RunSpec) -> dict[str, Any]:
 
 def _try(planner: Planner, asked: Estimate, change: Mapping[str, Any], text: str, found: list[Advice]) -> None:
     try:
-        changed = planner.estimate(dataclasses.replace(asked.spec, **change))
+        changed = planner.estimate(with_changes(asked.spec, change))
     except SemtuneError:  # a method that cannot do with it
         return
     if not changed.fits:
@@ -107,7 +108,7 @@ def _single_changes(planner: Planner, asked: Estimate, lengths: Sequence[int]) -
         if not spec.activation_checkpointing:
             yield (
                 {"activation_checkpointing": True},
-                "activations computed again in backward (--activation_checkpointing)",
+                "activations computed again in backward (--activation-checkpointing)",
             )
         yield from _shorter_texts(asked, lengths)
     spilled = spill_bytes(asked, planner.request.device)
@@ -115,7 +116,7 @@ def _single_changes(planner: Planner, asked: Estimate, lengths: Sequence[int]) -
         gigabytes = math.ceil(spilled / 1e8) / 10
         yield (
             {"offload_bytes": round(gigabytes * 1e9)},
-            f"{gigabytes:.1f} GB of frozen weights waiting in main memory (--stream-gb {gigabytes:.1f})",
+            f"{gigabytes:.1f} GB of frozen weights waiting in main memory (--offload-gb {gigabytes:.1f})",
         )
     yield from _smaller_states(asked)
 
@@ -152,16 +153,16 @@ def _shorter_texts(asked: Estimate, lengths: Sequence[int]) -> Iterator[tuple[di
 
 
 def _smaller_states(asked: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
-    spec, frozen = asked.spec, asked.trace.frozen_bytes
+    settings, frozen = method_settings(asked.spec), asked.trace.frozen_bytes
     # What would be too large even if the change took away all that it can is not planned.
     trained = asked.trace.kept_bytes - frozen
-    if spec.targets is not None and spec.targets != _FEW_TARGETS and 0 < frozen < asked.room_bytes:
+    if getattr(settings, "targets", _FEW_TARGETS) != _FEW_TARGETS and 0 < frozen < asked.room_bytes:
         yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
-    if spec.optimizer == "adamw" and trained > frozen and frozen + _WITH_8_BITS * trained < asked.room_bytes:
+    if asked.spec.optimizer == "adamw" and trained > frozen and frozen + _WITH_8_BITS * trained < asked.room_bytes:
         yield {"optimizer": "adamw-8bit"}, "moments in 8 bits (--optimizer adamw-8bit)"
-    if spec.master_weights and frozen + _WITHOUT_MASTERS * trained < asked.room_bytes:
+    if settings.master_weights and frozen + _WITHOUT_MASTERS * trained < asked.room_bytes:
         yield {"master_weights": False}, "no fp32 masters, which may cost quality (--no-master-weights)"
-    if frozen and spec.precision != "nf4":
+    if frozen and settings.precision != "nf4":
         yield {"precision": "nf4"}, "a base in 4 bits (--precision nf4)"
 
 
@@ -172,15 +173,15 @@ def _joint_changes(planner: Planner, asked: Estimate) -> Iterator[tuple[dict[str
     slow = {"batch_size": 1, "accumulation_steps": steps, "activation_checkpointing": True}
     said = f"one text at a time, {steps} to a step, activations computed again"
     if asked.has_room:
-        yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --activation_checkpointing)"
+        yield slow, f"{said} (--batch-size 1 --accumulation-steps {steps} --activation-checkpointing)"
     for change, text in _smaller_states(asked):
-        if not planner.estimate(dataclasses.replace(spec, **change)).has_room:
+        if not planner.estimate(with_changes(spec, change)).has_room:
             continue
         yield (
             {**change, "activation_checkpointing": True},
-            f"{text}, activations computed again (--activation_checkpointing)",
+            f"{text}, activations computed again (--activation-checkpointing)",
         )
         yield (
             {**slow, **change},
-            f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --activation_checkpointing)",
+            f"{text}; {said} (--batch-size 1 --accumulation-steps {steps} --activation-checkpointing)",
         )

@@ -24,6 +24,7 @@ from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_ROUNDING_BYTES, Devi
 from semtune.plan.speed import Rates
 from semtune.plan.trace import Assembled, Base, Trace, Workload, trace
 from semtune.records import Plan, RunSpec
+from semtune.specs import method_settings
 
 _CPU_ROUNDING_BYTES = 64
 
@@ -134,15 +135,15 @@ class Planner:
         if key in self.traced:
             return self.traced[key]
         q = self.request
-        assert spec.precision is not None, "resolve() the spec first"
+        precision = method_settings(spec).precision
         on_gpu = q.device.kind == "cuda"
         base = Base(
-            config=q.config, name=spec.model, precision=spec.precision,
-            dtype=dtype_of(spec.precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
+            config=q.config, name=spec.model, precision=precision,
+            dtype=dtype_of(precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
             tokenizer=q.tokenizer, activation_checkpointing=spec.activation_checkpointing,
         )  # fmt: skip
-        packed = spec.packed if spec.packed is not None else self._would_pack
-        resolved = dataclasses.replace(spec, packed=packed and not on_gpu)
+        prepack = spec.prepack if spec.prepack is not None else self._would_pack
+        resolved = dataclasses.replace(spec, prepack=prepack and not on_gpu)
         self.traced[key] = trace(
             base,
             lambda loaded: q.assemble(resolved, loaded),
@@ -165,7 +166,7 @@ def spill_bytes(found: Estimate, device: Device) -> int:
     needed = found.highest_bytes - device.memory_bytes
     if not device.spill_bytes or needed <= 0 or found.spec.offload_bytes:
         return 0
-    movable = 0 if is_quantised(str(found.spec.precision)) else found.trace.frozen_bytes
+    movable = 0 if is_quantised(method_settings(found.spec).precision) else found.trace.frozen_bytes
     total = needed + fetched_bytes(found.trace)
     return total if total <= min(movable, device.spill_bytes) else 0
 

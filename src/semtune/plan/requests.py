@@ -23,7 +23,8 @@ from semtune.plan.trace import Workload
 from semtune.records import Example, Plan, RunSpec
 from semtune.registry import METHODS, TASKS
 from semtune.runtime.cache import cache_folder
-from semtune.specs.resolve import resolve
+from semtune.specs import resolve, with_changes, with_method
+from semtune.specs.settings import METHOD, check_shared_options
 
 RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
 QUICK_LOOK_LASTS_SECONDS = 24 * 3600.0
@@ -87,16 +88,20 @@ def plan_methods(
     """A plan for each of `methods`, with advice where one does not fit.
 
     Args:
-        spec: unresolved; its method is replaced by each of `methods`.
+        spec: unresolved; its method is replaced by each of `methods`. Where there are several, each takes those of the
+            method options that it has.
         runtime_bytes: resident bytes of a process that has done its imports and nothing else.
 
     Raises:
         SemtuneError: an unknown device or model, or, where there is one method alone, what keeps it from attaching.
     """
+    for name in methods:
+        METHODS.check(name)
+    check_shared_options(METHOD, spec.method_options, methods)
     target = parse_device(device, here())
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)
-    plans = [_plan(planner, dataclasses.replace(spec, method=name), alone=len(methods) == 1) for name in methods]
+    plans = [_plan(planner, spec, name, alone=len(methods) == 1) for name in methods]
     return PlanResult(tuple(plans), target, (*target.assumptions, *notes))
 
 
@@ -151,20 +156,19 @@ def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str
             f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {room / 1e9:.1f} GB are free, and no change "
             "that semtune knows makes it fit; choose a smaller model, or see `semtune plan`."
         )
-    changed = dataclasses.replace(spec, **found[0].change)
+    changed = with_changes(spec, found[0].change)
     return changed, planner.plan(changed), found[0].text
 
 
-def _plan(planner: Planner, spec: RunSpec, *, alone: bool) -> Plan:
-    """Of one method; what keeps it from attaching is its reason where others are planned beside it."""
-    METHODS.check(spec.method)
+def _plan(planner: Planner, spec: RunSpec, method: str, *, alone: bool) -> Plan:
+    """The plan of one method; what keeps it from attaching is its reason where others are planned beside it."""
     try:
-        resolved = resolve(spec)
+        resolved = resolve(with_method(spec, method, shared=not alone))
         plan = planner.plan(resolved)
     except (TargetError, OptionError) as error:
         if alone:
             raise
-        return Plan(spec.method, fits=False, reason=str(error))
+        return Plan(method, fits=False, reason=str(error))
     lengths = planner.estimate(resolved).trace.lengths
     return dataclasses.replace(
         plan, largest=advice.largest(planner, resolved), advice=advice.advise(planner, resolved, lengths)

@@ -1,16 +1,27 @@
 """The frozen records that pass between packages. Standard library only; sizes are in bytes, times in seconds."""
 
-from semtune.records.options import MethodSettings, RunSpec, TaskOptions
+from semtune.records.declare import option
+from semtune.records.options import (
+    PRECISIONS,
+    CommonReadoutOptions,
+    LowRankSettings,
+    MethodSettings,
+    RunSpec,
+    TaskOptions,
+)
 from semtune.records.plain import to_plain
 from semtune.records.results import Advice, Phase, Plan, RunResult, Status
 from semtune.records.scores import LabelScore, LeaderboardEntry, Scores
 from semtune.records.targets import Example, Prediction, Span
 
 __all__ = [
+    "PRECISIONS",
     "Advice",
+    "CommonReadoutOptions",
     "Example",
     "LabelScore",
     "LeaderboardEntry",
+    "LowRankSettings",
     "MethodSettings",
     "Phase",
     "Plan",
@@ -21,5 +32,6 @@ __all__ = [
     "Span",
     "Status",
     "TaskOptions",
+    "option",
     "to_plain",
 ]

@@ -1,97 +1,162 @@
-"""What a user may choose: the options of a task, of a method, and of a whole run."""
+"""What a user may choose: the options of a task, of a method, and of a whole run.
+
+Every field is declared with `option`: its help text and unit stand here once, and the command line, study files and
+`semtune list … --options` are generated from them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from semtune.records.declare import option
+
+PRECISIONS = ("auto", "fp32", "bf16", "nf4", "nf4-cached")
+"""Precisions of the base weights. "auto" is bf16 where the machine multiplies bf16 natively, and fp32 elsewhere."""
+
+TRAINING, ANSWERS, MACHINE = "Training", "Predicting", "Machine"
+METHOD = "Model and method"
+"""Panels of `--help`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """What a user may tell a task; a task that cannot use an option that was given says so (OptionError)."""
+    """What a user may tell a task. A task that cannot use a given option raises OptionError."""
 
-    data_dir: str | None = None
-    """Folder with the task's own files (shared tasks)."""
-    data: str | None = None
-    """File, folder of split files, or hub data set (the `table` task)."""
-    dev_data: str | None = None
-    test_data: str | None = None
-    text_column: str | None = None
-    label_column: str | None = None
-    id_column: str | None = None
-    label_separator: str | None = None
-    """Given: several labels in one cell, separated so (multi-label). A list-valued cell is multi-label without it."""
-    labels: tuple[str, ...] | None = None
-    """The label set; None: inferred from all labelled splits."""
-    encoding: str = "utf-8"
-    split_seed: int = 0
-    dev_fraction: float = 0.1
-    test_fraction: float = 0.2
+    data_dir: str | None = option(None, help="Folder with a shared task's own files.")
+    data: str | None = option(None, help="Your table: a file, a folder of split files, or hub:owner/name.")
+    dev_data: str | None = option(None, help="Your dev split, if it is a file of its own.")
+    test_data: str | None = option(None, help="Your test split, if it is a file of its own.")
+    text_column: str | None = option(None, help="Column with the text.")
+    label_column: str | None = option(None, help="Column with the label or labels.")
+    id_column: str | None = option(None, help="Column with ids; row numbers without it.")
+    label_separator: str | None = option(
+        None, help="What separates several labels in one cell (multi-label). A cell that is a list needs none."
+    )
+    labels: tuple[str, ...] | None = option(
+        None, help="The label set, comma separated; inferred from all labelled splits without it."
+    )
+    encoding: str = option("utf-8", help="Encoding of your text files.")
+    split_seed: int = option(0, help="Seed of the split into train, dev and test, where your data is one file.")
+    dev_fraction: float = option(0.1, help="Share of the rows that become dev, where there is no dev split.")
+    test_fraction: float = option(0.2, help="Share of the rows that become test, where there is no test split.")
 
 
 @dataclass(frozen=True, slots=True)
 class MethodSettings:
-    """What a preset fixes for one method; the command line and a study file may override each field."""
+    """The options that every method has. A method with more of them derives its own frozen dataclass from this one.
 
-    precision: Literal["compute", "fp32", "bf16", "nf4", "nf4-cached"] = "compute"
-    """Of the base weights. "compute": bf16 where this machine multiplies it natively, else fp32."""
-    learning_rate: float = 5e-4
-    rank: int = 16
-    alpha: float = 32.0
-    """The low-rank product is scaled by alpha / rank."""
-    dropout: float = 0.0
-    """On the input of the low-rank path, while training."""
-    targets: tuple[str, ...] = ("all-linear",)
-    """Names of the linear layers that carry adapters ("q_proj", "v_proj"), or "all-linear": all of the decoder's."""
-    master_weights: bool = False
-    """Train fp32 copies of bf16 weights (the copies live in the optimizer)."""
-    weight_decay: float = 0.0
+    A preset is an instance; what a user gives replaces single fields of it.
+    """
+
+    precision: str = option(
+        "auto",
+        help="Precision of the base weights; auto is bf16 where the machine multiplies it natively, else fp32.",
+        choices=PRECISIONS,
+    )
+    learning_rate: float = option(5e-4, help="Peak learning rate, reached after the warm-up.")
+    weight_decay: float = option(0.0, help="AdamW's decoupled weight decay.")
+    master_weights: bool = option(False, help="Keep fp32 master copies of trained bf16 weights in the optimizer.")
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankSettings(MethodSettings):
+    """Options of methods that add low-rank products to linear layers.
+
+    They stand here and not beside those methods because the command line offers them by name, and its help must not
+    import torch.
+    """
+
+    rank: int = option(16, help="Rank of the adapters.")
+    alpha: float = option(32.0, help="The low-rank product is scaled by alpha / rank.")
+    dropout: float = option(0.0, help="Probability of dropout on the adapters' input, while training.")
+    targets: tuple[str, ...] = option(
+        ("all-linear",),
+        help="Linear layers that carry adapters, comma separated, such as q_proj,v_proj; all-linear is all of the "
+        "decoder's.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CommonReadoutOptions:
+    """Readout options that the command line and study files offer by name; None: not given."""
+
+    loss_on: Literal["completion", "all"] | None = option(
+        None, help="Tokens that the loss is summed over: the completion's, or all (the original recipe)."
+    )
+    max_new_tokens: int | None = option(None, unit="tokens", help="Longest completion when generating.")
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything needed to run again. None in an option that a preset fixes means: what the preset says."""
+    """Everything needed to run again.
 
-    task: str
-    model: str = "default"
-    method: str = "lora"
-    prompt: str = "report"
-    readout: str = "head"
-    preset: str = "default"
-    seed: int = 0
-    task_options: TaskOptions = field(default_factory=TaskOptions)
-    # training
-    epochs: int = 3
-    batch_size: int = 8
-    accumulation_steps: int = 1
-    max_length: int = 512
-    """Tokens of prompt and completion together; longer texts are cut at their end, the marker and labels never."""
-    warmup_fraction: float = 0.1
-    max_grad_norm: float = 1.0
-    patience: int | None = None
-    """Stop after this many epochs without a better dev micro-F1; None: never."""
-    loss_on: Literal["completion", "all"] = "completion"
-    optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
-    """adamw-8bit keeps its moments in 8 bits."""
-    # what a preset fixes, where not given
-    learning_rate: float | None = None
-    rank: int | None = None
-    alpha: float | None = None
-    dropout: float | None = None
-    targets: tuple[str, ...] | None = None
-    precision: str | None = None
-    master_weights: bool | None = None
-    weight_decay: float | None = None
-    # predicting
-    predict_batch_size: int = 20
-    max_new_tokens: int = 64
-    # machine
-    threads: int | None = None
-    packed: bool | None = None
-    """Keep frozen bf16 weights laid out for a CPU's products, twice their bytes; None: if that is little memory."""
-    activation_checkpointing: bool = False
-    """Keep of each block its input alone and compute the rest again in backward: less memory, more time."""
-    offload_bytes: int = 0
-    """Of frozen weights that wait in main memory and come to the GPU for each product."""
-    device: str = "auto"
-    trust_remote_code: bool = False
+    `specs.resolve` completes the option mappings: afterwards `method_options` has a value for every field of the
+    method's `Settings`, and so have the others for theirs.
+    """
+
+    task: str = option(help="The task: see `semtune list tasks`.", panel="Task data")
+    approach: Literal["tuned", "prompted", "baseline"] = option(
+        "tuned", help="What is fitted: a tuned model, a prompted one, or a baseline without a language model.",
+        panel=METHOD,
+    )  # fmt: skip
+    model: str = option("default", help="default, a hub id, a folder, a .gguf file, or shape:NAME.", panel=METHOD)
+    method: str = option("lora", help="How weights are changed: see `semtune list methods`.", panel=METHOD)
+    prompt: str = option("report", help="Text of an example: see `semtune list prompts`.", panel=METHOD)
+    readout: str = option("head", help="How predictions are read out: see `semtune list readouts`.", panel=METHOD)
+    strategy: str | None = option(None, help="How a prompted model is asked.", panel=METHOD)
+    baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
+    preset: str = option("default", help="default, or report (the original experiment's settings).", panel=METHOD)
+    seed: int = option(0, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING)
+    task_options: TaskOptions = option(default_factory=TaskOptions, help="Where the data is and what it looks like.")
+    epochs: int = option(3, help="Passes over the training data.", panel=TRAINING)
+    batch_size: int = option(8, unit="texts", help="Texts per micro-batch.", panel=TRAINING)
+    accumulation_steps: int = option(1, help="Micro-batches per optimizer step.", panel=TRAINING)
+    max_length: int = option(
+        512, unit="tokens", panel=TRAINING,
+        help="Tokens of prompt and completion together; longer texts are cut at their end, markers and labels never.",
+    )  # fmt: skip
+    warmup_fraction: float = option(0.1, help="Share of the steps in which the learning rate rises.", panel=TRAINING)
+    max_grad_norm: float = option(1.0, help="Gradients are clipped to this norm.", panel=TRAINING)
+    patience: int | None = option(
+        None, unit="epochs", panel=TRAINING,
+        help="Stop after so many epochs without a better dev score; without it all epochs run.",
+    )  # fmt: skip
+    optimizer: Literal["adamw", "adamw-8bit"] = option(
+        "adamw", help="adamw, or adamw-8bit: its moments in 8 bits, a quarter of the memory.", panel=TRAINING
+    )
+    predict_batch_size: int = option(20, unit="texts", help="Texts per batch when predicting.", panel=ANSWERS)
+    method_options: Mapping[str, Any] = option(
+        default_factory=dict, panel=METHOD,
+        help="Any other option of the method, as NAME=VALUE: see `semtune list methods --options`.",
+    )  # fmt: skip
+    readout_options: Mapping[str, Any] = option(
+        default_factory=dict, panel=ANSWERS,
+        help="Any other option of the readout, as NAME=VALUE: see `semtune list readouts --options`.",
+    )  # fmt: skip
+    prompt_options: Mapping[str, Any] = option(
+        default_factory=dict, panel=ANSWERS,
+        help="An option of the prompt, as NAME=VALUE: see `semtune list prompts --options`.",
+    )  # fmt: skip
+    strategy_options: Mapping[str, Any] = option(
+        default_factory=dict, panel=ANSWERS, help="An option of the prompting strategy, as NAME=VALUE."
+    )
+    threads: int | None = option(None, help="CPU threads; all cores without it.", panel=MACHINE)
+    prepack: bool | None = option(
+        None, panel=MACHINE,
+        help="Keep frozen bf16 weights in the layout that a CPU multiplies fastest, twice their bytes; without it: "
+        "where that is little of the memory.",
+    )  # fmt: skip
+    activation_checkpointing: bool = option(
+        False, panel=MACHINE, old_flags=("recompute",),
+        help="Keep only each block's input and compute the block again in backward: less memory, more time.",
+    )  # fmt: skip
+    offload_bytes: int = option(
+        0, unit="bytes", panel=MACHINE, old_flags=("stream-gb",),
+        help="Frozen weights that wait in main memory and come to the GPU for each product, where it is too small.",
+    )  # fmt: skip
+    device: str = option("auto", help="auto, cpu or cuda.", panel=MACHINE)
+    trust_remote_code: bool = option(
+        False, help="Run code that comes with the model; off unless you trust its author.", panel=MACHINE
+    )

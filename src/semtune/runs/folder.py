@@ -22,7 +22,7 @@ from semtune.contracts import AnswerKind
 from semtune.errors import DataError, ModelError, OutputError
 from semtune.records import LabelScore, RunResult, Scores, to_plain
 from semtune.runtime import files
-from semtune.specs.resolve import check_writable, record_from
+from semtune.specs import check_writable, record_from
 
 
 class RunFolder:

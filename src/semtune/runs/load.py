@@ -7,7 +7,7 @@ from pathlib import Path
 from semtune.approaches.tuned import TunedModel
 from semtune.errors import ModelError
 from semtune.runs.folder import RunFolder, read_labels
-from semtune.specs.resolve import read_spec
+from semtune.specs import read_spec
 
 
 def load_run(path: Path) -> TunedModel:

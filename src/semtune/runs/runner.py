@@ -28,7 +28,7 @@ from semtune.records import Example, Plan, RunResult, RunSpec, Status
 from semtune.registry import TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runtime.limits import is_out_of_memory
-from semtune.specs.resolve import resolve, write_spec
+from semtune.specs import resolve, write_spec
 from semtune.training.loop import EpochEvent, Observer, StepEvent, train
 from semtune.training.metrics import MetricsFile
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState

@@ -1,8 +1,7 @@
-"""A study file, checked, and the grid of runs it stands for."""
+"""A study file, checked, and the grid of runs that it describes."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,9 @@ from typing import Any
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import METHODS
-from semtune.specs.resolve import read_yaml, record_from, resolve
+from semtune.specs import read_yaml, record_from, resolve, spec_from, with_changes
+from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
+from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, nested
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
@@ -29,13 +30,17 @@ class StudySpec:
     readouts: tuple[str, ...] = ("head",)
     seeds: tuple[int, ...] = (0,)
     shared: Mapping[str, Any] = field(default_factory=dict)
-    """Run options that all runs share, e.g. epochs."""
+    """Options that all runs share, e.g. epochs; those of methods (rank, say) reach the methods that have them."""
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Run options of single methods."""
+    """Options of single methods, above the shared ones; a method must have them."""
     task_options: TaskOptions = field(default_factory=TaskOptions)
 
     def runs(self) -> dict[str, RunSpec]:
         """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
+        shared = nested(self.shared, "the study")
+        for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
+            if shared.get(part.options_name):
+                check_shared_options(part, shared[part.options_name], chosen)
         grid: dict[str, RunSpec] = {}
         for model in self.models:
             for readout in self.readouts:
@@ -47,10 +52,16 @@ class StudySpec:
         return grid
 
     def _run(self, model: str, method: str, prompt: str, readout: str, seed: int) -> RunSpec:
-        values = {**self.shared, **self.overrides.get(method, {})}
-        values |= {"task": self.task, "model": model, "method": method, "prompt": prompt, "readout": readout}
-        spec = record_from(RunSpec, {**values, "seed": seed, "task_options": self.task_options}, "the study")
-        return resolve(spec)
+        names: dict[str, Any] = {
+            "task": self.task,
+            "model": model,
+            "method": method,
+            "prompt": prompt,
+            "readout": readout,
+        }
+        names |= {"seed": seed, "task_options": self.task_options}
+        shared = spec_from({**self.shared, **names}, "the study", shared=True)
+        return resolve(with_changes(shared, self.overrides.get(method, {})))
 
     def _name(self, spec: RunSpec) -> str:
         parts = [spec.method, spec.readout, spec.prompt, f"s{spec.seed}"]
@@ -109,9 +120,9 @@ def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:
-    taken = {"task", "task_options", *AXES.values()}
-    allowed = [f.name for f in dataclasses.fields(RunSpec) if f.name not in taken]
+    elsewhere = {"task", "task_options", *AXES.values()}
+    allowed = [key for key in SPEC_KEYS if key not in elsewhere]
     for key in values:
-        if key not in allowed:
+        if key not in allowed and key not in EARLIER_KEYS:
             known = [*allowed, "task", "task_options", "overrides", *AXES]
             raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')

@@ -13,7 +13,7 @@ from typing import Protocol
 from semtune.errors import SemtuneError
 from semtune.records import RunResult, RunSpec, Status
 from semtune.runs.folder import RunFolder, read_result, write_json
-from semtune.specs.resolve import write_spec
+from semtune.specs import write_spec
 
 INTERRUPTED = 130
 """Exit status of a command that the user interrupted."""
@@ -79,13 +79,13 @@ def _said_error(output: str) -> str | None:
 
 def finished(spec: RunSpec, folder: Path) -> RunResult | None:
     """The result of an earlier run of the very same spec in `folder` that ended well; None: run it."""
-    from semtune.specs.resolve import read_spec
+    from semtune.specs import read_spec, resolve
 
     paths = RunFolder(folder)
     if not (paths.result.exists() and paths.spec.exists() and paths.adapter.exists()):
         return None
     try:
         result = read_result(paths.result)
-        return result if result.status == "ok" and read_spec(paths.spec) == spec else None
+        return result if result.status == "ok" and resolve(read_spec(paths.spec)) == spec else None
     except SemtuneError:
         return None

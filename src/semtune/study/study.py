@@ -12,7 +12,7 @@ from semtune.measure.environment import environment
 from semtune.records import Example, RunResult, Scores, to_plain
 from semtune.registry import BASELINES, TASKS
 from semtune.runs.folder import write_json
-from semtune.specs.resolve import check_writable
+from semtune.specs import check_writable
 from semtune.study.grid import StudySpec
 from semtune.study.launch import Launcher, finished
 

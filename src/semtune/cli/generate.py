@@ -1,0 +1,191 @@
+"""Command-line options generated from the fields of dataclasses, so that each is declared once (see `records.option`).
+
+How a field becomes an option:
+
+    batch_size: int                 --batch-size INTEGER
+    offload_bytes: int              --offload-gb FLOAT           times 10^9
+    targets: tuple[str, ...]        --targets TEXT               comma separated
+    prepack: bool                   --prepack / --no-prepack
+    optimizer: Literal["a", "b"]    --optimizer [a|b]            checked with the record, not by the parser
+    method_options: Mapping         --method-option NAME=VALUE   repeatable
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+from semtune.errors import OptionError
+from semtune.records import CommonReadoutOptions, LowRankSettings, TaskOptions
+from semtune.records.options import ANSWERS, METHOD
+
+PANELS = {TaskOptions: "Task data", LowRankSettings: METHOD, CommonReadoutOptions: ANSWERS}
+"""Heading in `--help` of the records whose fields name none."""
+WITHOUT_DEFAULTS = (LowRankSettings, CommonReadoutOptions)
+"""Records whose defaults are the presets' and the readouts' to decide."""
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One parameter of a command, and the field that its value is for."""
+
+    parameter: inspect.Parameter
+    record: type[Any]
+    field: str
+    convert: Callable[[Any], Any]
+
+
+def with_options(
+    *records: type[Any], exclude: Iterable[str] = (), defaults: bool = True
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the options of `records`; it receives their values as the keyword argument `values`.
+
+    `values` maps field names to values, the fields of TaskOptions within "task_options"; an option that was not given
+    and has no default is left out. A field with the name of one of the command's own parameters, or in `exclude`, or
+    whose type is a dataclass, becomes no option.
+
+    Args:
+        defaults: whether options have their field's default; if not, `values` has only what was given. The fields of a
+            method's or readout's settings never have one, as presets decide.
+    """
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
+        skipped = {*exclude, *(p.name for p in own)}
+        options: dict[str, _Option] = {}
+        for record in records:
+            for option in _options_of(record, skipped, defaults and record not in WITHOUT_DEFAULTS):
+                options[option.parameter.name] = option
+
+        def run(**arguments: Any) -> int:
+            return command(**{p.name: arguments[p.name] for p in own}, values=_collect(options, arguments))
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        parameters += [option.parameter for option in options.values()]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def type_name(hint: Any) -> str:
+    """A field's type for readers: "float", "bf16 | fp32", "list of str"; None among the alternatives is left out."""
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is Literal:
+        return " | ".join(str(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {typing.get_args(hint)[0].__name__}"
+    return str(getattr(hint, "__name__", hint))
+
+
+def _collect(options: Mapping[str, _Option], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values by field. Raises OptionError."""
+    values: dict[str, Any] = {}
+    for name, option in options.items():
+        if arguments[name] is None:
+            continue
+        into = values.setdefault("task_options", {}) if option.record is TaskOptions else values
+        into[option.field] = option.convert(arguments[name])
+    return values
+
+
+def _options_of(record: type[Any], skipped: set[str], defaults: bool) -> list[_Option]:
+    hints = typing.get_type_hints(record)
+    made: list[_Option] = []
+    for field in dataclasses.fields(record):
+        hint = _without_none(hints[field.name])
+        if field.name in skipped or dataclasses.is_dataclass(hint):
+            continue
+        default = field.default if defaults and field.default is not dataclasses.MISSING else None
+        if default is not None and field.name.endswith("_bytes"):
+            default = default / GIGABYTE
+        kind, flag, convert = _spelling(field.name, hint)
+        settings = {
+            "help": field.metadata["help"],
+            "metavar": _metavar(hint, field.metadata["choices"]),
+            "rich_help_panel": field.metadata["panel"] or PANELS[record],
+            "show_default": "the preset's" if record is LowRankSettings else default is not None,
+        }
+        made.append(_option(record, field.name, field.name, kind, flag, convert, default, settings))
+        for old in field.metadata["old_flags"]:
+            hidden = {"help": field.metadata["help"], "hidden": True}
+            made.append(_option(record, field.name, f"old_{field.name}", kind, old, convert, None, hidden))
+    return made
+
+
+def _option(
+    record: type[Any],
+    field: str,
+    name: str,
+    kind: Any,
+    flag: str,
+    convert: Callable[[Any], Any],
+    default: Any,
+    settings: Mapping[str, Any],
+) -> _Option:
+    """One parameter. `flag` is without dashes; `settings` are typer's."""
+    flags = f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"
+    parameter = inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind | None, typer.Option(flags, **settings)],
+    )
+    return _Option(parameter, record, field, convert)
+
+
+def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:
+    """The parser's type of an option, its flag without dashes, and what turns the parsed value into the field's."""
+    flag = name.replace("_", "-")
+    origin = typing.get_origin(hint)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        singular = flag.removesuffix("s")
+        return list[str], singular, lambda pairs: _named_values(pairs, f"--{singular}")
+    if origin is tuple:
+        return str, flag, split_names
+    if origin is Literal:
+        return str, flag, lambda value: value
+    if name.endswith("_bytes"):
+        return float, flag.removesuffix("-bytes") + "-gb", lambda gigabytes: round(gigabytes * GIGABYTE)
+    return hint, flag, lambda value: value
+
+
+def _metavar(hint: Any, choices: Sequence[str]) -> str | None:
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+    if choices:
+        return f"[{'|'.join(choices)}]"
+    return "NAME=VALUE" if typing.get_origin(hint) not in (None, tuple) else None
+
+
+def _named_values(pairs: Sequence[str], flag: str) -> dict[str, str]:
+    """["rank=8"] -> {"rank": "8"}. Raises OptionError."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise OptionError(f'{flag} must have the form NAME=VALUE, such as {flag} rank=8, not "{pair}".')
+        values[name.strip().replace("-", "_")] = value
+    return values
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """ "a, b" -> ("a", "b")."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _without_none(hint: Any) -> Any:
+    """`int` of `int | None`; any other type as it is."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+    return hint

@@ -1,0 +1,195 @@
+"""The options of a run's method, readout, prompt and strategy: each names a `Settings` dataclass, looked up here.
+
+A field of `Settings` is an option of its own, unless a RunSpec has a field of the same name (a readout's `max_length`,
+say): then the run's value is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semtune.contracts import Method
+from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec, option
+from semtune.registry import METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
+from semtune.specs.record import record_from
+
+RUN_FIELDS = tuple(f.name for f in dataclasses.fields(RunSpec))
+COMMON_METHOD_OPTIONS = tuple(f.name for f in dataclasses.fields(LowRankSettings))
+"""Method options with a command-line flag and a study key of their own. Not every method has all of them."""
+COMMON_READOUT_OPTIONS = tuple(f.name for f in dataclasses.fields(CommonReadoutOptions))
+"""The same of readouts, as users spell them; `loss_on` is the option `train_on_prompt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """The settings of what has no options."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AnyReadoutSettings:
+    """Merge: goes away as soon as every readout names its own `Settings`."""
+
+    max_length: int
+    predict_batch_size: int
+    seed: int
+    train_on_prompt: bool = option(False, help="Sum the loss over the prompt's tokens too (the original recipe).")
+    max_new_tokens: int = option(64, unit="tokens", help="Longest completion when generating.")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One choice of a run that has options of its own."""
+
+    name: str
+    """The RunSpec's field with the choice, e.g. "method"; `<name>_options` has its options."""
+    registry: Registry
+    common: tuple[str, ...] = ()
+    """Options that files and commands may share over members of which none has them."""
+    without_settings: type[Any] = NoSettings
+    """Merge: stands in for a missing `Settings`."""
+
+    @property
+    def options_name(self) -> str:
+        return f"{self.name}_options"
+
+    def settings_class(self, chosen: str) -> type[Any]:
+        """The `Settings` of the registered object `chosen`, imported now. Raises UnknownNameError."""
+        cls: type[Any] = getattr(self.registry.get(chosen), "Settings", self.without_settings)
+        return cls
+
+    def option_names(self, chosen: str) -> list[str]:
+        """Names of the options that `chosen` has."""
+        return [f.name for f in option_fields(self.settings_class(chosen))]
+
+
+METHOD = Part("method", METHODS, COMMON_METHOD_OPTIONS)
+READOUT = Part("readout", READOUTS, ("train_on_prompt", "max_new_tokens"), _AnyReadoutSettings)
+PROMPT, STRATEGY = Part("prompt", PROMPTS), Part("strategy", STRATEGIES)
+PARTS_OF_APPROACH: dict[str, tuple[Part, ...]] = {
+    "tuned": (METHOD, READOUT, PROMPT),
+    "prompted": (STRATEGY,),
+    "baseline": (),
+}
+
+
+def parts_of(spec: RunSpec) -> tuple[Part, ...]:
+    """The parts of `spec` that its approach uses and that are chosen."""
+    return tuple(part for part in PARTS_OF_APPROACH[spec.approach] if getattr(spec, part.name) is not None)
+
+
+def option_fields(settings: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of a `Settings` class that are options of its own."""
+    return tuple(f for f in dataclasses.fields(settings) if f.name not in RUN_FIELDS)
+
+
+def method_settings(spec: RunSpec) -> MethodSettings:
+    """The preset of the method of `spec` with the given options in place. Raises OptionError, UnknownNameError."""
+    method: Method = METHODS.get(spec.method)
+    if spec.preset not in method.presets:
+        raise UnknownNameError(
+            f'There is no preset called "{spec.preset}" for the method {spec.method}; '
+            f"{did_you_mean(spec.preset, method.presets)}"
+        )
+    preset = method.presets[spec.preset]
+    fixed = {f.name: getattr(preset, f.name) for f in dataclasses.fields(preset)}
+    settings: MethodSettings = _settings(METHOD, spec, fixed)
+    return settings
+
+
+def readout_settings(spec: RunSpec) -> Any:
+    """The `Settings` of the readout of `spec`. Raises OptionError, UnknownNameError."""
+    return _settings(READOUT, spec)
+
+
+def prompt_settings(spec: RunSpec) -> Any:
+    """The `Settings` of the prompt of `spec`. Raises OptionError, UnknownNameError."""
+    return _settings(PROMPT, spec)
+
+
+def strategy_settings(spec: RunSpec) -> Any:
+    """The `Settings` of the prompting strategy of `spec`. Raises OptionError, UnknownNameError."""
+    return _settings(STRATEGY, spec)
+
+
+_SETTINGS_OF = {
+    "method": method_settings,
+    "readout": readout_settings,
+    "prompt": prompt_settings,
+    "strategy": strategy_settings,
+}
+
+
+def filled_options(spec: RunSpec) -> dict[str, Any]:
+    """A value for every option of every part that `spec` uses, by the RunSpec's field. Raises as `method_settings`."""
+    filled: dict[str, Any] = {}
+    for part in parts_of(spec):
+        settings = _SETTINGS_OF[part.name](spec)
+        names = part.option_names(getattr(spec, part.name))
+        filled[part.options_name] = canonical({name: getattr(settings, name) for name in names})
+    return filled
+
+
+def canonical(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in the form in which equal ones compare equal: tuples for lists, today's spelling of values."""
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    if plain.get("precision") == "compute":
+        plain["precision"] = "auto"
+    return plain
+
+
+def check_option_names(spec: RunSpec) -> None:
+    """Raises OptionError for an option that a part of `spec` does not have."""
+    for part in parts_of(spec):
+        chosen = getattr(spec, part.name)
+        known = part.option_names(chosen)
+        for key in getattr(spec, part.options_name):
+            if key not in known:
+                raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_known(key, known)}')
+
+
+def without_foreign_options(spec: RunSpec) -> RunSpec:
+    """`spec` without those options that its method, readout, prompt or strategy does not have."""
+    kept: dict[str, Any] = {}
+    for part in parts_of(spec):
+        known = part.option_names(getattr(spec, part.name))
+        given = getattr(spec, part.options_name)
+        kept[part.options_name] = {key: value for key, value in given.items() if key in known}
+    return dataclasses.replace(spec, **kept)
+
+
+def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[str]) -> None:
+    """Raises OptionError for an option, given to several members of `part`, that none of them has.
+
+    The part's common options pass: study files share them over whatever they compare.
+    """
+    known = {name for member in chosen for name in part.option_names(member)}
+    for key in options:
+        if key not in known and key not in part.common:
+            raise OptionError(f'None of the {part.name}s has an option "{key}"; {_known(key, known)}')
+
+
+def _known(key: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return did_you_mean(key, names) if names else "it has none."
+
+
+def _settings(part: Part, spec: RunSpec, fixed: Mapping[str, Any] | None = None) -> Any:
+    """The settings of a part: the run's values of shared fields, `fixed`, and above them what `spec` gives."""
+    check_option_names(spec)
+    chosen = getattr(spec, part.name)
+    cls = part.settings_class(chosen)
+    shared = {f.name: getattr(spec, f.name) for f in dataclasses.fields(cls) if f.name in RUN_FIELDS}
+    given = {key: _as_tuple(cls, key, value) for key, value in canonical(getattr(spec, part.options_name)).items()}
+    return record_from(cls, {**shared, **(fixed or {}), **given}, f"the options of the {part.name} {chosen}")
+
+
+def _as_tuple(cls: type[Any], key: str, value: Any) -> Any:
+    """ "a, b" as ("a", "b") for a field that is a tuple; any other value as it is."""
+    if not isinstance(value, str) or "tuple" not in str(typing.get_type_hints(cls)[key]):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -1,0 +1,127 @@
+"""A RunSpec from plain values and back: its keys, those of earlier versions, and `spec.yaml`.
+
+Users and files may give the common options of methods and readouts flat (`rank: 8`); a RunSpec has them in
+`method_options` and `readout_options`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semtune.errors import OptionError
+from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
+from semtune.specs.record import check_keys, record_from
+from semtune.specs.settings import (
+    COMMON_METHOD_OPTIONS,
+    COMMON_READOUT_OPTIONS,
+    RUN_FIELDS,
+    canonical,
+    check_option_names,
+    without_foreign_options,
+)
+from semtune.specs.yaml_file import read_yaml, write_yaml
+
+FLAT_KEYS = (*COMMON_METHOD_OPTIONS, *COMMON_READOUT_OPTIONS)
+SPEC_KEYS = (*RUN_FIELDS, *FLAT_KEYS)
+"""Every key that a run's options may have today."""
+EARLIER_KEYS = {"recompute": "activation_checkpointing", "packed": "prepack", "stream_bytes": "offload_bytes"}
+"""Keys of earlier versions, still read, and what they are called now."""
+_OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
+
+
+def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) -> RunSpec:
+    """An unresolved RunSpec from plain values.
+
+    Args:
+        values: RunSpec fields, flat keys, and keys of earlier versions. None for a flat key means: not given.
+        where: names the values in messages.
+        shared: the values are meant for several methods or readouts: an option that this run's do not have is left
+            out. That imports the method. Otherwise `resolve` refuses such an option.
+
+    Raises:
+        UnknownNameError: an unknown key. OptionError: a value of the wrong type, or a missing one.
+    """
+    plain = nested(values, where)
+    of_task = plain.get("task_options") or {}
+    if not isinstance(of_task, TaskOptions):
+        plain["task_options"] = record_from(TaskOptions, of_task, f"task_options in {where}")
+    spec = record_from(RunSpec, plain, where)
+    options: dict[str, Any] = {name: canonical(getattr(spec, name)) for name in _OPTION_MAPPINGS}
+    spec = dataclasses.replace(spec, **options)
+    return without_foreign_options(spec) if shared else spec
+
+
+def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` under the fields of a RunSpec: earlier keys renamed, flat keys moved into their option mappings.
+
+    Raises UnknownNameError, OptionError.
+    """
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        name = EARLIER_KEYS.get(key, key)
+        if name in plain:
+            raise OptionError(f'{where} has both "{key}" and "{name}"; keep "{name}".')
+        plain[name] = value
+    check_keys(plain, list(SPEC_KEYS), where)
+    method = {key: plain.pop(key) for key in COMMON_METHOD_OPTIONS if key in plain}
+    readout = {key: plain.pop(key) for key in COMMON_READOUT_OPTIONS if key in plain}
+    flat = {
+        "method_options": {key: value for key, value in method.items() if value is not None},
+        "readout_options": _readout_options(readout, where),
+    }
+    return merged({key: value for key, value in flat.items() if value}, plain)
+
+
+def merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `above` in place; option mappings are joined key by key. Both are nested."""
+    both = {**base, **above}
+    for name in _OPTION_MAPPINGS:
+        if isinstance(base.get(name), Mapping) and isinstance(above.get(name), Mapping):
+            both[name] = {**base[name], **above[name]}
+    return both
+
+
+def with_changes(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """`spec` with other values of some options, flat keys allowed; a resolved spec stays resolved.
+
+    Raises:
+        OptionError: an option that the method or readout of `spec` does not have. UnknownNameError: an unknown key.
+    """
+    current = {name: getattr(spec, name) for name in RUN_FIELDS}
+    changed = dataclasses.replace(spec, **merged(current, nested(changes, "the changes")))
+    check_option_names(changed)
+    return changed
+
+
+def with_method(spec: RunSpec, method: str, *, shared: bool) -> RunSpec:
+    """`spec` with another method; where `shared`, without the options that this method does not have."""
+    changed = dataclasses.replace(spec, method=method)
+    return without_foreign_options(changed) if shared else changed
+
+
+def read_spec(path: Path) -> RunSpec:
+    """A run's `spec.yaml`. Raises OptionError, UnknownNameError.
+
+    Files of earlier versions give every flat option to every method; what a method does not have is left out of them.
+    """
+    values = read_yaml(path)
+    return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))
+
+
+def write_spec(spec: RunSpec, path: Path) -> None:
+    """Write `spec.yaml`, from which the run can be repeated."""
+    write_yaml(to_plain(spec), path)
+
+
+def _readout_options(flat: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Flat readout keys as readout options: `loss_on` is the option `train_on_prompt`."""
+    common = record_from(CommonReadoutOptions, flat, where)
+    options: dict[str, Any] = {}
+    if common.loss_on is not None:
+        options["train_on_prompt"] = common.loss_on == "all"
+    if common.max_new_tokens is not None:
+        options["max_new_tokens"] = common.max_new_tokens
+    return options
