@@ -195,7 +195,7 @@ def edit_config(folder: Path, **fields: Any) -> None:
         (lambda f: edit_config(f, auto_map={"AutoModelForCausalLM": "evil.Model"}), "--trust-remote-code"),
         (lambda f: edit_config(f, quantization_config={"quant_method": "awq"}), "already quantised"),
         (lambda f: edit_config(f, model_type="nonsense"), 'config of this "nonsense" model'),
-        (lambda f: edit_config(f, model_type="t5"), "tokenizer-decoder"),
+        (lambda f: edit_config(f, model_type="t5"), "encoder-decoder"),
         (lambda f: edit_config(f, hidden_size="wide"), "cannot (read|be built)"),
     ],
 )
