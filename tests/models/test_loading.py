@@ -194,7 +194,7 @@ def edit_config(folder: Path, **fields: Any) -> None:
         (lambda f: edit_config(f, auto_map={"AutoModelForCausalLM": "evil.Model"}), "--trust-remote-code"),
         (lambda f: edit_config(f, quantization_config={"quant_method": "awq"}), "already quantised"),
         (lambda f: edit_config(f, model_type="nonsense"), 'config of this "nonsense" model'),
-        (lambda f: edit_config(f, model_type="t5"), "tokenizer-decoder"),
+        (lambda f: edit_config(f, model_type="t5"), "encoder-decoder"),
         (lambda f: edit_config(f, hidden_size="wide"), "cannot (read|be built)"),
     ],
 )
@@ -248,7 +248,7 @@ meter = PhaseMeter()
 with meter.phase("load"):
     model = build_meta_model(config, torch.float32)
     materialise_buffers(model, torch.device("cpu"))
-    options = dict(dtype=torch.float32, device=torch.device("cpu"), quantise=False, compute_dtype=torch.float32)
+    options = dict(dtype=torch.float32, device=torch.device("cpu"))
     fill(model, SafetensorsStream([file]), **options)
 print(kernel_mark_works(), file.stat().st_size, meter.peak_bytes["load"] - meter.runtime_bytes)
 """

@@ -1,9 +1,9 @@
 """`load` a model by name into memory, in a given precision, filled one tensor at a time.
 
-Precisions: "fp32", "bf16" and "fp64" hold every weight so and compute in it; "nf4" holds the decoder's linear layers in
-4 bits (Dettmers et al. 2023) and everything else in the compute dtype; "nf4-cached" rounds them to the same 4-bit
-values but keeps them in the compute dtype: QLoRA's results with LoRA's speed and memory; "compute" is bf16 where this
-machine multiplies bf16 natively and fp32 where it does not.
+Precisions: "fp32", "bf16" and "fp64" store every weight in that dtype and compute in it; "auto" is bf16 where this
+machine multiplies bf16 natively and fp32 where it does not (old spelling: "compute"). The name of a quantisation
+(`registry.QUANTIZATIONS`) quantises the decoder's linear layers; everything else is then stored, and everything
+computed, in the dtype of "auto".
 """
 
 from __future__ import annotations
@@ -14,33 +14,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from semtune.contracts import Tokenizer, WeightStream
-from semtune.errors import ModelError, OptionError, did_you_mean
+from semtune.contracts import Quantization, Tokenizer, WeightStream
+from semtune.errors import ModelError, OptionError
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.loaded import TransformersModel
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
 from semtune.models.naming import resolve
-from semtune.models.offloading import offloaded_paths
+from semtune.models.offloading import offload, offloaded_paths
 from semtune.models.packed_attention import install
-from semtune.models.prepacking import unpack_nf4
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.published import DEFAULT_SHAPE, PUBLISHED
 from semtune.models.sources.pypi import default_folder
 from semtune.models.tokenizer import load_tokenizer
-from semtune.nn.offloaded import OffloadedLinear
-from semtune.registry import SOURCES
+from semtune.registry import QUANTIZATIONS, SOURCES
 from semtune.runtime.processor import native_bf16
+from semtune.specs.precision import AUTO, normalise_precision
 
-NF4_CACHED = "nf4-cached"
-PRECISIONS = ("compute", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-"""Of the precisions that are a dtype; the others compute in what the device does best."""
+"""The precisions that are a dtype; the others compute in the dtype that the device multiplies fastest."""
 
 
 def load(
     name: str,
     *,
-    precision: str = "compute",
+    precision: str = AUTO,
     seed: int = 0,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -49,8 +46,10 @@ def load(
 ) -> TransformersModel:
     """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
 
-    `seed` is of random weights (`shape:` models) only. `offload_bytes`: of the decoder's linear weights that wait in
-    main memory and come to the device for each product.
+    Args:
+        precision: one of `specs.precision.precisions()`.
+        seed: of random weights, which only `shape:` models have.
+        offload_bytes: how much of the decoder's linear weights to offload to main memory.
 
     Raises:
         ModelError: the model cannot be found, read or trusted.
@@ -94,18 +93,21 @@ def finish(
     device: torch.device,
     offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a meta-device model from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
-    quantise = is_quantised(precision)
-    if quantise and offload_bytes:
-        raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")
-    outside = offloaded_paths(model, offload_bytes, dtype.itemsize)
-    notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype, outside=outside)
-    for path in outside:
-        linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        model.set_submodule(path, OffloadedLinear(linear, device))
-    if precision == NF4_CACHED:
-        unpack_nf4(model)
+    """Fill a meta-device model from `stream` and make it ready for unpadded batches; the model's notes.
+
+    Raises ModelError, OptionError.
+    """
+    quantization = quantization_of(precision)
+    if offload_bytes and quantization is not None and not quantization.offloadable:
+        raise OptionError(
+            f"Weights in {quantization.name} cannot be offloaded; leave --offload-gb out, or choose precision bf16."
+        )
+    offloaded = offloaded_paths(model, offload_bytes, dtype.itemsize)
+    notes = fill(model, stream, dtype=dtype, device=device, quantization=quantization, offloaded=offloaded)
+    if quantization is not None and quantization.note:
+        notes = (*notes, quantization.note)
+    for path in offloaded:
+        offload(model, path, device)
     model.eval()
     model.config.get_text_config().use_cache = False  # type: ignore[operator, union-attr]
     install(model)
@@ -126,7 +128,7 @@ def locate_config(name: str, *, trust_remote_code: bool = False, revision: str |
     A hub model that cannot be reached is looked up among the published shapes. Raises ModelError.
     """
     if resolve(name).source in ("default", "pypi") and default_folder() is None:
-        name = f"shape:{DEFAULT_SHAPE}"  # the same numbers; its files are for whoever tunes it
+        name = f"shape:{DEFAULT_SHAPE}"  # the same config, without a download
     source = _source(name, SourceOptions(0, trust_remote_code, revision))
     try:
         return source.config() if hasattr(source, "config") else source.locate().config
@@ -137,24 +139,24 @@ def locate_config(name: str, *, trust_remote_code: bool = False, revision: str |
 
 
 def conversion_bytes(name: str) -> int:
-    """What another process will hold at its peak to make `name` readable, before the first run. Raises ModelError."""
+    """Peak bytes of the process that converts `name` before its first run; 0 for readable files. Raises ModelError."""
     source = _source(name, SourceOptions())
     return int(source.conversion_bytes()) if hasattr(source, "conversion_bytes") else 0
 
 
 def stored_dtype(name: str, config: Any) -> torch.dtype:
-    """What dtype the model's files hold: what the config says; fp32 where semtune itself wrote them from GGUF."""
+    """The dtype of the model's files: the config's; fp32 where semtune itself wrote them from GGUF."""
     if resolve(name).source in ("default", "pypi", "gguf"):
         return torch.float32
-    said = getattr(config.get_text_config(), "dtype", None)
-    return said if isinstance(said, torch.dtype) else torch.bfloat16
+    stored = getattr(config.get_text_config(), "dtype", None)
+    return stored if isinstance(stored, torch.dtype) else torch.bfloat16
 
 
 def planning_tokenizer(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Tokenizer, str | None]:
-    """An tokenizer for plans, and a note where it is not the model's own: no weights are downloaded for it.
+    """A tokenizer for plans, and a note where it is not the model's own. No weights are downloaded for it.
 
-    The model's tokenizer where it can be had, else the default model's where it is in the cache, else an estimate of 4
-    bytes a token.
+    It is the model's tokenizer where that is available, else the default model's where that is cached, else an estimate
+    of 4 bytes a token.
     """
     size, kind = vocab_size(config), resolve(name).source
     default = default_folder()
@@ -177,20 +179,20 @@ _APPROXIMATE = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype that products run in. Raises OptionError on an unknown precision."""
-    if precision not in PRECISIONS:
-        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, PRECISIONS)}.')
+    """The dtype that products run in on `device`. Raises OptionError on an unknown precision."""
     return dtype_of(precision, bf16=native_bf16(device.type))
 
 
 def dtype_of(precision: str, *, bf16: bool) -> torch.dtype:
-    """The same where it is known whether the device multiplies bf16 natively."""
-    return _DTYPES.get(precision, torch.bfloat16 if bf16 else torch.float32)
+    """The dtype that products run in on a device that multiplies bf16 natively or not. Raises OptionError."""
+    return _DTYPES.get(normalise_precision(precision), torch.bfloat16 if bf16 else torch.float32)
 
 
-def is_quantised(precision: str) -> bool:
-    """Whether the decoder's weights are read into 4 bits, which cannot be streamed."""
-    return precision in ("nf4", NF4_CACHED)
+def quantization_of(precision: str) -> Quantization | None:
+    """The quantisation that a precision names; None where weights are stored in a dtype. Raises OptionError."""
+    name = normalise_precision(precision)
+    quantization: Quantization | None = QUANTIZATIONS.get(name) if name in QUANTIZATIONS else None
+    return quantization
 
 
 def resolve_device(device: str) -> torch.device:
@@ -198,12 +200,12 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        wanted = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise OptionError(f'There is no device "{device}"; give auto, cpu or cuda.') from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
+    if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
-    return wanted
+    return chosen
 
 
 def vocab_size(config: Any) -> int:
@@ -212,8 +214,8 @@ def vocab_size(config: Any) -> int:
 
 
 def _source(name: str, options: SourceOptions) -> Any:
-    understood = resolve(name)
-    return SOURCES.get(understood.source)(understood.reference, options)
+    resolved = resolve(name)
+    return SOURCES.get(resolved.source)(resolved.reference, options)
 
 
 def _locate(name: str, options: SourceOptions) -> Located:

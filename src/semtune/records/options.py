@@ -33,8 +33,8 @@ class TaskOptions:
 class MethodSettings:
     """What a preset fixes for one method; the command line and a study file may override each field."""
 
-    precision: Literal["compute", "fp32", "bf16", "nf4", "nf4-cached"] = "compute"
-    """Of the base weights. "compute": bf16 where this machine multiplies it natively, else fp32."""
+    precision: str = "compute"
+    """Of the base weights: one of `specs.precision.precisions()`. "compute" is the old spelling of "auto"."""
     learning_rate: float = 5e-4
     rank: int = 16
     alpha: float = 32.0

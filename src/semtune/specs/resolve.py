@@ -14,6 +14,7 @@ from semtune.contracts import Method
 from semtune.errors import OptionError, OutputError, UnknownNameError, did_you_mean
 from semtune.records import MethodSettings, RunSpec, TaskOptions, to_plain
 from semtune.registry import METHODS, PROMPTS, READOUTS, TASKS
+from semtune.specs.precision import normalise_precision
 
 R = TypeVar("R")
 PRESET_FIELDS = tuple(field.name for field in dataclasses.fields(MethodSettings))
@@ -127,6 +128,8 @@ def _check_values(spec: RunSpec) -> None:
     for name in at_least_one:
         if getattr(spec, name) < 1:
             raise OptionError(f"{_option(name)} must be at least 1, not {getattr(spec, name)}.")
+    if spec.precision is not None:
+        normalise_precision(spec.precision)
     if spec.max_length < 8:
         raise OptionError(f"--max-length must be at least 8 tokens, not {spec.max_length}.")
     for name in ("learning_rate", "max_grad_norm"):
