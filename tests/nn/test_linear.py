@@ -1,4 +1,4 @@
-"""Frozen layers: packed ones equal plain ones to the bit, 4-bit ones share one buffer without mixing up."""
+"""Frozen layers: prepacked ones equal plain ones to the bit, 4-bit ones share one buffer without mixing up."""
 
 from __future__ import annotations
 

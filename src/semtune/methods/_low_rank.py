@@ -1,4 +1,4 @@
-"""What LoRA, QLoRA and DoRA share: which layers carry adapters, attaching, merging. Files: see `_peft_files`."""
+"""LoRA, QLoRA and DoRA: which layers carry adapters, attaching, merging. Their files: `_peft_files`."""
 
 from __future__ import annotations
 

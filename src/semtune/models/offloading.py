@@ -11,7 +11,7 @@ from semtune.nn.offloaded import OffloadedLinear
 
 
 def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> list[str]:
-    """Paths of the decoder's linear layers to offload, the last first, until their weights take `offload_bytes`.
+    """Paths of the decoder's linear layers to offload, the last first, until their weights amount to `offload_bytes`.
 
     Args:
         model: may be on the meta device.

@@ -1,6 +1,6 @@
 """Frozen weights laid out for this machine's products, where memory allows (`nn.linear.PrepackedLinear`).
 
-Training needs a layout for each direction, so the weights take twice their bytes; where that is a small share of the
+Training needs a layout for each direction, so the weights need twice their bytes; where that is a small share of the
 machine's memory, products become 15 to 20% faster. Elsewhere the plain weights stay: same results to the bit.
 """
 
@@ -21,7 +21,7 @@ def prepack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, mem
     Biases stay the same parameters, trained or not.
 
     Args:
-        packed: None: only where the second copy takes at most `MEMORY_SHARE` of the machine's memory.
+        packed: None: only where the second copy needs at most `MEMORY_SHARE` of the machine's memory.
         memory_bytes: the machine's, or the limit of its container.
         backward: whether gradients flow through the layers.
     """

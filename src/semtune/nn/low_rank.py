@@ -8,7 +8,7 @@ magnitudes m (out,) are trained, and the bias b may be.
 
 - Saved for backward: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which the next operation
   mostly saves anyway. Never a dropout mask (see `dropout`) or a dequantised weight.
-- W has no gradient; x has one only where something below is trained, which spares the lowest adapters a product.
+- W has no gradient; x has one only where a lower layer is trained, which saves the lowest adapters a product.
 - Products run in x's dtype (in fp32 where the adapter's are a compiled loop, see `low_rank_products`); A, B and m stay
   in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
@@ -173,7 +173,7 @@ class _LowRank(torch.autograd.Function):
 class _ScaleRows(torch.autograd.Function):
     """y = (m / n) ⊙ z in place of z (..., out); gradients for z and m, none for n.
 
-    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is kept, not z. The factor is applied in the
+    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is saved, not z. The factor is applied in the
     dtype of m: rounded to bf16 first, the first hundreds of steps of a magnitude near 1 would be lost.
     """
 

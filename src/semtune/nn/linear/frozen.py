@@ -115,7 +115,7 @@ class QuantizedLinear(FrozenLinear):
 
     Args:
         bias: frozen here; stored in `compute_dtype`.
-        compute_dtype: adapters take fp64 masters where it is fp64.
+        compute_dtype: adapters have fp64 masters where it is fp64.
     """
 
     STORAGE: ClassVar[str] = "quantised weights"

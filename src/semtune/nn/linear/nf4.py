@@ -27,7 +27,7 @@ class NF4Linear(QuantizedLinear):
     Args:
         in_features, out_features: the weight's shape is (out_features, in_features).
         bias: whether there is a bias, (out_features,) in `compute_dtype`; it starts frozen.
-        compute_dtype: what `dequantize()` gives without a dtype; adapters take fp64 masters where it is fp64.
+        compute_dtype: what `dequantize()` gives without a dtype; adapters have fp64 masters where it is fp64.
     """
 
     STORAGE: ClassVar[str] = "4-bit weights"

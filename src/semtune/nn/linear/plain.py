@@ -1,4 +1,4 @@
-"""The linear-layer protocol for a plain `nn.Linear`: the one place that asks of which kind a layer is."""
+"""The linear-layer protocol for a plain `nn.Linear`: nothing else distinguishes kinds of layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _METHODS = ("matmul", "grad_input", "dequantize", "merged", "prepack")
 
 
 class _PlainView:
-    """`LinearLayer` over an nn.Linear; it stores nothing and may be made anew for every call."""
+    """`LinearLayer` over an nn.Linear (see the protocol for every member). It stores only the reference."""
 
     __slots__ = ("_linear",)
 
