@@ -1,31 +1,33 @@
 """Name → "module:object", loaded on first use, with "did you mean".
 
-A new method, task, prompt, readout, baseline or model source is one new file and one line here; its command-line
-choice, its contract tests and its row in the docs follow. Nothing heavy is imported until `get` is called, so that
-`semtune --help` and `semtune list` stay fast: that is why each entry carries its one-line summary here.
+A new method, quantisation, task, prompt, readout, baseline or model source is one new file and one line here; its
+command-line choice, its contract tests and its row in the docs follow. Code outside semtune adds one at run time with
+`Registry.register`. Nothing heavy is imported until `get` is called, so that `semtune --help` and `semtune list` stay
+fast: that is why each entry carries its one-line summary here.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from semtune.errors import UnknownNameError, did_you_mean
+from semtune.errors import OptionError, UnknownNameError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where an object lives and what it is, in one line."""
+    """The location of an object, or the object itself, and what it is in one line."""
 
-    location: str
-    """"package.module:object"."""
+    target: Any
+    """"package.module:object", or an object that was registered at run time."""
     summary: str
 
 
 class Registry:
-    """A family of objects by name, e.g. the tuning methods. `kind` is the singular used in messages."""
+    """Objects of one kind by name, e.g. the tuning methods. `kind` is the singular used in messages."""
 
     def __init__(self, kind: str, entries: Mapping[str, Entry], aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
@@ -54,8 +56,27 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """The registered object, imported now. Raises UnknownNameError."""
-        module, _, attribute = self._entry(name).location.partition(":")
+        target = self._entry(name).target
+        if not isinstance(target, str):
+            return target
+        module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def register(self, name: str, target: Any, summary: str) -> None:
+        """Add an object for this process.
+
+        Args:
+            target: the object, or "package.module:object", imported on first use.
+            summary: one line for `semtune list`.
+
+        Raises:
+            OptionError: the name is taken, or `target` is a string of another form.
+        """
+        if name in self._entries:
+            raise OptionError(f'There is a {self.kind} called "{name}" already; choose another name.')
+        if isinstance(target, str) and not re.fullmatch(r"[\w.]+:\w+", target):
+            raise OptionError(f'"{target}" is not of the form "package.module:object".')
+        self._entries[name] = Entry(target, summary)
 
     def _entry(self, name: str) -> Entry:
         found = self._entries.get(self.canonical(name))
@@ -96,6 +117,18 @@ METHODS = Registry(
         "dora": Entry("semtune.methods.dora:DORA", "LoRA with weight magnitude trained apart (Liu et al. 2024)"),
     },
 )
+
+QUANTIZATIONS = Registry(
+    "quantisation",
+    {
+        "nf4": Entry("semtune.models.quantizations.nf4:NF4", "4-bit weights with double quantisation, QLoRA's base"),
+        "nf4-cached": Entry(
+            "semtune.models.quantizations.nf4:NF4_CACHED",
+            "the values of nf4, dequantised once: QLoRA's results with LoRA's speed and memory",
+        ),
+    },
+)
+"""Each name is a precision too."""
 
 READOUTS = Registry(
     "readout",

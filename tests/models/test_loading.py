@@ -249,7 +249,7 @@ meter = PhaseMeter()
 with meter.phase("load"):
     model = build_meta_model(config, torch.float32)
     materialise_buffers(model, torch.device("cpu"))
-    options = dict(dtype=torch.float32, device=torch.device("cpu"), quantise=False, compute_dtype=torch.float32)
+    options = dict(dtype=torch.float32, device=torch.device("cpu"))
     fill(model, SafetensorsStream([file]), **options)
 print(kernel_mark_works(), file.stat().st_size, meter.peak_bytes["load"] - meter.runtime_bytes)
 """

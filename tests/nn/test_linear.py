@@ -1,4 +1,4 @@
-"""Frozen layers: packed ones equal plain ones to the bit, 4-bit ones share one buffer without mixing up."""
+"""Frozen layers: prepacked ones equal plain ones to the bit, 4-bit ones share one buffer without mixing up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
+from semtune.nn.linear import NF4Linear, PrepackedLinear, as_linear_layer
 from semtune.nn.low_rank import LowRankLinear
 from semtune.runtime.processor import native_bf16
 
@@ -27,7 +27,7 @@ def frozen(rows: int, columns: int, bias: bool = False, seed: int = 0) -> nn.Lin
 @pytest.mark.parametrize("shape", [(192, 576), (576, 192), (70, 33)])
 def test_packed_products_are_the_plain_ones_to_the_bit(shape: tuple[int, int], rows: int, bias: bool) -> None:
     plain = frozen(*shape, bias=bias)
-    assert can_prepack(plain)
+    assert as_linear_layer(plain).can_prepack
     packed = PrepackedLinear(plain)
     x, grad = torch.randn(rows, shape[1]).bfloat16(), torch.randn(rows, shape[0]).bfloat16()
     ours, theirs = (x.clone().requires_grad_(True) for _ in range(2))
@@ -36,8 +36,8 @@ def test_packed_products_are_the_plain_ones_to_the_bit(shape: tuple[int, int], r
     y.backward(grad)
     expected.backward(grad)
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=2**-7, atol=1e-2)  # sums in another order
-    assert torch.equal(packed.dense(torch.bfloat16), plain.weight)
-    again = packed.linear()
+    assert torch.equal(packed.dequantize(torch.bfloat16), plain.weight)
+    again = packed.merged(lambda weight: weight)
     assert torch.equal(again.weight, plain.weight)
     assert (again.bias is None) == (plain.bias is None)
 
@@ -81,7 +81,9 @@ def test_what_cannot_be_packed(case: str) -> None:
         linear.float()
     else:
         linear = NF4Linear.from_weight(linear.weight)
-    assert not can_prepack(linear)
+    layer = as_linear_layer(linear)
+    assert not layer.can_prepack
+    assert layer.prepack(backward=True) is None
 
 
 def test_the_shared_buffer_never_gives_another_layers_weight() -> None:

@@ -1,4 +1,4 @@
-"""Streamed weights against plain ones; where only a CPU is, it is the device too."""
+"""Offloaded weights against plain ones; where only a CPU is, it is the device too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from semtune.nn.offloaded import OffloadedLinear
 def test_the_same_outputs_and_gradients_to_the_bit(bias: bool, magnitudes: bool) -> None:
     torch.manual_seed(0)
     plain = nn.Linear(12, 7, bias=bias, dtype=torch.float64).requires_grad_(False)
-    streamed = OffloadedLinear(copy.deepcopy(plain), torch.device("cpu"))
+    offloaded = OffloadedLinear(copy.deepcopy(plain), torch.device("cpu"))
     results = []
-    for base in (plain, streamed):
+    for base in (plain, offloaded):
         torch.manual_seed(1)
         layer = LowRankLinear(base, 3, 8.0, 0.0, magnitudes)
         nn.init.normal_(layer.lora_B)
@@ -40,13 +40,13 @@ def test_its_weight_is_never_trained() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_weight_waits_in_pinned_memory() -> None:
+def test_on_a_gpu_the_weight_is_in_pinned_memory() -> None:
     device = torch.device("cuda")
     plain = nn.Linear(64, 32, dtype=torch.bfloat16)
-    streamed = OffloadedLinear(plain, device)
-    assert streamed.weight.is_pinned()
+    offloaded = OffloadedLinear(plain, device)
+    assert offloaded.weight.is_pinned()
     x = torch.randn(5, 64, dtype=torch.bfloat16, device=device, requires_grad=True)
-    y = streamed(x)
+    y = offloaded(x)
     y.sum().backward()
     assert torch.allclose(y, nn.functional.linear(x, plain.weight.to(device), plain.bias.to(device)), atol=1e-2)
     assert x.grad is not None

@@ -12,6 +12,7 @@ import torch
 from semtune.contracts import AnswerKind, LoadedModel, Method, Prompt, Readout, ReadoutSettings
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
+from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs import method_settings, readout_settings
@@ -93,9 +94,9 @@ class TunedModel:
 
     def total_parameters(self) -> int:
         """Numbers in the base model and everything attached; a 4-bit weight's numbers count like any others."""
-        packed = sum(int(getattr(module, "packed_numel", 0)) for module in self.loaded.model.modules())
+        stored = stored_numel(self.loaded.model)
         plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights once
-        return packed + plain + sum(p.numel() for p in self.readout.trainable().values())
+        return stored + plain + sum(p.numel() for p in self.readout.trainable().values())
 
 
 def seed_everything(seed: int) -> None:

@@ -23,6 +23,7 @@ KINDS = {
     "methods": registry.METHODS,
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
+    "quantizations": registry.QUANTIZATIONS,
     "baselines": registry.BASELINES,
     "strategies": registry.STRATEGIES,
 }
@@ -30,13 +31,13 @@ WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="tasks, models, methods, prompts, readouts, baselines, strategies.")],
+    kind: Annotated[str, typer.Argument(help="tasks, models, methods, quantizations, prompts, readouts, baselines, strategies.")],
     options: Annotated[
         bool, typer.Option("--options", help="Show the options of every method, readout, prompt or strategy.")
     ] = False,
     json: o.Json = False,
 ) -> int:
-    """List what there is to choose from: tasks, models, methods, prompts, readouts, baselines, strategies."""
+    """List what there is to choose from: tasks, models, methods, quantizations, prompts, readouts, baselines, strategies."""
     if kind not in KINDS:
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     if options:

@@ -4,6 +4,7 @@ Standard library only at run time; the torch names are for the type checker.
 """
 
 from semtune.contracts.approach import Approach
+from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
@@ -15,6 +16,7 @@ __all__ = [
     "AnswerGrammar",
     "AnswerKind",
     "Approach",
+    "LinearLayer",
     "LoadedModel",
     "Located",
     "Method",
@@ -22,6 +24,7 @@ __all__ = [
     "Parsed",
     "Prompt",
     "PromptParts",
+    "Quantization",
     "Readout",
     "ReadoutSettings",
     "SourceOptions",

@@ -51,7 +51,7 @@ class TensorFile:
         self._file.__exit__(kind, error, traceback)
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """The file holds exactly the tensors `expected`, in these shapes. Raises ModelError."""
+        """Check that the file has exactly the tensors `expected`, in these shapes. Raises ModelError."""
         found = set(self._file.keys())
         advice = "give the model, method and targets that it was made with"
         if missing := sorted(expected.keys() - found):

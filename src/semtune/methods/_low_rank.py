@@ -1,4 +1,4 @@
-"""What LoRA, QLoRA and DoRA share: which layers carry adapters, attaching, merging. Files: see `_peft_files`."""
+"""LoRA, QLoRA and DoRA: which layers carry adapters, attaching, merging. Their files: `_peft_files`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from semtune.contracts import LoadedModel
 from semtune.errors import MergeRefusedError, OptionError, TargetError, did_you_mean
 from semtune.methods import _peft_files
-from semtune.nn.linear import NF4Linear, PrepackedLinear
+from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import LowRankSettings
 
@@ -51,20 +51,15 @@ class LowRankMethod:
     def merge(self, model: nn.Module) -> None:
         """Fold every adapter into its base layer's weight, computed in the adapter's dtype and rounded once, in place.
 
-        Raises MergeRefusedError over a 4-bit base, before anything is changed.
+        Raises MergeRefusedError where a base layer refuses (4-bit weights), before anything is changed.
         """
         found = adapters(model)
         for path, adapter in found.items():
-            if isinstance(adapter.base, NF4Linear):
-                raise MergeRefusedError(
-                    f"{path} has 4-bit weights: folding the adapter into them would quantise again and lose what was "
-                    "learned; load the base in bf16 or fp32 (precision) with this adapter and merge there"
-                )
+            refusal = as_linear_layer(adapter.base).merge_refusal
+            if refusal is not None:
+                raise MergeRefusedError(f"{path} {refusal}")
         for path, adapter in found.items():
-            base = adapter.base.linear() if isinstance(adapter.base, PrepackedLinear) else adapter.base
-            assert isinstance(base, nn.Linear)
-            base.weight.data.copy_(adapter.merged_weight())
-            model.set_submodule(path, base)
+            model.set_submodule(path, adapter.merged())
 
     def save(self, model: nn.Module, folder: Path, settings: LowRankSettings, base_model: str) -> None:
         """Write the adapters in PEFT's file format. Raises OutputError."""
@@ -85,9 +80,7 @@ def adapter_paths(model: nn.Module) -> tuple[str, ...]:
     return tuple(adapters(model))
 
 
-def resolve_targets(
-    linears: Mapping[str, nn.Module], targets: Sequence[str]
-) -> dict[str, nn.Linear | NF4Linear | PrepackedLinear]:
+def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:
     """The layers among `linears` that `targets` name, in the model's order.
 
     A target is "all-linear", a module path, or a tail of one ("q_proj", "self_attn.q_proj"); where it matches nothing
@@ -102,13 +95,13 @@ def resolve_targets(
             names = {path.rpartition(".")[2] for path in linears} | {ALL_LINEAR}
             raise TargetError(f'The target "{target}" matches no linear layer; {did_you_mean(target, names)}')
         chosen.update(matches)
-    bases: dict[str, nn.Linear | NF4Linear | PrepackedLinear] = {}
+    bases: dict[str, nn.Module] = {}
     for path, module in linears.items():
         if path not in chosen:
             continue
         if isinstance(module, LowRankLinear):
             raise OptionError(f"{path} carries an adapter already; load the base model anew")
-        if not isinstance(module, (nn.Linear, NF4Linear, PrepackedLinear)):
+        if not is_linear_layer(module):
             raise TargetError(f"{path} is a {type(module).__name__}, which cannot carry an adapter; leave it out")
         bases[path] = module
     return bases
@@ -120,12 +113,13 @@ def _matches(paths: Iterable[str], target: str) -> list[str]:
     return [path for path in paths if path == target or path.endswith(f".{target}")]
 
 
-def _check_settings(bases: Mapping[str, nn.Linear | NF4Linear | PrepackedLinear], settings: LowRankSettings) -> None:
+def _check_settings(bases: Mapping[str, nn.Module], settings: LowRankSettings) -> None:
     """Raises OptionError for a rank, alpha or dropout that cannot be."""
     if settings.rank < 1:
         raise OptionError(f"The rank must be at least 1, not {settings.rank}")
     for path, base in bases.items():
-        largest = min(base.in_features, base.out_features)
+        layer = as_linear_layer(base)
+        largest = min(layer.in_features, layer.out_features)
         if settings.rank > largest:
             raise OptionError(f"The rank must be at most {largest}, the smaller side of {path}, not {settings.rank}")
     if not (settings.alpha > 0 and math.isfinite(settings.alpha)):

@@ -1,6 +1,6 @@
-"""Adapters in the file format of PEFT (huggingface/peft): what it wrote is read here, what is written here it reads.
+"""Reads and writes adapters in the file format of PEFT (huggingface/peft), in both directions.
 
-`adapter_config.json` says what was attached where; `adapter_model.safetensors` holds, for a layer at PATH,
+`adapter_config.json` says what was attached where; `adapter_model.safetensors` contains, for a layer at PATH,
 `base_model.model.PATH.lora_A.weight`, `….lora_B.weight` and, for DoRA, `….lora_magnitude_vector`.
 """
 
@@ -51,7 +51,7 @@ def save(
 
 
 def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
-    """Read the files in `folder` into `adapters`, which must be of the same kind, rank, scale and places.
+    """Read the files in `folder` into `adapters`, which must have the same kind, rank, scale and paths.
 
     Raises ModelError for a missing, broken or different file; `adapters` are then as they were.
     """
@@ -111,5 +111,5 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not readable JSON ({error}); it may be cut short") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path} does not hold an adapter's config; give the folder of a finished run")
+        raise ModelError(f"{path} is not an adapter's config; give the folder of a finished run")
     return config

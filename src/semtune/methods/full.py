@@ -10,8 +10,7 @@ from torch import nn
 from semtune.contracts import LoadedModel
 from semtune.errors import OptionError
 from semtune.methods._files import TensorFile, write_tensors
-from semtune.nn.linear import NF4Linear
-from semtune.nn.offloaded import OffloadedLinear
+from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.records import MethodSettings
 
 WEIGHTS_FILE = "model.safetensors"
@@ -27,15 +26,11 @@ class FullMethod:
         self.presets = presets
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
-        """Let every parameter require a gradient. Raises OptionError over a 4-bit or an offloaded base."""
-        if any(isinstance(module, NF4Linear) for module in loaded.model.modules()):
-            raise OptionError(
-                "Full fine-tuning cannot train 4-bit weights; choose precision fp32 or bf16, or the method qlora"
-            )
-        if any(isinstance(module, OffloadedLinear) for module in loaded.model.modules()):
-            raise OptionError(
-                "Full fine-tuning trains every weight, so none can wait in main memory; leave --offload-gb out"
-            )
+        """Let every parameter require a gradient. Raises OptionError over weights that are not trained in place."""
+        for module in loaded.model.modules():
+            refusal = as_linear_layer(module).train_refusal if is_linear_layer(module) else None
+            if refusal is not None:
+                raise OptionError(f"Full fine-tuning cannot train {refusal}")
         loaded.model.requires_grad_(True)
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:

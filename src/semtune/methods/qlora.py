@@ -1,6 +1,6 @@
 """QLoRA: LoRA over a base that stays in 4-bit NF4 with double quantisation (Dettmers et al. 2023, arXiv:2305.14314).
 
-It differs from LoRA by the precision that its presets ask for: the adapters do not care what they stand beside.
+It differs from LoRA in the precision of its presets alone: adapters are the same over every kind of linear layer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from semtune.nn.linear import NF4Linear, PrepackedLinear
+from semtune.nn.linear import is_linear_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,6 @@ def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
         if type(block).__name__ not in block_classes:
             continue
         for inner, module in block.named_modules(prefix=path):
-            if (
-                isinstance(module, (nn.Linear, NF4Linear, PrepackedLinear))
-                and inner.split(".")[-1] not in family.excluded_linears
-            ):
+            if is_linear_layer(module) and inner.split(".")[-1] not in family.excluded_linears:
                 found[inner] = module
     return found

@@ -13,7 +13,7 @@ from semtune.contracts import Tokenizer
 from semtune.models.family import Architecture, architecture_of, decoder_linears
 from semtune.models.packed_attention import packed_hidden_states
 from semtune.models.prepacking import prepack_frozen
-from semtune.nn.linear import PrepackedLinear, can_prepack
+from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
 
 
@@ -30,7 +30,7 @@ class TransformersModel:
     notes: tuple[str, ...] = ()
     activation_checkpointing: bool = False
     """Keep of each block its input alone for the backward: less memory, about a third more products."""
-    packed_head: PrepackedLinear | None = None
+    packed_head: nn.Module | None = None
     """The output embedding laid out for products, for predicting alone."""
 
     @property
@@ -46,8 +46,8 @@ class TransformersModel:
         """Lay frozen weights out for this machine's products, once all is attached; see `models.packing`."""
         count = prepack_frozen(self.model, packed, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
-        if count and not backward and can_prepack(head):
-            self.packed_head = PrepackedLinear(head, backward=False)
+        if count and not backward and is_linear_layer(head):
+            self.packed_head = as_linear_layer(head).prepack(backward=False)
         return count
 
     def hidden_states(self, input_ids: Tensor, packed_batch: Any, places: Sequence[int] | None = None) -> Tensor:

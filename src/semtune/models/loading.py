@@ -1,9 +1,9 @@
 """`load` a model by name into memory, in a given precision, filled one tensor at a time.
 
-Precisions: "fp32", "bf16" and "fp64" hold every weight so and compute in it; "nf4" holds the decoder's linear layers in
-4 bits (Dettmers et al. 2023) and everything else in the compute dtype; "nf4-cached" rounds them to the same 4-bit
-values but keeps them in the compute dtype: QLoRA's results with LoRA's speed and memory; "auto" is bf16 where this
-machine multiplies bf16 natively and fp32 where it does not.
+Precisions: "fp32", "bf16" and "fp64" store every weight in that dtype and compute in it; "auto" is bf16 where this
+machine multiplies bf16 natively and fp32 where it does not (old spelling: "compute"). The name of a quantisation
+(`registry.QUANTIZATIONS`) quantises the decoder's linear layers; everything else is then stored, and everything
+computed, in the dtype of "auto".
 """
 
 from __future__ import annotations
@@ -13,28 +13,26 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import nn
 
-from semtune.contracts import SourceOptions, WeightStream
-from semtune.errors import OptionError, did_you_mean
+from semtune.contracts import Quantization, SourceOptions, WeightStream
+from semtune.errors import OptionError
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
-from semtune.models.offloading import offloaded_paths
+from semtune.models.offloading import offload, offloaded_paths
 from semtune.models.packed_attention import install
-from semtune.models.prepacking import unpack_nf4
 from semtune.models.tokenizer import load_tokenizer
-from semtune.nn.offloaded import OffloadedLinear
+from semtune.registry import QUANTIZATIONS
 from semtune.runtime.processor import native_bf16
+from semtune.specs.precision import AUTO, normalise_precision
 
-NF4_CACHED = "nf4-cached"
-PRECISIONS = ("auto", "fp32", "bf16", "nf4", NF4_CACHED, "fp64")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-"""Of the precisions that are a dtype; the others compute in what the device does best."""
+"""The precisions that are a dtype; the others compute in the dtype that the device multiplies fastest."""
 
 
 def load(
     name: str,
     *,
-    precision: str = "auto",
+    precision: str = AUTO,
     seed: int = 0,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -43,8 +41,10 @@ def load(
 ) -> TransformersModel:
     """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
 
-    `seed` is of random weights (`shape:` models) only. `offload_bytes`: of the decoder's linear weights that wait in
-    main memory and come to the device for each product.
+    Args:
+        precision: one of `specs.precision.precisions()`.
+        seed: of random weights, which only `shape:` models have.
+        offload_bytes: how much of the decoder's linear weights to offload to main memory.
 
     Raises:
         ModelError: the model cannot be found, read or trusted.
@@ -88,18 +88,21 @@ def finish(
     device: torch.device,
     offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a meta-device model from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
-    quantise = is_quantised(precision)
-    if quantise and offload_bytes:
-        raise OptionError("A base in 4 bits is not offloaded; leave --offload-gb out, or choose precision bf16.")
-    outside = offloaded_paths(model, offload_bytes, dtype.itemsize)
-    notes = fill(model, stream, dtype=dtype, device=device, quantise=quantise, compute_dtype=dtype, outside=outside)
-    for path in outside:
-        linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        model.set_submodule(path, OffloadedLinear(linear, device))
-    if precision == NF4_CACHED:
-        unpack_nf4(model)
+    """Fill a meta-device model from `stream` and make it ready for unpadded batches; the model's notes.
+
+    Raises ModelError, OptionError.
+    """
+    quantization = quantization_of(precision)
+    if offload_bytes and quantization is not None and not quantization.offloadable:
+        raise OptionError(
+            f"Weights in {quantization.name} cannot be offloaded; leave --offload-gb out, or choose precision bf16."
+        )
+    offloaded = offloaded_paths(model, offload_bytes, dtype.itemsize)
+    notes = fill(model, stream, dtype=dtype, device=device, quantization=quantization, offloaded=offloaded)
+    if quantization is not None and quantization.note:
+        notes = (*notes, quantization.note)
+    for path in offloaded:
+        offload(model, path, device)
     model.eval()
     model.config.get_text_config().use_cache = False  # type: ignore[operator, union-attr]
     install(model)
@@ -107,20 +110,20 @@ def finish(
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype that products run in. Raises OptionError on an unknown precision."""
-    if precision not in PRECISIONS:
-        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, PRECISIONS)}.')
+    """The dtype that products run in on `device`. Raises OptionError on an unknown precision."""
     return dtype_of(precision, bf16=native_bf16(device.type))
 
 
 def dtype_of(precision: str, *, bf16: bool) -> torch.dtype:
-    """The same where it is known whether the device multiplies bf16 natively."""
-    return _DTYPES.get(precision, torch.bfloat16 if bf16 else torch.float32)
+    """The dtype that products run in on a device that multiplies bf16 natively or not. Raises OptionError."""
+    return _DTYPES.get(normalise_precision(precision), torch.bfloat16 if bf16 else torch.float32)
 
 
-def is_quantised(precision: str) -> bool:
-    """Whether the decoder's weights are read into 4 bits, which cannot be streamed."""
-    return precision in ("nf4", NF4_CACHED)
+def quantization_of(precision: str) -> Quantization | None:
+    """The quantisation that a precision names; None where weights are stored in a dtype. Raises OptionError."""
+    name = normalise_precision(precision)
+    quantization: Quantization | None = QUANTIZATIONS.get(name) if name in QUANTIZATIONS else None
+    return quantization
 
 
 def resolve_device(device: str) -> torch.device:
@@ -128,9 +131,9 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        wanted = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise OptionError(f'There is no device "{device}"; give auto, cpu or cuda.') from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
+    if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
-    return wanted
+    return chosen

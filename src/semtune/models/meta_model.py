@@ -1,8 +1,8 @@
 """A model without weights, and filling it from a stream one tensor at a time.
 
-The architecture is built on the "meta" device, where a tensor has a shape and no bytes. Buffers that no file holds (the
-rotary frequencies) are made real through transformers' own initialisation. Each tensor of the stream is then converted,
-or quantised, and put in its place before the next one is read, so the model is never resident twice.
+The architecture is built on the "meta" device, where a tensor has a shape and no bytes. Buffers that no file contains
+(the rotary frequencies) are made real through transformers' own initialisation. Each tensor of the stream is then
+converted, or quantised, and installed before the next one is read, so the model is never resident twice.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from semtune.contracts import WeightStream
+from semtune.contracts import Quantization, WeightStream
 from semtune.errors import ModelError, first_line
 from semtune.models.family import decoder_linears
 from semtune.models.quiet import quiet
-from semtune.nn.linear import NF4Linear
 
 _NAMED_IN_MESSAGES = 3
 
@@ -50,7 +49,7 @@ def expected_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def materialise_buffers(model: nn.Module, device: torch.device) -> None:
-    """Make the buffers that no file holds real, with the values that transformers gives them."""
+    """Make the buffers that no file contains real, with the values that transformers gives them."""
     for module in model.modules():
         names = [n for n in module._non_persistent_buffers_set if module._buffers.get(n) is not None]
         if not names:
@@ -68,20 +67,23 @@ def fill(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    quantise: bool,
-    compute_dtype: torch.dtype,
-    outside: Collection[str] = (),
+    quantization: Quantization | None = None,
+    offloaded: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Put every tensor of `stream` into `model`, floating ones as `dtype`; the decoder's linears as NF4 if `quantise`.
+    """Install every tensor of `stream` in `model`, on `device`.
 
-    `outside`: paths of modules whose tensors stay in main memory, whatever `device` is.
+    Args:
+        dtype: of floating tensors; what quantised layers compute in.
+        quantization: makes the decoder's linear layers; None: they stay plain.
+        offloaded: paths of modules whose tensors stay in main memory, whatever `device` is.
 
-    Returns notes about tensors that the architecture does not use.
+    Returns:
+        Notes about tensors that the architecture does not use.
 
     Raises:
         ModelError: a tensor is missing or has another shape than the config says.
     """
-    return _Filler(model, stream, dtype, device, quantise, compute_dtype, outside).run()
+    return _Filler(model, stream, dtype, device, quantization, offloaded).run()
 
 
 class _Filler:
@@ -91,14 +93,14 @@ class _Filler:
         stream: WeightStream,
         dtype: torch.dtype,
         device: torch.device,
-        quantise: bool,
-        compute_dtype: torch.dtype,
-        outside: Collection[str],
+        quantization: Quantization | None,
+        offloaded: Collection[str],
     ) -> None:
         self._model, self._stream = model, stream
-        self._dtype, self._device, self._compute_dtype = dtype, device, compute_dtype
-        self._outside = frozenset(outside)
-        self._quantised = set(decoder_linears(model)) if quantise else set()
+        self._dtype, self._device = dtype, device
+        self._offloaded = frozenset(offloaded)
+        self._quantization = quantization
+        self._quantised = set(decoder_linears(model)) if quantization is not None else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
         self._halves: dict[str, dict[str, torch.Tensor]] = {}  # weight or bias of a quantised layer, awaiting the other
@@ -110,9 +112,9 @@ class _Filler:
         for raw_name, tensor in self._stream:
             name = self._canonical(raw_name)
             if name in self._tied and self._tied[name] in in_stream:
-                copies[name] = tensor  # the file holds a tied tensor twice
+                copies[name] = tensor  # the file contains a tied tensor twice
             else:
-                self._place(self._tied.get(name, name), tensor)
+                self._install(self._tied.get(name, name), tensor)
         if self._missing:
             first = ", ".join(list(self._missing)[:_NAMED_IN_MESSAGES])
             raise ModelError(
@@ -130,7 +132,7 @@ class _Filler:
             return name
         return f"{prefix}{name}"
 
-    def _place(self, name: str, tensor: torch.Tensor) -> None:
+    def _install(self, name: str, tensor: torch.Tensor) -> None:
         if name not in self._missing:
             self._unused.append(name)
             return
@@ -141,12 +143,11 @@ class _Filler:
                 "and the config do not belong together."
             )
         path, _, leaf = name.rpartition(".")
+        device = torch.device("cpu") if path in self._offloaded else self._device
         if path in self._quantised:
-            self._quantise(path, leaf, tensor.to(self._device))  # from the file's own dtype: rounded once
+            self._quantise(path, leaf, tensor.to(device))  # from the file's own dtype: rounded once
             return
-        target = self._dtype if tensor.is_floating_point() else tensor.dtype
-        place = torch.device("cpu") if path in self._outside else self._device
-        tensor = tensor.to(device=place, dtype=target)
+        tensor = tensor.to(device=device, dtype=self._dtype if tensor.is_floating_point() else tensor.dtype)
         module = self._model.get_submodule(path)
         if leaf in module._parameters:
             setattr(module, leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
@@ -154,28 +155,28 @@ class _Filler:
             module._buffers[leaf] = tensor
 
     def _quantise(self, path: str, leaf: str, tensor: torch.Tensor) -> None:
+        assert self._quantization is not None
         linear = self._model.get_submodule(path)
         halves = self._halves.setdefault(path, {})
         halves[leaf] = tensor
         if len(halves) < (1 if linear.bias is None else 2):
             return
         del self._halves[path]
-        quantised = NF4Linear.from_weight(halves["weight"], bias=halves.get("bias"), compute_dtype=self._compute_dtype)
-        parent, _, name = path.rpartition(".")
-        setattr(self._model.get_submodule(parent), name, quantised)
+        quantised = self._quantization.quantize(halves["weight"], halves.get("bias"), self._dtype)
+        self._model.set_submodule(path, quantised.train(linear.training))
 
     def _check_copies(self, copies: dict[str, torch.Tensor]) -> None:
         for name, copy in copies.items():
-            placed = self._model.get_parameter(self._tied[name])
-            if not torch.equal(copy.to(placed.device, placed.dtype), placed):
+            installed = self._model.get_parameter(self._tied[name])
+            if not torch.equal(copy.to(installed.device, installed.dtype), installed):
                 raise ModelError(
-                    f'The config ties "{name}" to "{self._tied[name]}" but the file holds two different tensors; set '
+                    f'The config ties "{name}" to "{self._tied[name]}" but the file has two different tensors; set '
                     '"tie_word_embeddings": false in its config.json.'
                 )
 
     def _notes(self) -> tuple[str, ...]:
         patterns = list(getattr(self._model, "_keys_to_ignore_on_load_unexpected", None) or ())
-        patterns.append(r"rotary_emb\.inv_freq$")  # older checkpoints hold it; it follows from the config
+        patterns.append(r"rotary_emb\.inv_freq$")  # older checkpoints contain it; it follows from the config
         unused = [name for name in self._unused if not any(re.search(pattern, name) for pattern in patterns)]
         if not unused:
             return ()

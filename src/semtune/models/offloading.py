@@ -1,26 +1,34 @@
-"""Which frozen weights wait in main memory when a GPU is too small for all (`nn.streamed`)."""
+"""Which frozen weights are offloaded to main memory when a GPU is too small for all (`nn.offloaded`)."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from semtune.models.family import decoder_linears
+from semtune.nn.linear import as_linear_layer
+from semtune.nn.offloaded import OffloadedLinear
 
 
 def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> list[str]:
-    """The decoder's linear layers that wait outside, the last ones first, until they hold `offload_bytes`.
+    """Paths of the decoder's linear layers to offload, the last first, until their weights amount to `offload_bytes`.
 
     Args:
         model: may be on the meta device.
-        item_bytes: of one number of a weight.
+        item_bytes: of one element of a loaded weight.
     """
     chosen: list[str] = []
-    held = 0
+    chosen_bytes = 0
     for path, module in reversed(decoder_linears(model).items()):
-        if held >= offload_bytes:
+        if chosen_bytes >= offload_bytes:
             break
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        held += weight.numel() * item_bytes
+        chosen_bytes += as_linear_layer(module).weight_numel * item_bytes
         chosen.append(path)
     return chosen
+
+
+def offload(model: nn.Module, path: str, device: torch.device) -> None:
+    """Replace the plain linear layer at `path`, whose weight is in main memory, by an offloaded one."""
+    linear = model.get_submodule(path)
+    assert isinstance(linear, nn.Linear), "only plain weights are offloaded"
+    model.set_submodule(path, OffloadedLinear(linear, device))

@@ -1,7 +1,7 @@
-"""Frozen weights in the form that this machine multiplies fastest, where memory allows (`nn.linear.PrepackedLinear`).
+"""Frozen weights laid out for this machine's products, where memory allows (`nn.linear.PrepackedLinear`).
 
-Training needs a layout for each direction, so the weights take twice their bytes; on a machine where that is little of
-its memory, products become 15 to 20% faster. Who has less memory keeps the plain weights: same results to the bit.
+Training needs a layout for each direction, so the weights need twice their bytes; where that is a small share of the
+machine's memory, products become 15 to 20% faster. Elsewhere the plain weights stay: same results to the bit.
 """
 
 from __future__ import annotations
@@ -9,41 +9,40 @@ from __future__ import annotations
 from torch import nn
 
 from semtune.models.family import decoder_linears
-from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
+from semtune.nn.linear import as_linear_layer
 
 MEMORY_SHARE = 0.05
-"""Of the machine's memory, that a second copy of the weights may take without being asked for."""
+"""Largest share of the machine's memory for the second copy of the weights, unless the user asks for prepacking."""
 
 
 def prepack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, memory_bytes: int) -> int:
-    """Replace the decoder's frozen bf16 linears by packed ones; how many were replaced.
+    """Replace the decoder's frozen linear layers that can be prepacked; how many were replaced.
+
+    Biases stay the same parameters, trained or not.
 
     Args:
-        packed: None: where a second copy of them takes at most `MEMORY_SHARE` of the machine's memory.
-        memory_bytes: the machine's, or what its container allows.
-        backward: whether gradients will flow through them.
+        packed: None: only where the second copy needs at most `MEMORY_SHARE` of the machine's memory.
+        memory_bytes: the machine's, or the limit of its container.
+        backward: whether gradients flow through the layers.
     """
-    found = {path: module for path, module in decoder_linears(model).items() if can_prepack(module)}
-    extra_bytes = sum(2 * module.weight.numel() for module in found.values() if isinstance(module, nn.Linear))
+    paths = [path for path, module in decoder_linears(model).items() if as_linear_layer(module).can_prepack]
+    copy_bytes = sum(as_linear_layer(model.get_submodule(path)).weight_bytes for path in paths)
     if packed is None:
-        packed = not backward or would_prepack(extra_bytes, memory_bytes)
+        packed = not backward or would_prepack(copy_bytes, memory_bytes)
     if not packed:
         return 0
-    for path, module in found.items():
-        assert isinstance(module, nn.Linear)
-        model.set_submodule(path, PrepackedLinear(module, backward=backward).train(module.training))
-        # Whoever still holds the plain layer does not hold its bytes.
-        module.weight = nn.Parameter(module.weight.new_empty(0), requires_grad=False)
-    return len(found)
+    for path in paths:  # no reference to a plain layer outlives its replacement, so only one is resident twice
+        _prepack(model, path, backward=backward)
+    return len(paths)
+
+
+def _prepack(model: nn.Module, path: str, *, backward: bool) -> None:
+    module = model.get_submodule(path)
+    prepacked = as_linear_layer(module).prepack(backward=backward)
+    assert prepacked is not None, "can_prepack and prepack disagree"
+    model.set_submodule(path, prepacked.train(module.training))
 
 
 def would_prepack(frozen_bytes: int, memory_bytes: int) -> bool:
-    """Whether that many bytes of frozen weights get a second copy without being asked for, before training."""
+    """Whether training copies that many bytes of frozen weights a second time where the user did not decide it."""
     return frozen_bytes <= MEMORY_SHARE * memory_bytes
-
-
-def unpack_nf4(model: nn.Module) -> None:
-    """Replace the decoder's 4-bit linears by plain ones with the same values in the compute dtype, one at a time."""
-    for path, module in decoder_linears(model).items():
-        if isinstance(module, NF4Linear):
-            model.set_submodule(path, module.linear())

@@ -1,8 +1,9 @@
-"""Tensors out of safetensors files, one at a time and without mapping the file.
+"""Reads the tensors of safetensors files, one at a time and without mapping the file.
 
 The safetensors library maps the whole file into memory, and the kernel counts mapped pages that were touched as
-resident: a model would be measured twice. So it only checks the header here, and each tensor is read into memory of its
-own. Format: 8 bytes little-endian header length, a JSON header name → {dtype, shape, data_offsets}, then the data
+resident: a model would be measured twice. So the library only checks the header here, and each tensor is read into
+memory of its own. Format: 8 bytes little-endian header length, a JSON header name → {dtype, shape, data_offsets}, then
+the data
 (https://github.com/huggingface/safetensors#format).
 """
 
@@ -43,7 +44,7 @@ class SafetensorsStream:
     """All tensors of `files`, in file order, in the files' own dtypes.
 
     Raises:
-        ModelError: a file is missing, truncated or corrupt, or holds a dtype that semtune does not read.
+        ModelError: a file is missing, truncated or corrupt, or has a dtype that semtune does not read.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -79,17 +80,17 @@ def find_files(folder: Path) -> list[Path]:
     if len(files) == 1:
         return files
     if files:
-        raise ModelError(f"{folder} holds {len(files)} safetensors files but no {INDEX_NAME}; download it again.")
+        raise ModelError(f"{folder} has {len(files)} safetensors files but no {INDEX_NAME}; download it again.")
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         raise ModelError(
-            f"{folder} holds weights only as pickle files, which can run code when opened; convert them to safetensors "
+            f"{folder} has only pickle files as weights, which can run code when opened; convert them to safetensors "
             "(load the model with transformers and call save_pretrained) and give that folder."
         )
-    raise ModelError(f"{folder} holds no *.safetensors file; give a folder in transformers' format.")
+    raise ModelError(f"{folder} has no *.safetensors file; give a folder in transformers' format.")
 
 
 def _read_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Where the data starts (bytes from the file's start), and the tensors' entries in the order of their bytes."""
+    """The data's offset in bytes from the file's start, and the tensors' entries in the order of their bytes."""
     if not file.is_file():
         raise ModelError(f"The model's file {file.name} is missing; download the model again.")
     try:
@@ -115,7 +116,7 @@ def _read_tensor(
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
     if math.prod(shape) == 0:
         return torch.empty(shape, dtype=dtype)
-    # Bytes first, then seen as the dtype: numpy has no bf16 to read into.
+    # Read as bytes and reinterpreted, because numpy has no bf16 to read into.
     buffer = _allocate(end - start)
     handle.seek(data_start + start)
     if handle.readinto(buffer.numpy().data) != end - start:
@@ -124,10 +125,11 @@ def _read_tensor(
 
 
 def _allocate(size_bytes: int) -> torch.Tensor:
-    """uint8 (size_bytes,), in pages of its own where the system can.
+    """uint8 (size_bytes,), in pages of its own where the system offers them.
 
-    Most tensors live only until they are converted. On malloc's heap the holes they leave stayed resident: up to 100 MB
-    more at the peak of a 270 MB model, and not the same from run to run. Pages of its own go back at once.
+    Most tensors live only until they are converted. On malloc's heap the gaps that they left stayed resident: up to
+    100 MB more at the peak of a 270 MB model, and not the same from run to run. Mapped pages return to the system at
+    once.
     """
     if size_bytes < _OWN_PAGES_BYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.empty(size_bytes, dtype=torch.uint8)

@@ -3,13 +3,14 @@
 LoRA (Hu et al. 2021, arXiv:2106.09685):    y = W x + b + s B A drop(x),            s = alpha / r
 DoRA (Liu et al. 2024, arXiv:2402.09353):   y = (m / n) * (W x + s B A drop(x)) + b,  n_i = ||(W + s B A)_i||
 
-W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitudes m (out,) are trained.
+W (out, in) is frozen, of any kind of linear layer (`contracts.LinearLayer`); A (r, in), B (out, r) and the row
+magnitudes m (out,) are trained, and the bias b may be.
 
-- Between forward and backward are kept: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which
-  whatever follows mostly keeps anyway. Never a dropout mask (see `dropout`) or an unpacked 4-bit weight.
-- W has no gradient; x has one only where something below is trained, which spares the lowest adapters a product.
-- All is computed in x's dtype (in fp32 where the adapter's products are a compiled loop, see `low_rank_products`); A, B
-  and m stay in their own (fp32) and so do their gradients.
+- Saved for backward: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which the next operation
+  mostly saves anyway. Never a dropout mask (see `dropout`) or a dequantised weight.
+- W has no gradient; x has one only where a lower layer is trained, which saves the lowest adapters a product.
+- Products run in x's dtype (in fp32 where the adapter's are a compiled loop, see `low_rank_products`); A, B and m stay
+  in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
   n_i² = ||W_i||² + 2 s (W A^T)_i · B_i + s² B_i (A A^T) B_i^T, with ||W_i||² computed once.
 - Dropout acts on the low-rank path alone. PEFT's DoRA drops x also in part of the base path, (m/n - 1) W drop(x); with
@@ -18,7 +19,6 @@ W (out, in) is frozen, plain or NF4; A (r, in), B (out, r) and the row magnitude
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -27,12 +27,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from semtune.contracts import LinearLayer
 from semtune.nn import kernels
 from semtune.nn.dropout import Keep, draw_keep
-from semtune.nn.linear import FrozenWeight, NF4Linear, PrepackedLinear, base_dtype, frozen_weight
+from semtune.nn.linear import as_linear_layer
+from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 
-_ROW_CHUNK = 1 << 20  # weights of a plain base that are held in fp32 at once while its row norms are computed
+_ROW_CHUNK = 1 << 20  # weights that are upcast to fp32 at once while row norms are computed
 
 
 class LowRankLinear(nn.Module):
@@ -44,7 +46,7 @@ class LowRankLinear(nn.Module):
     alone, `magnitude` (out,), which starts as ||W_i||.
 
     Args:
-        base: the layer to wrap; its parameters are frozen here.
+        base: the linear layer to wrap; its parameters are frozen here. The bias may be made trainable afterwards.
         rank: r, at least 1 and at most min(in, out).
         alpha: the product is scaled by alpha / rank.
         dropout: probability, in [0, 1), that an element of the adapter's input is dropped while training; realised in
@@ -57,7 +59,7 @@ class LowRankLinear(nn.Module):
 
     def __init__(
         self,
-        base: nn.Linear | NF4Linear | PrepackedLinear,
+        base: nn.Module,
         rank: int,
         alpha: float,
         dropout: float = 0.0,
@@ -65,30 +67,29 @@ class LowRankLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
-        self.in_features, self.out_features = base.in_features, base.out_features
+        layer = as_linear_layer(base)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
         self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
-        dtype = torch.float64 if base_dtype(base) == torch.float64 else torch.float32
-        device = device_of(base)
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, dtype=dtype, device=device))
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype, device=device))
+        dtype = torch.float64 if layer.compute_dtype == torch.float64 else torch.float32
+        self.lora_A = nn.Parameter(torch.empty(rank, layer.in_features, dtype=dtype, device=layer.device))
+        self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank, dtype=dtype, device=layer.device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.register_buffer(
-            "base_row_square", _row_squares(base, dtype).to(device) if magnitudes else None, persistent=False
-        )
+        row_squares = _row_squares(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
+        self.register_buffer("base_row_square", row_squares, persistent=False)
         self.register_parameter("magnitude", None)
-        if magnitudes:  # by the very formula of the forward, so that m / n is 1 to the bit
-            self.magnitude = nn.Parameter(self.row_norms(base_dtype(base)))
+        if magnitudes:  # by the formula of the forward, so that m / n is 1 to the bit
+            self.magnitude = nn.Parameter(self.row_norms(layer.compute_dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
-        weight = frozen_weight(self.base)
-        bias = None if self.base.bias is None else self.base.bias.to(x.dtype)
+        layer = as_linear_layer(self.base)
+        bias = None if layer.bias is None else layer.bias.to(x.dtype)
         keep = draw_keep(self.dropout, x) if self.training and self.dropout > 0 else None
         scale = self.scale if keep is None else self.scale / keep.share
         if self.magnitude is None:
-            return _low_rank(x, self.lora_A, self.lora_B, weight, bias, scale, keep)
+            return _low_rank(x, self.lora_A, self.lora_B, layer, bias, scale, keep)
         norms = self.row_norms(x.dtype)
-        direction = _low_rank(x, self.lora_A, self.lora_B, weight, None, scale, keep)
+        direction = _low_rank(x, self.lora_A, self.lora_B, layer, None, scale, keep)
         y = _scale_rows(direction, self.magnitude, norms)
         return y if bias is None else y + bias
 
@@ -97,34 +98,45 @@ class LowRankLinear(nn.Module):
         """||W_i + s B_i A|| of every output row, (out,), its one product with W in `dtype`; DoRA only."""
         assert self.base_row_square is not None
         a, b = self.lora_A, self.lora_B
-        crossed = frozen_weight(self.base).product(a.to(dtype)).t()  # (r, in) x (in, out) -> (out, r)
+        crossed = as_linear_layer(self.base).matmul(a.to(dtype)).t()  # (r, in) x (in, out) -> (out, r)
         return _norms(self.base_row_square, crossed, a, b, self.scale)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
-        """The one matrix (out, in) that does what base and adapter do, in the adapter's dtype."""
+        """The weight (out, in) of a linear layer that equals base and adapter together, in the adapter's dtype."""
+        return self._merged_into(as_linear_layer(self.base).dequantize(self.lora_A.dtype))
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """The base layer with `merged_weight` as its weight, to be installed in this one's stead.
+
+        Raises MergeRefusedError.
+        """
+        return as_linear_layer(self.base).merged(self._merged_into)
+
+    def _merged_into(self, weight: Tensor) -> Tensor:
+        """The base's `weight` (out, in) with the adapter folded in, in the adapter's dtype."""
         dtype = self.lora_A.dtype
-        weight = frozen_weight(self.base).dense(dtype)
-        merged = torch.addmm(weight, self.lora_B, self.lora_A, alpha=self.scale)
+        merged = torch.addmm(weight.to(dtype), self.lora_B, self.lora_A, alpha=self.scale)
         if self.magnitude is None:
             return merged
         return merged.mul_(_row_scale(self.magnitude, self.row_norms(dtype)).unsqueeze(1))
 
     @torch.no_grad()
     def delta(self) -> Tensor:
-        """What the adapter adds to the base's weight, (out, in), in the adapter's dtype."""
+        """`merged_weight` less the base's weight, (out, in), in the adapter's dtype."""
         if self.magnitude is None:
             return self.scale * (self.lora_B @ self.lora_A)
-        return self.merged_weight() - frozen_weight(self.base).dense(self.lora_A.dtype)
+        return self.merged_weight() - as_linear_layer(self.base).dequantize(self.lora_A.dtype)
 
     def extra_repr(self) -> str:
         return f"rank={self.rank}, scale={self.scale:g}, dropout={self.dropout:g}, dora={self.magnitude is not None}"
 
 
 class _LowRank(torch.autograd.Function):
-    """y = W x + b + scale · B A (keep ⊙ x); x (..., in) -> y (..., out). Gradients for x, A and B alone.
+    """y = W x + b + scale · B A (keep ⊙ x); x (..., in) -> y (..., out). Gradients for x, A, B and b.
 
-    The weight is asked for its two products, so a 4-bit one is unpacked anew in backward.
+    Forward and backward call the base layer's `matmul` and `grad_input`, so a 4-bit weight is dequantised twice.
     """
 
     @staticmethod
@@ -133,34 +145,35 @@ class _LowRank(torch.autograd.Function):
         x: Tensor,
         a: Tensor,
         b: Tensor,
-        weight: FrozenWeight,
+        layer: LinearLayer,
         bias: Tensor | None,
         scale: float,
         keep: Keep | None,
     ) -> Tensor:
         adapter = Adapter(a, b, scale, keep)
-        y = weight.product(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
+        y = layer.matmul(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
         inner = add_low_rank_(y.view(-1, b.shape[0]), x.reshape(-1, x.shape[-1]), adapter)
         ctx.save_for_backward(x, a, b, inner)
-        ctx.weight, ctx.scale, ctx.keep = weight, scale, keep
+        ctx.layer, ctx.scale, ctx.keep = layer, scale, keep
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b, inner = ctx.saved_tensors
-        needs_x, needs_a, needs_b = ctx.needs_input_grad[:3]
+        needs_x, needs_a, needs_b, _, needs_bias = ctx.needs_input_grad[:5]
         grad_rows, rows = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
-        grad_x = ctx.weight.grad_input(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
+        grad_x = ctx.layer.grad_input(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
         adapter = Adapter(a, b, ctx.scale, ctx.keep)
         grad_a, grad_b = low_rank_gradients(grad_rows, rows, inner, adapter, grad_x, needs_a, needs_b)
-        return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, None, None, None
+        grad_bias = bias_gradient(grad_rows, needs_bias)
+        return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, grad_bias, None, None
 
 
 class _ScaleRows(torch.autograd.Function):
     """y = (m / n) ⊙ z in place of z (..., out); gradients for z and m, none for n.
 
-    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is kept, not z. The factor is applied in the
+    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is saved, not z. The factor is applied in the
     dtype of m: rounded to bf16 first, the first hundreds of steps of a magnitude near 1 would be lost.
     """
 
@@ -210,21 +223,9 @@ def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
 
 
-def device_of(base: nn.Linear | NF4Linear | PrepackedLinear) -> torch.device:
-    """Where `base` computes, which is not where a streamed weight waits."""
-    device: torch.device | None = getattr(base, "compute_device", None)
-    return device or next(itertools.chain(base.buffers(), base.parameters()), torch.empty(0)).device
-
-
-def _row_squares(base: nn.Linear | NF4Linear | PrepackedLinear, dtype: torch.dtype) -> Tensor:
-    """||W_i||² (out,) in `dtype`, a plain weight being converted some rows at a time."""
-    weight = base.weight.detach() if isinstance(base, nn.Linear) else frozen_weight(base).dense(dtype)
-    return _squares(weight, dtype)
-
-
 @kernels.routine
-def _squares(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The sum of squares in every row."""
+def _row_squares(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """||W_i||² (out,) in `dtype`; some rows of W (out, in) are upcast at a time."""
     rows, columns = weight.shape
     step = max(1, _ROW_CHUNK // columns)
     return torch.cat([weight[i : i + step].to(dtype).square().sum(dim=1) for i in range(0, rows, step)])

@@ -1,41 +1,59 @@
-"""A frozen linear layer whose weight waits in main memory and comes to the device for each product.
+"""A frozen linear layer whose weight stays in main memory and is copied to the device for each product.
 
-For a GPU that is too small for the model: only the layer at work is on the card, the price is the bus (PCIe), which the
-weight crosses in the forward and again in the backward. The copy is made on the device's own stream, from pinned memory
-where there is a GPU, so no product begins before its weight is there. Nothing is fetched ahead.
+For a GPU that is too small for the model: only the weight of the layer at work is on the card. The price is the bus
+(PCIe), which the weight crosses in the forward and again in the backward. The copy runs on the device's own stream,
+from pinned memory where there is a GPU, so no product begins before its weight has arrived. Nothing is prefetched.
 
-What is said here about a GPU has never been run on one: tests run it with the CPU as device.
+The CUDA code path has never run on a GPU: tests run it with the CPU as device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from semtune.nn.linear import DenseProducts, frozen_linear
+from semtune.nn.linear import FrozenLinear
 
 
-class OffloadedLinear(DenseProducts, nn.Linear):
-    """y = W x + b with W (out, in) frozen in main memory; differentiable in x alone.
+class OffloadedLinear(FrozenLinear):
+    """y = x Wᵀ + b with W (out, in) frozen in main memory; b, on the device, starts frozen too.
 
     Args:
-        linear: its weight is in main memory; it is pinned where that is of use.
-        device: where products are computed.
+        linear: its weight is in main memory; it is pinned where the device is a GPU.
+        device: where products run.
     """
 
+    weight: Tensor
+
     def __init__(self, linear: nn.Linear, device: torch.device) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.compute_device = device
-        weight = linear.weight.detach()
-        self.weight = nn.Parameter(weight.pin_memory() if device.type == "cuda" else weight, requires_grad=False)
         bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
-        self.register_parameter("bias", bias)
+        super().__init__(linear.in_features, linear.out_features, bias)
+        self._device = device
+        weight = linear.weight.detach()
+        self.register_buffer("weight", weight.pin_memory() if device.type == "cuda" else weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out), in x's dtype."""
-        return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
+        """W in `dtype` on the device; on a CPU it may be the stored weight itself."""
+        return self.weight.to(self._device, non_blocking=True).to(dtype)
 
-    def dense(self, dtype: torch.dtype) -> Tensor:
-        """W in `dtype` on the device; on a CPU it may be the weight itself."""
-        return self.weight.detach().to(self.compute_device, non_blocking=True).to(dtype)
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """See `LinearLayer`."""
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """See `LinearLayer`."""
+        return self._device
+
+    @property
+    def train_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        return "weights that are offloaded to main memory; leave --offload-gb out"
+
+    def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
+        """This layer, its weight changed in main memory: see `LinearLayer`."""
+        self.weight.copy_(update(self.dequantize(self.weight_dtype)))
+        return self

@@ -16,7 +16,7 @@ import torch
 from semtune.contracts import LoadedModel, Readout, Tokenizer
 from semtune.models.fake_model import layer_count, with_layers
 from semtune.models.family import decoder_linears
-from semtune.models.loading import dtype_of, is_quantised
+from semtune.models.loading import dtype_of, quantization_of
 from semtune.models.meta_model import build_meta_model
 from semtune.models.prepacking import would_prepack
 from semtune.plan import overhead
@@ -166,7 +166,8 @@ def spill_bytes(found: Estimate, device: Device) -> int:
     needed = found.highest_bytes - device.memory_bytes
     if not device.spill_bytes or needed <= 0 or found.spec.offload_bytes:
         return 0
-    movable = 0 if is_quantised(method_settings(found.spec).precision) else found.trace.frozen_bytes
+    quantization = quantization_of(method_settings(found.spec).precision)
+    movable = found.trace.frozen_bytes if quantization is None or quantization.offloadable else 0
     total = needed + fetched_bytes(found.trace)
     return total if total <= min(movable, device.spill_bytes) else 0
 

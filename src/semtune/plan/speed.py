@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from semtune.errors import OutputError
-from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
+from semtune.nn.linear import NF4Linear, as_linear_layer
 from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.devices import Device
 from semtune.plan.trace import Cost
@@ -82,7 +82,7 @@ def measure(budget_seconds: float) -> Rates:
         layer = torch.nn.Linear(size_in, size_out, bias=False, dtype=dtype).requires_grad_(False)
         flops = 2.0 * rows * size_in * size_out
         plain.append((flops, flops / _seconds(lambda layer=layer, x=x: layer(x), share)))  # type: ignore[misc]
-        fast = PrepackedLinear(layer) if can_prepack(layer) else layer
+        fast = as_linear_layer(layer).prepack(backward=True) or layer
         packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
     coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
     buffer = torch.empty(1536 * 2048, dtype=torch.bfloat16)

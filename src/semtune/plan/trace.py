@@ -17,7 +17,7 @@ import torch
 
 from semtune.contracts import LoadedModel, Readout, TokenizedExample, Tokenizer
 from semtune.models.fake_model import imagine, layer_count, with_layers
-from semtune.nn.linear import PrepackedLinear
+from semtune.nn.linear import as_linear_layer
 from semtune.plan import extrapolate
 from semtune.plan.recorder import Recorder, Routines, Section
 from semtune.plan.traced import StopTracing, TracedModel, TracedOptimizer, TracedWork
@@ -321,14 +321,12 @@ def _allocated(section: Section) -> float:
 
 
 def _frozen_bytes(loaded: LoadedModel) -> int:
-    """Of what the decoder's linear layers hold and nothing trains; a packed layer's second copy is not counted."""
+    """Bytes of the frozen weights and biases of the decoder's linear layers; a prepacked second copy is not counted."""
     total = 0
-    for module in loaded.decoder_linears().values():
-        trained = any(p.requires_grad for p in module.parameters())
-        held = sum(x.numel() * x.element_size() for x in (*module.parameters(), *module.buffers()))
-        if isinstance(module, PrepackedLinear):
-            held += 2 * module.packed_numel
-        total += 0 if trained else held
+    for layer in map(as_linear_layer, loaded.decoder_linears().values()):
+        total += layer.weight_bytes if layer.weight_frozen else 0
+        if layer.bias is not None and not layer.bias.requires_grad:
+            total += layer.bias.numel() * layer.bias.element_size()
     return total
 
 

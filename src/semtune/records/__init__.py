@@ -2,7 +2,6 @@
 
 from semtune.records.declare import option
 from semtune.records.options import (
-    PRECISIONS,
     CommonReadoutOptions,
     LowRankSettings,
     MethodSettings,
@@ -15,7 +14,6 @@ from semtune.records.scores import LabelScore, LeaderboardEntry, Scores
 from semtune.records.targets import Example, Prediction, Span
 
 __all__ = [
-    "PRECISIONS",
     "Advice",
     "CommonReadoutOptions",
     "Example",

@@ -12,9 +12,6 @@ from typing import Any, Literal
 
 from semtune.records.declare import option
 
-PRECISIONS = ("auto", "fp32", "bf16", "nf4", "nf4-cached")
-"""Precisions of the base weights. "auto" is bf16 where the machine multiplies bf16 natively, and fp32 elsewhere."""
-
 TRAINING, ANSWERS, MACHINE = "Training", "Predicting", "Machine"
 METHOD = "Model and method"
 """Panels of `--help`."""
@@ -52,8 +49,8 @@ class MethodSettings:
 
     precision: str = option(
         "auto",
-        help="Precision of the base weights; auto is bf16 where the machine multiplies it natively, else fp32.",
-        choices=PRECISIONS,
+        help="Precision of the base weights: auto (bf16 where the machine multiplies it natively, else fp32), fp32, "
+        "bf16, fp64, or a quantisation (see `semtune list quantizations`).",
     )
     learning_rate: float = option(5e-4, help="Peak learning rate, reached after the warm-up.")
     weight_decay: float = option(0.0, help="AdamW's decoupled weight decay.")

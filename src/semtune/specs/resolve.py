@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from semtune.errors import OptionError, did_you_mean
-from semtune.records import PRECISIONS, RunSpec
+from semtune.errors import OptionError
+from semtune.records import RunSpec
 from semtune.registry import TASKS
+from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
 from semtune.specs.settings import RUN_FIELDS, filled_options, parts_of
 
@@ -54,9 +55,7 @@ def _check_options(spec: RunSpec) -> None:
     weight_decay = spec.method_options.get("weight_decay", 0)
     if not 0 <= weight_decay < 1:
         raise OptionError(f"--weight-decay must lie between 0 and 1, not {weight_decay}.")
-    precision = spec.method_options.get("precision", "auto")
-    if precision not in PRECISIONS:
-        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, PRECISIONS)}')
+    normalise_precision(spec.method_options.get("precision", AUTO))
     _check_at_least_one("max_new_tokens", spec.readout_options.get("max_new_tokens", 1))
 
 

@@ -1,0 +1,193 @@
+"""The base of linear layers whose weight is frozen and stored in a form of its own, and their autograd function.
+
+A subclass stores W and gives it back in `dequantize`; everything else of `contracts.LinearLayer` has a default here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from semtune.contracts import LinearLayer
+from semtune.errors import MergeRefusedError
+
+
+class FrozenLinear(nn.Module):
+    """y = x Wᵀ + bias with W (out, in) frozen; differentiable in x and bias, computed in x's dtype.
+
+    W is stored in buffers (or plain attributes), never in parameters. `bias` is a parameter and may be trained.
+
+    Args:
+        bias: the parameter object to use, (out_features,), or None.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.register_parameter("bias", bias)
+
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
+        """See `LinearLayer`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in x's dtype."""
+        return frozen_linear(x, None if self.bias is None else self.bias.to(x.dtype), self)
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `LinearLayer`."""
+        return F.linear(x, self._transient_weight(x.dtype), bias)
+
+    def grad_input(self, grad: Tensor) -> Tensor:
+        """See `LinearLayer`."""
+        return grad @ self._transient_weight(grad.dtype)
+
+    def _transient_weight(self, dtype: torch.dtype) -> Tensor:
+        """W for one product: it may be overwritten as soon as another layer's product begins."""
+        return self.dequantize(dtype)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """See `LinearLayer`."""
+        return self.weight_dtype
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """See `LinearLayer`."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """See `LinearLayer`."""
+        return next(self.buffers()).device
+
+    @property
+    def weight_numel(self) -> int:
+        """See `LinearLayer`."""
+        return self.in_features * self.out_features
+
+    @property
+    def weight_bytes(self) -> int:
+        """See `LinearLayer`."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @property
+    def weight_frozen(self) -> bool:
+        """See `LinearLayer`."""
+        return True
+
+    @property
+    def train_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        raise NotImplementedError
+
+    @property
+    def merge_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        return None
+
+    @property
+    def can_prepack(self) -> bool:
+        """See `LinearLayer`."""
+        return False
+
+    def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
+        """See `LinearLayer`."""
+        raise NotImplementedError
+
+    def prepack(self, *, backward: bool) -> nn.Module | None:
+        """See `LinearLayer`."""
+        return None
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class QuantizedLinear(FrozenLinear):
+    """A layer whose W was rounded to a few levels: neither trained nor merged into, as either would round it again.
+
+    Args:
+        bias: frozen here; stored in `compute_dtype`.
+        compute_dtype: adapters have fp64 masters where it is fp64.
+    """
+
+    STORAGE: ClassVar[str] = "quantised weights"
+    """What is stored, in the plural, for messages."""
+
+    def __init__(self, in_features: int, out_features: int, bias: Tensor | None, compute_dtype: torch.dtype) -> None:
+        super().__init__(in_features, out_features, None if bias is None else frozen_parameter(bias, compute_dtype))
+        self._compute_dtype = compute_dtype
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """See `LinearLayer`."""
+        return self._compute_dtype
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """fp32: level × scale is taken in it."""
+        return torch.float32
+
+    @property
+    def train_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        return f"{self.STORAGE}; choose precision fp32 or bf16, or a method that trains adapters (qlora)"
+
+    @property
+    def merge_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        return (
+            f"has {self.STORAGE}: folding the adapter into them would quantise again and lose what was learned; "
+            "load the base in bf16 or fp32 (precision) with this adapter and merge there"
+        )
+
+    def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
+        """See `LinearLayer`."""
+        raise MergeRefusedError(f"The layer {self.merge_refusal}")
+
+
+def frozen_parameter(values: Tensor, dtype: torch.dtype) -> nn.Parameter:
+    """`values` in `dtype` as a parameter that starts frozen."""
+    return nn.Parameter(values.detach().to(dtype), requires_grad=False)
+
+
+def plain_linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
+    """An nn.Linear with this weight (out, in), frozen, and this very bias object; nothing is copied."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = bias
+    return layer
+
+
+def bias_gradient(grad_rows: Tensor, needed: bool) -> Tensor | None:
+    """The bias's gradient (out,) from the output's (rows, out), in its dtype; None where not `needed`."""
+    return grad_rows.sum(dim=0) if needed else None
+
+
+class _FrozenLinear(torch.autograd.Function):
+    """y = x Wᵀ + b, (..., in) -> (..., out). No tensor is saved: backward calls the layer's `grad_input`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: LinearLayer) -> Tensor:
+        ctx.layer = layer
+        return layer.matmul(x, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        needs_x, needs_bias = ctx.needs_input_grad[:2]
+        rows = grad_y.reshape(-1, grad_y.shape[-1])
+        grad_x = ctx.layer.grad_input(rows).view(*grad_y.shape[:-1], -1) if needs_x else None
+        return grad_x, bias_gradient(rows, needs_bias), None
+
+
+frozen_linear: Callable[..., Tensor] = _FrozenLinear.apply
+"""(x, bias in x's dtype or None, `LinearLayer`) -> x Wᵀ + bias, differentiable in x and bias."""

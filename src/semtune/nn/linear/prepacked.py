@@ -1,0 +1,107 @@
+"""A frozen bf16 weight in the blocked order that oneDNN multiplies in, so that no product has to reorder it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn import functional as F
+
+from semtune.nn import kernels
+from semtune.nn.linear.frozen import FrozenLinear, plain_linear
+from semtune.runtime.processor import native_bf16
+
+
+class PrepackedLinear(FrozenLinear):
+    """y = x Wᵀ + b with W (out, in) frozen in bf16 and laid out for oneDNN, once for each direction of the product.
+
+    Given a plain matrix, oneDNN copies it into blocks in every product; laid out beforehand, products were 1.15 to 1.3
+    times as fast at 384 to 768 rows and up to 3 times at 1 to 20, with the same bits (SmolLM2-135M's sizes, 2 cores).
+    The price is a second copy of the weight, for the backward.
+
+    Args:
+        linear: its weight is bf16 in main memory; its bias object becomes this layer's, trained or not.
+        backward: whether gradients flow through the layer; without them there is no second copy.
+    """
+
+    def __init__(self, linear: nn.Linear, *, backward: bool = True) -> None:
+        super().__init__(linear.in_features, linear.out_features, linear.bias)
+        weight = linear.weight.detach()
+        self._forward = _laid_out(weight)
+        self._backward = _laid_out(weight.t().contiguous()) if backward else None
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `LinearLayer`."""
+        if x.dtype != torch.bfloat16:
+            return super().matmul(x, bias)
+        return _prepacked_matmul(x, self._forward, bias)
+
+    def grad_input(self, grad: Tensor) -> Tensor:
+        """See `LinearLayer`."""
+        if grad.dtype != torch.bfloat16 or self._backward is None:
+            return super().grad_input(grad)
+        return _prepacked_matmul(grad, self._backward)
+
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
+        """See `LinearLayer`; here always a new tensor."""
+        weight: Tensor = self._forward.to_dense() if self._forward.is_mkldnn else self._forward.clone()
+        return weight.to(dtype)
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """See `LinearLayer`."""
+        return torch.bfloat16
+
+    @property
+    def device(self) -> torch.device:
+        """See `LinearLayer`."""
+        return self._forward.device
+
+    @property
+    def weight_bytes(self) -> int:
+        """See `LinearLayer`."""
+        return self.weight_numel * torch.bfloat16.itemsize
+
+    @property
+    def train_refusal(self) -> str | None:
+        """See `LinearLayer`."""
+        return "prepacked weights; attach the method before prepacking"
+
+    def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
+        """A plain bf16 layer: see `LinearLayer`."""
+        weight = self.dequantize(torch.bfloat16)
+        weight.copy_(update(weight))
+        return plain_linear(weight, self.bias)
+
+
+def can_prepack(linear: nn.Linear) -> bool:
+    """Whether `PrepackedLinear` can replace it: W frozen, bf16, in main memory, on a machine where that is faster."""
+    return (
+        type(linear) is nn.Linear
+        and not linear.weight.requires_grad
+        and linear.weight.dtype == torch.bfloat16
+        and linear.weight.device.type == "cpu"
+        and kernels.holds(linear.weight.detach())
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and native_bf16("cpu")
+    )
+
+
+_USUAL_ROWS = 384  # oneDNN chose the same layout for 32 and for 384 rows
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    """A copy of `weight` in oneDNN's order; of a fake tensor, which has no order, a plain copy."""
+    if isinstance(weight, FakeTensor):
+        return weight.clone()
+    prepacked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
+    return prepacked
+
+
+def _prepacked_matmul(x: Tensor, prepacked: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not prepacked.is_mkldnn:
+        return F.linear(x, prepacked, bias)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, prepacked, bias, "none", [], "")
+    return product
