@@ -27,15 +27,21 @@ class Entry:
 class Registry:
     """A family of objects by name, e.g. the tuning methods. `kind` is the singular used in messages."""
 
-    def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, Entry], aliases: Mapping[str, str] | None = None) -> None:
+        """`aliases`: former names, each with the present one; they are understood wherever a name is, never listed."""
         self.kind = kind
         self._entries = dict(entries)
+        self._aliases = dict(aliases or {})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._aliases
+
+    def canonical(self, name: str) -> str:
+        """The present name of `name`, which may be a former one; an unknown name is returned as it is."""
+        return self._aliases.get(name, name) if isinstance(name, str) else name
 
     def summary(self, name: str) -> str:
         """One line about `name`. Raises UnknownNameError."""
@@ -52,6 +58,7 @@ class Registry:
         return getattr(importlib.import_module(module), attribute)
 
     def _entry(self, name: str) -> Entry:
+        name = self.canonical(name)
         if name not in self._entries:
             raise UnknownNameError(f'There is no {self.kind} called "{name}"; {did_you_mean(name, self._entries)}')
         return self._entries[name]
@@ -94,24 +101,25 @@ READOUTS = Registry(
     "readout",
     {
         "generate": Entry("semtune.readouts.generate:Generate", "greedy decoding of the labels as text"),
-        "generate-trie": Entry(
-            "semtune.readouts.generate_constrained:GenerateTrie",
-            "greedy decoding that can only say valid sets of labels",
+        "generate-constrained": Entry(
+            "semtune.readouts.generate_constrained:GenerateConstrained",
+            "greedy decoding that can only generate valid sets of labels",
         ),
-        "label-scores": Entry(
-            "semtune.readouts.loglikelihood:LabelScores", "each label's likelihood as an answer of its own"
+        "loglikelihood": Entry(
+            "semtune.readouts.loglikelihood:LogLikelihood", "each label's likelihood as an answer of its own"
         ),
         "head": Entry("semtune.readouts.head:Head", "a sigmoid per label on the last hidden state"),
     },
+    aliases={"generate-trie": "generate-constrained", "label-scores": "loglikelihood"},
 )
 
 BASELINES = Registry(
     "baseline",
     {
-        "random": Entry("semtune.baselines.simple:Random", "the organisers' random baseline"),
-        "top-1": Entry("semtune.baselines.simple:Top1", "always the most frequent training label"),
-        "top-2": Entry("semtune.baselines.simple:Top2", "always the two most frequent training labels"),
-        "top-3": Entry("semtune.baselines.simple:Top3", "always the three most frequent training labels"),
+        "random": Entry("semtune.baselines.random:Random", "the organisers' random baseline"),
+        "top-1": Entry("semtune.baselines.top:Top1", "always the most frequent training label"),
+        "top-2": Entry("semtune.baselines.top:Top2", "always the two most frequent training labels"),
+        "top-3": Entry("semtune.baselines.top:Top3", "always the three most frequent training labels"),
         "tfidf": Entry("semtune.baselines.tfidf:TfidfLogistic", "TF-IDF + logistic regression"),
     },
 )

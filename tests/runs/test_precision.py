@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semtune.approaches.tuned import TunedModel
-from semtune.records import RunSpec, TaskOptions
+from semtune.records import RunSpec, TaskOptions, TargetSpace
 from semtune.registry import TASKS
 from semtune.specs.resolve import resolve
 from semtune.training.loop import TrainOutcome, TrainSettings, train
@@ -36,7 +36,7 @@ def final_loss(precision: str, seed: int) -> float:
     """Mean cross-entropy a completion token of dev texts after LoRA training."""
     task = TASKS.get("practice")(TaskOptions())
     spec = resolve(RunSpec(task="practice", readout="generate", precision=precision, seed=seed))
-    tuned = TunedModel.build(spec, task.labels, task.answer)
+    tuned = TunedModel.build(spec, TargetSpace(task.target_kind, task.labels))
     texts = [tuned.readout.encode(e) for e in task.load("train")[:TRAIN_TEXTS]]
     settings = TrainSettings(
         epochs=EPOCHS, batch_size=8, accumulation_steps=1, warmup_fraction=0.1, max_grad_norm=1.0, patience=None,

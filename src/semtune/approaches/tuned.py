@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semtune.contracts import AnswerKind, LoadedModel, Method, Prompt, Readout, ReadoutSettings
+from semtune.contracts import LoadedModel, Method, Prompt, Readout, ReadoutSettings
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
-from semtune.records import Example, Prediction, RunSpec
+from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs.resolve import method_settings
 from semtune.training.optimizer import ParameterGroup
@@ -21,27 +22,21 @@ from semtune.training.optimizer import ParameterGroup
 class TunedModel:
     """What a run trains and what `predict` uses."""
 
-    def __init__(self, spec: RunSpec, loaded: LoadedModel, labels: Sequence[str], answer: AnswerKind) -> None:
+    def __init__(self, spec: RunSpec, loaded: LoadedModel, space: TargetSpace) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
         self.spec, self.loaded = spec, loaded
         self.settings = method_settings(spec)
         self.method: Method = METHODS.get(spec.method)
-        prompt: Prompt = PROMPTS.get(spec.prompt)(labels, answer)
-        readout_settings = ReadoutSettings(
-            max_length=spec.max_length,
-            max_new_tokens=spec.max_new_tokens,
-            predict_batch_size=spec.predict_batch_size,
-            loss_on=spec.loss_on,
-            seed=spec.seed,
-        )
+        prompt_class, readout_class = PROMPTS.get(spec.prompt), READOUTS.get(spec.readout)
+        prompt: Prompt = prompt_class(space, prompt_class.Settings())
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
-        self.readout: Readout = READOUTS.get(spec.readout)(loaded, prompt, labels, answer, readout_settings)
+        self.readout: Readout = readout_class(loaded, prompt, space, readout_settings(spec, readout_class.Settings))
         loaded.activation_checkpointing = spec.activation_checkpointing
         self.method.attach(loaded, self.settings)
         loaded.prepack_frozen(spec.packed, memory_bytes=total_memory_bytes())
 
     @classmethod
-    def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
+    def build(cls, spec: RunSpec, space: TargetSpace) -> TunedModel:
         """Load the base model as `spec` says and attach. Raises ModelError, TargetError, OptionError."""
         assert spec.precision is not None, "resolve() the spec first"
         loaded = load(
@@ -52,7 +47,7 @@ class TunedModel:
             trust_remote_code=spec.trust_remote_code,
             offload_bytes=spec.offload_bytes,
         )
-        return cls(spec, loaded, labels, answer)
+        return cls(spec, loaded, space)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Answers in the order of `examples`."""
@@ -96,6 +91,19 @@ class TunedModel:
         packed = sum(int(getattr(module, "packed_numel", 0)) for module in self.loaded.model.modules())
         plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights once
         return packed + plain + sum(p.numel() for p in self.readout.trainable().values())
+
+
+def readout_settings(spec: RunSpec, settings_class: type[ReadoutSettings]) -> ReadoutSettings:
+    """The settings of a run's readout: the fields that its `Settings` has."""
+    values = {
+        "max_length": spec.max_length,
+        "predict_batch_size": spec.predict_batch_size,
+        "seed": spec.seed,
+        "train_on_prompt": spec.loss_on == "all",
+        "max_new_tokens": spec.max_new_tokens,
+    }
+    names = {field.name for field in dataclasses.fields(settings_class)}
+    return settings_class(**{name: value for name, value in values.items() if name in names})
 
 
 def seed_everything(seed: int) -> None:

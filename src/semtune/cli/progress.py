@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class RunBar:
     """An observer of a run that draws on standard error. Use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str = "score") -> None:
+        """`metric`: the title of the task's primary metric."""
+        self._metric = metric
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -58,6 +60,6 @@ class RunBar:
 
     def on_epoch(self, event: EpochEvent) -> None:
         """One line an epoch stays on the screen."""
-        score = "" if event.dev_micro_f1 is None else f"  dev micro-F1 {event.dev_micro_f1:.4f}"
+        score = "" if event.dev_micro_f1 is None else f"  dev {self._metric} {event.dev_micro_f1:.4f}"
         kept = "  (best so far)" if event.best else ""
         self._console.print(f"epoch {event.epoch}: {event.seconds:.1f} s{score}{kept}", highlight=False)

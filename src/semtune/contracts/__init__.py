@@ -3,17 +3,18 @@
 Standard library only at run time; the torch names are for the type checker.
 """
 
-from semtune.contracts.approach import Approach
+from semtune.contracts.approach import Approach, Baseline, ScoreFunction, TaskContext
 from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
-from semtune.contracts.readout import Readout, ReadoutSettings
-from semtune.contracts.task import AnswerKind, Task
+from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
+from semtune.contracts.task import Task
 
 __all__ = [
     "AnswerGrammar",
-    "AnswerKind",
     "Approach",
+    "Baseline",
+    "ChooseThreshold",
     "LoadedModel",
     "Method",
     "Parsed",
@@ -21,7 +22,9 @@ __all__ = [
     "PromptParts",
     "Readout",
     "ReadoutSettings",
+    "ScoreFunction",
     "Task",
+    "TaskContext",
     "TokenizedExample",
     "Tokenizer",
     "WeightStream",

@@ -3,23 +3,44 @@
 from semtune.records.options import MethodSettings, RunSpec, TaskOptions
 from semtune.records.plain import to_plain
 from semtune.records.results import Advice, Phase, Plan, RunResult, Status
-from semtune.records.scores import LabelScore, LeaderboardEntry, Scores
-from semtune.records.targets import Example, Prediction, Span
+from semtune.records.scores import LabelScore, LeaderboardEntry, Metric, Scores
+from semtune.records.targets import (
+    Example,
+    FreeText,
+    LabelSet,
+    Prediction,
+    SingleLabel,
+    Span,
+    Spans,
+    Target,
+    TargetKind,
+    TargetSpace,
+    label_target,
+)
 
 __all__ = [
     "Advice",
     "Example",
+    "FreeText",
     "LabelScore",
+    "LabelSet",
     "LeaderboardEntry",
     "MethodSettings",
+    "Metric",
     "Phase",
     "Plan",
     "Prediction",
     "RunResult",
     "RunSpec",
     "Scores",
+    "SingleLabel",
     "Span",
+    "Spans",
     "Status",
+    "Target",
+    "TargetKind",
+    "TargetSpace",
     "TaskOptions",
+    "label_target",
     "to_plain",
 ]

@@ -69,7 +69,7 @@ class RunSpec:
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0
     patience: int | None = None
-    """Stop after this many epochs without a better dev micro-F1; None: never."""
+    """Stop after this many epochs without a better dev score; None: never."""
     loss_on: Literal["completion", "all"] = "completion"
     optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
     """adamw-8bit keeps its moments in 8 bits."""

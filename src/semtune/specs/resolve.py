@@ -53,6 +53,7 @@ def resolve(spec: RunSpec) -> RunSpec:
         UnknownNameError: a task, method, prompt, readout or preset that does not exist.
         OptionError: an impossible value.
     """
+    spec = _with_present_names(spec)
     TASKS.check(spec.task)
     PROMPTS.check(spec.prompt)
     READOUTS.check(spec.readout)
@@ -81,7 +82,17 @@ def read_spec(path: Path) -> RunSpec:
     """A run's `spec.yaml`. Raises OptionError, UnknownNameError."""
     values = read_yaml(path)
     options = record_from(TaskOptions, values.pop("task_options", None) or {}, f"task_options in {path}")
-    return record_from(RunSpec, {**values, "task_options": options}, str(path))
+    return _with_present_names(record_from(RunSpec, {**values, "task_options": options}, str(path)))
+
+
+def _with_present_names(spec: RunSpec) -> RunSpec:
+    """`spec` with former names of prompt, method and readout replaced by the present ones."""
+    return dataclasses.replace(
+        spec,
+        prompt=PROMPTS.canonical(spec.prompt),
+        method=METHODS.canonical(spec.method),
+        readout=READOUTS.canonical(spec.readout),
+    )
 
 
 def write_spec(spec: RunSpec, path: Path) -> None:
