@@ -82,7 +82,7 @@ def train_settings(batch_size: int, epochs: int, seed: int) -> Any:
 def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
     from semtune.approaches.tuned import TunedModel
-    from semtune.records import RunSpec
+    from semtune.records import RunSpec, TargetSpace
     from semtune.specs.resolve import resolve
 
     low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
@@ -91,7 +91,7 @@ def build(settings: Settings, data: Data) -> Any:
         threads=settings.threads, learning_rate=RECIPE["learning_rate"], **VARIANTS[settings.variant],
         **(low_rank if settings.variant != "full" else {}),
     )  # fmt: skip
-    return TunedModel.build(resolve(spec), data.labels, data.answer)
+    return TunedModel.build(resolve(spec), TargetSpace(data.answer, tuple(data.labels)))
 
 
 def epoch_sample(lengths: Sequence[int], settings: Settings) -> list[int]:

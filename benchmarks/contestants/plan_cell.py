@@ -19,7 +19,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
     from semtune.approaches.tuned import TunedModel
     from semtune.measure.memory import PhaseMeter
-    from semtune.plan.workload import LABELS, filled_workload
+    from semtune.plan.workload import SPACE, filled_workload
     from semtune.records import RunSpec
     from semtune.runtime.malloc import freed_memory_kept
     from semtune.specs.resolve import record_from, resolve
@@ -33,7 +33,7 @@ def main(settings: Settings) -> dict[str, Any]:
     spec = resolve(record_from(RunSpec, values, "the cell"))
     meter = PhaseMeter()
     with meter.phase("load"):
-        tuned = TunedModel.build(spec, LABELS, "label_set")
+        tuned = TunedModel.build(spec, SPACE)
     workload = filled_workload(tuned.readout, spec)
     seconds = []
     with meter.phase("train"):

@@ -38,14 +38,14 @@ def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[
     from dataclasses import replace
 
     from semtune.approaches.tuned import TunedModel
-    from semtune.records import Example
+    from semtune.records import Example, TargetSpace
     from semtune.specs.resolve import read_spec, resolve
 
     spec = read_spec(Path(settings.work) / "adapter-spec.yaml")
     spec = resolve(
         replace(spec, precision=settings.dtype, predict_batch_size=BATCH_SIZE, max_new_tokens=MAX_NEW_TOKENS)
     )
-    tuned = TunedModel.build(spec, data.labels, data.answer)
+    tuned = TunedModel.build(spec, TargetSpace(data.answer, tuple(data.labels)))
     tuned.restore(Path(data.adapter_folder))
     tuned.merge()
     examples = [Example(t["id"], t["text"], None) for t in texts]
