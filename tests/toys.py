@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from semtune.contracts import AnswerKind, ReadoutSettings, TokenizedExample
+from semtune.contracts import TokenizedExample
 from semtune.models.loaded import TransformersModel
 from semtune.models.packed_attention import install
 from semtune.models.tokenizer import FastTokenizer
 from semtune.nn.linear import NF4Linear
 from semtune.prompts.report import ReportPrompt
-from semtune.records import Example
+from semtune.records import Example, LabelSet, SingleLabel, TargetKind, TargetSpace
 from semtune.registry import READOUTS
+from semtune.tasks import scoring
 
 LABELS = ("Doubt", "Obfuscation, Intentional vagueness, Confusion", "Smears", "Thought-terminating cliché", "Slogans")
 TEXTS = (
@@ -27,8 +30,8 @@ TEXTS = (
     "Why, oh why?",
 )
 GOLD = (("Doubt",), ("Smears", "Thought-terminating cliché"), (), LABELS, (LABELS[1],))
-EXAMPLES = [Example(str(i), text, labels) for i, (text, labels) in enumerate(zip(TEXTS, GOLD, strict=True))]
-ONE_EACH = [Example(str(i), text, (LABELS[i % 3],)) for i, text in enumerate(TEXTS)]
+EXAMPLES = [Example(str(i), text, LabelSet(labels)) for i, (text, labels) in enumerate(zip(TEXTS, GOLD, strict=True))]
+ONE_EACH = [Example(str(i), text, SingleLabel(LABELS[i % 3])) for i, text in enumerate(TEXTS)]
 VOCABULARY = 340
 """Of the model; the tokenizer's is smaller."""
 
@@ -97,13 +100,21 @@ def toy_readout(
     name: str,
     loaded: TransformersModel,
     *,
-    answer: AnswerKind = "label_set",
+    kind: TargetKind = "label_set",
     labels: Sequence[str] = LABELS,
     **changes: object,
 ):
-    settings = {"max_length": 200, "max_new_tokens": 12, "predict_batch_size": 3, "loss_on": "completion", "seed": 0}
-    prompt = ReportPrompt(labels, answer)
-    return READOUTS.get(name)(loaded, prompt, labels, answer, ReadoutSettings(**(settings | changes)))
+    """A readout with the report prompt; `changes` are fields of its settings."""
+    readout_class, space = READOUTS.get(name), TargetSpace(kind, tuple(labels))
+    values = {"max_length": 200, "predict_batch_size": 3, "seed": 0, "max_new_tokens": 12} | changes
+    known = {field.name for field in dataclasses.fields(readout_class.Settings)}
+    settings = readout_class.Settings(**{key: value for key, value in values.items() if key in known})
+    return readout_class(loaded, ReportPrompt(space), space, settings)
+
+
+def micro_f1_threshold(dev: Sequence[Example], probabilities: np.ndarray) -> float:
+    """The threshold that a task of LABELS chooses."""
+    return scoring.best_micro_f1_threshold(probabilities, scoring.gold_matrix(dev, LABELS))
 
 
 def tokenized(readout, examples: Sequence[Example] = EXAMPLES) -> list[TokenizedExample]:

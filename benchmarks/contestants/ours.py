@@ -91,6 +91,7 @@ def train_on(work: RecordingWork, texts: Sequence[Any], settings: Any, steps: St
 def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
     from semtune.approaches.tuned import TunedModel
+    from semtune.records import TargetSpace
     from semtune.specs import resolve, spec_from
 
     low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
@@ -100,7 +101,7 @@ def build(settings: Settings, data: Data) -> Any:
     }  # fmt: skip
     values |= {**VARIANTS[settings.variant], **(low_rank if settings.variant != "full" else {})}
     spec = spec_from(values, "the variant")
-    return TunedModel.build(resolve(spec), data.labels, data.answer)
+    return TunedModel.build(resolve(spec), TargetSpace(data.answer, tuple(data.labels)))
 
 
 def epoch_sample(lengths: Sequence[int], settings: Settings) -> list[int]:

@@ -19,7 +19,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
     from semtune.approaches.tuned import TunedModel
     from semtune.measure.memory import PhaseMeter
-    from semtune.plan.workload import LABELS, filled_workload
+    from semtune.plan.workload import SPACE, filled_workload
     from semtune.runtime.malloc import freed_memory_kept
     from semtune.specs import resolve, spec_from
     from semtune.training.loop import optimizer_step
@@ -30,7 +30,7 @@ def main(settings: Settings) -> dict[str, Any]:
     spec = resolve(spec_from(settings.spec or {}, "the cell", shared=True))
     meter = PhaseMeter()
     with meter.phase("load"):
-        tuned = TunedModel.build(spec, LABELS, "label_set")
+        tuned = TunedModel.build(spec, SPACE)
     workload = filled_workload(tuned.readout, spec)
     seconds = []
     with meter.phase("train"):

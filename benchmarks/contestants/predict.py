@@ -36,13 +36,13 @@ def main(settings: Settings) -> dict[str, Any]:
 
 def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[float, list[str]]:
     from semtune.approaches.tuned import TunedModel
-    from semtune.records import Example
+    from semtune.records import Example, TargetSpace
     from semtune.specs import read_spec, resolve, with_changes
 
     spec = read_spec(Path(settings.work) / "adapter-spec.yaml")
     changes = {"precision": settings.dtype, "predict_batch_size": BATCH_SIZE, "max_new_tokens": MAX_NEW_TOKENS}
     spec = resolve(with_changes(spec, changes))
-    tuned = TunedModel.build(spec, data.labels, data.answer)
+    tuned = TunedModel.build(spec, TargetSpace(data.answer, tuple(data.labels)))
     tuned.restore(Path(data.adapter_folder))
     tuned.merge()
     examples = [Example(t["id"], t["text"], None) for t in texts]

@@ -47,7 +47,7 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     from semtune.contracts import SourceOptions
     from semtune.models.sources.pypi import DEFAULT_REFERENCE, PypiSource
     from semtune.models.tokenizer import load_tokenizer
-    from semtune.records import Example, TaskOptions
+    from semtune.records import Example, TargetSpace, TaskOptions, label_target
     from semtune.registry import PROMPTS, TASKS
 
     with_semeval = data_dir is not None or bool(os.environ.get("SEMTUNE_DATA"))
@@ -55,15 +55,16 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
     task = TASKS.get(name)(TaskOptions(data_dir=data_dir if with_semeval else None))
     located = PypiSource(DEFAULT_REFERENCE, SourceOptions()).locate()
     tokenizer = load_tokenizer(located.tokenizer_folder, int(located.config.get_text_config().vocab_size))
-    prompt = PROMPTS.get("report")(task.labels, task.answer)
+    prompt_class = PROMPTS.get("report")
+    prompt = prompt_class(TargetSpace(task.target_kind, task.labels), prompt_class.Settings())
 
     def encode(example: Example, completion: bool) -> Any:
         return tokenizer.encode(example, prompt.encode(example), MAX_LENGTH, completion=completion)
 
     texts = [encode(example, True) for example in task.load("train")]
     random.Random("texts").shuffle(texts)
-    test = [dataclasses.replace(e, labels=None) for e in task.load("test")][:TEST_TEXTS]
-    answers = [encode(Example("label", "", (label,)), True) for label in task.labels]
+    test = [dataclasses.replace(e, target=None) for e in task.load("test")][:TEST_TEXTS]
+    answers = [encode(Example("label", "", label_target(task.target_kind, (label,))), True) for label in task.labels]
     return {
         "task": name,
         "data_dir": data_dir,
@@ -72,7 +73,7 @@ def encode_all(data_dir: str | None, work: Path) -> dict[str, Any]:
         "adapter_folder": str(work / "adapter"),
         "eos_id": tokenizer.eos_id,
         "labels": list(task.labels),
-        "answer": task.answer,
+        "answer": task.target_kind,
         "texts": [{"id": t.id, "ids": list(t.ids), "prompt_length": t.prompt_length} for t in texts],
         "test": [{"id": e.id, "text": e.text, "ids": list(encode(e, False).ids)} for e in test],
         "label_completions": [list(a.ids[a.prompt_length :]) for a in answers],
@@ -85,13 +86,13 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     from benchmarks.contestants.ours import RecordingWork, Steps, train_on, train_settings
     from semtune.approaches.tuned import TunedModel
     from semtune.contracts import TokenizedExample
-    from semtune.records import RunSpec
+    from semtune.records import RunSpec, TargetSpace
     from semtune.specs import resolve, write_spec
 
     data = read_data(work)
     spec = resolve(RunSpec(task=data.task, method="lora", readout="generate", threads=threads))
     write_spec(spec, work / "adapter-spec.yaml")
-    tuned = TunedModel.build(spec, data.labels, data.answer)
+    tuned = TunedModel.build(spec, TargetSpace(data.answer, tuple(data.labels)))
     sample = data.texts[: steps * ADAPTER_BATCH]
     texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in sample]
     seen = Steps()

@@ -134,24 +134,25 @@ READOUTS = Registry(
     "readout",
     {
         "generate": Entry("semtune.readouts.generate:Generate", "greedy decoding of the labels as text"),
-        "generate-trie": Entry(
-            "semtune.readouts.generate_constrained:GenerateTrie",
-            "greedy decoding that can only say valid sets of labels",
+        "generate-constrained": Entry(
+            "semtune.readouts.generate_constrained:GenerateConstrained",
+            "greedy decoding that can only generate valid sets of labels",
         ),
-        "label-scores": Entry(
-            "semtune.readouts.loglikelihood:LabelScores", "each label's likelihood as an answer of its own"
+        "loglikelihood": Entry(
+            "semtune.readouts.loglikelihood:LogLikelihood", "each label's likelihood as an answer of its own"
         ),
         "head": Entry("semtune.readouts.head:Head", "a sigmoid per label on the last hidden state"),
     },
+    aliases={"generate-trie": "generate-constrained", "label-scores": "loglikelihood"},
 )
 
 BASELINES = Registry(
     "baseline",
     {
-        "random": Entry("semtune.baselines.simple:Random", "the organisers' random baseline"),
-        "top-1": Entry("semtune.baselines.simple:Top1", "always the most frequent training label"),
-        "top-2": Entry("semtune.baselines.simple:Top2", "always the two most frequent training labels"),
-        "top-3": Entry("semtune.baselines.simple:Top3", "always the three most frequent training labels"),
+        "random": Entry("semtune.baselines.random:Random", "the organisers' random baseline"),
+        "top-1": Entry("semtune.baselines.top:Top1", "always the most frequent training label"),
+        "top-2": Entry("semtune.baselines.top:Top2", "always the two most frequent training labels"),
+        "top-3": Entry("semtune.baselines.top:Top3", "always the three most frequent training labels"),
         "tfidf": Entry("semtune.baselines.tfidf:TfidfLogistic", "TF-IDF + logistic regression"),
     },
 )

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from semtune.baselines import tfidf
-from semtune.baselines.simple import Random, Top1, Top2, Top3
+from semtune.baselines.random import Random
 from semtune.baselines.tfidf import TfidfLogistic
-from semtune.contracts import Task
+from semtune.baselines.top import Top1, Top2, Top3
+from semtune.contracts import Task, TaskContext
 from semtune.errors import OptionError
-from semtune.records import Example, TaskOptions
+from semtune.records import Example, LabelSet, TaskOptions
 from semtune.registry import BASELINES
 from semtune.tasks.table import Table
 
@@ -45,13 +46,14 @@ def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
 def test_every_baseline(task: Task, name: str) -> None:
     kind = BASELINES.get(name)
     assert kind.name == name
-    if task.answer not in kind.answers:
-        with pytest.raises(OptionError, match=f'The baseline "{name}" needs a multi-label task; "table" has one label'):
-            kind(task)
+    if task.target_kind not in kind.target_kinds:
+        refused = f'The baseline "{name}" is for tasks of sets of labels, but this task has one label a text; choose'
+        with pytest.raises(OptionError, match=refused):
+            kind(TaskContext.of(task))
         return
     test = task.load("test")
     blind = [Example(e.id, e.text, None) for e in test]
-    baseline, again = kind(task), kind(task)
+    baseline, again = kind(TaskContext.of(task)), kind(TaskContext.of(task))
     baseline.fit(task.load("train"), task.load("dev"))
     again.fit(task.load("train"), [])  # dev must not matter
     predictions = baseline.predict(blind)
@@ -59,13 +61,13 @@ def test_every_baseline(task: Task, name: str) -> None:
     assert [p.id for p in predictions] == [e.id for e in test]
     for p in predictions:
         assert p.parsed and p.labels == tuple(label for label in task.labels if label in p.labels)
-        assert task.answer == "label_set" or len(p.labels) == 1
-    assert 0 <= task.score(test, predictions).micro_f1 <= 1
+        assert task.target_kind == "label_set" or len(p.labels) == 1
+    assert 0 <= task.score(test, predictions).values["micro_f1"] <= 1
     assert baseline.predict([]) == []
 
 
 def examples(*labels: tuple[str, ...]) -> list[Example]:
-    return [Example(str(i), f"text {i}", found) for i, found in enumerate(labels)]
+    return [Example(str(i), f"text {i}", LabelSet(found)) for i, found in enumerate(labels)]
 
 
 def test_top_counts_and_breaks_ties_by_label_order(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_top_counts_and_breaks_ties_by_label_order(tmp_path: Path) -> None:
     assert task.labels == ("hill", "sea", "town")
     train = examples(("town",), ("sea", "town"), ("hill",), ())
     for kind, expected in ((Top1, ("town",)), (Top2, ("hill", "town")), (Top3, ("hill", "sea", "town"))):
-        baseline = kind(task)
+        baseline = kind(TaskContext.of(task))
         with pytest.raises(RuntimeError, match="call fit before predict"):
             baseline.predict(train)
         baseline.fit(train, [])
@@ -82,29 +84,29 @@ def test_top_counts_and_breaks_ties_by_label_order(tmp_path: Path) -> None:
 
 def test_top_1_is_the_majority_class(tmp_path: Path) -> None:
     task = make(tmp_path, multi=False)
-    baseline = Top1(task)
+    baseline = Top1(TaskContext.of(task))
     baseline.fit(examples(("sea",), ("sea",), ("hill",)), [])
     assert baseline.predict(examples(("hill",)))[0].labels == ("sea",)
 
 
 def test_random_draws_without_replacement_and_about_one_label_a_text(tmp_path: Path) -> None:
-    many = Random(make(tmp_path, multi=True)).predict(examples(*[()] * 4000))
+    many = Random(TaskContext.of(make(tmp_path, multi=True))).predict(examples(*[()] * 4000))
     sizes = np.bincount([len(p.labels) for p in many]) / len(many)
     assert sizes == pytest.approx([1 / 2, 1 / 4, 1 / 8, 1 / 8], abs=0.03)  # a coin a label, and no more than three
-    one = Random(make(tmp_path, multi=False)).predict(examples(*[("sea",)] * 3000))
+    one = Random(TaskContext.of(make(tmp_path, multi=False))).predict(examples(*[("sea",)] * 3000))
     assert np.mean([p.labels == ("sea",) for p in one]) == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_tfidf_learns_what_words_tell(task: Task) -> None:
-    baseline = TfidfLogistic(task)
+    baseline = TfidfLogistic(TaskContext.of(task))
     with pytest.raises(RuntimeError, match="call fit before predict"):
         baseline.predict(task.load("test"))
     baseline.fit(task.load("train"), [])
     predictions = baseline.predict(task.load("test"))
-    assert task.score(task.load("test"), predictions).micro_f1 > 0.9
+    assert task.score(task.load("test"), predictions).values["micro_f1"] > 0.9
     for p in predictions:
         assert p.probabilities is not None and list(p.probabilities) == list(task.labels)
-        if task.answer == "label_set":
+        if task.target_kind == "label_set":
             assert p.labels == tuple(name for name, q in p.probabilities.items() if q >= baseline.threshold)
         else:
             assert sum(p.probabilities.values()) == pytest.approx(1)
@@ -128,17 +130,17 @@ def test_tfidf_chooses_its_threshold_on_train_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tfidf._OnePerLabel, "fit", remember)
     monkeypatch.setattr(tfidf._OnePerLabel, "probabilities", check)
     train = task.load("train")
-    TfidfLogistic(task).fit(train, task.load("dev"))
+    TfidfLogistic(TaskContext.of(task)).fit(train, task.load("dev"))
     assert sorted(judged) == sorted(e.text for e in train)
 
 
 def test_tfidf_survives_labels_that_are_everywhere_or_nowhere_and_odd_texts(tmp_path: Path) -> None:
-    baseline = TfidfLogistic(make(tmp_path, multi=True))
-    train = [Example(str(i), text, ("sea",)) for i, text in enumerate(["!", "ü", "日本", "?"])]
+    baseline = TfidfLogistic(TaskContext.of(make(tmp_path, multi=True)))
+    train = [Example(str(i), text, LabelSet(("sea",))) for i, text in enumerate(["!", "ü", "日本", "?"])]
     baseline.fit(train, [])
     assert baseline.predict([Example("x", "sand", None)])[0].labels == ("sea",)
     baseline.fit(train[:1], [])
     assert baseline.predict(train)[0].labels == ("sea",)
-    single = TfidfLogistic(make(tmp_path, multi=False))
+    single = TfidfLogistic(TaskContext.of(make(tmp_path, multi=False)))
     single.fit(train, [])
     assert single.predict(train)[0].labels == ("sea",)

@@ -12,7 +12,7 @@ from semtune.contracts import PromptParts
 from semtune.errors import DataError, ModelError
 from semtune.models.token_bytes import byte_alphabet
 from semtune.models.tokenizer import FastTokenizer
-from semtune.records import Example
+from semtune.records import Example, LabelSet
 
 from .conftest import byte_level_tokenizer, sentence_piece_tokenizer
 
@@ -28,7 +28,7 @@ any_text = st.text(max_size=40) | st.text(alphabet="the quick é—▁Ġ</s>\n0"
 
 
 def example(text: str) -> Example:
-    return Example(id="x7", text=text, labels=("Smears",))
+    return Example(id="x7", text=text, target=LabelSet(("Smears",)))
 
 
 def spelt(tokenizer: FastTokenizer, text: str) -> bytes:

@@ -13,7 +13,7 @@ from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import with_layers
 from semtune.models.locate import locate_config
 from semtune.plan.trace import Base, Trace, trace
-from semtune.plan.workload import LABELS, filled_workload
+from semtune.plan.workload import SPACE, filled_workload
 from semtune.records import RunSpec
 from semtune.specs import method_settings, resolve, spec_from
 
@@ -40,7 +40,7 @@ class Toy:
     def trace(self, spec: RunSpec, *, gpu: bool = False) -> Trace:
         return trace(
             self.base(spec, gpu=gpu),
-            lambda loaded: TunedModel(spec, loaded, LABELS, "label_set"),
+            lambda loaded: TunedModel(spec, loaded, SPACE),
             lambda readout: filled_workload(readout, spec),
         )
 

@@ -15,7 +15,7 @@ from semtune.plan import advice
 from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_CONTEXT_BYTES, GIB, Device, parse_device
 from semtune.plan.planner import Planner, PlanRequest, fetched_bytes, spill_bytes
 from semtune.plan.speed import Rates
-from semtune.plan.workload import LABELS, filled_workload
+from semtune.plan.workload import SPACE, filled_workload
 from semtune.specs import with_changes
 from tests.plan.conftest import LAYERS, Toy
 
@@ -28,7 +28,7 @@ def planner_for(toy: Toy, device: Device, **more: Any) -> Planner:
         config=toy.config,
         stored_dtype=torch.bfloat16,
         tokenizer=ApproximateTokenizer(int(toy.config.vocab_size)),
-        assemble=lambda spec, loaded: TunedModel(spec, loaded, LABELS, "label_set"),
+        assemble=lambda spec, loaded: TunedModel(spec, loaded, SPACE),
         workload=lambda spec, readout: filled_workload(readout, spec),
         device=device,
         rates=RATES,

@@ -16,7 +16,7 @@ from semtune.models.fake_model import imagine
 from semtune.models.loaded import TransformersModel
 from semtune.plan import extrapolate, trace
 from semtune.plan.recorder import Recorder
-from semtune.plan.workload import LABELS, filled_workload
+from semtune.plan.workload import SPACE, filled_workload
 from semtune.records import RunSpec
 from semtune.registry import METHODS, READOUTS
 from semtune.specs import method_settings
@@ -40,7 +40,7 @@ def test_few_layers_stretched_are_all_layers(
     given = trace._Given(lambda r: filled_workload(r, spec))
     few = extrapolate.SHALLOW_CHECKPOINTED if activation_checkpointing else extrapolate.SHALLOW
     shallow, deep, full = (
-        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, LABELS, "label_set"), given, 64)
+        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), given, 64)
         for depth in (few, few + 1, LAYERS)
     )
     for a, b, whole in zip(shallow.sections, deep.sections, full.sections, strict=True):
@@ -72,7 +72,7 @@ def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any]
                 toy.config, name="toy", precision=method_settings(spec).precision, dtype=torch.float32,
                 device=torch.device("cpu"), stored_dtype=torch.float32, tokenizer=ApproximateTokenizer(size),
             )  # fmt: skip
-            tuned = TunedModel(spec, loaded, LABELS, "label_set")
+            tuned = TunedModel(spec, loaded, SPACE)
             gc.collect()
             workload = filled_workload(tuned.readout, spec)
             optimizer = Optimizer(tuned.groups(), 3, 0.1)

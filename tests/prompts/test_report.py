@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from semtune.errors import OptionError
 from semtune.prompts.report import ReportPrompt
-from semtune.records import Example
+from semtune.records import Example, LabelSet, TargetSpace
 from semtune.tasks.techniques import TECHNIQUES
 
 COMMAS = "Obfuscation, Intentional vagueness, Confusion"
@@ -24,17 +24,17 @@ spaces = st.lists(st.lists(fields, min_size=1, max_size=3).map(", ".join), min_s
 
 @pytest.fixture(scope="module")
 def techniques() -> ReportPrompt:
-    return ReportPrompt(TECHNIQUES, "label_set")
+    return ReportPrompt(TargetSpace("label_set", tuple(TECHNIQUES)))
 
 
 def said(prompt: ReportPrompt, labels: tuple[str, ...]) -> str:
-    completion = prompt.encode(Example("1", "a text", labels)).completion
+    completion = prompt.encode(Example("1", "a text", LabelSet(labels))).completion
     assert completion is not None
     return completion
 
 
 def whole(prompt: ReportPrompt, text: str, labels: tuple[str, ...]) -> str:
-    parts = prompt.encode(Example("1", text, labels))
+    parts = prompt.encode(Example("1", text, LabelSet(labels)))
     return parts.prefix + parts.text + parts.suffix + (parts.completion or "")
 
 
@@ -54,7 +54,7 @@ def test_unlabelled_example_has_no_completion(techniques: ReportPrompt) -> None:
 def test_prompt_does_not_depend_on_the_labels(techniques: ReportPrompt) -> None:
     """What is asked at inference is what was trained on."""
     asked = techniques.encode(Example("1", "a text", None))
-    trained = techniques.encode(Example("1", "a text", ("Smears",)))
+    trained = techniques.encode(Example("1", "a text", LabelSet(("Smears",))))
     assert (asked.prefix, asked.text, asked.suffix) == (trained.prefix, trained.text, trained.suffix)
 
 
@@ -65,7 +65,7 @@ def test_prompt_does_not_depend_on_the_labels(techniques: ReportPrompt) -> None:
 @example(set(TECHNIQUES), None)
 def test_round_trip_over_techniques(chosen: set[str], random) -> None:
     """Whatever the order in the data, one fixed order comes out and the same set is read back."""
-    prompt = ReportPrompt(TECHNIQUES, "label_set")
+    prompt = ReportPrompt(TargetSpace("label_set", tuple(TECHNIQUES)))
     given_order = sorted(chosen)
     if random is not None:
         random.shuffle(given_order)
@@ -82,7 +82,7 @@ def test_round_trip_over_techniques(chosen: set[str], random) -> None:
 @example(["a, b", "b, a", "a, b, a"])
 def test_round_trip_over_any_label_space_that_is_accepted(labels: list[str]) -> None:
     try:
-        prompt = ReportPrompt(labels, "label_set")
+        prompt = ReportPrompt(TargetSpace("label_set", tuple(labels)))
     except OptionError:
         return  # that these are ambiguous indeed is the next test's question
     for count in range(len(labels) + 1):
@@ -108,14 +108,14 @@ def test_refused_exactly_where_two_lists_read_the_same(labels: list[str]) -> Non
             ambiguous |= texts.setdefault(", ".join(chosen), chosen) != chosen
     if ambiguous:
         with pytest.raises(OptionError, match="read in two ways"):
-            ReportPrompt(labels, "label_set")
+            ReportPrompt(TargetSpace("label_set", tuple(labels)))
     else:
-        ReportPrompt(labels, "label_set")
+        ReportPrompt(TargetSpace("label_set", tuple(labels)))
 
 
 def test_one_label_a_text_may_read_like_a_list_of_others() -> None:
     labels = ("Yes", "No", "Yes, No", "No, Yes, No")
-    prompt = ReportPrompt(labels, "single_label")
+    prompt = ReportPrompt(TargetSpace("single_label", tuple(labels)))
     for label in labels:
         parsed = prompt.parse(said(prompt, (label,)))
         assert (parsed.labels, parsed.ok) == ((label,), True)
@@ -125,12 +125,12 @@ def test_one_label_a_text_may_read_like_a_list_of_others() -> None:
 @pytest.mark.parametrize("labels", [("a", " a"), ("a, b", "a,b"), ("a", ""), ("a", "  ")])
 def test_labels_that_cannot_be_told_apart_are_refused(labels: tuple[str, ...], answer) -> None:
     with pytest.raises(OptionError):
-        ReportPrompt(labels, answer)
+        ReportPrompt(TargetSpace(answer, tuple(labels)))
 
 
 def test_label_that_is_called_like_none() -> None:
     labels = ("No technique", "No technique at all", "other")
-    prompt = ReportPrompt(labels, "label_set")
+    prompt = ReportPrompt(TargetSpace("label_set", tuple(labels)))
     assert prompt.parse(said(prompt, ())).labels == ()
     assert prompt.parse(said(prompt, ())).ok
     assert prompt.parse(said(prompt, ("No technique",))).labels == ("No technique",)
@@ -157,7 +157,7 @@ def test_ok_exactly_for_valid_answers(text: str) -> None:
     for count in (1, 2, 3):
         valid |= {",".join(p).replace(", ", ","): frozenset(p) for p in itertools.permutations(labels, count)}
     plain = re.sub(r"\s*,\s*", ",", text.strip())
-    parsed = ReportPrompt(labels, "label_set").parse(text)
+    parsed = ReportPrompt(TargetSpace("label_set", tuple(labels))).parse(text)
     assert parsed.ok == (plain in valid)
     if parsed.ok:
         assert frozenset(parsed.labels) == valid[plain]
@@ -166,7 +166,7 @@ def test_ok_exactly_for_valid_answers(text: str) -> None:
 
 @given(st.text(), sets_of_techniques)
 def test_parse_never_raises_and_never_invents(text: str, chosen: set[str]) -> None:
-    prompt = ReportPrompt(TECHNIQUES, "label_set")
+    prompt = ReportPrompt(TargetSpace("label_set", tuple(TECHNIQUES)))
     for completion in (text, text + ", ".join(chosen), ", ".join(chosen) + text, text.join(chosen)):
         parsed = prompt.parse(completion)
         assert all(label in completion for label in parsed.labels)
@@ -193,7 +193,7 @@ def test_what_can_be_read_is_kept_of_a_bad_answer(techniques: ReportPrompt, comp
 
 
 def test_one_label_means_exactly_one() -> None:
-    prompt = ReportPrompt(("x", "y"), "single_label")
+    prompt = ReportPrompt(TargetSpace("single_label", ("x", "y")))
     assert prompt.parse(" x").ok
     for bad in ("x, y", "No technique", "", "z", "x, x"):
         assert not prompt.parse(bad).ok
@@ -201,7 +201,7 @@ def test_one_label_means_exactly_one() -> None:
 
 @given(sets_of_techniques)
 def test_grammar_describes_what_is_written(chosen: set[str]) -> None:
-    prompt = ReportPrompt(TECHNIQUES, "label_set")
+    prompt = ReportPrompt(TargetSpace("label_set", tuple(TECHNIQUES)))
     grammar = prompt.grammar()
     listed = grammar.separator.join(item for item in grammar.items if item in chosen)
     assert said(prompt, tuple(chosen)) == grammar.start + (listed or grammar.none)

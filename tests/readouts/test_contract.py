@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semtune.records import Example
+from semtune.records import Example, LabelSet
 from semtune.registry import METHODS, READOUTS
 
-from ..toys import EXAMPLES, LABELS, ONE_EACH, tokenized, toy_loaded, toy_readout
+from ..toys import EXAMPLES, LABELS, ONE_EACH, micro_f1_threshold, tokenized, toy_loaded, toy_readout
 
 every_readout = pytest.mark.parametrize("name", list(READOUTS))
 every_answer = pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def told_apart(readout):
 @every_answer
 @pytest.mark.parametrize("loss_on", ["completion", "all"])
 def test_loss_sums_as_many_terms_as_announced(name: str, answer, examples: list[Example], loss_on: str) -> None:
-    """The loop divides by `num_targets` before the loss is known; the sum over single texts is the sum over the batch."""
-    readout = told_apart(toy_readout(name, toy_loaded(), answer=answer, loss_on=loss_on))
+    """The loop divides by `num_targets` before the loss is known; single texts sum to what the batch gives."""
+    readout = told_apart(toy_readout(name, toy_loaded(), kind=answer, train_on_prompt=loss_on == "all"))
     texts = tokenized(readout, examples)
     loss, count = readout.loss(texts)
     assert readout.name == name
@@ -53,7 +53,7 @@ def test_answers_come_in_order_whatever_the_batch_size(name: str, answer, exampl
     shuffled = random.Random(0).sample(examples, len(examples))
     base = None
     for batch_size in (1, 2, 100):
-        readout = told_apart(toy_readout(name, toy_loaded(), answer=answer, predict_batch_size=batch_size))
+        readout = told_apart(toy_readout(name, toy_loaded(), kind=answer, predict_batch_size=batch_size))
         resolved: list[int] = []
         predictions = readout.answer(shuffled, resolved.append)
         assert [p.id for p in predictions] == [e.id for e in shuffled]
@@ -66,7 +66,7 @@ def test_answers_come_in_order_whatever_the_batch_size(name: str, answer, exampl
 @every_readout
 def test_answers_do_not_look_at_gold_labels(name: str) -> None:
     readout = told_apart(toy_readout(name, toy_loaded()))
-    unlabelled = [dataclasses.replace(e, labels=None) for e in EXAMPLES]
+    unlabelled = [dataclasses.replace(e, target=None) for e in EXAMPLES]
     assert readout.answer(unlabelled) == readout.answer(EXAMPLES)
 
 
@@ -76,7 +76,7 @@ def test_answering_makes_no_graph_and_changes_no_weight(name: str) -> None:
     readout = told_apart(toy_readout(name, loaded))
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     readout.answer(EXAMPLES)
-    readout.calibrate(EXAMPLES)
+    readout.calibrate(EXAMPLES, micro_f1_threshold)
     assert all(torch.equal(value, before[key]) for key, value in loaded.model.state_dict().items())
     assert all(p.grad is None for p in [*loaded.model.parameters(), *readout.trainable().values()])
 
@@ -84,10 +84,10 @@ def test_answering_makes_no_graph_and_changes_no_weight(name: str) -> None:
 @every_readout
 @every_answer
 def test_saved_and_loaded_answers_the_same(name: str, answer, examples: list[Example], tmp_path: Path) -> None:
-    readout = told_apart(toy_readout(name, toy_loaded(), answer=answer))
-    expected = readout.calibrate(examples)
+    readout = told_apart(toy_readout(name, toy_loaded(), kind=answer))
+    expected = readout.calibrate(examples, micro_f1_threshold)
     readout.save(tmp_path)
-    fresh = toy_readout(name, toy_loaded(), answer=answer)
+    fresh = toy_readout(name, toy_loaded(), kind=answer)
     fresh.load(tmp_path)
     assert fresh.answer(examples) == expected == readout.answer(examples)
 
@@ -95,7 +95,7 @@ def test_saved_and_loaded_answers_the_same(name: str, answer, examples: list[Exa
 @every_readout
 def test_a_text_that_is_too_long_keeps_its_marker(name: str) -> None:
     readout = toy_readout(name, toy_loaded(), max_length=40)
-    text = readout.encode(Example("1", "long and longer " * 50, ("Smears",)))
+    text = readout.encode(Example("1", "long and longer " * 50, LabelSet(("Smears",))))
     assert len(text) <= 40
     assert readout.loaded.tokenizer.decode(text.ids[: text.prompt_length]).endswith("<tech:>")
 
@@ -106,7 +106,7 @@ def test_a_text_that_is_too_long_keeps_its_marker(name: str) -> None:
 def test_any_text_can_be_trained_on_and_answered(name: str, texts: list[str]) -> None:
     torch.set_num_threads(1)
     readout = told_apart(toy_readout(name, toy_loaded(), max_new_tokens=3))
-    examples = [Example(str(i), text, LABELS[:i]) for i, text in enumerate(texts)]
+    examples = [Example(str(i), text, LabelSet(LABELS[:i])) for i, text in enumerate(texts)]
     assert torch.isfinite(readout.loss(tokenized(readout, examples))[0])
     assert [p.id for p in readout.answer(examples)] == [e.id for e in examples]
 

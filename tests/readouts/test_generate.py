@@ -42,7 +42,7 @@ def exact_loss(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
 @parametrized
 def test_loss_and_gradients_equal_those_of_transformers(loss_on: str, pad_is_eos: bool) -> None:
     loaded = toy_loaded(tokenizer=byte_level(pad_is_eos))
-    readout = toy_readout("generate", loaded, loss_on=loss_on)
+    readout = toy_readout("generate", loaded, train_on_prompt=loss_on == "all")
     texts = tokenized(readout)
     loss, num_targets = readout.loss(texts)
     stock = toy_model()
@@ -64,7 +64,7 @@ def test_loss_and_gradients_equal_those_of_transformers(loss_on: str, pad_is_eos
 def test_end_of_sequence_is_always_a_target(loss_on: str, pad_is_eos: bool) -> None:
     """Or the model would never learn to stop: masking by the padding token's id is the classic mistake."""
     loaded = toy_loaded(tokenizer=byte_level(pad_is_eos))
-    readout = toy_readout("generate", loaded, loss_on=loss_on)
+    readout = toy_readout("generate", loaded, train_on_prompt=loss_on == "all")
     for text in tokenized(readout):
         assert text.ids[-1] == loaded.tokenizer.eos_id == 0
         shorter = dataclasses.replace(text, ids=text.ids[:-1])

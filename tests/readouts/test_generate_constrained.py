@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semtune.contracts import AnswerKind, Tokenizer
+from semtune.contracts import Tokenizer
 from semtune.errors import ModelError
 from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
 from semtune.models.tokenizer import FastTokenizer
 from semtune.prompts.report import ReportPrompt
-from semtune.records import Example
+from semtune.records import Example, TargetKind, TargetSpace, label_target
 from semtune.tasks.techniques import TECHNIQUES
 
 from ..toys import EXAMPLES, LABELS, VOCABULARY, byte_level, sentence_piece, toy_loaded, toy_readout, valid_answers
 
-ANSWERS: tuple[AnswerKind, ...] = ("label_set", "single_label")
+ANSWERS: tuple[TargetKind, ...] = ("label_set", "single_label")
 KINDS = {"byte-level": byte_level, "sentence-piece": sentence_piece}
 
 
@@ -30,16 +30,18 @@ def encoder_of(kind: str) -> Tokenizer:
 
 
 @functools.cache
-def automaton_of(kind: str, answer: AnswerKind, labels: tuple[str, ...] = LABELS) -> TokenAutomaton:
+def automaton_of(kind: str, answer: TargetKind, labels: tuple[str, ...] = LABELS) -> TokenAutomaton:
     tokenizer = encoder_of(kind)
-    grammar = LabelAutomaton(ReportPrompt(labels, answer).grammar())
+    grammar = LabelAutomaton(ReportPrompt(TargetSpace(answer, tuple(labels))).grammar())
     return TokenAutomaton(grammar, tokenizer.token_bytes(), tokenizer.eos_id)
 
 
-def completion_ids(kind: str, labels: tuple[str, ...], space: tuple[str, ...], answer: AnswerKind) -> list[int]:
+def completion_ids(kind: str, labels: tuple[str, ...], space: tuple[str, ...], answer: TargetKind) -> list[int]:
     """A completion as it is trained on, end-of-sequence included."""
-    example = Example("1", "text", labels)
-    whole = encoder_of(kind).encode(example, ReportPrompt(space, answer).encode(example), 1000, completion=True)
+    example = Example("1", "text", label_target(answer, labels))
+    whole = encoder_of(kind).encode(
+        example, ReportPrompt(TargetSpace(answer, tuple(space))).encode(example), 1000, completion=True
+    )
     return list(whole.ids[whole.prompt_length :])
 
 
@@ -70,12 +72,12 @@ class RandomBundle:
     st.dictionaries(st.integers(2, VOCABULARY - 1), st.sampled_from([-5.0, 5.0]), max_size=20),
 )
 def test_whatever_the_logits_the_answer_is_valid(
-    kind: str, answer: AnswerKind, seed: int, lean_to_stop: float, lean: dict[int, float]
+    kind: str, answer: TargetKind, seed: int, lean_to_stop: float, lean: dict[int, float]
 ) -> None:
     """Also where the model never wants to stop, or always."""
     loaded = RandomBundle(kind, seed, lean | {encoder_of(kind).eos_id: lean_to_stop})
     valid = valid_answers(answer == "single_label")
-    for prediction in toy_readout("generate-trie", loaded, answer=answer, max_new_tokens=1).answer(EXAMPLES):
+    for prediction in toy_readout("generate-constrained", loaded, kind=answer, max_new_tokens=1).answer(EXAMPLES):
         assert prediction.raw in valid
         assert prediction.parsed
         assert prediction.labels == valid[prediction.raw]
@@ -83,7 +85,7 @@ def test_whatever_the_logits_the_answer_is_valid(
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(list(KINDS)), st.sampled_from(ANSWERS), st.data())
-def test_allowed_tokens_are_exactly_those_that_lead_to_a_valid_answer(kind: str, answer: AnswerKind, data) -> None:
+def test_allowed_tokens_are_exactly_those_that_lead_to_a_valid_answer(kind: str, answer: TargetKind, data) -> None:
     """By enumeration, at every step of a random walk; so every valid answer in every spelling can be reached."""
     tokenizer, automaton = encoder_of(kind), automaton_of(kind, answer)
     table = tokenizer.token_bytes()
@@ -104,7 +106,7 @@ def test_allowed_tokens_are_exactly_those_that_lead_to_a_valid_answer(kind: str,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_what_is_trained_on_can_be_said(kind: str, answer: AnswerKind) -> None:
+def test_what_is_trained_on_can_be_said(kind: str, answer: TargetKind) -> None:
     """The tokenizer's own spelling of each valid answer is an allowed path, end-of-sequence included."""
     for labels in valid_answers(answer == "single_label").values():
         assert_allowed(automaton_of(kind, answer), completion_ids(kind, labels, LABELS, answer))
@@ -131,9 +133,9 @@ def assert_allowed(automaton: TokenAutomaton, path: list[int]) -> None:
 def test_labels_that_begin_alike(labels: tuple[str, ...]) -> None:
     """Each can be said, and what is said is read back as it was meant."""
     loaded = toy_loaded()
-    readout = toy_readout("generate-trie", loaded, labels=labels)
+    readout = toy_readout("generate-constrained", loaded, labels=labels)
     automaton = automaton_of("byte-level", "label_set", labels)
-    prompt = ReportPrompt(labels, "label_set")
+    prompt = ReportPrompt(TargetSpace("label_set", labels))
     for chosen in ((), *((label,) for label in labels), labels[::2], labels):
         path = completion_ids("byte-level", chosen, labels, "label_set")
         assert_allowed(automaton, path)
@@ -165,7 +167,7 @@ def test_takes_the_most_probable_of_the_allowed() -> None:
             return logits
 
     assert 5 not in path
-    (prediction,) = toy_readout("generate-trie", Eager("byte-level", 0, {})).answer(EXAMPLES[:1])
+    (prediction,) = toy_readout("generate-constrained", Eager("byte-level", 0, {})).answer(EXAMPLES[:1])
     assert prediction.labels == LABELS[1:3]
 
 
@@ -174,4 +176,4 @@ def test_tokenizer_that_cannot_spell_a_label_is_refused_before_training(monkeypa
     table = [None if piece and b"\xc3" in piece else piece for piece in loaded.tokenizer.token_bytes()]
     monkeypatch.setattr(type(loaded.tokenizer), "token_bytes", lambda _: table)
     with pytest.raises(ModelError, match="é"):
-        toy_readout("generate-trie", loaded)
+        toy_readout("generate-constrained", loaded)

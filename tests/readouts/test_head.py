@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss
 
 from semtune.errors import ModelError
-from semtune.readouts.head import STATE, WEIGHTS
-from semtune.readouts.thresholds import best_threshold
+from semtune.readouts.head import WEIGHTS, Head
 from semtune.records import Example
+from semtune.tasks.scoring import best_micro_f1_threshold
 
-from ..toys import EXAMPLES, LABELS, ONE_EACH, tokenized, toy_loaded, toy_model, toy_readout
+from ..toys import EXAMPLES, LABELS, ONE_EACH, micro_f1_threshold, tokenized, toy_loaded, toy_model, toy_readout
 
 
 def randomised(readout, seed: int = 1):
@@ -54,7 +54,7 @@ def test_multi_label_loss_is_the_sum_of_log_losses() -> None:
 
 
 def test_single_label_loss_is_cross_entropy() -> None:
-    readout = randomised(toy_readout("head", toy_loaded(), answer="single_label"))
+    readout = randomised(toy_readout("head", toy_loaded(), kind="single_label"))
     loss, num_targets = readout.loss(tokenized(readout, ONE_EACH))
     probabilities = expected_scores(readout, ONE_EACH).softmax(-1).numpy()
     gold = [LABELS.index(e.labels[0]) for e in ONE_EACH]
@@ -81,7 +81,7 @@ def test_prepared_head_predicts_frequencies() -> None:
 
 
 def test_prepared_head_predicts_shares_where_one_label_applies() -> None:
-    readout = toy_readout("head", toy_loaded(), answer="single_label")
+    readout = toy_readout("head", toy_loaded(), kind="single_label")
     readout.prepare(ONE_EACH)
     counts = [1 + sum(e.labels == (label,) for e in ONE_EACH) for label in LABELS]
     for prediction in readout.answer(ONE_EACH):
@@ -100,9 +100,9 @@ def test_answers_are_the_labels_at_or_above_the_threshold() -> None:
 
 
 def test_exactly_one_label_where_one_applies() -> None:
-    readout = randomised(toy_readout("head", toy_loaded(), answer="single_label"))
+    readout = randomised(toy_readout("head", toy_loaded(), kind="single_label"))
     probabilities = expected_scores(readout, ONE_EACH).softmax(-1)
-    for calibrated in (readout.calibrate(ONE_EACH), readout.answer(ONE_EACH)):
+    for calibrated in (readout.calibrate(ONE_EACH, micro_f1_threshold), readout.answer(ONE_EACH)):
         assert [p.labels for p in calibrated] == [(LABELS[i],) for i in probabilities.argmax(-1)]
         assert all(sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5) for p in calibrated)
     assert len({p.labels for p in calibrated}) > 1
@@ -126,7 +126,7 @@ def test_threshold_is_the_best_one(data: st.DataObject) -> None:
     probabilities = np.array(hundredths).reshape(rows, columns) / 100
     flags = data.draw(st.lists(st.booleans(), min_size=rows * columns, max_size=rows * columns))
     gold = np.array(flags).reshape(rows, columns)
-    threshold = best_threshold(probabilities, gold)
+    threshold = best_micro_f1_threshold(probabilities, gold)
     best, distance = brute_force(probabilities, gold)
     assert f1_score(gold, probabilities >= threshold, average="micro", zero_division=0) == pytest.approx(best)
     assert abs(threshold - 0.5) == pytest.approx(distance)
@@ -135,7 +135,7 @@ def test_threshold_is_the_best_one(data: st.DataObject) -> None:
 
 def test_calibrating_chooses_the_threshold_and_answers_with_it() -> None:
     readout = randomised(toy_readout("head", toy_loaded()))
-    answered = readout.calibrate(EXAMPLES)
+    answered = readout.calibrate(EXAMPLES, micro_f1_threshold)
     probabilities = expected_scores(readout, EXAMPLES).sigmoid().numpy()
     gold = np.array([[label in e.labels for label in LABELS] for e in EXAMPLES])
     said = np.array([[label in p.labels for label in LABELS] for p in answered])
@@ -146,21 +146,21 @@ def test_calibrating_chooses_the_threshold_and_answers_with_it() -> None:
 
 def test_calibrating_on_nothing_changes_nothing() -> None:
     readout = toy_readout("head", toy_loaded())
-    assert readout.calibrate([]) == []
+    assert readout.calibrate([], micro_f1_threshold) == []
     assert readout.threshold == 0.5
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     readout = randomised(toy_readout("head", toy_loaded()))
-    readout.calibrate(EXAMPLES)
+    readout.calibrate(EXAMPLES, micro_f1_threshold)
     readout.save(tmp_path / "head")
     return tmp_path / "head"
 
 
 def test_saved_head_answers_the_same(saved: Path) -> None:
     original = randomised(toy_readout("head", toy_loaded()))
-    original.calibrate(EXAMPLES)
+    original.calibrate(EXAMPLES, micro_f1_threshold)
     loaded = toy_readout("head", toy_loaded())
     loaded.load(saved)
     assert loaded.threshold == original.threshold
@@ -169,7 +169,7 @@ def test_saved_head_answers_the_same(saved: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": 3}', "null", '{"labels": [], "threshold": 0.5}'])
 def test_broken_state_is_one_clear_error(saved: Path, content: str) -> None:
-    (saved / STATE).write_text(content)
+    (saved / Head.state_file).write_text(content)
     with pytest.raises(ModelError, match="tune again"):
         toy_readout("head", toy_loaded()).load(saved)
 
@@ -178,7 +178,7 @@ def test_cut_short_missing_or_other_weights_are_one_clear_error(saved: Path) -> 
     fewer = toy_readout("head", toy_loaded(), labels=LABELS[:2])
     with pytest.raises(ModelError, match="other labels"):
         fewer.load(saved)
-    (saved / STATE).write_text(json.dumps({"labels": list(LABELS[:2]), "threshold": 0.5}))
+    (saved / Head.state_file).write_text(json.dumps({"labels": list(LABELS[:2]), "threshold": 0.5}))
     with pytest.raises(ModelError, match="tune again"):
         fewer.load(saved)
     (saved / WEIGHTS).write_bytes((saved / WEIGHTS).read_bytes()[:-9])

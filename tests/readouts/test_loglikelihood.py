@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from semtune.errors import ModelError
-from semtune.readouts.loglikelihood import STATE
-from semtune.records import Example
+from semtune.readouts.loglikelihood import LogLikelihood
+from semtune.records import Example, LabelSet
 
 from ..generation.test_loglikelihood import one_by_one
-from ..toys import EXAMPLES, LABELS, ONE_EACH, toy_loaded, toy_readout
+from ..toys import EXAMPLES, LABELS, ONE_EACH, micro_f1_threshold, toy_loaded, toy_readout
 
 
 def completions(readout, answers) -> list[list[int]]:
-    tokenized = [readout.encode(Example("1", "text", labels)) for labels in answers]
+    tokenized = [readout.encode(Example("1", "text", LabelSet(labels))) for labels in answers]
     return [list(e.ids[e.prompt_length :]) for e in tokenized]
 
 
@@ -27,7 +27,7 @@ def prompts(readout, examples) -> list[list[int]]:
 
 
 def test_probabilities_are_shares_of_the_likelihoods_of_all_labels_and_none() -> None:
-    readout = toy_readout("label-scores", toy_loaded(), max_length=500)
+    readout = toy_readout("loglikelihood", toy_loaded(), max_length=500)
     answers = completions(readout, [*((label,) for label in LABELS), ()])
     expected = one_by_one(prompts(readout, EXAMPLES), answers).softmax(-1)
     for prediction, row in zip(readout.answer(EXAMPLES), expected.tolist(), strict=True):
@@ -38,36 +38,36 @@ def test_probabilities_are_shares_of_the_likelihoods_of_all_labels_and_none() ->
 
 
 def test_single_label_is_the_likeliest() -> None:
-    readout = toy_readout("label-scores", toy_loaded(), answer="single_label")
+    readout = toy_readout("loglikelihood", toy_loaded(), kind="single_label")
     likelihoods = one_by_one(prompts(readout, ONE_EACH), completions(readout, [(label,) for label in LABELS]))
     assert [p.labels for p in readout.answer(ONE_EACH)] == [(LABELS[i],) for i in likelihoods.argmax(-1).tolist()]
 
 
 def test_threshold_is_chosen_on_dev_and_kept(tmp_path: Path) -> None:
-    readout = toy_readout("label-scores", toy_loaded())
-    readout.calibrate(EXAMPLES)
+    readout = toy_readout("loglikelihood", toy_loaded())
+    readout.calibrate(EXAMPLES, micro_f1_threshold)
     assert 0 < readout.threshold < 1 and readout.threshold != 0.5
     readout.save(tmp_path)
-    fresh = toy_readout("label-scores", toy_loaded())
+    fresh = toy_readout("loglikelihood", toy_loaded())
     fresh.load(tmp_path)
     assert fresh.threshold == readout.threshold
 
 
 def test_broken_or_foreign_thresholds_are_refused(tmp_path: Path) -> None:
-    readout = toy_readout("label-scores", toy_loaded())
+    readout = toy_readout("loglikelihood", toy_loaded())
     with pytest.raises(ModelError, match="missing"):
         readout.load(tmp_path)
-    (tmp_path / STATE).write_text(json.dumps({"labels": list(LABELS)}))
+    (tmp_path / LogLikelihood.state_file).write_text(json.dumps({"labels": list(LABELS)}))
     with pytest.raises(ModelError, match="broken"):
         readout.load(tmp_path)
-    (tmp_path / STATE).write_text(json.dumps({"labels": ["other"], "threshold": 0.1}))
+    (tmp_path / LogLikelihood.state_file).write_text(json.dumps({"labels": ["other"], "threshold": 0.1}))
     with pytest.raises(ModelError, match="other labels"):
         readout.load(tmp_path)
 
 
 def test_a_model_that_was_taught_scores_what_it_was_taught() -> None:
     loaded = toy_loaded()
-    readout = toy_readout("label-scores", loaded, answer="single_label")
+    readout = toy_readout("loglikelihood", loaded, kind="single_label")
     texts = [readout.encode(e) for e in ONE_EACH]
     optimizer = torch.optim.Adam(loaded.model.parameters(), lr=5e-3)
     for _ in range(40):

@@ -119,7 +119,11 @@ def test_a_lost_seed_is_left_out_and_said() -> None:
 
 
 def test_columns_appear_only_where_runs_differ() -> None:
-    runs = [run("lora"), run("lora", readout="generate"), run("lora", readout="generate-trie", model="shape:tiny")]
+    runs = [
+        run("lora"),
+        run("lora", readout="generate"),
+        run("lora", readout="generate-constrained", model="shape:tiny"),
+    ]
     quality = all_tables(study(runs))[1]
     assert titles(quality)[:3] == ["Method", "Readout", "Model"]
     assert "prompt report" in quality.caption

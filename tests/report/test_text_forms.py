@@ -25,7 +25,7 @@ def several_readouts_and_seeds() -> dict[str, Any]:
         [
             run(method, readout=readout, seed=seed, test=0.5 + seed / 100)
             for method in ("full", "lora", "qlora", "dora")
-            for readout in ("head", "generate-trie")
+            for readout in ("head", "generate-constrained")
             for seed in range(3)
         ]
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semtune.approaches.tuned import TunedModel
-from semtune.records import TaskOptions
+from semtune.records import TargetSpace, TaskOptions
 from semtune.registry import TASKS
 from semtune.specs import resolve, spec_from
 from semtune.training.loop import train
@@ -38,7 +38,7 @@ def final_loss(precision: str, seed: int) -> float:
     task = TASKS.get("practice")(TaskOptions())
     values = {"task": "practice", "readout": "generate", "precision": precision, "seed": seed}
     spec = resolve(spec_from(values, "the test"))
-    tuned = TunedModel.build(spec, task.labels, task.answer)
+    tuned = TunedModel.build(spec, TargetSpace(task.target_kind, task.labels))
     texts = [tuned.readout.encode(e) for e in task.load("train")[:TRAIN_TEXTS]]
     settings = TrainSettings(
         epochs=EPOCHS, batch_size=8, accumulation_steps=1, warmup_fraction=0.1, max_grad_norm=1.0, patience=None,

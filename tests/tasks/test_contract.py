@@ -11,7 +11,7 @@ import pytest
 
 from semtune.contracts import Task
 from semtune.errors import DataError, OptionError
-from semtune.records import Example, Prediction, TaskOptions
+from semtune.records import Example, Prediction, TargetKind, TaskOptions, label_target
 from semtune.registry import TASKS
 
 
@@ -56,14 +56,14 @@ def gold_of(task: Task, split: str) -> list[Example]:
     return examples
 
 
-def perfect(gold: list[Example]) -> list[Prediction]:
-    return [Prediction(id=e.id, labels=e.labels or ()) for e in gold]
+def perfect(gold: list[Example], kind: TargetKind = "label_set") -> list[Prediction]:
+    return [Prediction(id=e.id, output=label_target(kind, e.labels or ())) for e in gold]
 
 
 def test_the_label_space(task: Task) -> None:
     assert TASKS.check(task.name)
     assert task.labels and len(set(task.labels)) == len(task.labels)
-    assert task.answer in ("label_set", "single_label")
+    assert task.target_kind in ("label_set", "single_label")
     assert isinstance(task.leaderboard, tuple) and isinstance(task.notes, tuple)
 
 
@@ -78,7 +78,7 @@ def test_splits_load(task: Task, split: str) -> None:
             assert split == "test"
         else:
             assert example.labels == tuple(label for label in task.labels if label in example.labels)
-            assert task.answer == "label_set" or len(example.labels) == 1
+            assert task.target_kind == "label_set" or len(example.labels) == 1
 
 
 def test_ids_are_unique(task: Task) -> None:
@@ -90,28 +90,33 @@ def test_ids_are_unique(task: Task) -> None:
 
 def test_perfect_predictions_score_one(task: Task) -> None:
     gold = gold_of(task, "dev")
-    scores = task.score(gold, perfect(gold)[::-1])
-    assert (scores.micro_f1, scores.macro_f1, scores.parse_failures) == (1.0, 1.0, 0.0)
+    scores = task.score(gold, perfect(gold, task.target_kind)[::-1])
+    assert (scores.values["micro_f1"], scores.values["macro_f1"], scores.parse_failures) == (1.0, 1.0, 0.0)
     assert tuple(scores.per_label) == task.labels and scores.examples == len(gold)
 
 
 def test_wrong_predictions_do_not_score_one(task: Task) -> None:
     gold = gold_of(task, "dev")
     labels = task.labels
-    wrong = [Prediction(e.id, (labels[0] if labels[0] not in (e.labels or ()) else labels[1],)) for e in gold]
-    assert task.score(gold, wrong).micro_f1 == 0.0
+    wrong = [
+        Prediction(
+            e.id, label_target(task.target_kind, (labels[0] if labels[0] not in (e.labels or ()) else labels[1],))
+        )
+        for e in gold
+    ]
+    assert task.score(gold, wrong).values["micro_f1"] == 0.0
 
 
 def test_predictions_round_trip(task: Task, tmp_path: Path) -> None:
     gold = gold_of(task, "dev")
-    task.write_predictions(perfect(gold), tmp_path / "predictions.json")
+    task.write_predictions(perfect(gold, task.target_kind), tmp_path / "predictions.json")
     back = task.read_predictions(tmp_path / "predictions.json")
-    assert back == perfect(gold)
-    assert task.score(gold, back).micro_f1 == 1.0
+    assert back == perfect(gold, task.target_kind)
+    assert task.score(gold, back).values["micro_f1"] == 1.0
 
 
 def test_unlabelled_examples_refuse_scoring(task: Task) -> None:
-    unlabelled = [Example(id=e.id, text=e.text, labels=None) for e in task.load("test")]
+    unlabelled = [Example(id=e.id, text=e.text, target=None) for e in task.load("test")]
     with pytest.raises(DataError, match=f"^The test split of {task.name} has no gold labels, so it cannot be scored"):
         task.score(unlabelled, perfect(unlabelled))
 

@@ -10,6 +10,7 @@ from itertools import combinations
 import pytest
 
 from semtune.baselines.tfidf import TfidfLogistic
+from semtune.contracts import TaskContext
 from semtune.errors import DataError
 from semtune.records import Example, TaskOptions
 from semtune.tasks import practice
@@ -95,10 +96,10 @@ def test_no_label_can_be_told_from_one_keyword(texts: list[Example]) -> None:
 @there
 def test_difficulty_for_tfidf() -> None:
     task = Practice(TaskOptions())
-    baseline = TfidfLogistic(task)
+    baseline = TfidfLogistic(TaskContext.of(task))
     baseline.fit(task.load("train"), task.load("dev"))
     test = task.load("test")
-    assert 0.45 <= task.score(test, baseline.predict(test)).micro_f1 <= 0.75
+    assert 0.45 <= task.score(test, baseline.predict(test)).values["micro_f1"] <= 0.75
 
 
 def test_definitions_spell_every_label_as_the_task_does() -> None:

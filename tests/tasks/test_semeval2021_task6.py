@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from semtune.contracts import TaskContext
 from semtune.errors import DataError, OptionError, OutputError, UnknownNameError
-from semtune.records import Prediction, TaskOptions
+from semtune.records import LabelSet, Prediction, TaskOptions
 from semtune.registry import BASELINES
 from semtune.tasks import semeval2021_task6 as module
 from semtune.tasks.semeval2021_task6 import Subtask1
@@ -40,18 +41,18 @@ def write(path: Path, value: Any) -> None:
 )
 def test_known_values_of_baselines(semeval_data: Path, name: str, micro: float, macro: float) -> None:
     task = task_at(semeval_data)
-    baseline = BASELINES.get(name)(task)
+    baseline = BASELINES.get(name)(TaskContext.of(task))
     baseline.fit(task.load("train"), task.load("dev"))
     scores = task.score(task.load("dev"), baseline.predict(task.load("dev")))
-    assert scores.micro_f1 == pytest.approx(micro, abs=5.1e-5)
-    assert scores.macro_f1 == pytest.approx(macro, abs=5.1e-5)
+    assert scores.values["micro_f1"] == pytest.approx(micro, abs=5.1e-5)
+    assert scores.values["macro_f1"] == pytest.approx(macro, abs=5.1e-5)
 
 
 def test_known_value_of_saying_nothing(semeval_data: Path) -> None:
     task = task_at(semeval_data)
     dev = task.load("dev")
-    scores = task.score(dev, [Prediction(e.id, ()) for e in dev])
-    assert (scores.micro_f1, scores.macro_f1) == (0.0, pytest.approx(0.15))
+    scores = task.score(dev, [Prediction(e.id, LabelSet(())) for e in dev])
+    assert (scores.values["micro_f1"], scores.values["macro_f1"]) == (0.0, pytest.approx(0.15))
 
 
 def test_the_corpus_as_described(semeval_data: Path) -> None:
@@ -68,7 +69,7 @@ def test_the_corpus_as_described(semeval_data: Path) -> None:
 def test_leaderboard_is_best_first() -> None:
     entries = Subtask1(TaskOptions()).leaderboard
     assert len(entries) == 17
-    assert [e.micro_f1 for e in entries] == sorted((e.micro_f1 for e in entries), reverse=True)
+    assert [e.scores["micro_f1"] for e in entries] == sorted((e.scores["micro_f1"] for e in entries), reverse=True)
 
 
 @pytest.mark.parametrize("where", [".", "semeval2021-task6", "data"])
@@ -93,7 +94,7 @@ def test_an_unlabelled_test_split_loads_and_refuses_scoring(tmp_path: Path) -> N
     test = task.load("test")
     assert [e.labels for e in test] == [None, None]
     with pytest.raises(DataError, match=r"^The test split of semeval2021-task6-subtask1 has no gold labels, so it"):
-        task.score(test, [Prediction(e.id, ()) for e in test])
+        task.score(test, [Prediction(e.id, LabelSet(())) for e in test])
 
 
 @pytest.mark.parametrize(

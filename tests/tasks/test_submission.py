@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semtune.errors import DataError, OutputError
-from semtune.records import Prediction
+from semtune.records import LabelSet, Prediction, TargetSpace
 from semtune.tasks import submission
 from semtune.tasks.techniques import TECHNIQUES
 
@@ -18,11 +18,11 @@ OBFUSCATION, CLICHE = TECHNIQUES[11], TECHNIQUES[17]
 
 
 def read(path: Path) -> list[Prediction]:
-    return submission.read(path, TECHNIQUES, "label_set")
+    return submission.read(path, TargetSpace("label_set", TECHNIQUES))
 
 
 def test_round_trip_keeps_commas_and_accents(tmp_path: Path) -> None:
-    predictions = [Prediction("7_batch", (OBFUSCATION, CLICHE)), Prediction("8", ())]
+    predictions = [Prediction("7_batch", LabelSet((OBFUSCATION, CLICHE))), Prediction("8", LabelSet(()))]
     path = tmp_path / "deep" / "predictions.json"
     submission.write(predictions, path)
     assert "cliché" in path.read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_round_trip_keeps_commas_and_accents(tmp_path: Path) -> None:
 def test_labels_come_once_and_in_order(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text('\ufeff[{"id": 3, "labels": ["Smears", "Doubt", "Smears"]}]', encoding="utf-8")
-    assert read(path) == [Prediction("3", ("Doubt", "Smears"))]
+    assert read(path) == [Prediction("3", LabelSet(("Doubt", "Smears")))]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_single_label_tasks_take_one_label(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text('[{"id": "1", "labels": ["Smears", "Doubt"]}]', encoding="utf-8")
     with pytest.raises(DataError, match="has 2 labels, but this task has one a text"):
-        submission.read(path, TECHNIQUES, "single_label")
+        submission.read(path, TargetSpace("single_label", TECHNIQUES))
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
-        submission.write([Prediction("1", ())], tmp_path / "file" / "p.json")
+        submission.write([Prediction("1", LabelSet(()))], tmp_path / "file" / "p.json")
 
 
 row = st.fixed_dictionaries(

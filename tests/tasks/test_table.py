@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semtune.errors import DataError, OptionError, SemtuneError
-from semtune.records import Example, TaskOptions
+from semtune.records import Example, SingleLabel, TaskOptions
 from semtune.tasks.table import Table
 
 MOODS = ["good", "bad", "mixed"]
@@ -54,9 +54,9 @@ def lines(path: Path, *content: str) -> Path:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
 def test_every_format_reads_the_same(tmp_path: Path, suffix: str) -> None:
     task = table(save(tmp_path / f"t{suffix}", ROWS), id_column="key")
-    assert (task.labels, task.answer) == (("bad", "good", "mixed"), "single_label")
+    assert (task.labels, task.target_kind) == (("bad", "good", "mixed"), "single_label")
     assert {split: len(task.load(split)) for split in ("train", "dev", "test")} == {"train": 21, "dev": 3, "test": 6}
-    assert everything(task) == {r["key"]: Example(r["key"], r["comment"], (r["mood"],)) for r in ROWS}
+    assert everything(task) == {r["key"]: Example(r["key"], r["comment"], SingleLabel(r["mood"])) for r in ROWS}
     assert "split off the training rows by semtune" in task.notes[0]
 
 
@@ -64,7 +64,7 @@ def test_every_format_reads_the_same(tmp_path: Path, suffix: str) -> None:
 def test_list_cells_are_multi_label(tmp_path: Path, suffix: str) -> None:
     rows = [{**r, "mood": [] if i % 5 == 0 else [r["mood"], "loud"]} for i, r in enumerate(ROWS)]
     task = table(save(tmp_path / f"t{suffix}", rows))
-    assert (task.labels, task.answer) == (("bad", "good", "loud", "mixed"), "label_set")
+    assert (task.labels, task.target_kind) == (("bad", "good", "loud", "mixed"), "label_set")
     found = everything(task)
     assert (found["1"].labels, found["2"].labels, found["3"].labels) == ((), ("bad", "loud"), ("loud", "mixed"))
 
@@ -73,7 +73,7 @@ def test_a_separator_makes_it_multi_label(tmp_path: Path) -> None:
     rows = [{**r, "mood": "" if i % 5 == 0 else f"{r['mood']}; loud;"} for i, r in enumerate(ROWS)]
     task = table(save(tmp_path / "t.csv", rows), label_separator=";")
     found = everything(task)
-    assert (task.answer, found["1"].labels, found["2"].labels) == ("label_set", (), ("bad", "loud"))
+    assert (task.target_kind, found["1"].labels, found["2"].labels) == ("label_set", (), ("bad", "loud"))
 
 
 def test_text_that_looks_missing_is_text(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_quoted_lines_semicolons_byte_order_mark_and_dos_lines(tmp_path: Path) -
     body = "".join(f'"two\r\nlines; {i}";{MOODS[i % 2]}\r\n' for i in range(20))
     path.write_bytes(("\ufeffcomment;mood\r\n" + body).encode("utf-8"))
     found = everything(table(path))
-    assert found["1"] == Example("1", "two\nlines; 0", ("good",)) and len(found) == 20
+    assert found["1"] == Example("1", "two\nlines; 0", SingleLabel("good")) and len(found) == 20
 
 
 def test_other_encodings(tmp_path: Path) -> None:

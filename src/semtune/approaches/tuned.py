@@ -9,41 +9,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semtune.contracts import AnswerKind, LoadedModel, Method, Prompt, Readout, ReadoutSettings
+from semtune.contracts import LoadedModel, Method, Prompt, Readout
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
 from semtune.nn.linear import stored_numel
-from semtune.records import Example, Prediction, RunSpec
+from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
-from semtune.specs import method_settings, readout_settings
+from semtune.specs import method_settings, prompt_settings, readout_settings
 from semtune.training.optimizer import ParameterGroup
 
 
 class TunedModel:
     """What a run trains and what `predict` uses."""
 
-    def __init__(self, spec: RunSpec, loaded: LoadedModel, labels: Sequence[str], answer: AnswerKind) -> None:
+    def __init__(self, spec: RunSpec, loaded: LoadedModel, space: TargetSpace) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
         self.spec, self.loaded = spec, loaded
         self.settings = method_settings(spec)
         self.method: Method = METHODS.get(spec.method)
-        prompt: Prompt = PROMPTS.get(spec.prompt)(labels, answer)
-        given = readout_settings(spec)
-        settings = ReadoutSettings(
-            max_length=given.max_length,
-            max_new_tokens=given.max_new_tokens,
-            predict_batch_size=given.predict_batch_size,
-            loss_on="all" if given.train_on_prompt else "completion",
-            seed=given.seed,
-        )
+        prompt_class, readout_class = PROMPTS.get(spec.prompt), READOUTS.get(spec.readout)
+        prompt: Prompt = prompt_class(space, prompt_settings(spec))
         seed_everything(spec.seed)  # before adapters are made: their start is part of the run
-        self.readout: Readout = READOUTS.get(spec.readout)(loaded, prompt, labels, answer, settings)
+        self.readout: Readout = readout_class(loaded, prompt, space, readout_settings(spec))
         loaded.activation_checkpointing = spec.activation_checkpointing
         self.method.attach(loaded, self.settings)
         loaded.prepack_frozen(spec.prepack, memory_bytes=total_memory_bytes())
 
     @classmethod
-    def build(cls, spec: RunSpec, labels: Sequence[str], answer: AnswerKind) -> TunedModel:
+    def build(cls, spec: RunSpec, space: TargetSpace) -> TunedModel:
         """Load the base model as `spec` says and attach. Raises ModelError, TargetError, OptionError."""
         loaded = load(
             spec.model,
@@ -53,7 +46,7 @@ class TunedModel:
             trust_remote_code=spec.trust_remote_code,
             offload_bytes=spec.offload_bytes,
         )
-        return cls(spec, loaded, labels, answer)
+        return cls(spec, loaded, space)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Answers in the order of `examples`."""

@@ -30,10 +30,12 @@ def evaluate(
     chosen = TASKS.get(task)(options)
     scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
     if json:
-        per_label = to_plain(scores.per_label)
-        o.print_json({"micro_f1": scores.micro_f1, "macro_f1": scores.macro_f1, "per_label": per_label})
+        o.print_json({**scores.values, "per_label": to_plain(scores.per_label)})
         return 0
-    typer.echo(f"micro-F1 {scores.micro_f1:.5f}   macro-F1 {scores.macro_f1:.5f}   over {scores.examples} texts")
+    figures = [f"{metric.title} {scores.values[metric.name]:.5f}" for metric in chosen.metrics]
+    typer.echo("   ".join([*figures, f"over {scores.examples} texts"]))
+    if not scores.per_label:
+        return 0
     width = max(map(len, scores.per_label), default=0)
     typer.echo(f"{'':{width}}  precision  recall     F1  texts")
     for label, s in scores.per_label.items():

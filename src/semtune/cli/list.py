@@ -31,7 +31,9 @@ WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="tasks, models, methods, quantizations, prompts, readouts, baselines, strategies.")],
+    kind: Annotated[
+        str, typer.Argument(help="tasks, models, methods, quantizations, prompts, readouts, baselines, strategies.")
+    ],
     options: Annotated[
         bool, typer.Option("--options", help="Show the options of every method, readout, prompt or strategy.")
     ] = False,

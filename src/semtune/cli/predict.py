@@ -1,14 +1,17 @@
-"""`semtune predict`: labels of new texts from a tuned model."""
+"""`semtune predict`: predictions for new texts from a tuned model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semtune.cli import options as o
 from semtune.errors import OptionError
+
+if TYPE_CHECKING:
+    from semtune.records import Prediction, Target
 
 
 def predict(
@@ -41,12 +44,33 @@ def predict(
     if json:
         o.print_json(
             [
-                {"text": text, "labels": list(p.labels), "probabilities": dict(p.probabilities or {}) or None}
+                {"text": text, **_plain(p.output), "probabilities": dict(p.probabilities or {}) or None}
                 for text, p in zip(wanted, predictions, strict=True)
             ]
         )
         return 0
     for text, p in zip(wanted, predictions, strict=True):
-        shown = [f"{label} ({p.probabilities[label]:.2f})" if p.probabilities else label for label in p.labels]
-        typer.echo(f"{' '.join(text.split())}\t{'; '.join(shown) or '(none)'}")
+        typer.echo(f"{' '.join(text.split())}\t{_shown(text, p)}")
     return 0
+
+
+def _plain(output: Target) -> dict[str, Any]:
+    """A prediction for --json; "text" is the given text there, so a free text comes under "output"."""
+    from semtune.records import to_plain
+
+    values: dict[str, Any] = to_plain(output)
+    return {"output" if key == "text" else key: value for key, value in values.items()}
+
+
+def _shown(text: str, prediction: Prediction) -> str:
+    """A prediction on one line: labels with their probability, spans with their text, or a free text."""
+    from semtune.records import FreeText, Spans
+
+    output, chances = prediction.output, prediction.probabilities
+    if isinstance(output, FreeText):
+        return " ".join(output.text.split()) or "(none)"
+    if isinstance(output, Spans):
+        parts = [f"{span.label}: {' '.join(text[span.start : span.end].split())}" for span in output.spans]
+    else:
+        parts = [f"{label} ({chances[label]:.2f})" if chances else label for label in output.labels]
+    return "; ".join(parts) or "(none)"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class RunBar:
     """An observer of a run that draws on standard error. Use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str = "score") -> None:
+        """`metric`: the title of the task's primary metric."""
+        self._metric = metric
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),

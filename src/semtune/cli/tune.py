@@ -12,9 +12,10 @@ from semtune.cli import options as o
 from semtune.cli.generate import with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.registry import TASKS
 
 if TYPE_CHECKING:
-    from semtune.records import RunResult
+    from semtune.records import RunResult, RunSpec
 
 
 @with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions)
@@ -44,7 +45,7 @@ def tune(
         from semtune.records import to_plain
 
         o.print_json(to_plain(result))
-    return _tell(result, out, quiet=json)
+    return _tell(result, run_spec, out, quiet=json)
 
 
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
@@ -54,7 +55,7 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
-    with RunBar() as bar:
+    with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
         bar.on_phase("starting", None)
         with o.heavy_imports():
             from semtune.measure.machine import available_memory_bytes
@@ -74,15 +75,17 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
         return run(run_spec, out, bar, overwrite=overwrite, plan=plan)
 
 
-def _tell(result: RunResult, out: Path, *, quiet: bool) -> int:
+def _tell(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
     """The result in a few lines, and the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
     if result.status != "ok":
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
         return 130 if (result.reason or "").startswith("interrupted") else 1
     if not quiet:
+        metrics = TASKS.get(spec.task)(spec.task_options).metrics
         for split, scores in result.scores.items():
             chosen = " (it also chose the epoch)" if split == result.selected_on else ""
-            typer.echo(f"{split}: micro-F1 {scores.micro_f1:.4f}, macro-F1 {scores.macro_f1:.4f}{chosen}")
+            figures = [f"{metric.title} {scores.values[metric.name]:.4f}" for metric in metrics]
+            typer.echo(f"{split}: {', '.join(figures)}{chosen}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
             typer.echo(f"{split}: predicted; it has no gold labels, so it cannot be scored")

@@ -3,19 +3,20 @@
 Standard library only at run time; the torch names are for the type checker.
 """
 
-from semtune.contracts.approach import Approach
+from semtune.contracts.approach import Approach, Baseline, ScoreFunction, TaskContext
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
-from semtune.contracts.readout import Readout, ReadoutSettings
+from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
-from semtune.contracts.task import AnswerKind, Task
+from semtune.contracts.task import Task
 
 __all__ = [
     "AnswerGrammar",
-    "AnswerKind",
     "Approach",
+    "Baseline",
+    "ChooseThreshold",
     "LinearLayer",
     "LoadedModel",
     "Located",
@@ -27,8 +28,10 @@ __all__ = [
     "Quantization",
     "Readout",
     "ReadoutSettings",
+    "ScoreFunction",
     "SourceOptions",
     "Task",
+    "TaskContext",
     "TokenizedExample",
     "Tokenizer",
     "WeightStream",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semtune.contracts.prompt import PromptParts
-from semtune.records import Example
+from semtune.records import Example, Target
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,8 @@ class TokenizedExample:
     id: str
     ids: tuple[int, ...]
     prompt_length: int
-    labels: tuple[str, ...] | None
+    target: Target | None
+    """None: the example has none."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,35 +1,40 @@
-"""What a prompt offers: the text of an example, and a completion read back."""
+"""What a prompt offers: the text of an example, and a completion parsed back into a target."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-from semtune.contracts.task import AnswerKind
-from semtune.records import Example
+from semtune.records import Example, Target, TargetKind, TargetSpace
 
 
 @dataclass(frozen=True, slots=True)
 class PromptParts:
-    """The text of an example as a model sees it: `prefix + text + suffix`, then `completion` is to be said.
+    """The text of an example as a model reads it: `prefix + text + suffix`, after which it generates `completion`.
 
-    When a text is too long only `text` is cut, so that the marker in `suffix` is never lost.
+    When an example has too many tokens only `text` is cut, so that the marker in `suffix` is never lost.
     """
 
     prefix: str
     text: str
     suffix: str
     completion: str | None
-    """None: the example is unlabelled."""
+    """None: the example has no target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What could be read from a completion; `ok` is False when any of it was not a valid answer."""
+    """What could be read from a completion."""
 
-    labels: tuple[str, ...]
+    target: Target | None
+    """None: nothing could be read."""
     ok: bool
+    """Whether the whole completion was a valid answer."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of what could be read."""
+        return () if self.target is None else self.target.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,24 @@ class AnswerGrammar:
 
 
 class Prompt(Protocol):
-    """Text of an example and back; pure text, no tokens. Constructed as `PromptClass(labels, answer)`."""
+    """Text of an example and back; pure text, no tokens. Constructed as `PromptClass(space, settings)`."""
 
-    name: str
+    name: ClassVar[str]
+    target_kinds: ClassVar[frozenset[TargetKind]]
+    """The kinds of target that the prompt can write and parse."""
+    Settings: ClassVar[type[Any]]
+    """A frozen dataclass with the prompt's own options; it may have no fields."""
 
-    def __init__(self, labels: Sequence[str], answer: AnswerKind) -> None: ...
+    def __init__(self, space: TargetSpace, settings: Any) -> None: ...
 
-    def encode(self, example: Example) -> PromptParts: ...
+    def encode(self, example: Example) -> PromptParts:
+        """The parts of `example`; its target becomes the completion."""
+        ...
 
-    def parse(self, completion: str) -> Parsed: ...
+    def parse(self, completion: str) -> Parsed:
+        """A completion as a target of the space's kind, and whether all of it was valid."""
+        ...
 
-    def grammar(self) -> AnswerGrammar: ...
+    def grammar(self) -> AnswerGrammar | None:
+        """The completions that `parse` accepts, for constrained decoding; None where no such grammar describes them."""
+        ...

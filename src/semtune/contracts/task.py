@@ -1,18 +1,20 @@
-"""What a task offers: data, label space and the official score."""
+"""What a task offers: data, the space of its targets, and the official score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from semtune.records import Example, LeaderboardEntry, Prediction, Scores, TaskOptions
+from semtune.records import Example, LeaderboardEntry, Metric, Prediction, Scores, TargetKind, TaskOptions
 
-AnswerKind = Literal["label_set", "single_label"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Task(Protocol):
-    """Data, label space and the official score. No torch.
+    """Data, target space and the official score. No torch.
 
     Constructed as `TaskClass(options: TaskOptions)`; construction is cheap, `load` reads the data.
     """
@@ -22,13 +24,23 @@ class Task(Protocol):
     def __init__(self, options: TaskOptions) -> None: ...
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The label space in its one fixed order."""
+    def target_kind(self) -> TargetKind:
+        """What a target is: a set of labels (possibly empty), exactly one label, spans, or a free text."""
         ...
 
     @property
-    def answer(self) -> AnswerKind:
-        """Whether an answer is a set of labels (possibly empty) or exactly one label."""
+    def labels(self) -> tuple[str, ...]:
+        """The labels in their one fixed order; () for a task of free texts."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `score` computes. The first is the primary metric: it selects models and ranks them."""
+        ...
+
+    @property
+    def label_definitions(self) -> Mapping[str, str]:
+        """What each label means, in a sentence; empty where the task does not say."""
         ...
 
     @property
@@ -46,7 +58,15 @@ class Task(Protocol):
         ...
 
     def score(self, gold: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
-        """The official scores. Raises DataError when gold is unlabelled or the ids differ."""
+        """The official scores. Raises DataError when gold has no targets or the ids differ."""
+        ...
+
+    def best_threshold(self, gold: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
+        """The decision threshold, one for all labels, with the best primary score of a set of labels.
+
+        Args:
+            probabilities: (examples, labels), fp64, labels in the order of `labels`.
+        """
         ...
 
     def write_predictions(self, predictions: Sequence[Prediction], path: Path) -> None:

@@ -23,7 +23,7 @@ class ApproximateTokenizer:
         """So many ids as the text's bytes suggest, at most `max_length`."""
         answer = _tokens(parts.completion or "") + 1 if completion else 0
         prompt = min(_tokens(parts.prefix + parts.text + parts.suffix), max(1, max_length - answer))
-        return TokenizedExample(example.id, (0,) * (prompt + answer), prompt, example.labels)
+        return TokenizedExample(example.id, (0,) * (prompt + answer), prompt, example.target)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Nothing."""

@@ -72,7 +72,7 @@ class FastTokenizer:
                 f'Example "{example.id}" does not fit into {max_length} tokens even without its text '
                 f"({len(answer)} of them are its labels); raise --max-length."
             )
-        return TokenizedExample(id=example.id, ids=(*prompt, *answer), prompt_length=len(prompt), labels=example.labels)
+        return TokenizedExample(id=example.id, ids=(*prompt, *answer), prompt_length=len(prompt), target=example.target)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` as in running text, special tokens left out; broken UTF-8 becomes U+FFFD."""

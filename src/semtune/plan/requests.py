@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from semtune.approaches.tuned import TunedModel
-from semtune.contracts import AnswerKind, Readout, Task
+from semtune.contracts import Readout, Task
 from semtune.errors import DataError, ModelError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
@@ -20,10 +20,11 @@ from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
 from semtune.plan.planner import Planner, PlanRequest
 from semtune.plan.trace import Workload
-from semtune.records import Example, Plan, RunSpec
+from semtune.records import Example, Plan, RunSpec, TargetSpace
 from semtune.registry import METHODS, TASKS
 from semtune.runtime.cache import cache_folder
 from semtune.specs import resolve, with_changes, with_method
+from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
 RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
@@ -36,8 +37,7 @@ QUICK_SECONDS, CAREFUL_SECONDS = 0.6, 10.0
 class Data:
     """What a plan knows of the data; `train` None: every text at `max_length`."""
 
-    labels: Sequence[str] = workload.LABELS
-    answer: AnswerKind = "label_set"
+    space: TargetSpace = workload.SPACE
     train: Sequence[Example] | None = None
     asked: Sequence[Example] = ()
 
@@ -59,10 +59,11 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
     if not texts:
         return Data()
     task: Task = TASKS.get(spec.task)(spec.task_options)
-    train = [e for e in task.load("train") if e.labels is not None]
+    train = [e for e in task.load("train") if e.target is not None]
     if not train:
         raise DataError(f"The train split of {spec.task} has no labelled text; training needs some.")
-    return Data(task.labels, task.answer, train, [e for split in ("dev", "test") for e in task.load(split)])
+    predicted = [e for split in ("dev", "test") for e in task.load(split)]
+    return Data(TargetSpace(task.target_kind, task.labels), train, predicted)
 
 
 def here() -> Device:
@@ -187,14 +188,15 @@ def _request(
 
 
 def request_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> PlanRequest:
-    """All that a plan of `spec` rests on but the spec itself. Raises ModelError."""
+    """All that a plan of `spec` depends on beside the spec itself. Raises ModelError, OptionError."""
+    check_combination(spec.prompt, spec.readout, data.space)
     config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
     tokenizer, note = planning_tokenizer(spec.model, config, trust_remote_code=spec.trust_remote_code)
     return PlanRequest(
         config=config,
         stored_dtype=stored_dtype(spec.model, config),
         tokenizer=tokenizer,
-        assemble=lambda resolved, loaded: TunedModel(resolved, loaded, data.labels, data.answer),
+        assemble=lambda resolved, loaded: TunedModel(resolved, loaded, data.space),
         workload=_workload(data),
         device=device,
         rates=rates,

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from semtune.contracts import Readout
 from semtune.nn.packed_batch import padding_to_multiple
 from semtune.plan.trace import Workload
-from semtune.records import Example, RunSpec
-from semtune.specs import readout_settings
+from semtune.records import Example, LabelSet, RunSpec, TargetSpace
 from semtune.training.sampler import epoch_batches, optimizer_steps
 
 LABELS = tuple(f"label {i:02d}" for i in range(1, 21))
+SPACE = TargetSpace("label_set", LABELS)
 """Where there is no task: as many labels as the task that semtune grew out of."""
 
 
 def filled_examples(count: int, max_length: int) -> list[Example]:
     """Texts that are longer than `max_length` tokens, and so are cut to it."""
-    return [Example(str(i), "word " * (2 * max_length), LABELS[:1]) for i in range(count)]
+    return [Example(str(i), "word " * (2 * max_length), LabelSet(LABELS[:1])) for i in range(count)]
 
 
 def filled_workload(readout: Readout, spec: RunSpec) -> Workload:
     """Every text at its longest."""
     examples = filled_examples(max(spec.batch_size, spec.predict_batch_size), spec.max_length)
     step = [[readout.encode(e) for e in examples[: spec.batch_size]]] * spec.accumulation_steps
-    return Workload(step, step, examples[: spec.predict_batch_size], readout_settings(spec).max_new_tokens)
+    return Workload(step, step, examples[: spec.predict_batch_size], readout.max_new_tokens)
 
 
 def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], asked: Sequence[Example]) -> Workload:
@@ -49,6 +49,4 @@ def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], ask
     longest = sorted(asked, key=lambda e: -len(e.text))[: spec.predict_batch_size]
     lengths = tuple(len(t) for t in texts)
     rows = {n + padding_to_multiple(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
-    return Workload(
-        as_texts[0], as_texts[1], longest, readout_settings(spec).max_new_tokens, len(steps), lengths, len(rows)
-    )
+    return Workload(as_texts[0], as_texts[1], longest, readout.max_new_tokens, len(steps), lengths, len(rows))

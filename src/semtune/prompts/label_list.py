@@ -1,4 +1,4 @@
-"""Writing and reading a delimited list of labels, some of which hold the delimiter themselves.
+"""Writing and reading a delimited list of labels, some of which contain the delimiter themselves.
 
 Text and labels are compared field by field, a field being what stands between two delimiters, white space at its ends
 aside: "Obfuscation, Intentional vagueness, Confusion" is a label of three fields. Reading covers the fields of a text
@@ -13,6 +13,7 @@ from itertools import permutations
 
 from semtune.contracts import Parsed
 from semtune.errors import OptionError
+from semtune.records import TargetSpace, label_target
 
 Fields = tuple[str, ...]
 
@@ -23,11 +24,12 @@ class LabelList:
     Raises OptionError for a label space in which some text could be read in two ways, or with a blank label.
     """
 
-    def __init__(self, labels: Sequence[str], separator: str, none: str, *, single: bool) -> None:
-        self.labels = tuple(labels)
+    def __init__(self, space: TargetSpace, separator: str, none: str) -> None:
+        self.labels = space.labels
         self.separator = separator
         self.none = none
-        self.single = single
+        self.single = space.kind == "single_label"
+        self._kind = space.kind
         self._delimiter = separator.strip() or separator
         self._fields = {label: self._split(label) for label in self.labels}
         self._by_first_field: dict[str, list[str]] = {}
@@ -43,20 +45,23 @@ class LabelList:
         return self.separator.join(label for label in self.labels if label in set(chosen)) or self.none
 
     def read(self, text: str) -> Parsed:
-        """What `text` says. Unreadable fields are skipped, and `ok` is then False.
+        """The labels that `text` lists. Unreadable fields are skipped, and `ok` is then False.
 
         Repeated labels, anything beside `none`, an empty text, and any number but one where one label is due are not ok
         either; what could be read is returned all the same.
         """
         if not text.strip():
-            return Parsed((), ok=False)
+            return self._parsed((), ok=False)
         fields = self._split(text)
         if fields == self._split(self.none):
-            return Parsed((), ok=not self.single)
-        said = self._cover(fields)
-        chosen = tuple(label for label in self.labels if label in said)
-        ok = len(chosen) == len(said)  # nothing skipped, nothing twice
-        return Parsed(chosen, ok=ok and (len(chosen) == 1 or not self.single))
+            return self._parsed((), ok=not self.single)
+        found = self._cover(fields)
+        chosen = tuple(label for label in self.labels if label in found)
+        ok = len(chosen) == len(found)  # nothing skipped, nothing twice
+        return self._parsed(chosen, ok=ok and (len(chosen) == 1 or not self.single))
+
+    def _parsed(self, labels: Sequence[str], *, ok: bool) -> Parsed:
+        return Parsed(label_target(self._kind, labels), ok)
 
     def _split(self, text: str) -> Fields:
         return tuple(field.strip() for field in text.split(self._delimiter))
@@ -67,9 +72,9 @@ class LabelList:
         The fewest fields are skipped; among covers as good, the one whose first label is longest, and so on.
         """
         skipped = [0] * (len(fields) + 1)
-        """From each field on, how many are skipped."""
+        """By field: how many fields from here to the end are skipped."""
         first: list[tuple[str | None, int]] = []
-        """From each field on, what comes first and where it ends; filled from the last field to the first."""
+        """By field: the label that begins here and where it ends; filled from the last field to the first."""
         for start in reversed(range(len(fields))):
             options: list[tuple[int, str | None, int]] = []
             for label in self._by_first_field.get(fields[start], ()):
@@ -80,12 +85,12 @@ class LabelList:
             skipped[start], best, end = min(options, key=lambda option: option[0])
             first.append((best, end))
         first.reverse()
-        said: list[str | None] = []
+        found: list[str | None] = []
         start = 0
         while start < len(fields):
             label_or_none, start = first[start]
-            said.append(label_or_none)
-        return said
+            found.append(label_or_none)
+        return found
 
     def _check(self) -> None:
         """Raises OptionError unless every list of labels can be read in one way only."""
@@ -109,27 +114,28 @@ class LabelList:
     def _ambiguous(self) -> str | None:
         """A label with which two different lists of labels that spell the same fields can begin, if there are any.
 
-        The test of Sardinas & Patterson (1953): what one list is ahead of the other by is followed until they meet.
+        The test of Sardinas & Patterson (1953) for unique decodability: of two lists that spell the same fields so far,
+        one is ahead by some fields; all such remainders are followed until the two lists meet.
         """
         codes = [self._fields[label] for label in self.labels]
         todo: list[tuple[Fields, str]] = []
         for longer, shorter in permutations(self.labels, 2):
-            ahead = _rest(self._fields[longer], self._fields[shorter])
+            ahead = _remainder(self._fields[longer], self._fields[shorter])
             if ahead:
                 todo.append((ahead, longer))
-        seen = {ahead for ahead, _ in todo}
+        known = {ahead for ahead, _ in todo}
         while todo:
             ahead, label = todo.pop()
             for code in codes:
-                for rest in (_rest(ahead, code), _rest(code, ahead)):
-                    if rest == ():
+                for remainder in (_remainder(ahead, code), _remainder(code, ahead)):
+                    if remainder == ():
                         return label
-                    if rest is not None and rest not in seen:
-                        seen.add(rest)
-                        todo.append((rest, label))
+                    if remainder is not None and remainder not in known:
+                        known.add(remainder)
+                        todo.append((remainder, label))
         return None
 
 
-def _rest(fields: Fields, beginning: Fields) -> Fields | None:
+def _remainder(fields: Fields, beginning: Fields) -> Fields | None:
     """`fields` after `beginning`; None where they begin otherwise."""
     return fields[len(beginning) :] if fields[: len(beginning)] == beginning else None

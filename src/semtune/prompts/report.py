@@ -1,17 +1,20 @@
 """The prompt of the original experiment: `<text> <tech:> <labels, comma delimited>`.
 
-Trained as next-token prediction with an end-of-sequence token after the labels (the tokenizer adds it). That no technique
-applies is said with words, "No technique" (for other tasks too: the marker and the words are the report's): an empty
+Trained as next-token prediction with an end-of-sequence token after the labels (the tokenizer adds it). Where no label
+applies the completion is "No technique" (for other tasks too: marker and words are the report's), since an empty
 completion would be indistinguishable from a model that failed to answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from semtune.contracts import AnswerGrammar, AnswerKind, Parsed, PromptParts
+from semtune.contracts import AnswerGrammar, Parsed, PromptParts
 from semtune.prompts.label_list import LabelList
-from semtune.records import Example
+from semtune.records import Example, TargetKind, TargetSpace
+from semtune.records.targets import LABEL_KINDS
 
 MARKER = " <tech:>"
 NONE = "No technique"
@@ -22,9 +25,15 @@ class ReportPrompt:
     """`<text> <tech:> <labels>`; labels in the task's fixed order, whatever order the data has."""
 
     name = "report"
+    target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS
 
-    def __init__(self, labels: Sequence[str], answer: AnswerKind) -> None:
-        self._list = LabelList(labels, SEPARATOR, _none_text(labels), single=answer == "single_label")
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        """This prompt has no options."""
+
+    def __init__(self, space: TargetSpace, settings: Settings | None = None) -> None:
+        """Raises OptionError for labels whose list could be read in two ways."""
+        self._list = LabelList(space, SEPARATOR, _none_text(space.labels))
 
     def encode(self, example: Example) -> PromptParts:
         """The parts of `example`; white space at the text's ends is dropped, inside it is kept as it is."""
@@ -36,7 +45,7 @@ class ReportPrompt:
         return self._list.read(completion)
 
     def grammar(self) -> AnswerGrammar:
-        """The completions that `parse` accepts, for decoding that can say nothing else."""
+        """The completions that `parse` accepts, for constrained decoding."""
         return AnswerGrammar(
             start=" ",
             items=self._list.labels,
@@ -47,7 +56,7 @@ class ReportPrompt:
 
 
 def _none_text(labels: Sequence[str]) -> str:
-    """A way of saying "none" that is not itself a label."""
+    """The words for "no label applies", lengthened until they are no label themselves."""
     none = NONE
     while any(label.strip() == none for label in labels):
         none += " at all"

@@ -1,1 +1,1 @@
-"""How labels come out of a model, loss and answer together. One file per readout; none asks which method it serves."""
+"""How targets come out of a model: loss and predictions together. One file per readout."""

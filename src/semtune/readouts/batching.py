@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semtune.contracts import LoadedModel, Prompt
 from semtune.nn.packed_batch import PackedBatch
-from semtune.records import Example
+from semtune.records import Example, TargetKind, label_target
 
 NO_LIMIT = 2**31
 """Tokens that anything may have."""
@@ -37,16 +37,18 @@ def last_indices(lengths: Sequence[int]) -> list[int]:
 def prompt_ids(
     loaded: LoadedModel, prompt: Prompt, examples: Sequence[Example], max_length: int
 ) -> list[tuple[int, ...]]:
-    """Token ids of what is asked of the model for each example; gold labels are put aside, so no answer sees them."""
-    asked = [dataclasses.replace(e, labels=None) for e in examples]
+    """Token ids of each example's prompt; targets are removed first, so that no prediction depends on them."""
+    asked = [dataclasses.replace(e, target=None) for e in examples]
     return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
 
 
-def label_completions(loaded: LoadedModel, prompt: Prompt, answers: Sequence[tuple[str, ...]]) -> list[list[int]]:
+def label_completions(
+    loaded: LoadedModel, prompt: Prompt, kind: TargetKind, answers: Sequence[tuple[str, ...]]
+) -> list[list[int]]:
     """Token ids of each answer (the labels it consists of), end-of-sequence included."""
     completions = []
     for labels in answers:
-        example = Example(", ".join(labels), "text", labels)
+        example = Example(", ".join(labels), "text", label_target(kind, labels))
         tokenized = loaded.tokenizer.encode(example, prompt.encode(example), NO_LIMIT, completion=True)
         completions.append(list(tokenized.ids[tokenized.prompt_length :]))
     return completions

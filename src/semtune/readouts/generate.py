@@ -1,49 +1,37 @@
-"""Labels as text: next-token prediction in training, greedy decoding at inference, as in the original experiment.
+"""Targets as text: next-token prediction in training, greedy decoding at inference, as in the original experiment.
 
 Scores come from what the model really generates, never from teacher-forced tokens. A completion that does not parse is
-counted, and scored with whatever labels could be read from it; it is never dropped.
+counted, and scored with whatever could be read from it; it is never dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings, TokenizedExample
+from semtune.contracts import ReadoutSettings, TokenizedExample
 from semtune.generation.greedy import Constraint, greedy
 from semtune.generation.prompt_lookup import PromptLookup
+from semtune.readouts.base import BaseReadout
 from semtune.readouts.batching import label_completions, pack, prompt_ids
-from semtune.records import Example, Prediction
+from semtune.records import Example, Prediction, TargetKind, option
+from semtune.records.targets import LABEL_KINDS
 
 
-class Generate:
-    """Cross-entropy over the completion (or over all tokens, `loss_on: all`), and greedy decoding."""
+class NextTokenLoss(BaseReadout):
+    """Training by cross-entropy of the next token over the completion, or over prompt and completion."""
 
-    name = "generate"
+    @dataclass(frozen=True, slots=True)
+    class Settings(ReadoutSettings):
+        """Options of readouts that train on text."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        prompt: Prompt,
-        labels: Sequence[str],
-        answer: AnswerKind,
-        settings: ReadoutSettings,
-    ) -> None:
-        self.loaded, self.prompt, self.labels, self.settings = loaded, prompt, tuple(labels), settings
+        train_on_prompt: bool = option(False, help="Sum the loss over the prompt's tokens too (the original recipe).")
 
-    def prepare(self, train: Sequence[Example]) -> None:
-        """Nothing to learn from the data before training."""
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """No parameters of its own: the vocabulary product is the model's."""
-        return {}
-
-    def learning_rate(self) -> float | None:
-        """None: there is nothing to train here."""
-        return None
+    settings: Settings
 
     def encode(self, example: Example) -> TokenizedExample:
         """Prompt, completion and end-of-sequence as token ids."""
@@ -56,59 +44,72 @@ class Generate:
         return len(tokenized) - self._first_target(tokenized)
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
-        """Summed cross-entropy of the next token at the positions that count; scalar fp32, and their number.
+        """Summed cross-entropy of the next token at the target positions (scalar fp32), and their number.
 
-        Nothing is worked out for other positions alone. The last token of each text is a target and never an input.
+        The vocabulary product runs at these positions only. The last token of each text is a target and never an input.
         """
         device = self.loaded.device
         ids, packed_batch = pack([e.ids[:-1] for e in batch], device)
-        places: list[int] = []
+        positions: list[int] = []
         targets: list[int] = []
         offset = 0
         for e in batch:
             first = self._first_target(e)
-            places += range(offset + first - 1, offset + len(e) - 1)
+            positions += range(offset + first - 1, offset + len(e) - 1)
             targets += e.ids[first:]
             offset += len(e) - 1
-        hidden = self.loaded.hidden_states(ids, packed_batch, places)  # (num_targets, hidden_size)
+        hidden = self.loaded.hidden_states(ids, packed_batch, positions)  # (num_targets, hidden_size)
         return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
-
-    def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
-        """Nothing is chosen on dev beside the epoch: plain answers."""
-        return self.answer(dev)
-
-    def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Greedy decoding, `predict_batch_size` texts at once; predictions in the order of `examples`."""
-        prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
-        alone = label_completions(self.loaded, self.prompt, [(label,) for label in self.labels])
-        said = greedy(
-            self.loaded,
-            prompts,
-            self._most_tokens(),
-            self._constraint(),
-            at_once=self.settings.predict_batch_size,
-            drafts=PromptLookup(self.loaded.tokenizer.eos_id, alone),
-            progress=progress,
-        )
-        predictions = []
-        for example, ids in zip(examples, said, strict=True):
-            text = self.loaded.tokenizer.decode(ids)
-            parsed = self.prompt.parse(text)
-            predictions.append(Prediction(example.id, parsed.labels, parsed=parsed.ok, raw=text))
-        return predictions
-
-    def save(self, folder: Path) -> None:
-        """Nothing to save."""
-
-    def load(self, folder: Path) -> None:
-        """Nothing to load."""
-
-    def _most_tokens(self) -> int:
-        return self.settings.max_new_tokens
-
-    def _constraint(self) -> Constraint | None:
-        return None
 
     def _first_target(self, tokenized: TokenizedExample) -> int:
         """Index of the first token that is predicted."""
-        return 1 if self.settings.loss_on == "all" else max(tokenized.prompt_length, 1)
+        return 1 if self.settings.train_on_prompt else max(tokenized.prompt_length, 1)
+
+
+class Generate(NextTokenLoss):
+    """Greedy decoding, and whatever kind of target the prompt parses from the completion."""
+
+    name = "generate"
+    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"label_set", "single_label", "spans", "text"})
+
+    @dataclass(frozen=True, slots=True)
+    class Settings(NextTokenLoss.Settings):
+        """Options of `generate`."""
+
+        max_new_tokens: int = option(64, unit="tokens", help="Longest completion.")
+
+    settings: Settings
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The most tokens of a completion."""
+        return self.settings.max_new_tokens
+
+    def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Greedy decoding of `predict_batch_size` texts at once; predictions in the order of `examples`."""
+        prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
+        completions = greedy(
+            self.loaded,
+            prompts,
+            self.max_new_tokens,
+            self._constraint(),
+            at_once=self.settings.predict_batch_size,
+            drafts=PromptLookup(self.loaded.tokenizer.eos_id, self._likely_completions()),
+            progress=progress,
+        )
+        predictions = []
+        for example, ids in zip(examples, completions, strict=True):
+            text = self.loaded.tokenizer.decode(ids)
+            parsed = self.prompt.parse(text)
+            output = self.space.empty() if parsed.target is None else parsed.target
+            predictions.append(Prediction(example.id, output, parsed=parsed.ok, raw=text))
+        return predictions
+
+    def _likely_completions(self) -> list[list[int]]:
+        """Token ids of each label alone, from which speculative decoding learns; none where targets are not labels."""
+        if self.space.kind not in LABEL_KINDS:
+            return []
+        return label_completions(self.loaded, self.prompt, self.space.kind, [(label,) for label in self.space.labels])
+
+    def _constraint(self) -> Constraint | None:
+        return None

@@ -1,4 +1,4 @@
-"""Greedy decoding that can only say valid sets of labels: `generate` with the label automaton as a constraint.
+"""Greedy decoding that can only generate valid sets of labels: `generate` with the label automaton as a constraint.
 
 Trained exactly as `generate`; at each step the most probable token among those that keep the answer valid is taken, so
 no completion fails to parse.
@@ -6,32 +6,32 @@ no completion fails to parse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar
 
-from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings
-from semtune.errors import ModelError
+from semtune.contracts import AnswerGrammar, LoadedModel, Prompt
+from semtune.errors import ModelError, OptionError
 from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
 from semtune.readouts.generate import Generate
+from semtune.records import TargetKind, TargetSpace
+from semtune.records.targets import LABEL_KINDS
 
 
-class GenerateTrie(Generate):
-    """Says labels of the task in their fixed order, each at most once, or that there are none."""
+class GenerateConstrained(Generate):
+    """Generates labels of the task in their fixed order, each at most once, or that there are none."""
 
-    name = "generate-trie"
-    _tokens: TokenAutomaton | None = None
+    name = "generate-constrained"
+    target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS
+    needs_grammar = True
+    _automaton: TokenAutomaton | None = None
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        prompt: Prompt,
-        labels: Sequence[str],
-        answer: AnswerKind,
-        settings: ReadoutSettings,
-    ) -> None:
-        """Raises ModelError when the tokenizer cannot spell every label character by character."""
-        super().__init__(loaded, prompt, labels, answer, settings)
-        pieces = set(loaded.tokenizer.token_bytes())
+    def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: Generate.Settings) -> None:
+        """Raises ModelError when the tokenizer cannot spell every label; OptionError for a prompt without a grammar."""
+        super().__init__(loaded, prompt, space, settings)
         grammar = prompt.grammar()
+        if grammar is None:
+            raise OptionError(f'The readout {self.name} needs a prompt with a grammar, which "{prompt.name}" has not.')
+        self._grammar: AnswerGrammar = grammar
+        pieces = set(loaded.tokenizer.token_bytes())
         for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
             for character in text:
                 spelt = character.encode()
@@ -41,15 +41,14 @@ class GenerateTrie(Generate):
                         "stuck; choose the readout generate or head."
                     )
 
+    @property
+    def max_new_tokens(self) -> int:
+        """The most tokens that a valid answer has, end-of-sequence included."""
+        return self._constraint().automaton.longest() + 1
+
     def _constraint(self) -> TokenAutomaton:
-        return self._automaton()
-
-    def _most_tokens(self) -> int:
-        return self._automaton().automaton.longest() + 1
-
-    def _automaton(self) -> TokenAutomaton:
-        if self._tokens is None:
+        if self._automaton is None:
             tokenizer = self.loaded.tokenizer
-            labels = LabelAutomaton(self.prompt.grammar())
-            self._tokens = TokenAutomaton(labels, tokenizer.token_bytes(), tokenizer.eos_id)
-        return self._tokens
+            labels = LabelAutomaton(self._grammar)
+            self._automaton = TokenAutomaton(labels, tokenizer.token_bytes(), tokenizer.eos_id)
+        return self._automaton

@@ -10,26 +10,47 @@ from semtune.records.options import (
 )
 from semtune.records.plain import to_plain
 from semtune.records.results import Advice, Phase, Plan, RunResult, Status
-from semtune.records.scores import LabelScore, LeaderboardEntry, Scores
-from semtune.records.targets import Example, Prediction, Span
+from semtune.records.scores import LabelScore, LeaderboardEntry, Metric, Scores
+from semtune.records.targets import (
+    Example,
+    FreeText,
+    LabelSet,
+    Prediction,
+    SingleLabel,
+    Span,
+    Spans,
+    Target,
+    TargetKind,
+    TargetSpace,
+    label_target,
+)
 
 __all__ = [
     "Advice",
     "CommonReadoutOptions",
     "Example",
+    "FreeText",
     "LabelScore",
+    "LabelSet",
     "LeaderboardEntry",
     "LowRankSettings",
     "MethodSettings",
+    "Metric",
     "Phase",
     "Plan",
     "Prediction",
     "RunResult",
     "RunSpec",
     "Scores",
+    "SingleLabel",
     "Span",
+    "Spans",
     "Status",
+    "Target",
+    "TargetKind",
+    "TargetSpace",
     "TaskOptions",
+    "label_target",
     "option",
     "to_plain",
 ]

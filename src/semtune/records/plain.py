@@ -7,8 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class FlatRecord:
+    """A record whose JSON form is not one key a field."""
+
+    __slots__ = ()
+
+    def plain(self) -> Mapping[str, Any]:
+        """The record as a mapping of plain values."""
+        raise NotImplementedError
+
+
 def to_plain(value: Any) -> Any:
     """A record as plain dicts, lists and scalars, for JSON or YAML."""
+    if isinstance(value, FlatRecord):
+        return to_plain(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

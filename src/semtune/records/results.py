@@ -64,7 +64,7 @@ class RunResult:
     total_parameters: int | None = None
     epochs_trained: int | None = None
     best_epoch: int | None = None
-    """The epoch whose weights were kept: that of the best dev micro-F1."""
+    """The epoch whose weights were kept: that of the best dev score."""
     selected_on: str | None = None
     """The split that chose the epoch (and, for `head`, the threshold); its scores are optimistic."""
     seconds_per_iteration: float | None = None

@@ -1,9 +1,33 @@
-"""Scores of a split, and published results to compare them with."""
+"""Metrics, the scores of a split, and published results to compare them with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from semtune.records.plain import FlatRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure that a task scores predictions by."""
+
+    name: str
+    """Key in records, e.g. "micro_f1"."""
+    title: str
+    """How tables, figures and messages call it, e.g. "micro-F1"."""
+    higher_is_better: bool = True
+    short: str = ""
+    """How the heading of a narrow table calls it; empty: `title`."""
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether the value `one` is better than the value `other`."""
+        return one > other if self.higher_is_better else one < other
+
+    def rank(self, value: float) -> float:
+        """A number that is the higher the better `value` is."""
+        return value if self.higher_is_better else -value
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +41,90 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """A split's scores. `parse_failures` is the share (0 to 1) of completions that did not parse."""
+class Scores(FlatRecord):
+    """The scores of a split. In JSON each metric is a key of its own beside `primary` and the other fields."""
 
-    micro_f1: float
-    macro_f1: float
-    parse_failures: float
-    per_label: Mapping[str, LabelScore]
-    examples: int
+    primary: str
+    """Name of the metric that selects models and ranks them."""
+    values: Mapping[str, float]
+    """By metric name."""
+    parse_failures: float = 0.0
+    """Share (0 to 1) of completions that did not parse."""
+    per_label: Mapping[str, LabelScore] = field(default_factory=dict)
+    examples: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: the primary metric is missing, or a metric is called like another field."""
+        if self.primary not in self.values:
+            raise ValueError(f"the scores lack their primary metric {self.primary}")
+        taken = _OTHER_KEYS.intersection(self.values)
+        if taken:
+            raise ValueError(f"no metric may be called {', '.join(sorted(taken))}")
+
+    @property
+    def value(self) -> float:
+        """The primary metric's value."""
+        return self.values[self.primary]
+
+    def plain(self) -> Mapping[str, Any]:
+        """The JSON form."""
+        return {
+            "primary": self.primary,
+            **self.values,
+            "parse_failures": self.parse_failures,
+            "per_label": {label: asdict(score) for label, score in self.per_label.items()},
+            "examples": self.examples,
+        }
+
+
+_OTHER_KEYS = frozenset({"primary", "parse_failures", "per_label", "examples"})
+_METRICS_OF_OLD_RECORDS = (
+    Metric("micro_f1", "micro-F1", short="micro"),
+    Metric("macro_f1", "macro-F1", short="macro"),
+)
+"""Records written before scores named their primary metric hold these two, the first being the primary one."""
+
+
+def scores_from(value: Mapping[str, Any]) -> Scores:
+    """Scores from their JSON form, also the one without "primary". Raises KeyError, TypeError, ValueError."""
+    if "primary" in value:
+        primary, names = str(value["primary"]), [str(key) for key in value if key not in _OTHER_KEYS]
+    else:
+        primary, names = _METRICS_OF_OLD_RECORDS[0].name, [metric.name for metric in _METRICS_OF_OLD_RECORDS]
+    return Scores(
+        primary=primary,
+        values={name: float(value[name]) for name in names},
+        parse_failures=float(value["parse_failures"]),
+        per_label={label: LabelScore(**score) for label, score in value.get("per_label", {}).items()},
+        examples=int(value["examples"]),
+    )
+
+
+def metrics_from(values: Iterable[Mapping[str, Any]] | None) -> tuple[Metric, ...]:
+    """Metrics from their JSON form, the primary one first; None or none: those of records that do not name them.
+
+    Raises KeyError, TypeError.
+    """
+    found = tuple(
+        Metric(str(v["name"]), str(v["title"]), bool(v.get("higher_is_better", True)), str(v.get("short", "")))
+        for v in values or ()
+    )
+    return found or _METRICS_OF_OLD_RECORDS
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderboardEntry:
-    """One published result of a shared task, on its test split."""
+class LeaderboardEntry(FlatRecord):
+    """One published result of a shared task, on its test split. In JSON each metric is a key beside "team"."""
 
     team: str
-    micro_f1: float
-    macro_f1: float
+    scores: Mapping[str, float]
+    """By metric name."""
+
+    def plain(self) -> Mapping[str, Any]:
+        """The JSON form."""
+        return {"team": self.team, **self.scores}
+
+
+def leaderboard_entry_from(value: Mapping[str, Any]) -> LeaderboardEntry:
+    """A LeaderboardEntry from its JSON form. Raises KeyError, TypeError, ValueError."""
+    return LeaderboardEntry(str(value["team"]), {str(k): float(v) for k, v in value.items() if k != "team"})

@@ -1,9 +1,45 @@
-"""Examples and predictions: what a task asks and what an approach answers."""
+"""Examples, what is asked of a model about them (targets), and what an approach predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from semtune.records.plain import FlatRecord
+
+TargetKind = Literal["label_set", "single_label", "spans", "text"]
+LABEL_KINDS: frozenset[TargetKind] = frozenset({"label_set", "single_label"})
+"""The kinds whose targets are labels of the whole text."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet(FlatRecord):
+    """Any number of labels of the whole text, possibly none."""
+
+    kind: ClassVar[TargetKind] = "label_set"
+    labels: tuple[str, ...]
+
+    def plain(self) -> Mapping[str, Any]:
+        """{"labels": […]}."""
+        return {"labels": self.labels}
+
+
+@dataclass(frozen=True, slots=True)
+class SingleLabel(FlatRecord):
+    """Exactly one label of the whole text."""
+
+    kind: ClassVar[TargetKind] = "single_label"
+    label: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The one label, as a tuple."""
+        return (self.label,)
+
+    def plain(self) -> Mapping[str, Any]:
+        """{"labels": [label]}."""
+        return {"labels": self.labels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +52,120 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Spans:
+    """Labelled stretches of the text, which may overlap."""
+
+    kind: ClassVar[TargetKind] = "spans"
+    spans: tuple[Span, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct labels of the spans, in the order of their first span."""
+        return tuple(dict.fromkeys(span.label for span in self.spans))
+
+
+@dataclass(frozen=True, slots=True)
+class FreeText:
+    """A text that no label space limits."""
+
+    kind: ClassVar[TargetKind] = "text"
+    text: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A free text has no labels: ()."""
+        return ()
+
+
+Target = LabelSet | SingleLabel | Spans | FreeText
+
+
+def label_target(kind: TargetKind, labels: Sequence[str]) -> LabelSet | SingleLabel:
+    """`labels` as a target of one of the two label kinds.
+
+    A prediction of a single-label task that names no label, or several, is no SingleLabel: it becomes a LabelSet, which
+    the task scores as wrong. Raises ValueError for a kind whose targets are not labels.
+    """
+    if kind not in LABEL_KINDS:
+        raise ValueError(f"targets of kind {kind} are not labels")
+    if kind == "single_label" and len(labels) == 1:
+        return SingleLabel(labels[0])
+    return LabelSet(tuple(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpace:
+    """Which targets a task has: all that prompts, readouts, baselines and strategies need to know of it."""
+
+    kind: TargetKind
+    labels: tuple[str, ...]
+    """All labels in the task's one fixed order; () where targets are free texts."""
+
+    def empty(self) -> Target:
+        """The prediction where nothing could be read from a completion: no labels, no spans, or an empty text."""
+        if self.kind == "spans":
+            return Spans(())
+        return FreeText("") if self.kind == "text" else LabelSet(())
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One text of a task."""
 
     id: str
     text: str
-    labels: tuple[str, ...] | None
-    """None: the split is unlabelled (a shared task's test release); (): labelled, and none applies."""
+    target: Target | None
+    """None: the split comes without targets (a shared task's test release); LabelSet(()): no label applies."""
     image: str | None = None
-    spans: tuple[Span, ...] | None = None
+    """Path of an image that belongs to the text."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The target's labels; None where there is no target."""
+        return None if self.target is None else self.target.labels
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a tuned model or a baseline answers for one example."""
+    """What a tuned model, a prompted model or a baseline predicts for one example."""
 
     id: str
-    labels: tuple[str, ...]
+    output: Target
     parsed: bool = True
-    """False: the completion held something that is not a valid answer; `labels` is what could be read, scored as is."""
+    """False: the completion is not entirely a valid answer; `output` is what could be read, and is scored as it is."""
     raw: str | None = None
     """The completion as generated, where there is one."""
     probabilities: Mapping[str, float] | None = None
+    """Probability by label, where the readout has them."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The predicted labels."""
+        return self.output.labels
+
+
+def predictions_from(
+    examples: Sequence[Example],
+    probabilities: Iterable[Iterable[float]],
+    space: TargetSpace,
+    threshold: float,
+    digits: int | None = None,
+) -> list[Prediction]:
+    """Predictions from the probability of each label.
+
+    A label set holds the labels whose probability is at least `threshold`; a single label is the most probable one (the
+    first of equals).
+
+    Args:
+        probabilities: (examples, labels), labels in the order of `space`; an array will do.
+        digits: decimals of the probabilities that a prediction carries; None: all.
+    """
+    predictions = []
+    for example, values in zip(examples, probabilities, strict=True):
+        row = [float(value) for value in values]
+        chosen = [label for label, p in zip(space.labels, row, strict=True) if p >= threshold]
+        if space.kind == "single_label":
+            chosen = [space.labels[row.index(max(row))]]
+        by_label = dict(zip(space.labels, row if digits is None else (round(p, digits) for p in row), strict=True))
+        predictions.append(Prediction(example.id, label_target(space.kind, chosen), probabilities=by_label))
+    return predictions

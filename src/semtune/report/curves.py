@@ -1,4 +1,4 @@
-"""Curves of single runs: smoothed training loss by step, and dev micro-F1 by epoch."""
+"""Curves of single runs: smoothed training loss by step, and the primary dev score by epoch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEIGHT = 0.9
-"""Of the past in the moving average of the loss."""
+"""Weight of the past in the moving average of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCurve:
-    """What one run wrote as it went."""
+    """A run and what it wrote to `metrics.jsonl`."""
 
     group: Group
     run: RunResult
@@ -51,7 +51,7 @@ def smooth(values: Sequence[float], weight: float = WEIGHT) -> list[float]:
 
 
 def draw(figure: Figure, view: StudyView, runs: Sequence[RunCurve]) -> None:
-    """A loss panel for each readout, whose losses are different quantities, and one panel of dev micro-F1."""
+    """A loss panel for each readout, whose losses are different quantities, and one panel of the dev score."""
     readouts = list(dict.fromkeys(item.group.readout for item in runs if item.curve.losses))
     has_dev = any(item.curve.dev for item in runs)
     panels = len(readouts) + has_dev
@@ -64,7 +64,7 @@ def draw(figure: Figure, view: StudyView, runs: Sequence[RunCurve]) -> None:
     for index, readout in enumerate(readouts, start=1):
         _draw_losses(figure.add_subplot(rows, columns, index), looks, [r for r in runs if r.group.readout == readout])
     if has_dev:
-        _draw_dev(figure.add_subplot(rows, columns, panels), looks, runs)
+        _draw_dev(figure.add_subplot(rows, columns, panels), looks, runs, view.primary.title)
     looks.full_legend(figure)
 
 
@@ -83,9 +83,9 @@ def _draw_losses(axes: Axes, looks: Looks, runs: Sequence[RunCurve]) -> None:
     axes.set_xlabel("step")
 
 
-def _draw_dev(axes: Axes, looks: Looks, runs: Sequence[RunCurve]) -> None:
-    """Dev micro-F1; the epoch whose weights were kept is a full mark, the others hollow ones."""
-    axes.set_title("Dev micro-F1")
+def _draw_dev(axes: Axes, looks: Looks, runs: Sequence[RunCurve], metric: str) -> None:
+    """The dev score; the epoch whose weights were kept is a full mark, the others hollow ones."""
+    axes.set_title(f"Dev {metric}")
     epochs: set[int] = set()
     for item in runs:
         if not item.curve.dev:
@@ -106,7 +106,7 @@ def _draw_dev(axes: Axes, looks: Looks, runs: Sequence[RunCurve]) -> None:
 
 
 def _from_zero(axes: Axes) -> None:
-    """The vertical axis from 0, with room for marks at the top and, below 0, for half of a mark."""
+    """The vertical axis from 0, with a margin for marks at the top and, below 0, for half of a mark."""
     top = axes.dataLim.y1 if axes.has_data() else 1.0
     top = top if top > 0 else 1.0
     axes.set_ylim(-0.025 * top, 1.07 * top)
@@ -134,6 +134,8 @@ def describe(view: StudyView, runs: Sequence[RunCurve]) -> str:
         if item.curve.losses:
             words.append(f"loss ends at {smooth([loss for _, loss in item.curve.losses])[-1]:.3g}")
         if item.curve.dev:
-            words.append("dev micro-F1 by epoch " + ", ".join(f"{score:.3f}" for _, score in item.curve.dev))
+            words.append(
+                f"dev {view.primary.title} by epoch " + ", ".join(f"{score:.3f}" for _, score in item.curve.dev)
+            )
         parts.append(f"{view.label(item.group)}, seed {item.run.seed}: {', '.join(words)}")
     return "; ".join(parts)

@@ -1,11 +1,11 @@
-"""Tables that only the page has room for: F1 by label, and every run where groups are means over seeds."""
+"""Tables that only the page shows, being long: F1 by label, and every run where groups are means over seeds."""
 
 from __future__ import annotations
 
 from semtune.records import RunResult
 from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table, figure_cells
 from semtune.report.tables import RANDOM_WEIGHTS, caption_of
-from semtune.report.view import STATUS_WORDS, Group, Statistic, StudyView, statistic
+from semtune.report.view import STATUS_WORDS, Group, Statistic, StudyView, score_of, statistic
 
 
 def label_table(view: StudyView) -> Table | None:
@@ -52,8 +52,8 @@ def runs_table(view: StudyView) -> Table | None:
         return None
     runs = [(view.label(group), run) for group in view.groups for run in group.runs]
     split = view.score_split
-    scores = [run.scores[split].micro_f1 if split in run.scores else None for _, run in runs]
-    f1 = figure_cells([statistic([score]) for score in scores], places=3)
+    scores = [score_of(run.scores, split, view.primary) for _, run in runs]
+    quality = figure_cells([statistic([score]) for score in scores], places=3)
     peaks = figure_cells([statistic([run.peak_bytes.get("train")]) for _, run in runs], 1e-9, 2)
     paces = figure_cells([statistic([run.seconds_per_iteration]) for _, run in runs])
     rows = [
@@ -65,7 +65,7 @@ def runs_table(view: StudyView) -> Table | None:
                 Cell(NOTHING if run.best_epoch is None else str(run.best_epoch)),
                 paces[i],
                 peaks[i],
-                f1[i],
+                quality[i],
             ),
             kind="label",
         )
@@ -78,6 +78,6 @@ def runs_table(view: StudyView) -> Table | None:
         Column("Epoch kept"),
         Column("Per iteration", "s"),
         Column("Peak train", "GB"),
-        Column(f"{split.capitalize()} micro-F1"),
+        Column(f"{split.capitalize()} {view.primary.title}"),
     )
     return Table("runs", "Every run", caption_of(view), columns, tuple(rows), ())

@@ -5,6 +5,7 @@ A figure without anything to show is left out, and its caption says why. matplot
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A group in the trade-off: peak GB while training, micro-F1, and seconds per iteration where on record."""
+    """A group in the trade-off: peak GB while training, primary score, and seconds per iteration where on record."""
 
     group: Group
     peak: float
@@ -50,51 +51,59 @@ def all_figures(view: StudyView, folder: Path) -> list[Drawn]:
 
 
 def trade_off(view: StudyView) -> Drawn:
-    """Peak memory while training against micro-F1 (test, else dev), one mark a group."""
-    split = view.score_split
+    """Peak memory while training against the primary score (test, else dev), one mark a group."""
+    split, metric = view.score_split, view.primary
     marks = _marks(view, split)
-    title = f"Memory against quality ({split} micro-F1)"
+    title = f"Memory against quality ({split} {metric.title})"
     if not marks:
         return Drawn("tradeoff", title, "No run has both a memory peak and a score on record.", None)
-    bases = sorted((b.scores[split].micro_f1, b.name) for b in view.baselines if split in b.scores)
-    description = "; ".join(f"{view.label(m.group)}: {m.peak:.2f} GB, micro-F1 {m.score.mean:.3f}" for m in marks)
+    bases = sorted((s.mean, b.name) for b in view.baselines if (s := b.score(split, metric)) is not None)
+    description = "; ".join(f"{view.label(m.group)}: {m.peak:.2f} GB, {metric.title} {m.score.mean:.3f}" for m in marks)
     with drawing("tradeoff"):
         top = 0.92 if len({m.group.readout for m in marks}) > 1 else 0.985  # a legend, or none
         figure, axes = _canvas(4.6, left=0.075, right=0.86, bottom=0.115, top=top)
-        low, high = _limits([m.score for m in marks], [score for score, _ in bases][-1:])
+        low, high = _limits([m.score for m in marks], sorted((score for score, _ in bases), key=metric.rank)[-1:])
         axes.set_ylim(low, high)
-        _room(axes, [m.peak for m in marks])
+        _memory_axis(axes, [m.peak for m in marks])
         shown = [(score, name) for score, name in bases if low <= score <= high]
         _draw_baselines(axes, shown)
         _draw_marks(axes, view, marks, [score for score, _ in shown])
         axes.set_xlabel("peak memory while training, GB")
         chosen = " (dev chose the epoch: optimistic)" if split == "dev" and view.selected_on == "dev" else ""
-        axes.set_ylabel(f"{split} micro-F1{chosen}")
+        axes.set_ylabel(f"{split} {metric.title}{chosen}")
         if top < 0.95:
             Looks(view).readout_legend(figure)
         svg = to_svg(figure, "tradeoff", title, description)
-    return Drawn("tradeoff", title, _trade_off_caption(view, marks, bases, low), svg)
+    return Drawn("tradeoff", title, _trade_off_caption(view, marks, bases, (low, high)), svg)
 
 
 def _marks(view: StudyView, split: str) -> list[Mark]:
     found = []
     for group in view.groups:
-        peak, score = group.peak("train"), group.score(split, "micro_f1")
+        peak, score = group.peak("train"), group.score(split, view.primary)
         pace = group.figure(lambda run: run.seconds_per_iteration)
         if peak is not None and score is not None and not group.random_weights:
             found.append(Mark(group, peak.mean * 1e-9, score, pace.mean if pace else None))
     return found
 
 
-def _trade_off_caption(view: StudyView, marks: list[Mark], bases: list[tuple[float, str]], low: float) -> str:
-    sentences = ["Upper left is better: less memory, higher micro-F1."]
+def _trade_off_caption(
+    view: StudyView, marks: list[Mark], bases: list[tuple[float, str]], shown: tuple[float, float]
+) -> str:
+    """How to read the figure; `shown`: the ends of the score axis."""
+    corner, better = ("Upper", "higher") if view.primary.higher_is_better else ("Lower", "lower")
+    sentences = [f"{corner} left is better: less memory, {better} {view.primary.title}."]
     if any(m.pace is not None for m in marks):
         sentences.append("The area of a mark grows with the seconds per iteration written beside it.")
     if bases:
         sentences.append("Dashed: baselines.")
-    below = [f"{name} {score:.3f}" for score, name in bases if score < low]
-    if below:
-        sentences.append(f"Baselines below the axis: {', '.join(below)}.")
+    for where, outside in (
+        ("below", [base for base in bases if base[0] < shown[0]]),
+        ("above", [base for base in bases if base[0] > shown[1]]),
+    ):
+        if outside:
+            names = ", ".join(f"{name} {score:.3f}" for score, name in outside)
+            sentences.append(f"Baselines {where} the axis: {names}.")
     if any(m.score.sd is not None for m in marks):
         sentences.append("Bars: one standard deviation over the seeds.")
     elif len(marks) > 1:
@@ -238,7 +247,7 @@ def _bars_caption(text: str, view: StudyView, bars: list[tuple[Group, Statistic]
 
 
 def course(view: StudyView, folder: Path) -> Drawn:
-    """Training loss by step, one panel a readout, and dev micro-F1 by epoch."""
+    """Training loss by step, one panel a readout, and the primary dev score by epoch."""
     title = "The course of training"
     runs = curves.read_all(view, folder)
     if not runs:
@@ -285,13 +294,13 @@ def _bar_canvas(names: list[str], row_height: float, unit: str, extra: float = 0
 
 
 def _limits(scores: list[Statistic], strongest: list[float]) -> tuple[float, float]:
-    """The F1 axis: all runs with their bars, and the strongest baseline."""
+    """The score axis: all runs with their bars, and the strongest baseline; scores between 0 and 1 stay there."""
     low = min([s.mean - (s.sd or 0) for s in scores] + strongest)
     high = max([s.mean + (s.sd or 0) for s in scores] + strongest)
     margin = max(0.18 * (high - low), 0.02)
-    return max(0.0, low - margin), min(1.02, high + margin)
+    return (max(0.0, low - margin) if low >= 0 else low - margin), min(1.02 if high <= 1 else math.inf, high + margin)
 
 
-def _room(axes: Axes, peaks: list[float]) -> None:
-    """The memory axis, with room for labels at both sides; from 0, so that twice as far is twice as much."""
+def _memory_axis(axes: Axes, peaks: list[float]) -> None:
+    """The memory axis with a margin for labels at its end; from 0, so that twice as far is twice as much."""
     axes.set_xlim(0, max(peaks) * 1.22)

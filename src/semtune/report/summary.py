@@ -40,23 +40,25 @@ def _ending(status: str) -> str:
 
 
 def _quality(view: StudyView) -> list[str]:
-    """The best test micro-F1 with its distance from the strongest baseline, or why there is none."""
+    """The best primary test score with its distance from the strongest baseline, or why there is none."""
     if view.test_state == "unlabelled":
         return [_dev_only(view)]
+    metric = view.primary
     scored = [
         (score, group)
         for group in view.groups
-        if (score := group.score("test", "micro_f1")) is not None and not group.random_weights
+        if (score := group.score("test", metric)) is not None and not group.random_weights
     ]
     if not scored:
         return []
-    top, group = max(scored, key=lambda pair: pair[0].mean)
+    top, group = max(scored, key=lambda pair: metric.rank(pair[0].mean))
     names = " and ".join(view.label(g) for g in view.best()) or view.label(group)
-    lead = f"The best test micro-F1 is {top.mean:.3f}" if len(scored) > 1 else f"Test micro-F1 is {top.mean:.3f}"
-    sentence = f"{lead}{_spread(top)}, by {names}"
-    bases = [(base.scores["test"].micro_f1, base.name) for base in view.baselines if "test" in base.scores]
+    subject = "The best test" if len(scored) > 1 else "Test"
+    lower = "" if metric.higher_is_better else " (lower is better)"
+    sentence = f"{subject} {metric.title}{lower} is {top.mean:.3f}{_spread(top)}, by {names}"
+    bases = [(s.mean, base.name) for base in view.baselines if (s := base.score("test", metric)) is not None]
     if bases:
-        strongest, name = max(bases)
+        strongest, name = max(bases, key=lambda pair: (metric.rank(pair[0]), pair[1]))
         # From the figures as printed, so that a reader who subtracts them gets the same.
         gap = round(top.mean, 3) - round(strongest, 3)
         side = "above" if gap > 0 else "below"
@@ -69,7 +71,7 @@ def _quality(view: StudyView) -> list[str]:
 
 
 def _dev_only(view: StudyView) -> str:
-    scored = any(group.score("dev", "micro_f1") for group in view.groups)
+    scored = any(group.score("dev", view.primary) for group in view.groups)
     text = "The test split has no gold labels here, so nothing can be scored on it"
     if not scored:
         return text + "."

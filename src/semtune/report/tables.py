@@ -1,4 +1,4 @@
-"""The study's tables: speed, memory and quality, and the leaderboard.
+"""The study's tables of groups and baselines: speed, and memory and quality.
 
 Every figure is one that a record holds, or a mean over seeds of such. Dev never ranks anything: it chose the epoch.
 """
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semtune.records import RunResult
+from semtune.records import Metric, RunResult
+from semtune.report.leaderboard import NO_GOLD, leaderboard_table
 from semtune.report.table import Cell, Column, Footnotes, Row, Table, figure_cells, number
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
 
@@ -20,19 +21,22 @@ GB = 1e-9
 ONE_SEED = "One seed: differences of a few points are noise."
 PLANNED = "Predicted by the plan of the run, from its own step on tensors without bytes; see docs/plan.md."
 SPREAD = "Mean ± sample standard deviation over the seeds."
-NO_GOLD = "The test split has no gold labels here."
 RANDOM_WEIGHTS = "Random weights: speed and memory only, scores mean nothing."
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A column of figures, and where each comes from."""
+    """A column of figures, and how to get each from a group or a baseline."""
 
     column: Column
     get: Callable[[Group], Statistic | None]
     scale: float = 1.0
     places: int | None = None
     baseline: Callable[[Baseline], Statistic | None] | None = None
+    split: str | None = None
+    """The split that a score is of; None for other figures."""
+    primary: bool = False
+    """Whether it is the score that ranks."""
 
 
 def all_tables(study: Mapping[str, Any]) -> list[Table]:
@@ -58,19 +62,28 @@ def speed_table(view: StudyView) -> Table:
     def of(name: str) -> Callable[[Group], Statistic | None]:
         return lambda group: group.figure(lambda run: getattr(run, name))
 
+    bases = [b for b in view.baselines if b.train_seconds is not None or b.predict_examples_per_second is not None]
     figures = [
         Figure(Column("Per iteration", "s", "s/iter", marks=(iteration,)), of("seconds_per_iteration")),
         *planned,
         Figure(Column("Per epoch", "s", "s/epoch", drop=2, marks=(training,)), of("seconds_per_epoch")),
-        Figure(Column("Training", "s", "train s", drop=1, marks=(training,)), of("train_seconds")),
+        Figure(
+            Column("Training", "s", "train s", drop=1, marks=(training,)),
+            of("train_seconds"),
+            baseline=lambda base: statistic([base.train_seconds]),
+        ),
         Figure(Column("Training speed", "tokens/s", "tokens/s", marks=(tokens,)), of("tokens_per_second")),
-        Figure(Column("Predicting", "examples/s", "predict ex/s", drop=3), of("predict_examples_per_second")),
+        Figure(
+            Column("Predicting", "examples/s", "predict ex/s", drop=3),
+            of("predict_examples_per_second"),
+            baseline=lambda base: statistic([base.predict_examples_per_second]),
+        ),
     ]
-    return _assemble(view, "speed", "Speed", figures, notes, baselines=False)
+    return _assemble(view, "speed", "Speed", figures, notes, bases, scores=False)
 
 
 def quality_table(view: StudyView) -> Table:
-    """Table 2: trainable parameters, peak memory per phase, F1 on test and dev, parse failures; baselines below."""
+    """Table 2: trainable parameters, peak memory per phase, scores on test and dev, parse failures; baselines below."""
     notes = _footnotes(view)
     memory = notes.add(_memory_note(view))
     peaks = (("load", "Peak load", 7), ("train", "Peak train", 0), ("evaluate", "Peak evaluate", 6))
@@ -78,22 +91,23 @@ def quality_table(view: StudyView) -> Table:
         Figure(Column("Trainable", "millions", "train. M", drop=5), _trainable, 1e-6),
         Figure(Column("Trainable", "% of all", "train. %", drop=8), _trainable_share, 100.0),
     ]
+    with_bytes = any(base.peak_bytes for base in view.baselines)
     for phase, title, drop in peaks:
         column = Column(title, "GB", f"{phase} GB" if phase != "evaluate" else "eval. GB", drop=drop, marks=(memory,))
-        figures.append(Figure(column, lambda group, phase=phase: group.peak(phase), GB, 2))  # type: ignore[misc]
+        figures.append(Figure(column, _peak(phase), GB, 2, _baseline_peak(phase) if with_bytes else None))
         if phase == "train":
             figures += _planned_peaks(view, notes)
     figures += _score_figures(view, notes)
-    return _assemble(view, "quality", "Memory and quality", figures, notes, baselines=True)
+    return _assemble(view, "quality", "Memory and quality", figures, notes, view.baselines, scores=True)
 
 
 def _footnotes(view: StudyView) -> Footnotes:
-    """Footnotes that begin with what belongs to the first columns."""
+    """Footnotes, those of the first columns first."""
     return Footnotes([SPREAD] if _several(view) else [])
 
 
 def _planned_seconds(view: StudyView, notes: Footnotes) -> list[Figure]:
-    """What the plans said of an iteration, where there are plans."""
+    """The planned seconds of an iteration, where there are plans."""
     if not any(run.predicted_seconds_per_iteration for run in view.runs):
         return []
     column = Column("Planned", "s", "plan s", drop=9, marks=(notes.add(PLANNED),))
@@ -101,11 +115,19 @@ def _planned_seconds(view: StudyView, notes: Footnotes) -> list[Figure]:
 
 
 def _planned_peaks(view: StudyView, notes: Footnotes) -> list[Figure]:
-    """What the plans said of training's peak, where there are plans."""
+    """The planned peak of training, where there are plans."""
     if not any(run.predicted_peak_bytes for run in view.runs):
         return []
     column = Column("Planned train", "GB", "plan GB", drop=9, marks=(notes.add(PLANNED),))
     return [Figure(column, lambda group: group.planned_peak("train"), GB, 2)]
+
+
+def _peak(phase: str) -> Callable[[Group], Statistic | None]:
+    return lambda group: group.peak(phase)
+
+
+def _baseline_peak(phase: str) -> Callable[[Baseline], Statistic | None]:
+    return lambda base: statistic([base.peak_bytes.get(phase)])
 
 
 def _several(view: StudyView) -> bool:
@@ -148,50 +170,60 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
     if view.selected_on == "dev":
         dev_marks = (notes.add("Dev chose the epoch and, where the readout has one, the threshold: it is optimistic."),)
 
-    def score(split: str, which: str) -> tuple[Any, Any]:
-        return (
-            lambda group: group.score(split, which),
-            lambda base: statistic([getattr(base.scores[split], which)]) if split in base.scores else None,
-        )
-
-    micro, macro, dev = score("test", "micro_f1"), score("test", "macro_f1"), score("dev", "micro_f1")
-    marks, keep_dev = tuple(test_marks), 0 if view.score_split == "dev" else 2
-    found = [
-        Figure(Column("Test micro-F1", "", "test micro", marks=marks), micro[0], 1, 3, micro[1]),
-        Figure(Column("Test macro-F1", "", "test macro", drop=3, marks=marks), macro[0], 1, 3, macro[1]),
-        Figure(Column("Dev micro-F1", "", "dev micro", drop=keep_dev, marks=dev_marks), dev[0], 1, 3, dev[1]),
-    ]
+    found = [_score_figure("test", view.primary, 0, tuple(test_marks), primary=True)]
+    found += [_score_figure("test", metric, 3, tuple(test_marks)) for metric in view.metrics[1:]]
+    found.append(_score_figure("dev", view.primary, 0 if view.score_split == "dev" else 2, dev_marks))
     if any(group.generates for group in view.groups):
         split = view.score_split
         failures = Column("Parse failures", f"% of {split}", "parse fail. %", drop=4)
-        get = score(split, "parse_failures")[0]
-        found.append(Figure(failures, lambda group: get(group) if group.generates else None, 100.0, 1))
+        found.append(Figure(failures, lambda g: g.parse_failures(split) if g.generates else None, 100.0, 1))
     return found
 
 
+def _score_figure(split: str, metric: Metric, drop: int, marks: tuple[int, ...], *, primary: bool = False) -> Figure:
+    """A column with one metric on one split, for groups and baselines."""
+    column = Column(
+        f"{split.capitalize()} {metric.title}", "", f"{split} {metric.short or metric.title}", drop=drop, marks=marks
+    )
+    return Figure(
+        column,
+        lambda group: group.score(split, metric),
+        1,
+        3,
+        lambda base: base.score(split, metric),
+        split=split,
+        primary=primary,
+    )
+
+
 def _assemble(
-    view: StudyView, key: str, title: str, figures: Sequence[Figure], notes: Footnotes, *, baselines: bool
+    view: StudyView,
+    key: str,
+    title: str,
+    figures: Sequence[Figure],
+    notes: Footnotes,
+    bases: Sequence[Baseline],
+    *,
+    scores: bool,
 ) -> Table:
-    """Rows of groups (and baselines) by columns of figures."""
+    """Rows of groups and baselines by columns of figures; `scores`: whether any of these are scores."""
     named = [Column("Method", align="left"), *(Column(axis.capitalize(), align="left") for axis in view.varying)]
     several = _several(view)
     if several:
         named.append(Column("Seeds", short="n", drop=9, marks=(notes.add(SPREAD),)))
     first = len(named)
-    bases = view.baselines if baselines else ()
     columns = [_cells(view, figure, bases) for figure in figures]
     rows = []
     for index, group in enumerate(view.groups):
         head = [Cell(group.method), *(Cell(str(getattr(group, axis))) for axis in view.varying)]
-        head[0] = dataclasses.replace(head[0], marks=_group_marks(group, notes, several and baselines, baselines))
+        head[0] = dataclasses.replace(head[0], marks=_group_marks(group, notes, several and scores, scores))
         if several:
             head.append(Cell(str(len(group.ok))))
         cells = (*head, *(column[index] for column in columns))
         outcome = _outcome(view, group, notes)
         full = outcome is not None and outcome.text == STATUS_WORDS["out_of_memory"]
-        wanted = "Peak train" if full else "Test micro-F1"
-        place = next((first + i for i, figure in enumerate(figures) if figure.column.title == wanted), first)
-        rows.append(Row(cells, outcome=outcome, outcome_column=place))
+        chosen = [i for i, f in enumerate(figures) if (f.column.title == "Peak train" if full else f.primary)]
+        rows.append(Row(cells, outcome=outcome, outcome_column=first + (chosen[0] if chosen else 0)))
     for index, base in enumerate(bases, start=len(view.groups)):
         marks = (notes.add(f"{base.name}: {base.note.rstrip('.')}."),) if base.note else ()
         head = [Cell(base.name, marks=marks)] + [Cell("")] * (first - 1)
@@ -207,12 +239,12 @@ def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[C
     values = [figure.get(group) for group in view.groups]
     values += [figure.baseline(base) if figure.baseline else None for base in bases]
     cells = figure_cells(values, figure.scale, figure.places)
-    if not figure.column.title.startswith("Test "):
-        # Baselines have only F1: an empty cell says so better than a dash, which means "not on record".
+    if figure.split != "test":
+        # Baselines lack most figures: an empty cell says so better than a dash, which means "not on record".
         return [c if i < len(view.groups) or figure.baseline else Cell("") for i, c in enumerate(cells)]
     if view.test_state == "unlabelled":
         return [Cell("not scored")] * len(cells)
-    if figure.column.title == "Test micro-F1":
+    if figure.primary:
         best = view.best()
         for index, group in enumerate(view.groups):
             cells[index] = dataclasses.replace(cells[index], bold=group in best)
@@ -238,7 +270,7 @@ def _ended(run: RunResult) -> str:
 
 
 def _outcome(view: StudyView, group: Group, notes: Footnotes) -> Cell | None:
-    """What is said in place of figures where no run of the group ended well."""
+    """What the row shows instead of figures where no run of the group ended well."""
     if group.ok:
         return None
     words = " / ".join(dict.fromkeys(STATUS_WORDS[run.status] for run in group.lost))
@@ -249,36 +281,3 @@ def _outcome(view: StudyView, group: Group, notes: Footnotes) -> Cell | None:
 def caption_of(view: StudyView) -> str:
     """What all groups share, and the task."""
     return " · ".join([f"task {view.task}", *(f"{axis} {value}" for axis, value in view.constant.items())])
-
-
-def leaderboard_table(view: StudyView) -> Table | None:
-    """Table 3: published results with the runs' place among them; None where the task has no leaderboard."""
-    if not view.leaderboard:
-        return None
-    notes = Footnotes()
-    entries: list[tuple[float, Row]] = []
-    for entry in view.leaderboard:
-        place = 1 + sum(other.micro_f1 > entry.micro_f1 for other in view.leaderboard)
-        cells = (Cell(str(place)), Cell(entry.team), Cell(f"{entry.micro_f1:.3f}"), Cell(f"{entry.macro_f1:.3f}"))
-        entries.append((entry.micro_f1, Row(cells, kind="team")))
-    for group in view.groups if view.test_state == "scored" else ():
-        score, macro = group.score("test", "micro_f1"), group.score("test", "macro_f1")
-        if score is None or macro is None or group.random_weights:
-            continue
-        place = 1 + sum(other.micro_f1 > score.mean for other in view.leaderboard)
-        mark = notes.add("In brackets: the place that this study's run (mean over its seeds) would take.")
-        micro_cell, macro_cell = figure_cells([score, macro], places=3)
-        cells = (Cell(f"({place})", marks=(mark,)), Cell(view.label(group)), micro_cell, macro_cell)
-        entries.append((score.mean, Row(cells, kind="run")))
-    if view.test_state != "scored":
-        why = NO_GOLD if view.test_state == "unlabelled" else "No run has test scores on record."
-        notes.add(f"{why.rstrip('.')}, so this study's runs cannot be placed.")
-    entries.sort(key=lambda pair: -pair[0])
-    columns = (
-        Column("Place", align="right"),
-        Column("Team or run", align="left"),
-        Column("Test micro-F1", short="test micro"),
-        Column("Test macro-F1", short="test macro", drop=1),
-    )
-    rows = tuple(row for _, row in entries)
-    return Table("leaderboard", "Leaderboard", f"task {view.task}", columns, rows, tuple(notes.texts))

@@ -10,13 +10,14 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from semtune.errors import DataError, SemtuneError
-from semtune.records import LeaderboardEntry, RunResult, Scores
-from semtune.runs.folder import read_json, result_from, scores_from
+from semtune.records import LeaderboardEntry, Metric, RunResult, Scores
+from semtune.records.scores import leaderboard_entry_from, metrics_from, scores_from
+from semtune.runs.folder import read_json, result_from
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
@@ -27,6 +28,7 @@ STATUS_WORDS = {
     "out_of_memory": "does not fit",
     "diverged": "diverged",
     "failed": "failed",
+    "interrupted": "interrupted",
 }
 TestState = Literal["scored", "unlabelled", "missing"]
 
@@ -41,11 +43,11 @@ class Statistic:
 
 
 def statistic(values: Iterable[float | None]) -> Statistic | None:
-    """The statistic of the values that are there and finite; None where there is none."""
-    there = [float(v) for v in values if v is not None and math.isfinite(v)]
-    if not there:
+    """The statistic of the values that are not None and finite; None where there is none."""
+    found = [float(v) for v in values if v is not None and math.isfinite(v)]
+    if not found:
         return None
-    return Statistic(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, len(there))
+    return Statistic(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +85,45 @@ class Group:
         """A figure over the runs that ended well."""
         return statistic(get(run) for run in self.ok)
 
-    def score(self, split: str, which: str) -> Statistic | None:
-        """A score, e.g. ("test", "micro_f1"), over the runs that ended well."""
-        return self.figure(lambda run: getattr(run.scores[split], which) if split in run.scores else None)
+    def score(self, split: str, metric: Metric) -> Statistic | None:
+        """A metric on a split, over the runs that ended well."""
+        return self.figure(lambda run: score_of(run.scores, split, metric))
+
+    def parse_failures(self, split: str) -> Statistic | None:
+        """The share of completions that did not parse, over the runs that ended well."""
+        return self.figure(lambda run: run.scores[split].parse_failures if split in run.scores else None)
 
     def peak(self, phase: str) -> Statistic | None:
         """Peak bytes of a phase over the runs that ended well."""
         return self.figure(lambda run: run.peak_bytes.get(phase))
 
     def planned_peak(self, phase: str) -> Statistic | None:
-        """What the plan said that peak would be; of runs that do not fit too, as it is all that is known of them."""
+        """The planned peak bytes of a phase; also of runs that do not fit, of which nothing else is known."""
         return statistic(run.predicted_peak_bytes.get(phase) for run in self.ok or self.runs)
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline's scores by split; `note` says why it has none."""
+    """A baseline's scores by split, with its seconds and bytes where the record has them."""
 
     name: str
     scores: Mapping[str, Scores]
     note: str | None
+    """Why there are no scores."""
+    train_seconds: float | None = None
+    """Seconds of fitting."""
+    predict_examples_per_second: float | None = None
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By phase, as in a RunResult."""
+
+    def score(self, split: str, metric: Metric) -> Statistic | None:
+        """A metric on a split."""
+        return statistic([score_of(self.scores, split, metric)])
+
+
+def score_of(scores: Mapping[str, Scores], split: str, metric: Metric) -> float | None:
+    """A metric on a split; None where it is not on record."""
+    return scores[split].values.get(metric.name) if split in scores else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +134,8 @@ class StudyView:
     groups: tuple[Group, ...]
     baselines: tuple[Baseline, ...]
     leaderboard: tuple[LeaderboardEntry, ...]
+    metrics: tuple[Metric, ...]
+    """The task's metrics, the primary one first."""
     varying: tuple[str, ...]
     """The axes beside the method in which groups differ."""
     notes: tuple[str, ...]
@@ -121,6 +144,11 @@ class StudyView:
     def task(self) -> str:
         """The task's name."""
         return str(self.plain["task"])
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that selects and ranks."""
+        return self.metrics[0]
 
     @property
     def runs(self) -> tuple[RunResult, ...]:
@@ -157,15 +185,15 @@ class StudyView:
         return " · ".join([group.method, *(str(getattr(group, axis)) for axis in self.varying)])
 
     def best(self) -> tuple[Group, ...]:
-        """The groups with the highest mean test micro-F1 as printed; none unless at least two groups can be compared.
+        """The groups with the best mean primary test score as printed; none unless at least two groups can be compared.
 
         Dev never ranks: it chose the epoch. Random weights never count.
         """
         means = {}
         for index, group in enumerate(self.groups):
-            score = group.score("test", "micro_f1") if self.test_state == "scored" else None
+            score = group.score("test", self.primary) if self.test_state == "scored" else None
             if score is not None and not group.random_weights:
-                means[index] = round(score.mean, 3)
+                means[index] = self.primary.rank(round(score.mean, 3))
         if len(means) < 2:
             return ()
         return tuple(self.groups[i] for i, mean in means.items() if mean == max(means.values()))
@@ -199,25 +227,34 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
     """The typed, grouped form of what `study.json` holds. Raises DataError."""
     try:
         runs = [result_from(run, f"run {i} of {where}") for i, run in enumerate(study["runs"], start=1)]
-        baselines = tuple(
-            Baseline(str(b["name"]), {s: scores_from(v) for s, v in (b.get("scores") or {}).items()}, b.get("note"))
-            for b in study.get("baselines") or ()
-        )
-        board = tuple(
-            LeaderboardEntry(str(e["team"]), float(e["micro_f1"]), float(e["macro_f1"]))
-            for e in study.get("leaderboard") or ()
-        )
+        baselines = tuple(_baseline(b) for b in study.get("baselines") or ())
+        board = tuple(leaderboard_entry_from(e) for e in study.get("leaderboard") or ())
+        metrics = metrics_from(study.get("metrics"))
     except DataError:
         raise
     except (SemtuneError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{where} is broken ({_said(error)}); run the study again.") from error
+        raise DataError(f"{where} is broken ({_message(error)}); run the study again.") from error
     groups = _group(runs)
     varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
     notes = [str(n) for n in study.get("task_notes") or ()] + [n for run in runs for n in run.notes]
-    return StudyView(study, groups, baselines, board, varying, tuple(dict.fromkeys(notes)))
+    return StudyView(study, groups, baselines, board, metrics, varying, tuple(dict.fromkeys(notes)))
 
 
-def _said(error: Exception) -> str:
+def _baseline(plain: Mapping[str, Any]) -> Baseline:
+    note = plain.get("note")
+    if not note and plain.get("status", "ok") != "ok":
+        note = f"{STATUS_WORDS[plain['status']]}: {plain.get('reason') or 'no reason on record'}"
+    return Baseline(
+        name=str(plain["name"]),
+        scores={split: scores_from(scores) for split, scores in (plain.get("scores") or {}).items()},
+        note=note,
+        train_seconds=plain.get("train_seconds"),
+        predict_examples_per_second=plain.get("predict_examples_per_second"),
+        peak_bytes=plain.get("peak_bytes") or {},
+    )
+
+
+def _message(error: Exception) -> str:
     return f"there is no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
 
 
@@ -230,7 +267,7 @@ def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What `metrics.jsonl` of one run holds: loss by step, dev micro-F1 by epoch."""
+    """What `metrics.jsonl` of one run records: loss by step, the primary dev score by epoch."""
 
     losses: tuple[tuple[int, float], ...]
     dev: tuple[tuple[int, float], ...]
@@ -249,8 +286,14 @@ def read_curve(path: Path) -> Curve:
             entry = json.loads(line)
             if entry["kind"] == "step" and math.isfinite(entry["loss"]):
                 losses.append((int(entry["step"]), float(entry["loss"])))
-            elif entry["kind"] == "epoch" and math.isfinite(entry["dev_micro_f1"]):
-                dev.append((int(entry["epoch"]), float(entry["dev_micro_f1"])))
+            elif entry["kind"] == "epoch" and math.isfinite(score := _dev_score(entry)):
+                dev.append((int(entry["epoch"]), score))
         except (ValueError, KeyError, TypeError):
             continue
     return Curve(tuple(losses), tuple(dev))
+
+
+def _dev_score(entry: Mapping[str, Any]) -> float:
+    """The score of an epoch's line, `dev_<primary metric>`. Raises KeyError, TypeError, ValueError: there is none."""
+    name = next((key for key in entry if key.startswith("dev_")), "dev_")
+    return float(entry[name])

@@ -2,7 +2,7 @@
 
 spec.yaml                   everything needed to run again
 environment.json            versions, processor, threads
-labels.json                 label space and kind of answer: predicting needs no data
+labels.json                 kind of target and labels: predicting needs no data
 metrics.jsonl               one line a step and one an epoch, as it goes
 checkpoints/best/           the best weights so far, whole at every instant; moved to adapter/ at the end
 adapter/                    what was trained (PEFT's file format for adapters), and the readout's own parameters
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from semtune.contracts import AnswerKind
 from semtune.errors import DataError, ModelError, OutputError
-from semtune.records import LabelScore, RunResult, Scores, to_plain
+from semtune.records import RunResult, TargetKind, TargetSpace, to_plain
+from semtune.records.scores import scores_from
 from semtune.runtime import files
 from semtune.specs import check_writable, record_from
 
@@ -117,16 +117,18 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"{path} should be {what}, but is not readable JSON ({error}).") from error
 
 
-def write_labels(folder: RunFolder, labels: Sequence[str], answer: AnswerKind) -> None:
-    """`labels.json`."""
-    write_json(folder.labels, {"answer": answer, "labels": list(labels)})
+def write_labels(folder: RunFolder, space: TargetSpace) -> None:
+    """`labels.json`: the kind of target under "answer", the labels under "labels"."""
+    write_json(folder.labels, {"answer": space.kind, "labels": list(space.labels)})
 
 
-def read_labels(folder: RunFolder) -> tuple[tuple[str, ...], AnswerKind]:
-    """The label space and kind of answer of a run. Raises ModelError."""
+def read_labels(folder: RunFolder) -> TargetSpace:
+    """The kind of target and the labels of a run. Raises ModelError."""
     try:
         value = read_json(folder.labels, "a run's labels")
-        return tuple(value["labels"]), cast("AnswerKind", value["answer"])
+        if value["answer"] not in get_args(TargetKind):
+            raise TypeError(value["answer"])
+        return TargetSpace(cast("TargetKind", value["answer"]), tuple(value["labels"]))
     except (DataError, KeyError, TypeError) as error:
         raise ModelError(
             f"{folder.path} is not the folder of a tuned model; give the folder that `semtune tune --out` wrote."
@@ -146,15 +148,3 @@ def result_from(value: Mapping[str, Any], where: str) -> RunResult:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} does not hold the result of a run ({error!r}).") from error
     return record_from(RunResult, plain, where)
-
-
-def scores_from(value: Mapping[str, Any]) -> Scores:
-    """A Scores from its JSON form."""
-    per_label = {label: LabelScore(**score) for label, score in value.get("per_label", {}).items()}
-    return Scores(
-        micro_f1=float(value["micro_f1"]),
-        macro_f1=float(value["macro_f1"]),
-        parse_failures=float(value["parse_failures"]),
-        per_label=per_label,
-        examples=int(value["examples"]),
-    )

@@ -15,10 +15,10 @@ def load_run(path: Path) -> TunedModel:
     folder = RunFolder(path)
     if not folder.spec.exists():
         raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
-    labels, answer = read_labels(folder)
+    space = read_labels(folder)
     weights = folder.weights()
     if weights is None:
         raise ModelError(f"The run in {path} ended before it kept any weights; tune again.")
-    tuned = TunedModel.build(read_spec(folder.spec), labels, answer)
+    tuned = TunedModel.build(read_spec(folder.spec), space)
     tuned.restore(weights)
     return tuned

@@ -24,11 +24,12 @@ from semtune.models.loading import resolve_device
 from semtune.models.locate import prepare
 from semtune.plan.requests import Data as PlanData
 from semtune.plan.requests import check_conversion, here, plan_run, upper_bound_fits
-from semtune.records import Example, Plan, RunResult, RunSpec, Status
+from semtune.records import Example, Plan, RunResult, RunSpec, Status, TargetSpace
 from semtune.registry import TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runtime.limits import is_out_of_memory
 from semtune.specs import resolve, write_spec
+from semtune.specs.serves import check_combination
 from semtune.training.loop import EpochEvent, Observer, StepEvent, train
 from semtune.training.metrics import MetricsFile
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState
@@ -62,6 +63,10 @@ class _Data:
     dev: list[Example]
     final: dict[str, list[Example]] = field(default_factory=dict)
 
+    @property
+    def space(self) -> TargetSpace:
+        return TargetSpace(self.task.target_kind, self.task.labels)
+
 
 def run(
     spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = False, plan: Plan | None = None
@@ -77,12 +82,13 @@ def run(
     """
     spec = resolve(spec)
     data = load_data(spec)
+    check_combination(spec.prompt, spec.readout, data.space)
     check_conversion(spec)
     progress.on_phase(f"preparing {spec.model}", None)
     prepare(spec.model, trust_remote_code=spec.trust_remote_code)
     folder = RunFolder.create(out, overwrite=overwrite)
     write_spec(spec, folder.spec)
-    write_labels(folder, data.task.labels, data.task.answer)
+    write_labels(folder, data.space)
     torch.set_num_threads(spec.threads or cores())
     write_json(folder.environment, environment())
     result = RunResult(
@@ -112,7 +118,7 @@ def load_data(spec: RunSpec) -> _Data:
     for split, examples in (("train", training), (SELECTION_SPLIT, dev)):
         if not examples:
             raise DataError(f"The {split} split of {spec.task} is empty; training needs it.")
-        unlabelled = next((e.id for e in examples if e.labels is None), None)
+        unlabelled = next((e.id for e in examples if e.target is None), None)
         if unlabelled is not None:
             raise DataError(f"The {split} split of {spec.task} has no labels for {unlabelled}; training needs them.")
     return _Data(task, training, dev, {split: task.load(split) for split in FINAL_SPLITS})
@@ -158,7 +164,7 @@ class _Session:
     def texts(self) -> PlanData:
         """What a plan must know of the data."""
         asked = [e for examples in self.data.final.values() for e in examples]
-        return PlanData(self.data.task.labels, self.data.task.answer, self.data.train, asked)
+        return PlanData(self.data.space, self.data.train, asked)
 
     def make_plan(self) -> None:
         """The plan of this run. One that fails is no reason for a run not to be made, or not to be written down."""
@@ -172,7 +178,7 @@ class _Session:
         self.progress.on_phase(f"loading {self.spec.model}", None)
         started = self.clock()
         with self.meter.phase("load"):
-            self.tuned = TunedModel.build(self.spec, self.data.task.labels, self.data.task.answer)
+            self.tuned = TunedModel.build(self.spec, self.data.space)
         tuned = self.tuned
         self.result = replace(
             self.result,
@@ -226,7 +232,7 @@ class _Session:
                 predictions = self.tuned.predict(examples, self.progress.on_done)
                 seconds = self.clock() - started
             task.write_predictions(predictions, self.folder.predictions(split))
-            if all(e.labels is not None for e in examples):
+            if all(e.target is not None for e in examples):
                 scores[split] = task.score(examples, predictions)
             self.result = replace(
                 self.result,
@@ -277,8 +283,8 @@ class _Work:
 
     def evaluate(self) -> float | None:
         with self.meter.phase("evaluate"):
-            predictions = self.tuned.readout.calibrate(self.data.dev)
-        return self.data.task.score(self.data.dev, predictions).micro_f1
+            predictions = self.tuned.readout.calibrate(self.data.dev, self.data.task.best_threshold)
+        return self.data.task.score(self.data.dev, predictions).value
 
     def keep(self) -> None:
         self.folder.keep_best(self.tuned.save)

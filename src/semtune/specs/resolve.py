@@ -9,7 +9,7 @@ from semtune.records import RunSpec
 from semtune.registry import TASKS
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
-from semtune.specs.settings import RUN_FIELDS, filled_options, parts_of
+from semtune.specs.settings import RUN_FIELDS, filled_options, parts_of, with_present_names
 
 
 def resolve(spec: RunSpec) -> RunSpec:
@@ -21,6 +21,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     """
     TASKS.check(spec.task)
     typed = record_from(RunSpec, {name: getattr(spec, name) for name in RUN_FIELDS}, "the run's options")
+    typed = with_present_names(typed)
     for part in reversed(parts_of(typed)):
         part.registry.check(getattr(typed, part.name))
     _check_run(typed)

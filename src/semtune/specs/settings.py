@@ -14,7 +14,7 @@ from typing import Any
 
 from semtune.contracts import Method
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
-from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec, option
+from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
 from semtune.registry import METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
 from semtune.specs.record import record_from
 
@@ -26,22 +26,6 @@ COMMON_READOUT_OPTIONS = tuple(f.name for f in dataclasses.fields(CommonReadoutO
 
 
 @dataclass(frozen=True, slots=True)
-class NoSettings:
-    """The settings of what has no options."""
-
-
-@dataclass(frozen=True, slots=True)
-class _AnyReadoutSettings:
-    """Merge: goes away as soon as every readout names its own `Settings`."""
-
-    max_length: int
-    predict_batch_size: int
-    seed: int
-    train_on_prompt: bool = option(False, help="Sum the loss over the prompt's tokens too (the original recipe).")
-    max_new_tokens: int = option(64, unit="tokens", help="Longest completion when generating.")
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """One choice of a run that has options of its own."""
 
@@ -50,8 +34,6 @@ class Part:
     registry: Registry
     common: tuple[str, ...] = ()
     """Options that files and commands may share over members of which none has them."""
-    without_settings: type[Any] = NoSettings
-    """Merge: stands in for a missing `Settings`."""
 
     @property
     def options_name(self) -> str:
@@ -59,7 +41,7 @@ class Part:
 
     def settings_class(self, chosen: str) -> type[Any]:
         """The `Settings` of the registered object `chosen`, imported now. Raises UnknownNameError."""
-        cls: type[Any] = getattr(self.registry.get(chosen), "Settings", self.without_settings)
+        cls: type[Any] = self.registry.get(chosen).Settings
         return cls
 
     def option_names(self, chosen: str) -> list[str]:
@@ -68,7 +50,7 @@ class Part:
 
 
 METHOD = Part("method", METHODS, COMMON_METHOD_OPTIONS)
-READOUT = Part("readout", READOUTS, ("train_on_prompt", "max_new_tokens"), _AnyReadoutSettings)
+READOUT = Part("readout", READOUTS, ("train_on_prompt", "max_new_tokens"))
 PROMPT, STRATEGY = Part("prompt", PROMPTS), Part("strategy", STRATEGIES)
 PARTS_OF_APPROACH: dict[str, tuple[Part, ...]] = {
     "tuned": (METHOD, READOUT, PROMPT),
@@ -80,6 +62,12 @@ PARTS_OF_APPROACH: dict[str, tuple[Part, ...]] = {
 def parts_of(spec: RunSpec) -> tuple[Part, ...]:
     """The parts of `spec` that its approach uses and that are chosen."""
     return tuple(part for part in PARTS_OF_APPROACH[spec.approach] if getattr(spec, part.name) is not None)
+
+
+def with_present_names(spec: RunSpec) -> RunSpec:
+    """`spec` with former names of its method, readout, prompt and strategy replaced by the present ones."""
+    present: dict[str, Any] = {part.name: part.registry.canonical(getattr(spec, part.name)) for part in parts_of(spec)}
+    return dataclasses.replace(spec, **present)
 
 
 def option_fields(settings: type[Any]) -> tuple[dataclasses.Field[Any], ...]:

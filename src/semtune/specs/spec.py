@@ -20,6 +20,7 @@ from semtune.specs.settings import (
     RUN_FIELDS,
     canonical,
     check_option_names,
+    with_present_names,
     without_foreign_options,
 )
 from semtune.specs.yaml_file import read_yaml, write_yaml
@@ -50,7 +51,7 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
         plain["task_options"] = record_from(TaskOptions, of_task, f"task_options in {where}")
     spec = record_from(RunSpec, plain, where)
     options: dict[str, Any] = {name: canonical(getattr(spec, name)) for name in _OPTION_MAPPINGS}
-    spec = dataclasses.replace(spec, **options)
+    spec = with_present_names(dataclasses.replace(spec, **options))
     return without_foreign_options(spec) if shared else spec
 
 

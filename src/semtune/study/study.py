@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semtune.contracts import Task
+from semtune.contracts import Task, TaskContext
 from semtune.errors import OutputError
 from semtune.measure.environment import environment
 from semtune.records import Example, RunResult, Scores, to_plain
 from semtune.registry import BASELINES, TASKS
 from semtune.runs.folder import write_json
 from semtune.specs import check_writable
+from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.study.grid import StudySpec
 from semtune.study.launch import Launcher, finished
 
@@ -38,14 +39,18 @@ def run_study(
     grid = study.runs()
     task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
+    context = TaskContext.of(task)
+    for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in grid.values()):
+        check_combination(prompt, readout, context.space)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "study.json").exists())):
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
     check_writable(out)
     record: dict[str, Any] = {
         "format": FORMAT,
         "task": task.name,
-        "answer": task.answer,
+        "answer": task.target_kind,
         "labels": list(task.labels),
+        "metrics": to_plain(task.metrics),
         "task_notes": list(task.notes),
         "command": command,
         "spec": to_plain(study),
@@ -57,7 +62,7 @@ def run_study(
     }
     write_json(out / "study.json", record)
     say("baselines")
-    record["baselines"] = [_baseline(name, task, splits) for name in BASELINES]
+    record["baselines"] = [_baseline(name, task, context, splits) for name in BASELINES]
     for number, (name, spec) in enumerate(grid.items(), start=1):
         result = finished(spec, out / name)
         say(f"run {number} of {len(grid)}: {name}" + (" (kept from before)" if result else ""))
@@ -75,15 +80,16 @@ def _plain_result(result: RunResult, name: str) -> dict[str, Any]:
 
 
 def _unlabelled(examples: Sequence[Example]) -> bool:
-    return bool(examples) and any(e.labels is None for e in examples)
+    return bool(examples) and any(e.target is None for e in examples)
 
 
-def _baseline(name: str, task: Task, splits: Mapping[str, list[Example]]) -> dict[str, Any]:
+def _baseline(name: str, task: Task, context: TaskContext, splits: Mapping[str, list[Example]]) -> dict[str, Any]:
     """A baseline's scores on the labelled splits; a note instead where it does not apply to the task."""
     baseline_class = BASELINES.get(name)
-    if task.answer not in baseline_class.answers:
-        return {"name": name, "scores": {}, "note": "it needs a task with sets of labels"}
-    baseline = baseline_class(task)
+    if context.space.kind not in baseline_class.target_kinds:
+        serves = " or ".join(words for kind, words in KIND_WORDS.items() if kind in baseline_class.target_kinds)
+        return {"name": name, "scores": {}, "note": f"it needs a task with {serves}"}
+    baseline = baseline_class(context)
     baseline.fit(splits["train"], splits["dev"])
     scores: dict[str, Scores] = {}
     for split in SCORED_SPLITS:

@@ -1,21 +1,33 @@
-"""What every task here shares: options checked, splits read once, official scoring, the submission format."""
+"""What every task here shares: options checked, splits read once, scoring, thresholds, the submission format."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from semtune.contracts import AnswerKind
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
-from semtune.records import Example, LeaderboardEntry, Prediction, Scores, TaskOptions
+from semtune.records import (
+    Example,
+    LeaderboardEntry,
+    Metric,
+    Prediction,
+    Scores,
+    TargetKind,
+    TargetSpace,
+    TaskOptions,
+)
+from semtune.records.targets import predictions_from
 from semtune.tasks import scoring, submission
 
 SPLITS = ("train", "dev", "test")
 
 
 class BaseTask:
-    """A `semtune.contracts.Task` but for its data: a subclass gives `name`, `labels`, `answer` and `_read`."""
+    """A `semtune.contracts.Task` without data: a subclass gives `name`, `labels` and `_read`.
+
+    A subclass whose targets are spans or texts also gives `target_kind`, `metrics` and `score`.
+    """
 
     name: str
     usable_options: frozenset[str] = frozenset()
@@ -34,23 +46,33 @@ class BaseTask:
         self._splits: dict[str, list[Example]] = {}
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The label space in its one fixed order."""
-        raise NotImplementedError
-
-    @property
-    def answer(self) -> AnswerKind:
-        """A set of labels unless a subclass says otherwise."""
+    def target_kind(self) -> TargetKind:
+        """A set of labels, unless a subclass says otherwise."""
         return "label_set"
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in their one fixed order; () for a task of free texts."""
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Micro-F1, the primary metric, and macro-F1, unless a subclass says otherwise."""
+        return scoring.METRICS
+
+    @property
+    def label_definitions(self) -> Mapping[str, str]:
+        """No definitions, unless a subclass has them."""
+        return {}
+
+    @property
     def leaderboard(self) -> tuple[LeaderboardEntry, ...]:
-        """No published results unless a subclass has them."""
+        """No published results, unless a subclass has them."""
         return ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Nothing special unless a subclass says so."""
+        """Nothing special, unless a subclass says so."""
         return ()
 
     def load(self, split: str) -> list[Example]:
@@ -63,7 +85,26 @@ class BaseTask:
 
     def score(self, gold: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
         """The official scores. Raises DataError when gold is unlabelled, the ids differ or a label is unknown."""
-        return scoring.score(gold, predictions, self.labels, self.answer, where=self._where(gold))
+        return scoring.score(gold, predictions, self.labels, self.target_kind, where=self._where(gold))
+
+    def best_threshold(self, gold: Sequence[Example], probabilities: scoring.Matrix) -> float:
+        """The threshold, one for all labels, with the best primary score; of equals, the nearest to one half.
+
+        For micro-F1 of label sets in one pass over all thresholds; for another metric by scoring at most 200 of them.
+
+        Args:
+            probabilities: (examples, labels), fp64.
+        """
+        primary = self.metrics[0]
+        if primary == scoring.MICRO_F1 and self.target_kind == "label_set":
+            return scoring.best_micro_f1_threshold(probabilities, scoring.gold_matrix(gold, self.labels))
+        space = TargetSpace(self.target_kind, self.labels)
+
+        def goodness(threshold: float) -> tuple[float, float]:
+            scores = self.score(gold, predictions_from(gold, probabilities, space, threshold))
+            return primary.rank(scores.value), -abs(threshold - 0.5)
+
+        return max(scoring.candidate_thresholds(probabilities), key=goodness)
 
     def write_predictions(self, predictions: Sequence[Prediction], path: Path) -> None:
         """Write the submission format. Raises OutputError."""
@@ -71,13 +112,13 @@ class BaseTask:
 
     def read_predictions(self, path: Path) -> list[Prediction]:
         """Read and check the submission format. Raises DataError."""
-        return submission.read(path, self.labels, self.answer)
+        return submission.read(path, TargetSpace(self.target_kind, self.labels))
 
     def _read(self, split: str) -> list[Example]:
         raise NotImplementedError
 
     def _where(self, gold: Sequence[Example]) -> str:
-        """Name the split that `gold` came from, for messages; a split not loaded here is taken for the test split."""
+        """Name the split that `gold` comes from, for messages; a split not loaded here is assumed to be test."""
         ids = {e.id for e in gold}
-        split = next((s for s, held in self._splits.items() if ids <= {e.id for e in held}), "test")
+        split = next((s for s, loaded in self._splits.items() if ids <= {e.id for e in loaded}), "test")
         return f"the {split} split of {self.name}"

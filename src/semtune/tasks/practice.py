@@ -8,6 +8,7 @@ not: a score here says that a way of tuning works, and nothing about how it rank
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Mapping
 from pathlib import Path
 
 from semtune.errors import DataError
@@ -15,7 +16,7 @@ from semtune.records import Example
 from semtune.tasks.base import BaseTask
 from semtune.tasks.files import parse_json_lines, read_text
 from semtune.tasks.rows import examples_from_rows
-from semtune.tasks.techniques import TECHNIQUES
+from semtune.tasks.techniques import TECHNIQUES, definitions
 
 
 class Practice(BaseTask):
@@ -30,6 +31,11 @@ class Practice(BaseTask):
         return TECHNIQUES
 
     @property
+    def label_definitions(self) -> Mapping[str, str]:
+        """What each technique means."""
+        return definitions()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """That these scores are no benchmark."""
         return ("practice data: invented texts written for semtune, for trying things out; never a benchmark",)
@@ -40,5 +46,5 @@ class Practice(BaseTask):
             raise DataError(f"The practice data ({split}.jsonl) is missing from this installation; reinstall semtune.")
         with importlib.resources.as_file(resource) as path:
             rows = parse_json_lines(read_text(Path(path)), Path(path.name))
-        placed = [(f"{split}.jsonl, line {number}", row) for number, row in rows]
-        return examples_from_rows(placed, TECHNIQUES, must_be_labelled=True)
+        rows_with_lines = [(f"{split}.jsonl, line {number}", row) for number, row in rows]
+        return examples_from_rows(rows_with_lines, TECHNIQUES, must_be_labelled=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from semtune.errors import DataError, did_you_mean
-from semtune.records import Example
+from semtune.records import Example, LabelSet
 
 
 def examples_from_rows(
@@ -14,45 +14,49 @@ def examples_from_rows(
 ) -> list[Example]:
     """Check `rows` and make examples of them; labels come out once each and in the order of `labels`.
 
-    Each row comes with its place for messages ("dev.jsonl, line 3"). Where not `must_be_labelled`, a row without the
-    key "labels" is an unlabelled example.
+    Each row comes with where it stands, for messages ("dev.jsonl, line 3"). Where not `must_be_labelled`, a row without
+    the key "labels" is an unlabelled example.
 
     Raises DataError: a missing or repeated id, a missing or blank text, missing labels, an unknown label.
     """
     examples: list[Example] = []
-    seen: dict[str, str] = {}
-    for place, row in rows:
-        example_id = checked_id(row, place, seen)
+    known: dict[str, str] = {}
+    for where, row in rows:
+        example_id = checked_id(row, where, known)
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f'{place} (id "{example_id}") has no text; give it one under "text" or remove the row.')
-        found: tuple[str, ...] | None = None
+            raise DataError(f'{where} (id "{example_id}") has no text; give it one under "text" or remove the row.')
+        target: LabelSet | None = None
         if "labels" in row:
-            found = checked_labels(row["labels"], labels, f'{place} (id "{example_id}")')
+            target = LabelSet(checked_labels(row["labels"], labels, f'{where} (id "{example_id}")'))
         elif must_be_labelled:
-            raise DataError(f'{place} (id "{example_id}") has no "labels"; only a test split may be unlabelled.')
-        examples.append(Example(id=example_id, text=text, labels=found))
+            raise DataError(f'{where} (id "{example_id}") has no "labels"; only a test split may be unlabelled.')
+        examples.append(Example(id=example_id, text=text, target=target))
     return examples
 
 
-def checked_id(row: dict[str, Any], place: str, seen: dict[str, str]) -> str:
-    """The row's id as a string, entered into `seen` (id → place). Raises DataError: none, blank, or seen before."""
+def checked_id(row: dict[str, Any], where: str, known: dict[str, str]) -> str:
+    """The row's id as a string, entered into `known` (id → where it stands). Raises DataError: none, or repeated."""
     value = row.get("id")
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise DataError(f'{place} has no "id"; every row needs one, a string or a whole number.')
+        raise DataError(f'{where} has no "id"; every row needs one, a string or a whole number.')
     example_id = str(value)
-    if example_id in seen:
-        raise DataError(f'{place} has the same id as {seen[example_id]}, "{example_id}"; every id must be unique.')
-    seen[example_id] = place
+    if example_id in known:
+        raise DataError(f'{where} has the same id as {known[example_id]}, "{example_id}"; every id must be unique.')
+    known[example_id] = where
     return example_id
 
 
-def checked_labels(value: Any, labels: Sequence[str], place: str) -> tuple[str, ...]:
+def checked_labels(value: Any, labels: Sequence[str], where: str) -> tuple[str, ...]:
     """`value` as labels, once each and in the order of `labels`. Raises DataError: not a list, or an unknown label."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DataError(f'{place}: "labels" must be a list of strings, empty where no label applies.')
-    for label in value:
-        if label not in labels:
-            raise DataError(f'{place} has the unknown label "{label}"; {did_you_mean(label, labels)}')
-    given = set(value)
+        raise DataError(f'{where}: "labels" must be a list of strings, empty where no label applies.')
+    given = {checked_label(label, labels, where) for label in value}
     return tuple(label for label in labels if label in given)
+
+
+def checked_label(value: Any, labels: Sequence[str], where: str) -> str:
+    """`value` as one of `labels`. Raises DataError: an unknown label."""
+    if value not in labels:
+        raise DataError(f'{where} has the unknown label "{value}"; {did_you_mean(str(value), labels)}')
+    return str(value)

@@ -12,16 +12,18 @@ of 549_batch_2 (train) is that of 30_batch_2 (dev).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from semtune.errors import DataError
 from semtune.records import Example, LeaderboardEntry
 from semtune.runtime.cache import cache_folder
+from semtune.tasks import scoring
 from semtune.tasks.base import BaseTask
 from semtune.tasks.download import fetch
 from semtune.tasks.files import parse_json_list, read_text
 from semtune.tasks.rows import examples_from_rows
-from semtune.tasks.techniques import TECHNIQUES
+from semtune.tasks.techniques import TECHNIQUES, definitions
 
 COMMIT = "796b32fa76b7a5814a48d1870d163058e81e4ce1"
 BASE_URL = f"https://raw.githubusercontent.com/di-dimitrov/SEMEVAL-2021-task6-corpus/{COMMIT}"
@@ -36,25 +38,29 @@ SHA256 = {
 FOLDERS = (".", "semeval2021-task6", "data", "semeval2021-task6/data")
 """Where a file may lie under the folder that was given: itself, its parent, or the organisers' repository."""
 
-# Test micro-F1 and macro-F1 of subtask 1, as the shared task published them.
-LEADERBOARD = (
-    LeaderboardEntry("MinD", 0.59331, 0.28993),
-    LeaderboardEntry("Alpha", 0.57187, 0.26218),
-    LeaderboardEntry("Volta", 0.56958, 0.26621),
-    LeaderboardEntry("mmm", 0.54839, 0.30255),
-    LeaderboardEntry("AIMH", 0.53903, 0.24462),
-    LeaderboardEntry("LeCun", 0.51224, 0.22658),
-    LeaderboardEntry("WVOQ", 0.51057, 0.22671),
-    LeaderboardEntry("TeamUNCC", 0.51027, 0.23634),
-    LeaderboardEntry("NLyticsFKIE", 0.49815, 0.13990),
-    LeaderboardEntry("TeIAS", 0.49740, 0.21391),
-    LeaderboardEntry("DAJUST", 0.49657, 0.18748),
-    LeaderboardEntry("YNUHPCC", 0.49275, 0.26325),
-    LeaderboardEntry("CSECUDSG", 0.48894, 0.18454),
-    LeaderboardEntry("TeamFPAI", 0.40566, 0.11525),
-    LeaderboardEntry("NLPITR", 0.37917, 0.12590),
-    LeaderboardEntry("TriHeadAttention", 0.18373, 0.02397),
-    LeaderboardEntry("Baseline", 0.06439, 0.04427),
+_PUBLISHED = (
+    ("MinD", 0.59331, 0.28993),
+    ("Alpha", 0.57187, 0.26218),
+    ("Volta", 0.56958, 0.26621),
+    ("mmm", 0.54839, 0.30255),
+    ("AIMH", 0.53903, 0.24462),
+    ("LeCun", 0.51224, 0.22658),
+    ("WVOQ", 0.51057, 0.22671),
+    ("TeamUNCC", 0.51027, 0.23634),
+    ("NLyticsFKIE", 0.49815, 0.13990),
+    ("TeIAS", 0.49740, 0.21391),
+    ("DAJUST", 0.49657, 0.18748),
+    ("YNUHPCC", 0.49275, 0.26325),
+    ("CSECUDSG", 0.48894, 0.18454),
+    ("TeamFPAI", 0.40566, 0.11525),
+    ("NLPITR", 0.37917, 0.12590),
+    ("TriHeadAttention", 0.18373, 0.02397),
+    ("Baseline", 0.06439, 0.04427),
+)
+"""Test micro-F1 and macro-F1 of subtask 1, as the shared task published them."""
+LEADERBOARD = tuple(
+    LeaderboardEntry(team, {scoring.MICRO_F1.name: micro, scoring.MACRO_F1.name: macro})
+    for team, micro, macro in _PUBLISHED
 )
 
 
@@ -69,6 +75,11 @@ class Subtask1(BaseTask):
     def labels(self) -> tuple[str, ...]:
         """The 20 techniques, in the order of the organisers' class file."""
         return TECHNIQUES
+
+    @property
+    def label_definitions(self) -> Mapping[str, str]:
+        """What each technique means, in this project's words (the official definitions are the organisers')."""
+        return definitions()
 
     @property
     def leaderboard(self) -> tuple[LeaderboardEntry, ...]:

@@ -1,44 +1,94 @@
-"""The submission format of SemEval-2021 Task 6, subtasks 1 and 3, used for every task's predictions.
+"""The submission format: a JSON list in UTF-8, one object a text.
 
-A JSON list of {"id", "labels"} in UTF-8. The organisers' format check (format_checker/task1_3.py of their corpus) asks
-for both keys and known labels; ours also asks for unique ids. Whether a completion parsed is not part of the format, so
-predictions that were read back all count as parsed.
+    label_set, single_label   {"id": "…", "labels": ["…", …]}
+    spans                     {"id": "…", "spans": [{"start": 0, "end": 5, "label": "…"}, …]}
+    text                      {"id": "…", "text": "…"}
+
+The first is the format of SemEval-2021 Task 6, subtasks 1 and 3. The organisers' format check
+(format_checker/task1_3.py of their corpus) asks for both keys and known labels; ours also asks for unique ids. Whether
+a completion parsed is not part of the format, so predictions that were read back all count as parsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from semtune.contracts import AnswerKind
 from semtune.errors import DataError
-from semtune.records import Prediction
+from semtune.records import (
+    FreeText,
+    Prediction,
+    Span,
+    Spans,
+    Target,
+    TargetKind,
+    TargetSpace,
+    label_target,
+    to_plain,
+)
 from semtune.runtime.files import write_json
 from semtune.tasks.files import parse_json_list, read_text
-from semtune.tasks.rows import checked_id, checked_labels
+from semtune.tasks.rows import checked_id, checked_label, checked_labels
 
 
 def write(predictions: Sequence[Prediction], path: Path) -> None:
     """Write `predictions` to `path` in one step. Raises OutputError."""
-    rows = [{"id": p.id, "labels": list(p.labels)} for p in predictions]
+    rows = [{"id": p.id, **to_plain(p.output)} for p in predictions]
     write_json(path, rows)
 
 
-def read(path: Path, labels: Sequence[str], answer: AnswerKind) -> list[Prediction]:
-    """The predictions in `path`, labels in the order of `labels`.
+def read(path: Path, space: TargetSpace) -> list[Prediction]:
+    """The predictions in `path`, labels in the order of the space's labels.
 
     Raises DataError: a missing, empty or wrongly encoded file, broken JSON (with line and column), not a list of
-    objects, a missing key, a repeated id, an unknown label, or several labels where the task has one.
+    objects, a missing key, a repeated id, an unknown label, several labels where the task has one, or an impossible
+    span.
     """
     predictions: list[Prediction] = []
-    seen: dict[str, str] = {}
+    known: dict[str, str] = {}
     for number, row in enumerate(parse_json_list(read_text(path), path), start=1):
-        place = f"{path}: row {number}"
-        example_id = checked_id(row, place, seen)
-        if "labels" not in row:
-            raise DataError(f'{place} (id "{example_id}") has no "labels"; write [] where no label applies.')
-        found = checked_labels(row["labels"], labels, f'{place} (id "{example_id}")')
-        if answer == "single_label" and len(found) > 1:
-            raise DataError(f'{place} (id "{example_id}") has {len(found)} labels, but this task has one a text.')
-        predictions.append(Prediction(id=example_id, labels=found))
+        where = f"{path}: row {number}"
+        example_id = checked_id(row, where, known)
+        target = _READERS[space.kind](row, space, f'{where} (id "{example_id}")')
+        predictions.append(Prediction(id=example_id, output=target))
     return predictions
+
+
+def _read_labels(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
+    if "labels" not in row:
+        raise DataError(f'{where} has no "labels"; write [] where no label applies.')
+    found = checked_labels(row["labels"], space.labels, where)
+    if space.kind == "single_label" and len(found) > 1:
+        raise DataError(f"{where} has {len(found)} labels, but this task has one a text.")
+    return label_target(space.kind, found)
+
+
+def _read_spans(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
+    given = row.get("spans")
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise DataError(f'{where} needs "spans", a list of {{"start", "end", "label"}}; write [] where there is none.')
+    return Spans(tuple(_checked_span(item, space, where) for item in given))
+
+
+def _checked_span(item: Mapping[str, Any], space: TargetSpace, where: str) -> Span:
+    start, end = item.get("start"), item.get("end")
+    if type(start) is not int or type(end) is not int or not 0 <= start < end:
+        raise DataError(
+            f'{where} has a span from {start!r} to {end!r}; "start" and "end" count characters, "end" comes after.'
+        )
+    return Span(start, end, checked_label(item.get("label"), space.labels, where))
+
+
+def _read_text(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
+    if not isinstance(row.get("text"), str):
+        raise DataError(f'{where} has no "text"; give it a string.')
+    return FreeText(row["text"])
+
+
+_READERS: dict[TargetKind, Callable[[Mapping[str, Any], TargetSpace, str], Target]] = {
+    "label_set": _read_labels,
+    "single_label": _read_labels,
+    "spans": _read_spans,
+    "text": _read_text,
+}

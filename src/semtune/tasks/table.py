@@ -6,14 +6,14 @@ single-label otherwise. Splits that are not given are made from the training row
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semtune.contracts import AnswerKind
 from semtune.errors import DataError, OptionError, did_you_mean
-from semtune.records import Example, TaskOptions
+from semtune.records import Example, Target, TargetKind, TaskOptions, label_target
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import RawTable, as_text, read_table, read_tables
@@ -25,16 +25,16 @@ LABEL_COLUMNS = ("label", "labels")
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """All that reading the table tells."""
+    """What reading the table yields."""
 
     labels: tuple[str, ...]
-    answer: AnswerKind
+    kind: TargetKind
     splits: dict[str, list[Example]]
     made: tuple[str, ...]
 
 
 class Table(BaseTask):
-    """Registered as "table". The data are read on first use of `labels`, `answer`, `notes` or `load`."""
+    """Registered as "table". The data are read on first use of `labels`, `target_kind`, `notes` or `load`."""
 
     name = "table"
     usable_options = frozenset(
@@ -68,9 +68,9 @@ class Table(BaseTask):
         return self._all().labels
 
     @property
-    def answer(self) -> AnswerKind:
+    def target_kind(self) -> TargetKind:
         """One label a text unless a separator was given or a cell holds a list. Raises DataError."""
-        return self._all().answer
+        return self._all().kind
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,20 +96,19 @@ class Table(BaseTask):
         multi = self.options.label_separator is not None or any(
             isinstance(row.get(label_column), list) for table in tables.values() for _, row in table.rows
         )
-        answer: AnswerKind = "label_set" if multi else "single_label"
+        kind: TargetKind = "label_set" if multi else "single_label"
         splits = {
-            split: self._examples(table, split, text_column, label_column, multi, prefix=len(tables) > 1)
+            split: self._examples(table, split, text_column, label_column, kind, prefix=len(tables) > 1)
             for split, table in tables.items()
         }
         _check_no_shared_ids(splits)
-        labels = self.options.labels or _inferred(splits, tables["train"].source, label_column, answer)
-        splits = {split: [_in_order(e, labels) for e in examples] for split, examples in splits.items()}
+        labels = self.options.labels or _inferred(splits, tables["train"].source, label_column, kind)
+        splits = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         made = tuple(split for split in SPLITS if split not in splits)
         if made:
-            wanted = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
-            fractions = {split: wanted[split] for split in made}
-            splits |= make_splits(splits["train"], fractions, self.options.split_seed)
-        return _Loaded(labels, answer, splits, made)
+            fractions = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
+            splits |= make_splits(splits["train"], {split: fractions[split] for split in made}, self.options.split_seed)
+        return _Loaded(labels, kind, splits, made)
 
     def _tables(self) -> dict[str, RawTable]:
         """The given splits: --data, and --dev-data and --test-data beside it. Raises DataError, OptionError."""
@@ -128,14 +127,14 @@ class Table(BaseTask):
         for name in [given] if given is not None else usual:
             if name in table.columns:
                 return name
-        wanted = given if given is not None else usual[0]
+        missing = given if given is not None else usual[0]
         raise DataError(
-            f'{table.source} has no column "{wanted}" (name it with --{what}-column); '
-            f"{did_you_mean(wanted, table.columns)}"
+            f'{table.source} has no column "{missing}" (name it with --{what}-column); '
+            f"{did_you_mean(missing, table.columns)}"
         )
 
     def _examples(
-        self, table: RawTable, split: str, text_column: str, label_column: str, multi: bool, *, prefix: bool
+        self, table: RawTable, split: str, text_column: str, label_column: str, kind: TargetKind, *, prefix: bool
     ) -> list[Example]:
         """The rows of one table; `prefix`: numbered ids carry the split's name, as several tables are numbered."""
         self._column(table, text_column, (), "text")
@@ -145,26 +144,26 @@ class Table(BaseTask):
             self._column(table, self.options.id_column, (), "id")
         labelled = label_column in table.columns
         examples: list[Example] = []
-        seen: dict[str, str] = {}
-        for number, (place, row) in enumerate(table.rows, start=1):
-            where = f"{table.source}, {place}"
+        known: dict[str, str] = {}
+        for number, (row_name, row) in enumerate(table.rows, start=1):
+            where = f"{table.source}, {row_name}"
             text = as_text(row.get(text_column))
             if text is None:
                 raise DataError(f'{where} has no text in column "{text_column}"; fill it in or remove the row.')
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
-                example_id = _unique_id(row, self.options.id_column, where, place, seen)
-            labels = self._row_labels(row.get(label_column), multi, where) if labelled else None
-            if labels is None and split != "test":
+                example_id = _unique_id(row, self.options.id_column, where, row_name, known)
+            target = self._row_target(row.get(label_column), kind, where) if labelled else None
+            if target is None and split != "test":
                 raise DataError(
                     f'{where} has no label in column "{label_column}"; fill it in or remove the row (a text may have '
                     "no label only in multi-label data: see --label-separator)."
                 )
-            examples.append(Example(id=example_id, text=text, labels=labels))
+            examples.append(Example(id=example_id, text=text, target=target))
         return examples
 
-    def _row_labels(self, cell: Any, multi: bool, where: str) -> tuple[str, ...] | None:
-        """The labels in a cell, () where a multi-label cell is empty, None where a single-label cell is."""
+    def _row_target(self, cell: Any, kind: TargetKind, where: str) -> Target | None:
+        """The label or labels in a cell; None where the cell of a single-label table is empty."""
         items: list[Any]
         if isinstance(cell, list):
             items = cell
@@ -180,7 +179,7 @@ class Table(BaseTask):
             for label in found:
                 if label not in known:
                     raise DataError(f'{where} has the unknown label "{label}"; {did_you_mean(label, known)}')
-        return found if found or multi else None
+        return label_target(kind, found) if found or kind == "label_set" else None
 
 
 def _check_label_set(labels: tuple[str, ...]) -> None:
@@ -191,32 +190,32 @@ def _check_label_set(labels: tuple[str, ...]) -> None:
         raise OptionError(f'--labels names "{twice}" twice; name each label once.')
 
 
-def _unique_id(row: dict[str, Any], column: str, where: str, place: str, seen: dict[str, str]) -> str:
-    """The row's id, entered into `seen` (id → place). Raises DataError: none, or seen before."""
+def _unique_id(row: dict[str, Any], column: str, where: str, row_name: str, known: dict[str, str]) -> str:
+    """The row's id, entered into `known` (id → row name). Raises DataError: none, or repeated."""
     example_id = as_text(row.get(column))
     if example_id is None:
         raise DataError(f'{where} has no id in column "{column}"; fill it in, or leave out --id-column.')
-    if example_id in seen:
-        raise DataError(f'{where} has the same id as {seen[example_id]}, "{example_id}"; every id must be unique.')
-    seen[example_id] = place
+    if example_id in known:
+        raise DataError(f'{where} has the same id as {known[example_id]}, "{example_id}"; every id must be unique.')
+    known[example_id] = row_name
     return example_id
 
 
 def _check_no_shared_ids(splits: dict[str, list[Example]]) -> None:
-    home: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, examples in splits.items():
         for example in examples:
-            if example.id in home:
+            if example.id in split_of:
                 raise DataError(
-                    f'The id "{example.id}" is in the {home[example.id]} split and in the {split} split; '
+                    f'The id "{example.id}" is in the {split_of[example.id]} split and in the {split} split; '
                     "a text must be in one split only, and every id must be unique."
                 )
-            home[example.id] = split
+            split_of[example.id] = split
 
 
-def _inferred(splits: dict[str, list[Example]], source: str, label_column: str, answer: AnswerKind) -> tuple[str, ...]:
+def _inferred(splits: dict[str, list[Example]], source: str, label_column: str, kind: TargetKind) -> tuple[str, ...]:
     labels = sorted({label for examples in splits.values() for e in examples for label in e.labels or ()})
-    if len(labels) < (2 if answer == "single_label" else 1):
+    if len(labels) < (2 if kind == "single_label" else 1):
         found = f'only the label "{labels[0]}"' if labels else "no label at all"
         raise DataError(
             f'{source} has {found} in column "{label_column}", so there is nothing to learn; '
@@ -225,9 +224,10 @@ def _inferred(splits: dict[str, list[Example]], source: str, label_column: str, 
     return tuple(labels)
 
 
-def _in_order(example: Example, labels: Sequence[str]) -> Example:
+def _in_order(example: Example, labels: Sequence[str], kind: TargetKind) -> Example:
     """`example` with its labels in the order of the label set."""
     if example.labels is None:
         return example
     given = set(example.labels)
-    return Example(id=example.id, text=example.text, labels=tuple(label for label in labels if label in given))
+    in_order = tuple(label for label in labels if label in given)
+    return dataclasses.replace(example, target=label_target(kind, in_order))

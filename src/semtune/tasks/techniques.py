@@ -8,6 +8,11 @@ random baseline draws by position. One name holds commas and one an "é".
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
+from collections.abc import Mapping
+from types import MappingProxyType
+
 TECHNIQUES: tuple[str, ...] = (
     "Appeal to authority",
     "Appeal to fear/prejudice",
@@ -30,3 +35,12 @@ TECHNIQUES: tuple[str, ...] = (
     "Whataboutism",
     "Bandwagon",
 )
+
+
+@functools.cache
+def definitions() -> Mapping[str, str]:
+    """What each technique means, in one sentence: columns 2 and 3 of the table in `practice_data/definitions.md`."""
+    file = importlib.resources.files("semtune.tasks") / "practice_data" / "definitions.md"
+    rows = [line.strip("| ").split(" | ") for line in file.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    found = {row[0]: f"a text has it when {row[1]}; it does not when {row[2]}" for row in rows if row[0] in TECHNIQUES}
+    return MappingProxyType({technique: found[technique] for technique in TECHNIQUES})

@@ -1,0 +1,128 @@
+"""What readouts share: the constructor, doing nothing by default, and deciding by the probability of each label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+from numpy import float64
+from torch import nn
+
+from semtune.contracts import ChooseThreshold, LoadedModel, Prompt, ReadoutSettings
+from semtune.errors import ModelError
+from semtune.records import Example, Prediction, TargetKind, TargetSpace
+from semtune.records.targets import LABEL_KINDS, predictions_from
+
+Matrix = npt.NDArray[float64]
+
+DIGITS = 6
+"""Decimals of the probabilities that a prediction carries."""
+
+
+class BaseReadout:
+    """A readout without parameters, state or generated text; subclasses add what they have."""
+
+    name: ClassVar[str]
+    target_kinds: ClassVar[frozenset[TargetKind]]
+    needs_grammar: ClassVar[bool] = False
+    Settings: ClassVar[type[Any]] = ReadoutSettings
+    settings: ReadoutSettings
+
+    def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: ReadoutSettings) -> None:
+        self.loaded, self.prompt, self.space, self.settings = loaded, prompt, space, settings
+
+    @property
+    def max_new_tokens(self) -> int:
+        """0: nothing is generated."""
+        return 0
+
+    def prepare(self, train: Sequence[Example]) -> None:
+        """Nothing to learn from the data before training."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """No parameters of its own."""
+        return {}
+
+    def learning_rate(self) -> float | None:
+        """None: there is nothing of its own to train."""
+        return None
+
+    def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Predictions in the order of `examples`."""
+        raise NotImplementedError
+
+    def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
+        """Predictions of `dev`; nothing is chosen on it."""
+        return self.answer(dev)
+
+    def save(self, folder: Path) -> None:
+        """Nothing to save."""
+
+    def load(self, folder: Path) -> None:
+        """Nothing to load."""
+
+
+class LabelProbabilities(BaseReadout):
+    """A readout that predicts the probability of each label, and decides with one threshold for all labels.
+
+    The threshold is chosen on dev by the task's primary metric (`calibrate`), which makes dev scores optimistic: the
+    report says so. Where exactly one label applies the most probable one is predicted, and there is no threshold.
+    """
+
+    target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS
+    state_file: ClassVar[str]
+    """Name of the JSON file with the labels in order and the threshold."""
+    former_state_file: ClassVar[str | None] = None
+    """The name that an earlier version gave that file; still read."""
+
+    def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: ReadoutSettings) -> None:
+        super().__init__(loaded, prompt, space, settings)
+        self.threshold = 0.5
+
+    @property
+    def single(self) -> bool:
+        """Whether exactly one label applies."""
+        return self.space.kind == "single_label"
+
+    def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
+        """The probability of each label, (examples, labels), fp64."""
+        raise NotImplementedError
+
+    def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
+        """Choose the threshold on `dev` by `choose_threshold`, and predict `dev` with it."""
+        found = self.probabilities(dev, None)
+        if not self.single and dev:
+            self.threshold = choose_threshold(dev, found)
+        return self._decide(dev, found)
+
+    def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Labels at or above the threshold (the most probable one where exactly one applies), with probabilities."""
+        return self._decide(examples, self.probabilities(examples, progress))
+
+    def save(self, folder: Path) -> None:
+        """Write the labels in order and the threshold to `state_file`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {"labels": list(self.space.labels), "threshold": self.threshold}
+        (folder / self.state_file).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError when it is missing, broken or for other labels."""
+        path = folder / self.state_file
+        if self.former_state_file is not None and not path.exists():
+            path = folder / self.former_state_file
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            labels, threshold = state["labels"], float(state["threshold"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"The {self.name} state in {folder} is missing or broken ({error}); tune again."
+            ) from error
+        if labels != list(self.space.labels):
+            raise ModelError(f"The {self.name} in {folder} was tuned for other labels; tune again for this task.")
+        self.threshold = threshold
+
+    def _decide(self, examples: Sequence[Example], probabilities: Matrix) -> list[Prediction]:
+        return predictions_from(examples, probabilities, self.space, self.threshold, DIGITS)
