@@ -41,6 +41,7 @@ def refuse(semtune: Semtune, *arguments: object) -> str:
         (["evaluate", "--task", "practice", "--predictions", "gone.json"], "gone.json"),
         (["list", "model"], 'did you mean "models"'),
         (["study"], "--task"),
+        (["list", "tasks", "--options"], "no options of tasks"),
         (["study", "gone.yaml"], "gone.yaml"),
         (["report", "nowhere"], "nowhere"),
         (["tunne"], "tunne"),
