@@ -45,12 +45,12 @@ class Stopped(Exception):  # noqa: N818
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunSpec]:
+def tuned_spec(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunSpec]:
     """The resolved spec that `semtune tune ARGUMENTS` would run."""
-    seen: list[RunSpec] = []
+    specs: list[RunSpec] = []
 
     def run(spec: RunSpec, *_: object, **__: object) -> Any:
-        seen.append(resolve(spec))
+        specs.append(resolve(spec))
         raise Stopped
 
     monkeypatch.setattr("semtune.cli.tune._run", run)
@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunSpec]:
     def tune(*arguments: str) -> RunSpec:
         with pytest.raises(Stopped):
             app(["tune", "--task", "practice", "--out", "run", *arguments], standalone_mode=False)
-        return seen[-1]
+        return specs[-1]
 
     return tune
 
@@ -95,29 +95,31 @@ def test_other_commands_have_the_same_options(semtune: Semtune, command: str) ->
     assert command == "evaluate" or all(flag in shown for flag in ("--rank", "--method-option", "--offload-gb"))
 
 
-def test_common_options_and_any_other(warm: None, asked: Callable[..., RunSpec]) -> None:
-    spec = asked("--method", "warm", "--rank", "3", "--method-option", "warmth=0.75", "--targets", "q_proj, v_proj")
+def test_common_options_and_any_other(warm: None, tuned_spec: Callable[..., RunSpec]) -> None:
+    spec = tuned_spec(
+        "--method", "warm", "--rank", "3", "--method-option", "warmth=0.75", "--targets", "q_proj, v_proj"
+    )
     assert method_settings(spec) == WarmSettings(rank=3, warmth=0.75, targets=("q_proj", "v_proj"))
-    spec = asked("--method", "warm", "--method-option", "layers=a,b", "--method-option", "alpha=2")
+    spec = tuned_spec("--method", "warm", "--method-option", "layers=a,b", "--method-option", "alpha=2")
     assert method_settings(spec) == WarmSettings(rank=2, alpha=2.0, layers=("a", "b"))
-    assert asked("--method", "warm", "--preset", "report").method_options["warmth"] == 0.25
+    assert tuned_spec("--method", "warm", "--preset", "report").method_options["warmth"] == 0.25
 
 
-def test_options_of_readouts(asked: Callable[..., RunSpec]) -> None:
-    spec = asked("--readout", "generate", "--loss-on", "all", "--readout-option", "max-new-tokens=7")
+def test_options_of_readouts(tuned_spec: Callable[..., RunSpec]) -> None:
+    spec = tuned_spec("--readout", "generate", "--loss-on", "all", "--readout-option", "max-new-tokens=7")
     assert spec.readout_options == {"train_on_prompt": True, "max_new_tokens": 7}
 
 
-def test_earlier_spellings(asked: Callable[..., RunSpec]) -> None:
-    spec = asked("--recompute", "--stream-gb", "1.5", "--precision", "compute")
+def test_earlier_spellings(tuned_spec: Callable[..., RunSpec]) -> None:
+    spec = tuned_spec("--recompute", "--stream-gb", "1.5", "--precision", "compute")
     assert (spec.activation_checkpointing, spec.offload_bytes) == (True, 1_500_000_000)
     assert spec.method_options["precision"] == "auto"
-    assert asked("--activation-checkpointing", "--offload-gb", "1.5", "--precision", "auto") == spec
-    assert not asked("--no-recompute").activation_checkpointing
+    assert tuned_spec("--activation-checkpointing", "--offload-gb", "1.5", "--precision", "auto") == spec
+    assert not tuned_spec("--no-recompute").activation_checkpointing
 
 
-def test_what_is_not_given_is_the_records_default(asked: Callable[..., RunSpec]) -> None:
-    assert asked() == resolve(RunSpec("practice"))
+def test_what_is_not_given_is_the_records_default(tuned_spec: Callable[..., RunSpec]) -> None:
+    assert tuned_spec() == resolve(RunSpec("practice"))
 
 
 @pytest.mark.parametrize(
@@ -139,13 +141,22 @@ def test_one_sentence_about_a_wrong_option(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said = complaint(monkeypatch, capsys, "tune", "--task", "practice", "--out", "nowhere", *arguments)
-    assert says in said
+    sentence = complaint(monkeypatch, capsys, "tune", "--task", "practice", "--out", "nowhere", *arguments)
+    assert says in sentence
 
 
-def test_an_option_of_no_planned_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["plan", "--model", "shape:smollm2-135m", "--max-length", "64", "--method-option", "rnak=8"]
-    assert 'did you mean "rank"' in complaint(monkeypatch, capsys, *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--method-option", "rnak=8"], 'did you mean "rank"'),
+        (["--method", "full", "--rank", "8"], 'The method full has no option "rank"'),
+    ],
+)
+def test_an_option_of_no_planned_method(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["plan", "--model", "shape:smollm2-135m", "--max-length", "64", *arguments]
+    assert says in complaint(monkeypatch, capsys, *plan)
 
 
 def test_lists_show_options(warm: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a new file beside `path` and put it in `path`'s place, so that no half-written file remains."""
+    """Let `write` fill a new file beside `path` and rename it to `path`, so that no half-written file remains."""
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class TensorFile:
         self._file.__exit__(kind, error, traceback)
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """The file holds exactly the tensors `expected`, in these shapes. Raises ModelError."""
+        """Check that the file has exactly the tensors `expected`, in these shapes. Raises ModelError."""
         found = set(self._file.keys())
         advice = "give the model, method and targets that it was made with"
         if missing := sorted(expected.keys() - found):

@@ -1,6 +1,6 @@
 """Adapters in the file format of PEFT (huggingface/peft): what it wrote is read here, what is written here it reads.
 
-`adapter_config.json` says what was attached where; `adapter_model.safetensors` holds, for a layer at PATH,
+`adapter_config.json` says what was attached where; `adapter_model.safetensors` has, for a layer at PATH,
 `base_model.model.PATH.lora_A.weight`, `….lora_B.weight` and, for DoRA, `….lora_magnitude_vector`.
 """
 
@@ -50,7 +50,7 @@ def save(
 
 
 def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
-    """Read the files in `folder` into `adapters`, which must be of the same kind, rank, scale and places.
+    """Read the files in `folder` into `adapters`, which must be of the same kind, rank and scale, on the same layers.
 
     Raises ModelError for a missing, broken or different file; `adapters` are then as they were.
     """

@@ -82,21 +82,21 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
         UnknownNameError: an unknown key, also within `overrides`, or an unknown method there.
         OptionError: a value of the wrong type, or an empty axis.
     """
-    rest = dict(values)
+    remaining = dict(values)
     axes: dict[str, Any] = {}
     for plural, singular in AXES.items():
-        given = [key for key in (plural, singular) if key in rest]
+        given = [key for key in (plural, singular) if key in remaining]
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            axes[plural] = _as_list(rest.pop(given[0]), given[0], where)
-    if "task" not in rest:
+            axes[plural] = _as_list(remaining.pop(given[0]), given[0], where)
+    if "task" not in remaining:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
-    task = rest.pop("task")
-    options = record_from(TaskOptions, rest.pop("task_options", None) or {}, f"task_options in {where}")
-    overrides = _overrides(rest.pop("overrides", None) or {}, where)
-    _check_run_options(rest, where)
-    record = {"task": task, **axes, "shared": rest, "overrides": overrides, "task_options": options}
+    task = remaining.pop("task")
+    options = record_from(TaskOptions, remaining.pop("task_options", None) or {}, f"task_options in {where}")
+    overrides = _overrides(remaining.pop("overrides", None) or {}, where)
+    _check_run_options(remaining, where)
+    record = {"task": task, **axes, "shared": remaining, "overrides": overrides, "task_options": options}
     return record_from(StudySpec, record, where)
 
 
