@@ -22,7 +22,7 @@ def refuse(semtune: Semtune, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["tune", "--task", "practice", "--method", "lorra", "--out", "run"], 'did you mean "lora"'),
         (["tune", "--task", "practise", "--out", "run"], 'did you mean "practice"'),
@@ -41,18 +41,19 @@ def refuse(semtune: Semtune, *arguments: object) -> str:
         (["evaluate", "--task", "practice", "--predictions", "gone.json"], "gone.json"),
         (["list", "model"], 'did you mean "models"'),
         (["study"], "--task"),
+        (["list", "tasks", "--options"], "no options of tasks"),
         (["study", "gone.yaml"], "gone.yaml"),
         (["report", "nowhere"], "nowhere"),
         (["tunne"], "tunne"),
     ],
 )
-def test_one_sentence(semtune: Semtune, tmp_path: Path, arguments: list[str], said: str) -> None:
-    assert said in refuse(semtune, *arguments)
+def test_one_sentence(semtune: Semtune, tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refuse(semtune, *arguments)
     assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("comment,feeling\na,b\n", "mood"),
         ("", "empty"),
@@ -60,9 +61,9 @@ def test_one_sentence(semtune: Semtune, tmp_path: Path, arguments: list[str], sa
         ("comment,mood\nx,\n", "row 1 has no label"),
     ],
 )
-def test_tables(semtune: Semtune, tmp_path: Path, text: str, said: str) -> None:
+def test_tables(semtune: Semtune, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "reviews.csv").write_text(text, encoding="utf-8")
-    assert said in refuse(semtune, "tune", *OWN, "reviews.csv", "--out", "run")
+    assert message in refuse(semtune, "tune", *OWN, "reviews.csv", "--out", "run")
 
 
 def test_broken_json_line_has_its_number(semtune: Semtune, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_other_encoding(semtune: Semtune, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("task: practice\nmethod_s: [lora]\n", 'did you mean "methods"'),
         ("task: practice\nmethods: [lorra]\n", 'did you mean "lora"'),
@@ -89,14 +90,16 @@ def test_other_encoding(semtune: Semtune, tmp_path: Path) -> None:
         ("task: practice\nepochs: lots\n", "epochs"),
     ],
 )
-def test_study_files(semtune: Semtune, tmp_path: Path, text: str, said: str) -> None:
+def test_study_files(semtune: Semtune, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
-    assert said in refuse(semtune, "study", "study.yaml", "--out", "study")
+    assert message in refuse(semtune, "study", "study.yaml", "--out", "study")
 
 
 def test_target_that_matches_nothing(semtune: Semtune, tiny_model: Path) -> None:
-    said = refuse(semtune, "tune", "--task", "practice", "--model", tiny_model, "--targets", "q_porj", "--out", "run")
-    assert 'did you mean "q_proj"' in said
+    message = refuse(
+        semtune, "tune", "--task", "practice", "--model", tiny_model, "--targets", "q_porj", "--out", "run"
+    )
+    assert 'did you mean "q_proj"' in message
 
 
 def test_truncated_weights(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:

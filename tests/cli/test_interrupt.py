@@ -36,9 +36,9 @@ def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_
     ) as child:
         wait_for(tmp_path / "run" / "metrics.jsonl", '"epoch": 2')
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=120)
+        _, stderr = child.communicate(timeout=120)
     assert child.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "failed"
     assert "interrupted" in result["reason"]

@@ -59,7 +59,7 @@ def test_a_config_is_enough(semtune: Semtune, tiny_model: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--device", "13XB"], 'There is no device "13XB"'),
         (["--model", "shape:llama-2-7B"], 'did you mean "llama-2-7b"'),
@@ -71,10 +71,10 @@ def test_a_config_is_enough(semtune: Semtune, tiny_model: Path, tmp_path: Path) 
         (["--task", "practise"], 'did you mean "practice"'),
     ],
 )
-def test_wrong_use(semtune: Semtune, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_use(semtune: Semtune, tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "bare").mkdir()
     done = semtune("plan", *arguments, "--max-length", 64, check=2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

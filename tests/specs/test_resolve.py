@@ -104,7 +104,7 @@ def test_impossible_values(changes: dict[str, object], says: str) -> None:
     [
         ({"method": "full", "rank": 8}, 'The method full has no option "rank"'),
         ({"method_options": {"rnak": 8}}, 'no option "rnak"; did you mean "rank"'),
-        ({"readout_options": {"max_tokens": 8}}, 'did you mean "max_new_tokens"'),
+        ({"readout": "generate", "readout_options": {"max_tokens": 8}}, 'did you mean "max_new_tokens"'),
         ({"prompt_options": {"tone": "kind"}}, 'The prompt report has no option "tone"; it has none'),
     ],
 )

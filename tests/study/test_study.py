@@ -10,7 +10,7 @@ import pytest
 
 from semtune.errors import OptionError, OutputError, UnknownNameError
 from semtune.records import RunResult, RunSpec
-from semtune.study.grid import read_study, study_from
+from semtune.study.grid import overridden, read_study, study_from
 from semtune.study.launch import _without_result
 from semtune.study.study import run_study
 
@@ -51,6 +51,23 @@ def test_the_grid_is_every_combination_once_with_overrides() -> None:
     assert {s.method_options["rank"] for s in runs.values() if s.method == "lora"} == {16}
 
 
+def test_an_option_shared_by_methods_reaches_those_that_have_it() -> None:
+    study = study_from({"task": "practice", "methods": ["full", "lora"], "rank": 4, "recompute": True}, "it")
+    by_method = {s.method: s for s in study.runs().values()}
+    assert by_method["lora"].method_options["rank"] == 4
+    assert "rank" not in by_method["full"].method_options
+    assert all(s.activation_checkpointing for s in by_method.values())
+
+
+def test_a_given_option_stands_above_the_files_however_each_is_written() -> None:
+    file = {"task": "practice", "method": "dora", "method_options": {"rank": 8}, "alpha": 4.0, "recompute": True}
+    given = {"methods": ["lora"], "rank": 2, "activation_checkpointing": False, "task_options": {"encoding": "latin-1"}}
+    (run,) = study_from(overridden(file, given, "it"), "it").runs().values()
+    assert (run.method, run.method_options["rank"], run.method_options["alpha"]) == ("lora", 2, 4.0)
+    assert not run.activation_checkpointing
+    assert run.task_options.encoding == "latin-1"
+
+
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda f: f.stem)
 def test_shipped_studies_are_valid(file: Path) -> None:
     assert read_study(file).runs()
@@ -69,6 +86,8 @@ def test_the_original_experiment_is_as_it_was() -> None:
         ({"task": "practice", "epoch": 2}, UnknownNameError, 'did you mean "epochs"'),
         ({"task": "practice", "overrides": {"lroa": {}}}, UnknownNameError, 'did you mean "lora"'),
         ({"task": "practice", "overrides": {"lora": {"rnk": 4}}}, UnknownNameError, 'did you mean "rank"'),
+        ({"task": "practice", "overrides": {"full": {"rank": 4}}}, OptionError, 'full has no option "rank"'),
+        ({"task": "practice", "method_options": {"rnk": 4}}, OptionError, 'did you mean "rank"'),
         ({"task": "practice", "methods": []}, OptionError, "empty"),
         ({"task": "practice", "methods": ["lora", "lora"]}, OptionError, "twice"),
         ({"task": "practice", "seed": 1, "seeds": [1]}, OptionError, "both"),

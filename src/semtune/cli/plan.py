@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from semtune.records import Plan
 
 NOT_PLANNED = ("approach", "strategy", "strategy_options", "baseline", "seed")
-"""Fields of a RunSpec that do not change what a tuned model's training takes."""
+"""Fields of a RunSpec that change neither the memory nor the time of tuning."""
 
 
 @with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions, exclude=NOT_PLANNED)
@@ -49,8 +49,8 @@ def plan(
 
     runtime_bytes = resident_bytes()
     torch.set_num_threads(values.get("threads") or cores())
-    asked = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
-    spec = spec_from(asked, "the command line")
+    requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
+    spec = spec_from(requested, "the command line")
     methods = split_names(method) if method is not None else tuple(METHODS)
     if not methods:
         raise OptionError("--method names no method; see `semtune list methods`, or leave it out for all.")
@@ -69,10 +69,10 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
 
     console = Console()
     device = answer.device
-    room = f"{device.memory_bytes / 1e9:.1f} GB"
+    memory = f"{device.memory_bytes / 1e9:.1f} GB"
     if device.spill_bytes:
-        room += f" and {device.spill_bytes / 1e9:.1f} GB to spill into"
-    sheet = Table(title=f"{spec.model} on {device.name} ({room})", title_justify="left")
+        memory += f" and {device.spill_bytes / 1e9:.1f} GB to spill into"
+    sheet = Table(title=f"{spec.model} on {device.name} ({memory})", title_justify="left")
     sheet.add_column("method")
     sheet.add_column("fits")
     for heading in ("load GB", "train GB", "eval. GB", "s/step", "training"):
@@ -106,7 +106,7 @@ def _advice_lines(p: Plan) -> list[str]:
     sizes += [f"length {p.largest['max_length']}"] if "max_length" in p.largest else []
     if p.fits:
         return [f"{p.method}: about the largest that fit, each by itself: {', '.join(sizes)}."] if sizes else []
-    smaller = f"the largest shape that would fit as asked is about {p.largest['model']}" if "model" in p.largest else ""
+    smaller = f"the largest shape that would fit so is about {p.largest['model']}" if "model" in p.largest else ""
     if not p.advice:
         instead = smaller or "choose a smaller model"
         return [f"{p.method}: no change that semtune knows makes it fit; {instead}."]

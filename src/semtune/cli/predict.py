@@ -21,12 +21,12 @@ def predict(
     json: o.Json = False,
 ) -> int:
     """Label texts with a tuned model; with probabilities where the readout gives them."""
-    wanted = list(texts or [])
+    given = list(texts or [])
     if file is not None:
-        wanted += o.read_lines(file)
-    if not wanted:
+        given += o.read_lines(file)
+    if not given:
         raise OptionError("Give a text, or a file of texts with --file.")
-    blank = next((i for i, text in enumerate(wanted, start=1) if not text.strip()), None)
+    blank = next((i for i, text in enumerate(given, start=1) if not text.strip()), None)
     if blank is not None:
         raise OptionError(f"Text {blank} is empty; give it some words.")
     from semtune.cli.progress import RunBar
@@ -38,18 +38,18 @@ def predict(
         from semtune.records import Example
 
         tuned = load_run(run)
-        bar.on_phase("predicting", len(wanted))
-        examples = [Example(str(i), text, None) for i, text in enumerate(wanted)]
+        bar.on_phase("predicting", len(given))
+        examples = [Example(str(i), text, None) for i, text in enumerate(given)]
         predictions = tuned.predict(examples, bar.on_done)
     if json:
         o.print_json(
             [
                 {"text": text, **_plain(p.output), "probabilities": dict(p.probabilities or {}) or None}
-                for text, p in zip(wanted, predictions, strict=True)
+                for text, p in zip(given, predictions, strict=True)
             ]
         )
         return 0
-    for text, p in zip(wanted, predictions, strict=True):
+    for text, p in zip(given, predictions, strict=True):
         typer.echo(f"{' '.join(text.split())}\t{_shown(text, p)}")
     return 0
 

@@ -33,7 +33,7 @@ def study(
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
     from semtune.specs import read_yaml
-    from semtune.study.grid import AXES, study_from
+    from semtune.study.grid import overridden, study_from
     from semtune.study.launch import ProcessLauncher
     from semtune.study.study import run_study
 
@@ -44,10 +44,8 @@ def study(
     axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:
         axes["seeds"] = _whole_numbers(seeds)
-    for axis in axes:
-        base.pop(AXES[axis], None)
-    task_options = {**(base.get("task_options") or {}), **values.get("task_options", {})}
-    spec = study_from({**base, **axes, **values, "task_options": task_options}, str(file or "the command line"))
+    where = str(file or "the command line")
+    spec = study_from(overridden(base, {**axes, **values}, where), where)
     command = shlex.join(["semtune", *sys.argv[1:]])
     record = run_study(spec, out, command, ProcessLauncher(), o.say)
     _show(record, out, json)

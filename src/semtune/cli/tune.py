@@ -28,7 +28,7 @@ def tune(
     fit: Annotated[
         bool, typer.Option(help="Where the run would not fit, let the plan change batch, checkpointing or precision.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace the tuned model that --out holds.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the tuned model in --out.")] = False,
     json: o.Json = False,
 ) -> int:
     """Tune a model on a task, score it, and leave a run folder."""

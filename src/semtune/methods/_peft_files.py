@@ -1,6 +1,6 @@
 """Reads and writes adapters in the file format of PEFT (huggingface/peft), in both directions.
 
-`adapter_config.json` says what was attached where; `adapter_model.safetensors` contains, for a layer at PATH,
+`adapter_config.json` says what was attached where; `adapter_model.safetensors` has, for a layer at PATH,
 `base_model.model.PATH.lora_A.weight`, `….lora_B.weight` and, for DoRA, `….lora_magnitude_vector`.
 """
 
@@ -51,7 +51,7 @@ def save(
 
 
 def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
-    """Read the files in `folder` into `adapters`, which must have the same kind, rank, scale and paths.
+    """Read the files in `folder` into `adapters`, which must be of the same kind, rank and scale, on the same layers.
 
     Raises ModelError for a missing, broken or different file; `adapters` are then as they were.
     """

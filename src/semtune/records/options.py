@@ -102,7 +102,7 @@ class RunSpec:
     method: str = option("lora", help="How weights are changed: see `semtune list methods`.", panel=METHOD)
     prompt: str = option("report", help="Text of an example: see `semtune list prompts`.", panel=METHOD)
     readout: str = option("head", help="How predictions are read out: see `semtune list readouts`.", panel=METHOD)
-    strategy: str | None = option(None, help="How a prompted model is asked.", panel=METHOD)
+    strategy: str | None = option(None, help="The prompting strategy: see `semtune list strategies`.", panel=METHOD)
     baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
     preset: str = option("default", help="default, or report (the original experiment's settings).", panel=METHOD)
     seed: int = option(0, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING)

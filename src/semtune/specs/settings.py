@@ -140,10 +140,10 @@ def check_option_names(spec: RunSpec) -> None:
                 raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_known(key, known)}')
 
 
-def without_foreign_options(spec: RunSpec) -> RunSpec:
-    """`spec` without those options that its method, readout, prompt or strategy does not have."""
+def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
+    """`spec` without those options of `parts` that its choice (its method, say) does not have."""
     kept: dict[str, Any] = {}
-    for part in parts_of(spec):
+    for part in parts:
         known = part.option_names(getattr(spec, part.name))
         given = getattr(spec, part.options_name)
         kept[part.options_name] = {key: value for key, value in given.items() if key in known}

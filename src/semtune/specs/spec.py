@@ -17,9 +17,11 @@ from semtune.specs.record import check_keys, record_from
 from semtune.specs.settings import (
     COMMON_METHOD_OPTIONS,
     COMMON_READOUT_OPTIONS,
+    METHOD,
     RUN_FIELDS,
     canonical,
     check_option_names,
+    parts_of,
     with_present_names,
     without_foreign_options,
 )
@@ -52,7 +54,7 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
     spec = record_from(RunSpec, plain, where)
     options: dict[str, Any] = {name: canonical(getattr(spec, name)) for name in _OPTION_MAPPINGS}
     spec = with_present_names(dataclasses.replace(spec, **options))
-    return without_foreign_options(spec) if shared else spec
+    return without_foreign_options(spec, parts_of(spec)) if shared else spec
 
 
 def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def with_changes(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
 def with_method(spec: RunSpec, method: str, *, shared: bool) -> RunSpec:
     """`spec` with another method; where `shared`, without the options that this method does not have."""
     changed = dataclasses.replace(spec, method=method)
-    return without_foreign_options(changed) if shared else changed
+    return without_foreign_options(changed, [METHOD]) if shared else changed
 
 
 def read_spec(path: Path) -> RunSpec:

@@ -13,7 +13,7 @@ from semtune.records import RunSpec, TaskOptions
 from semtune.registry import METHODS
 from semtune.specs import read_yaml, record_from, resolve, spec_from, with_changes
 from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
-from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, nested
+from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
@@ -82,22 +82,33 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
         UnknownNameError: an unknown key, also within `overrides`, or an unknown method there.
         OptionError: a value of the wrong type, or an empty axis.
     """
-    rest = dict(values)
+    remaining = dict(values)
     axes: dict[str, Any] = {}
     for plural, singular in AXES.items():
-        given = [key for key in (plural, singular) if key in rest]
+        given = [key for key in (plural, singular) if key in remaining]
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            axes[plural] = _as_list(rest.pop(given[0]), given[0], where)
-    if "task" not in rest:
+            axes[plural] = _as_list(remaining.pop(given[0]), given[0], where)
+    if "task" not in remaining:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
-    task = rest.pop("task")
-    options = record_from(TaskOptions, rest.pop("task_options", None) or {}, f"task_options in {where}")
-    overrides = _overrides(rest.pop("overrides", None) or {}, where)
-    _check_run_options(rest, where)
-    record = {"task": task, **axes, "shared": rest, "overrides": overrides, "task_options": options}
+    task = remaining.pop("task")
+    options = record_from(TaskOptions, remaining.pop("task_options", None) or {}, f"task_options in {where}")
+    overrides = _overrides(remaining.pop("overrides", None) or {}, where)
+    _check_run_options(remaining, where)
+    record = {"task": task, **axes, "shared": remaining, "overrides": overrides, "task_options": options}
     return record_from(StudySpec, record, where)
+
+
+def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A study's plain values with `given` (axes in the plural, options of runs) above those of the file."""
+    base = {key: value for key, value in file.items() if not any(AXES[axis] == key for axis in AXES.keys() & given)}
+    options = {key: value for key, value in base.items() if key in SPEC_KEYS or key in EARLIER_KEYS}
+    axes = {key: value for key, value in given.items() if key in AXES}
+    above = {key: value for key, value in given.items() if key not in AXES}
+    both = merged(nested(options, where), nested(above, where))
+    both["task_options"] = {**(options.get("task_options") or {}), **(above.get("task_options") or {})}
+    return {**{key: value for key, value in base.items() if key not in options}, **axes, **both}
 
 
 def _as_list(value: Any, key: str, where: str) -> list[Any]:
