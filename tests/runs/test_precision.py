@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semtune.approaches.tuned import TunedModel
-from semtune.records import RunSpec, TaskOptions, TargetSpace
+from semtune.records import RunSpec, TargetSpace, TaskOptions
 from semtune.registry import TASKS
 from semtune.specs.resolve import resolve
 from semtune.training.loop import TrainOutcome, TrainSettings, train

@@ -9,7 +9,7 @@ import pytest
 
 from semtune.errors import OptionError, UnknownNameError
 from semtune.records import RunSpec, TaskOptions
-from semtune.registry import METHODS
+from semtune.registry import METHODS, READOUTS
 from semtune.specs.resolve import PRESET_FIELDS, method_settings, read_spec, resolve, write_spec
 
 
@@ -74,3 +74,15 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
 def test_impossible_values(changes: dict[str, object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
         resolve(RunSpec("practice", **changes))
+
+
+@pytest.mark.parametrize(
+    ("former", "present"), [("label-scores", "loglikelihood"), ("generate-trie", "generate-constrained")]
+)
+def test_former_names_of_readouts_become_the_present_ones(former: str, present: str, tmp_path: Path) -> None:
+    """In a spec.yaml of the version before, and wherever a name is given; lists show the present names only."""
+    assert resolve(RunSpec("practice", readout=former)).readout == present
+    write_spec(RunSpec("practice", readout=former), tmp_path / "spec.yaml")
+    assert read_spec(tmp_path / "spec.yaml").readout == present
+    assert former in READOUTS and former not in list(READOUTS)
+    assert READOUTS.get(former) is READOUTS.get(present) and READOUTS.canonical("other") == "other"

@@ -40,5 +40,7 @@ def test_a_readout_that_needs_a_grammar(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("semtune.prompts.report.ReportPrompt.grammar", lambda self: None)
     space = TargetSpace("label_set", ("a", "b"))
     check_combination("report", "generate", space)
-    with pytest.raises(OptionError, match="needs a prompt with a grammar, .* choose generate or loglikelihood or head"):
+    with pytest.raises(
+        OptionError, match=r"needs a prompt with a grammar, .* choose generate or loglikelihood or head"
+    ):
         check_combination("report", "generate-constrained", space)
