@@ -1,6 +1,6 @@
 """The study's tables of groups and baselines: speed, and memory and quality.
 
-Every figure is one that a record holds, or a mean over seeds of such. Dev never ranks anything: it chose the epoch.
+Every figure is on record, or a mean over seeds of such figures. Dev never ranks anything: it chose the epoch.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _trainable_share(group: Group) -> Statistic | None:
 
 
 def _count(values: Iterable[float | None]) -> Statistic | None:
-    """A figure that does not depend on the seed: a standard deviation of zero says nothing."""
+    """A figure that does not depend on the seed: a standard deviation of zero is not shown."""
     found = statistic(values)
     return dataclasses.replace(found, sd=found.sd or None) if found is not None else None
 
@@ -240,7 +240,7 @@ def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[C
     values += [figure.baseline(base) if figure.baseline else None for base in bases]
     cells = figure_cells(values, figure.scale, figure.places)
     if figure.split != "test":
-        # Baselines lack most figures: an empty cell says so better than a dash, which means "not on record".
+        # Baselines lack most figures: an empty cell is clearer than a dash, which means "not on record".
         return [c if i < len(view.groups) or figure.baseline else Cell("") for i, c in enumerate(cells)]
     if view.test_state == "unlabelled":
         return [Cell("not scored")] * len(cells)
