@@ -127,16 +127,18 @@ def test_page_and_terminal(record: dict[str, Any], write_study: Callable[[dict[s
 def test_baselines_show_their_seconds_and_bytes() -> None:
     record = study([run("lora")])
     record["baselines"][0] |= {
-        "status": "ok", "reason": None, "train_seconds": 1.25, "predict_examples_per_second": 5000.0,
+        "status": "ok", "reason": None, "train_seconds": 1.27, "predict_examples_per_second": 5000.0,
         "peak_bytes": {"load": 400_000_000, "train": 512_000_000, "evaluate": 450_000_000},
     }  # fmt: skip
     view = view_of(record)
     speed, quality = speed_table(view), quality_table(view)
     assert [row.cells[0].text for row in speed.rows] == ["lora", "top-3"]
-    assert column(speed, "Training") == ["47.97", "1.25"]
+    assert column(speed, "Training") == ["48.0", "1.3"]
     assert column(speed, "Per iteration") == ["0.518", ""]
     assert column(speed, "Predicting") == ["22.7", "5,000.0"]
     assert column(quality, "Peak train") == ["2.75", "0.51", "–"]
+    record["baselines"][0]["train_seconds"] = 0.0002
+    assert column(speed_table(view_of(record)), "Training") == ["48.0", "<0.1"]
 
 
 def test_a_baseline_that_failed_says_why() -> None:

@@ -7,7 +7,7 @@ counted, and scored with whatever could be read from it; it is never dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -29,7 +29,10 @@ class NextTokenLoss(BaseReadout):
     class Settings(ReadoutSettings):
         """Options of readouts that train on text."""
 
-        train_on_prompt: bool = False
+        train_on_prompt: bool = field(
+            default=False,
+            metadata={"help": "Sum the loss over the prompt's tokens too (the original recipe).", "unit": None},
+        )
         """Whether the tokens of the prompt are loss targets too, or those of the completion alone."""
 
     settings: Settings
@@ -77,7 +80,9 @@ class Generate(NextTokenLoss):
     class Settings(NextTokenLoss.Settings):
         """Options of `generate`."""
 
-        max_new_tokens: int = 64
+        max_new_tokens: int = field(
+            default=64, metadata={"help": "Longest completion when generating.", "unit": "tokens"}
+        )
         """Tokens that a completion may have."""
 
     settings: Settings
