@@ -76,3 +76,14 @@ def test_a_model_that_was_taught_scores_what_it_was_taught() -> None:
         (loss / num_targets).backward()
         optimizer.step()
     assert [p.labels for p in readout.answer(ONE_EACH)] == [e.labels for e in ONE_EACH]
+
+
+def test_a_threshold_saved_under_the_former_name_is_read(tmp_path: Path) -> None:
+    """Run folders of the version before hold label-scores.json."""
+    state = {"labels": list(LABELS), "threshold": 0.125}
+    (tmp_path / "label-scores.json").write_text(json.dumps(state), encoding="utf-8")
+    readout = toy_readout("label-scores", toy_loaded())
+    readout.load(tmp_path)
+    assert (readout.name, readout.threshold) == ("loglikelihood", 0.125)
+    readout.save(tmp_path)
+    assert json.loads((tmp_path / "loglikelihood.json").read_text(encoding="utf-8")) == state

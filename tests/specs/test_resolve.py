@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from semtune.errors import OptionError, SemtuneError, UnknownNameError
 from semtune.records import LowRankSettings, MethodSettings, RunSpec, TaskOptions
-from semtune.registry import METHODS
-from semtune.specs import method_settings, readout_settings, resolve, spec_from, with_changes, with_method
+from semtune.registry import METHODS, READOUTS
+from semtune.specs import (
+    method_settings,
+    read_spec,
+    readout_settings,
+    resolve,
+    spec_from,
+    with_changes,
+    with_method,
+    write_spec,
+)
 from semtune.specs.settings import METHOD, check_shared_options
 
 
@@ -135,3 +145,15 @@ def test_options_shared_by_methods_reach_those_that_have_them() -> None:
         check_shared_options(METHOD, ["rnak"], ["full", "lora"])
     with pytest.raises(SemtuneError, match="rank"):
         resolve(with_method(spec, "full", shared=False))
+
+
+@pytest.mark.parametrize(
+    ("former", "present"), [("label-scores", "loglikelihood"), ("generate-trie", "generate-constrained")]
+)
+def test_former_names_of_readouts_become_the_present_ones(former: str, present: str, tmp_path: Path) -> None:
+    """In a spec.yaml of the version before, and wherever a name is given; lists show the present names only."""
+    assert resolve(RunSpec("practice", readout=former)).readout == present
+    write_spec(RunSpec("practice", readout=former), tmp_path / "spec.yaml")
+    assert read_spec(tmp_path / "spec.yaml").readout == present
+    assert former in READOUTS and former not in list(READOUTS)
+    assert READOUTS.get(former) is READOUTS.get(present) and READOUTS.canonical("other") == "other"

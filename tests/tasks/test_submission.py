@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semtune.errors import DataError, OutputError
-from semtune.records import LabelSet, Prediction, TargetSpace
+from semtune.records import FreeText, LabelSet, Prediction, Span, Spans, TargetSpace
 from semtune.tasks import submission
 from semtune.tasks.techniques import TECHNIQUES
 
@@ -104,3 +104,48 @@ def test_anything_reads_or_says_why(tmp_path: Path, content: bytes) -> None:
         return
     assert found and all(set(p.labels) <= set(TECHNIQUES) for p in found)
     assert len({p.id for p in found}) == len(found)
+
+
+SPANS = TargetSpace("spans", ("Doubt", "Smears"))
+
+
+def test_spans_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    predictions = [Prediction("1", Spans((Span(0, 4, "Doubt"), Span(2, 9, "Smears")))), Prediction("2", Spans(()))]
+    submission.write(predictions, path)
+    first = json.loads(path.read_text(encoding="utf-8"))[0]
+    assert first["spans"][1] == {"start": 2, "end": 9, "label": "Smears"}
+    assert submission.read(path, SPANS) == predictions
+
+
+def test_texts_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    predictions = [Prediction("1", FreeText("zwei\nZeilen, é")), Prediction("2", FreeText(""))]
+    submission.write(predictions, path)
+    assert json.loads(path.read_text(encoding="utf-8"))[0] == {"id": "1", "text": "zwei\nZeilen, é"}
+    assert submission.read(path, TargetSpace("text", ())) == predictions
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "1"}, 'needs "spans", a list'),
+        ({"id": "1", "spans": [3]}, 'needs "spans", a list'),
+        ({"id": "1", "spans": [{"start": 4, "end": 4, "label": "Doubt"}]}, "a span from 4 to 4"),
+        ({"id": "1", "spans": [{"start": True, "end": 4, "label": "Doubt"}]}, "a span from True to 4"),
+        ({"id": "1", "spans": [{"start": 0, "end": 4, "label": "Doubts"}]}, 'unknown label "Doubts"; did you mean'),
+        ({"id": "1", "spans": [{"start": 0, "end": 4}]}, 'unknown label "None"'),
+    ],
+)
+def test_broken_spans(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([row]), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        submission.read(path, SPANS)
+
+
+def test_broken_text(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('[{"id": "1", "text": 3}]', encoding="utf-8")
+    with pytest.raises(DataError, match='has no "text"'):
+        submission.read(path, TargetSpace("text", ()))

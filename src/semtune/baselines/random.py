@@ -12,7 +12,7 @@ RANDOM_SEED = 42
 
 
 class Random(BaseBaseline):
-    """Keep drawing labels without replacement while a fair coin says so.
+    """Keep drawing labels without replacement while a fair coin shows heads.
 
     Source: baselines/baseline_task1_random.py of the organisers' corpus (see `tasks.semeval2021_task6`). Seeded with 42
     anew for each call, over the texts in the order given. For a single-label task it draws one label uniformly.

@@ -28,7 +28,7 @@ from semtune.records.targets import predictions_from
 FOLDS = 5
 THRESHOLDS = np.linspace(0.05, 0.95, 91)
 TOKEN = r"(?u)\w+|[^\w\s]"
-"""Words of any length and single punctuation marks: "!" and "?" say something in a short text."""
+"""Words of any length and single punctuation marks: "!" and "?" carry meaning in a short text."""
 STATE = "tfidf.json"
 
 Matrix = npt.NDArray[np.float64]

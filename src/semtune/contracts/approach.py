@@ -22,7 +22,7 @@ class TaskContext:
     metrics: tuple[Metric, ...]
     """The primary metric first."""
     label_definitions: Mapping[str, str] = field(default_factory=dict)
-    """What each label means; empty where the task does not say."""
+    """What each label means; empty where the task has no definitions."""
     score: ScoreFunction | None = field(default=None, compare=False)
     """The task's scorer, for choices made while fitting; None where a fitted approach is only loaded to predict."""
 
@@ -53,7 +53,7 @@ class Baseline(Protocol):
     def __init__(self, context: TaskContext) -> None: ...
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example]) -> None:
-        """Learn from `train`; whether `dev` is used is the baseline's to say."""
+        """Learn from `train`; a baseline may choose its own options on `dev`."""
         ...
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:

@@ -40,7 +40,7 @@ class Task(Protocol):
 
     @property
     def label_definitions(self) -> Mapping[str, str]:
-        """What each label means, in a sentence; empty where the task does not say."""
+        """What each label means, in a sentence; empty where the task has no definitions."""
         ...
 
     @property

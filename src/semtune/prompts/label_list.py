@@ -1,7 +1,7 @@
 """Writing and reading a delimited list of labels, some of which contain the delimiter themselves.
 
-Text and labels are compared field by field, a field being what stands between two delimiters, white space at its ends
-aside: "Obfuscation, Intentional vagueness, Confusion" is a label of three fields. Reading covers the fields of a text
+Text and labels are compared field by field, a field being the text between two delimiters without white space at its
+ends: "Obfuscation, Intentional vagueness, Confusion" is a label of three fields. Reading covers the fields of a text
 with labels so that as few fields as possible are left over; taking the longest label first instead would misread
 "A, B, C" where the labels are "A", "A, B" and "B, C".
 """
@@ -19,7 +19,7 @@ Fields = tuple[str, ...]
 
 
 class LabelList:
-    """Labels in one fixed order, joined by `separator`; `none` says explicitly that no label applies.
+    """Labels in one fixed order, joined by `separator`; `none` is the text where no label applies.
 
     Raises OptionError for a label space in which some text could be read in two ways, or with a blank label.
     """

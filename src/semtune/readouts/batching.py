@@ -38,8 +38,8 @@ def prompt_ids(
     loaded: LoadedModel, prompt: Prompt, examples: Sequence[Example], max_length: int
 ) -> list[tuple[int, ...]]:
     """Token ids of each example's prompt; targets are removed first, so that no prediction depends on them."""
-    asked = [dataclasses.replace(e, target=None) for e in examples]
-    return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in asked]
+    blind = [dataclasses.replace(e, target=None) for e in examples]
+    return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in blind]
 
 
 def label_completions(

@@ -17,7 +17,7 @@ from semtune.records.targets import LABEL_KINDS
 
 
 class GenerateConstrained(Generate):
-    """Generates labels of the task in their fixed order, each at most once, or that there are none."""
+    """Generates labels of the task in their fixed order, each at most once, or the words for "none"."""
 
     name = "generate-constrained"
     target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS

@@ -1,4 +1,4 @@
-"""Examples, what is asked of a model about them (targets), and what an approach predicts."""
+"""Examples, their targets (what a model shall predict), and predictions."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Example:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The target's labels; None where there is no target."""
+        """The target's labels; None for an example without a target."""
         return None if self.target is None else self.target.labels
 
 

@@ -46,7 +46,7 @@ class Mark:
 
 
 def all_figures(view: StudyView, folder: Path) -> list[Drawn]:
-    """The page's figures, in order. `folder` holds the run folders, whose metrics.jsonl the curves are read from."""
+    """The page's figures, in order. `folder` contains the run folders, whose metrics.jsonl the curves are read from."""
     return [trade_off(view), speed(view), memory(view), course(view, folder)]
 
 
@@ -160,7 +160,7 @@ def _draw_marks(axes: Axes, view: StudyView, marks: list[Mark], heights: list[fl
 
 
 def _error_box(axes: Axes, mark: Mark) -> Box:
-    """The pixels that a mark's error bar takes; empty without one."""
+    """The rectangle of a mark's error bar, in pixels; empty without one."""
     sd = mark.score.sd or 0.0
     x, low = axes.transData.transform((mark.peak, mark.score.mean - sd))
     _, high = axes.transData.transform((mark.peak, mark.score.mean + sd))

@@ -1,4 +1,4 @@
-"""A study as one self-contained HTML page: no scripts, no requests, nothing but what the records hold.
+"""A study as one self-contained HTML page: no scripts, no requests, nothing but what is on record.
 
 Labels, names and notes are user data: the template escapes all of it, and the page's content policy forbids scripts and
 requests besides. The figures' SVG is the only markup that goes in as it is; matplotlib escapes the text in it.
@@ -42,7 +42,7 @@ def write_report(study_folder: Path) -> Path:
 
 
 def render(study: Mapping[str, Any], study_folder: Path) -> str:
-    """The page as text. `study_folder` holds the run folders. Raises DataError."""
+    """The page as text. `study_folder` contains the run folders. Raises DataError."""
     view = view_of(study)
     environment = Environment(
         loader=PackageLoader("semtune.report", "templates"),
@@ -76,7 +76,7 @@ def _numbered(tables: list[Table], first: int) -> list[tuple[int, Table]]:
 
 
 def _date(study: Mapping[str, Any], folder: Path) -> str:
-    """The date in the study's record; else the date when its file was last written, marked as such."""
+    """The date of the study where it is on record; else "study.json of" and the date when that file was written."""
     if study.get("date"):
         return str(study["date"])
     try:

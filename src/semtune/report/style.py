@@ -1,4 +1,4 @@
-"""Which colour, mark and line stand for which group, the same in every figure."""
+"""The colour, mark and line style of each group, the same in every figure."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Looks:
         self._varying = view.varying
 
     def color(self, group: Group) -> str:
-        """Of the group's method."""
+        """The colour of the group's method."""
         return SERIES[self._series[group.method] - 1]
 
     def marker(self, group: Group) -> str:
-        """Of the group's readout."""
+        """The mark of the group's readout."""
         return MARKERS[self._readouts.index(group.readout) % len(MARKERS)]
 
     def line(self, group: Group) -> Any:
-        """Of the group's model, prompt and preset."""
+        """The line style of the group's model, prompt and preset."""
         return LINES[self._variants.index(_variant(group)) % len(LINES)]
 
     def readout_legend(self, figure: Figure) -> None:

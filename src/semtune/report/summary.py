@@ -1,6 +1,6 @@
 """What a study shows, in a few plain sentences, each made of recorded figures only.
 
-No sentence claims more than the records hold: no significance, no ranking by dev, no advice.
+No sentence claims more than is on record: no significance, no ranking by dev, no advice.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 While drawing, ink, grid and series have fixed colours that occur nowhere else; in the SVG each is replaced by a CSS
 variable with a fallback. Text stays text: it can be read aloud, selected and searched. Nothing global of matplotlib is
-touched: no pyplot, and settings hold only within `drawing()`.
+touched: no pyplot, and settings apply only within `drawing()`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, PAPER = "#1d1f23", "#5f6672", "#d9dce1", "#fdfefd"
 SERIES = ("#0173b2", "#d55f00", "#029e73", "#cc79a8", "#e79f01", "#56b4ea", "#8c6a3f")
-"""After Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness."""
+"""After Okabe and Ito, "Color Universal Design" (2008): distinct with every common colour blindness."""
 PHASES = ("#a9c3dd", "#2f6ea5", "#6f9bc6")
-"""Load, train, evaluate: one hue, so that they are told apart in grey print too."""
+"""Load, train, evaluate: one hue, so that they are distinct in grey print too."""
 
 VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper",
@@ -57,7 +57,7 @@ def to_svg(figure: Figure, key: str, title: str, description: str) -> str:
 
     Args:
         key: goes before every id (after "figure-"), so that several figures can share a page.
-        title: names the figure to a screen reader; `description` says what it shows.
+        title: names the figure to a screen reader; `description` is its content in words.
     """
     key = f"figure-{key}"
     buffer = io.StringIO()

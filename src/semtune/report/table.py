@@ -1,4 +1,4 @@
-"""A table as data: cells already formatted, so that the terminal, the HTML page and Markdown all say the same."""
+"""A table as data: cells already formatted, so that the terminal, the HTML page and Markdown all show the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from semtune.report.view import Statistic
 
 NOTHING = "–"
-"""What a cell shows where there is no figure on record."""
+"""The text of a cell whose figure is not on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. Where `outcome` is given the run has no figures, and this is said instead ("does not fit")."""
+    """One row. Where `outcome` is given the run has no figures, and the row shows this instead ("does not fit")."""
 
     cells: tuple[Cell, ...]
     kind: Literal["run", "baseline", "team", "label"] = "run"
@@ -68,7 +68,7 @@ class Table:
     span_from: int = 1
 
     def cell(self, row: Row, column: int) -> Cell:
-        """What stands in a column of a row, an outcome included."""
+        """The cell in a column of a row, or the row's outcome."""
         if row.outcome is not None and column == row.outcome_column:
             return row.outcome
         return row.cells[column]

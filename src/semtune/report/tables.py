@@ -1,6 +1,6 @@
 """The study's tables of groups and baselines: speed, and memory and quality.
 
-Every figure is one that a record holds, or a mean over seeds of such. Dev never ranks anything: it chose the epoch.
+Every figure is on record, or a mean over seeds of such figures. Dev never ranks anything: it chose the epoch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from semtune.records import Metric, RunResult
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
-from semtune.report.table import Cell, Column, Footnotes, Row, Table, figure_cells, number
+from semtune.report.table import Cell, Column, Footnotes, Row, Table, decimals, figure_cells, number
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
 
 __all__ = ["all_tables", "leaderboard_table", "load_study", "quality_table", "speed_table"]
@@ -147,7 +147,7 @@ def _trainable_share(group: Group) -> Statistic | None:
 
 
 def _count(values: Iterable[float | None]) -> Statistic | None:
-    """A figure that does not depend on the seed: a standard deviation of zero says nothing."""
+    """A figure that does not depend on the seed: a standard deviation of zero is not shown."""
     found = statistic(values)
     return dataclasses.replace(found, sd=found.sd or None) if found is not None else None
 
@@ -235,12 +235,24 @@ def _assemble(
 
 
 def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[Cell]:
-    """A figure's column: of every group, then of every baseline."""
+    """A figure's column: the cells of the groups, then those of the baselines with the same decimals."""
     values = [figure.get(group) for group in view.groups]
+    places = figure.places
+    if places is None and any(values):
+        places = decimals([value.mean * figure.scale for value in values if value is not None])
     values += [figure.baseline(base) if figure.baseline else None for base in bases]
-    cells = figure_cells(values, figure.scale, figure.places)
+    cells = figure_cells(values, figure.scale, places)
+    for index, value in enumerate(values[len(view.groups) :], start=len(view.groups)):
+        # Fitting label counts takes microseconds: "<0.1" is clearer than "0.0".
+        if (
+            figure.split is None
+            and value is not None
+            and places is not None
+            and 0 < value.mean * figure.scale < 0.5 * 10**-places
+        ):
+            cells[index] = Cell(f"<{number(10**-places, places)}")
     if figure.split != "test":
-        # Baselines lack most figures: an empty cell says so better than a dash, which means "not on record".
+        # Baselines lack most figures: an empty cell is clearer than a dash, which means "not on record".
         return [c if i < len(view.groups) or figure.baseline else Cell("") for i, c in enumerate(cells)]
     if view.test_state == "unlabelled":
         return [Cell("not scored")] * len(cells)

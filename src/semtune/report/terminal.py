@@ -1,7 +1,7 @@
 """The study's tables in a terminal.
 
 A table too wide for the terminal gets short headings first, then goes without standard deviations where they matter
-least, and then without its least important columns; a line below says which.
+least, and then without its least important columns; a line below names them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from semtune.report.tables import all_tables
 from semtune.report.view import view_of
 
 UNBOUNDED = 10_000
-"""Width, in characters, at which every table fits: to ask a table how wide it would like to be."""
+"""Width, in characters, at which every table fits, so that its own width can be measured."""
 
 
 def print_study(study: Mapping[str, Any], console: Console) -> None:
@@ -111,7 +111,7 @@ def _marks(marks: tuple[int, ...]) -> str:
 
 
 def _width(console: Console, table: RichTable) -> int:
-    """Characters that a table takes when nothing is cut."""
+    """The characters of a line of the table when nothing is cut."""
     return Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum
 
 

@@ -172,7 +172,7 @@ class StudyView:
 
     @property
     def score_split(self) -> str:
-        """The split to show where only one fits: test where it has scores, else dev (which must then be said)."""
+        """The split to show where only one fits: test where it has scores, else dev (which must then be stated)."""
         return "test" if self.test_state == "scored" else "dev"
 
     @property
@@ -203,7 +203,7 @@ def load_study(folder: Path) -> dict[str, Any]:
     """`study.json` of a study folder, checked.
 
     Raises:
-        DataError: it is missing, broken, of another format, or does not hold a study.
+        DataError: it is missing, broken, of another format, or no study.
     """
     path = folder / "study.json"
     if not path.is_file():
@@ -224,7 +224,7 @@ def load_study(folder: Path) -> dict[str, Any]:
 
 
 def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
-    """The typed, grouped form of what `study.json` holds. Raises DataError."""
+    """The typed, grouped form of the content of `study.json`. Raises DataError."""
     try:
         runs = [result_from(run, f"run {i} of {where}") for i, run in enumerate(study["runs"], start=1)]
         baselines = tuple(_baseline(b) for b in study.get("baselines") or ())

@@ -2,7 +2,7 @@
 
 The texts are about fictional towns, brands and clubs, and were written for this project; what each label means is in
 `practice_data/definitions.md`. The label frequencies are roughly those of the SemEval-2021 Task 6 corpus, the texts are
-not: a score here says that a way of tuning works, and nothing about how it ranks elsewhere.
+not: a score here shows that a way of tuning works, and nothing about how it ranks elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semtune.tasks.techniques import TECHNIQUES, definitions
 
 
 class Practice(BaseTask):
-    """Registered as "practice"; takes no options."""
+    """Registered as "practice"; it has no options."""
 
     name = "practice"
     options_hint = "its texts are shipped with semtune, so leave it out"

@@ -14,7 +14,7 @@ def examples_from_rows(
 ) -> list[Example]:
     """Check `rows` and make examples of them; labels come out once each and in the order of `labels`.
 
-    Each row comes with where it stands, for messages ("dev.jsonl, line 3"). Where not `must_be_labelled`, a row without
+    Each row comes with its location for messages ("dev.jsonl, line 3"). Where not `must_be_labelled`, a row without
     the key "labels" is an unlabelled example.
 
     Raises DataError: a missing or repeated id, a missing or blank text, missing labels, an unknown label.
@@ -36,7 +36,7 @@ def examples_from_rows(
 
 
 def checked_id(row: dict[str, Any], where: str, known: dict[str, str]) -> str:
-    """The row's id as a string, entered into `known` (id → where it stands). Raises DataError: none, or repeated."""
+    """The row's id as a string, entered into `known` (id → location). Raises DataError: none, or repeated."""
     value = row.get("id")
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise DataError(f'{where} has no "id"; every row needs one, a string or a whole number.')

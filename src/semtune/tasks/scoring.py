@@ -9,7 +9,7 @@ positives tp, false positives fp and false negatives fn:
 Micro-F1 puts the counts of all labels together first; macro-F1 is the plain mean over labels. So a label that is absent
 from gold and never predicted counts as 1 in macro-F1: that is the official convention, and it is why predicting nothing
 scores 0.15 on dev. The counts are written out here rather than called, so that scoring needs no heavy import; a test
-holds them against scikit-learn.
+compares them with scikit-learn.
 
 A single-label task is scored on the same matrix, but its micro-F1 is the accuracy: a prediction that names no label, or
 more than one, is wrong.
@@ -197,7 +197,7 @@ def _first(ids: Sequence[str]) -> str:
 
 
 def _indicator(label_sets: Sequence[tuple[str, ...]], ids: Sequence[str], labels: Sequence[str], what: str) -> Truth:
-    """A matrix whose entry (i, j) says whether label set i contains label j. (texts, labels)"""
+    """A boolean matrix, (texts, labels): entry (i, j) is whether label set i contains label j."""
     column = {label: j for j, label in enumerate(labels)}
     matrix = np.zeros((len(label_sets), len(labels)), dtype=np.bool_)
     for i, label_set in enumerate(label_sets):

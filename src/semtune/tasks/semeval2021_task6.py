@@ -33,7 +33,7 @@ SHA256 = {
     "dev": "266187e4729e8f1dd31739e57130b246b5d9a27f7bb74747eb3d15576af423d2",
     "test": "1680057d06a464ba9897d4481c91fec9a9e50a9b10fdd8865d0ace697e35c6d5",
 }
-"""Of the organisers' files at COMMIT; checked on downloads only: a user's folder may hold an unlabelled test set."""
+"""Checksums of the organisers' files at COMMIT, for downloads only: a user's folder may have an unlabelled test set."""
 
 FOLDERS = (".", "semeval2021-task6", "data", "semeval2021-task6/data")
 """Where a file may lie under the folder that was given: itself, its parent, or the organisers' repository."""

@@ -1,12 +1,12 @@
 """Making train, dev and test splits: stratified, seeded, independent of the order of the rows, and without leaks.
 
-Texts are lined up so that those with the same labels stand together (rarest labels first, then in an order drawn from
-the seed), and each next text goes to the split that is furthest behind its share. Every stretch of the line is thus
-divided in the wanted proportions, which stratifies single-label and multi-label data alike; compare Sechidis et al.
+Texts are sorted so that those with the same labels are neighbours (rarest labels first, then in an order drawn from
+the seed), and each next text goes to the split that is furthest behind its share. Every stretch of that order is thus
+divided in the requested proportions, which stratifies single-label and multi-label data alike; compare Sechidis et al.
 2011, "On the Stratification of Multi-label Data", whose rarest-label-first idea this keeps. Two things are ours:
 
-- Rows with the same text (case and spacing aside) always go to the same split, since a text that is trained on says
-  nothing when it is tested.
+- Rows with the same text (case and spacing aside) always go to the same split, since testing on a text that was
+  trained on measures nothing.
 - The first text with a label goes to train, so a label that occurs once is never only tested.
 """
 
@@ -25,7 +25,7 @@ def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], see
 
     Within a split the examples keep their order in `examples`.
 
-    Raises DataError when there are too few different texts for each split to hold one.
+    Raises DataError when there are too few different texts for each split to get one.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
@@ -50,11 +50,11 @@ def _assign(
     shares: Mapping[str, float],
     seed: int,
 ) -> dict[str, str]:
-    """The split of each text, by the walk along the line described above."""
+    """The split of each text, by the walk through the sorted texts described above."""
     counts = Counter(label for labels in labels_of.values() for label in labels)
     rank = {label: i for i, label in enumerate(sorted(counts, key=lambda name: (counts[name], name)))}
 
-    def place_in_line(text: str) -> tuple[list[int], bytes]:
+    def sort_key(text: str) -> tuple[list[int], bytes]:
         draw = hashlib.sha256(f"{seed}\n{text}".encode("utf-8", "surrogatepass")).digest()
         return sorted(rank[label] for label in labels_of[text]), draw
 
@@ -62,12 +62,12 @@ def _assign(
     trained: set[str] = set()
     chosen: dict[str, str] = {}
     so_far = 0
-    for text in sorted(labels_of, key=place_in_line):
+    for text in sorted(labels_of, key=sort_key):
         so_far += len(groups[text])
         if labels_of[text] - trained:
             split = "train"
         else:
-            # max keeps the first of equals, and "train" stands first.
+            # max keeps the first of equals, and "train" comes first.
             split = max(shares, key=lambda name: shares[name] * so_far - taken[name])
         if split == "train":
             trained |= labels_of[text]

@@ -1,6 +1,6 @@
 """Anyone's labelled texts: a CSV, TSV, JSON, JSON lines or Parquet file, a folder of split files, or a hub data set.
 
-The user names the columns. The task is multi-label where a label separator was given or a label cell holds a list, and
+The user names the columns. The task is multi-label where a label separator was given or a label cell is a list, and
 single-label otherwise. Splits that are not given are made from the training rows (see `splits`).
 """
 
@@ -69,7 +69,7 @@ class Table(BaseTask):
 
     @property
     def target_kind(self) -> TargetKind:
-        """One label a text unless a separator was given or a cell holds a list. Raises DataError."""
+        """One label a text unless a separator was given or a cell is a list. Raises DataError."""
         return self._all().kind
 
     @property
@@ -123,7 +123,7 @@ class Table(BaseTask):
         return tables
 
     def _column(self, table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
-        """The column's name. Raises DataError naming the columns that there are."""
+        """The column's name. Raises DataError, which names the columns of the table."""
         for name in [given] if given is not None else usual:
             if name in table.columns:
                 return name

@@ -1,7 +1,7 @@
 """Reading a user's table, whatever its format, into rows of plain Python values.
 
 CSV and TSV come through pandas with every cell a string and nothing taken for "missing" (a text may well be "NA");
-JSON, JSON lines and Parquet keep their types, so a label cell may hold a list. Hub data sets need the `datasets`
+JSON, JSON lines and Parquet keep their types, so a label cell may be a list. Hub data sets need the `datasets`
 package, which semtune does not install by itself.
 """
 
@@ -32,13 +32,13 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """Rows as they stand in a file. `columns` are all there are; a row of JSON may lack some of them."""
+    """Rows as they are in a file. `columns` are the columns of all rows; a row of JSON may lack some of them."""
 
     source: str
     """For messages: the file's path or the data set's id."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, dict[str, Any]], ...]
-    """Each with its place for messages: "row 3", "line 3"."""
+    """Each with its location for messages: "row 3", "line 3"."""
 
 
 def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
@@ -154,13 +154,13 @@ def _read_hub(name: str) -> dict[str, RawTable]:
         raise DataError(f'The hub data set "{name}" cannot be read ({first_line(error)}); check its name.') from error
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
-        held = next((n for n in names if n in found), None)
-        if held is None:
+        name_there = next((n for n in names if n in found), None)
+        if name_there is None:
             continue
-        rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[held], start=1)]
-        for column, feature in found[held].features.items():
+        rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[name_there], start=1)]
+        for column, feature in found[name_there].features.items():
             _name_classes(rows, column, feature)
-        tables[split] = RawTable(f"{HUB}{name} ({held})", _columns(row for _, row in rows), tuple(rows))
+        tables[split] = RawTable(f"{HUB}{name} ({name_there})", _columns(row for _, row in rows), tuple(rows))
     if "train" not in tables:
         raise DataError(f'The hub data set "{name}" has no train split; it has {", ".join(found)}.')
     return tables
@@ -187,7 +187,7 @@ def _name_classes(rows: list[tuple[str, dict[str, Any]]], column: str, feature: 
 
 
 def as_text(value: Any) -> str | None:
-    """A cell as text: None where there is nothing, 3.0 as "3", True as "true"."""
+    """A cell as text: None for an empty cell, 3.0 as "3", True as "true"."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):

@@ -3,7 +3,7 @@
 Source: techniques_list_task1-2.txt of
 https://github.com/di-dimitrov/SEMEVAL-2021-task6-corpus/tree/796b32fa76b7a5814a48d1870d163058e81e4ce1
 (Dimitrov et al. 2021, arXiv 2105.09284). The order is that of the file, "Bandwagon" last, because the organisers'
-random baseline draws by position. One name holds commas and one an "é".
+random baseline draws by position. One name contains commas and one an "é".
 """
 
 from __future__ import annotations
