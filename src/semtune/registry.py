@@ -30,6 +30,22 @@ class Registry:
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._objects: dict[str, Any] = {}
+
+    def register(self, name: str, target: Any, summary: str = "") -> None:
+        """Add `target` as `name`, or replace what has that name: an object, or where one lives ("module:object")."""
+        self._objects.pop(name, None)
+        if isinstance(target, str):
+            self._entries[name] = Entry(target, summary)
+            return
+        self._entries[name] = Entry("", summary)
+        self._objects[name] = target
+
+    def unregister(self, name: str) -> None:
+        """Forget `name`. Raises UnknownNameError."""
+        self._entry(name)
+        del self._entries[name]
+        self._objects.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -49,6 +65,8 @@ class Registry:
     def get(self, name: str) -> Any:
         """The registered object, imported now. Raises UnknownNameError."""
         module, _, attribute = self._entry(name).location.partition(":")
+        if name in self._objects:
+            return self._objects[name]
         return getattr(importlib.import_module(module), attribute)
 
     def _entry(self, name: str) -> Entry:
@@ -129,4 +147,27 @@ SOURCES = Registry(
         "folder": Entry("semtune.models.sources.folder:FolderSource", "a path to a folder in transformers' format"),
         "hub": Entry("semtune.models.sources.hub:HubSource", "an id on the Hugging Face hub, e.g. owner/name"),
     },
+)
+
+APPROACHES = Registry(
+    "approach",
+    {
+        "tuned": Entry("semtune.approaches.tuned:Tuned", "a model whose weights a method changes, read by a readout"),
+        "prompted": Entry("semtune.approaches.prompted:Prompted", "a model as it is, asked by a prompting strategy"),
+        "baseline": Entry("semtune.approaches.baseline:BaselineApproach", "a baseline without a language model"),
+    },
+)
+
+STRATEGIES = Registry(
+    "strategy",
+    {
+        "zero-shot": Entry(
+            "semtune.strategies.zero_shot:ZeroShot", "the labels' definitions, the text, a constrained answer"
+        ),
+    },
+)
+
+LAUNCHERS = Registry(
+    "launcher",
+    {"process": Entry("semtune.study.launchers.process:ProcessLauncher", "each run in a process of this machine")},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,46 @@ import pytest
 
 from semtune.errors import OptionError, OutputError, UnknownNameError
 from semtune.records import RunResult, RunSpec
+from semtune.runs.outcome import unmeasured
+from semtune.runs.runner import run
 from semtune.study.grid import read_study, study_from
-from semtune.study.launch import _without_result
+from semtune.study.launchers.process import _without_result
 from semtune.study.study import run_study
+
+from ..runs.test_runner import Silent
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 
 
 class Inventing:
-    """A launcher that runs nothing and remembers what it was asked for."""
+    """A launcher that runs nothing and remembers what it was asked for; baselines run for real, in this process."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_at: int | None = None, newest_first: bool = False) -> None:
         self.asked: list[RunSpec] = []
-        self.stop_at = stop_at
+        self.stop_at, self.newest_first = stop_at, newest_first
+        self.most_under_way = 0
+        self.interrupted: list[RunSpec] = []
 
-    def run(self, spec: RunSpec, folder: Path) -> RunResult:
+    def submit(self, spec: RunSpec, folder: Path) -> tuple[int, Path]:
         self.asked.append(spec)
-        if len(self.asked) == self.stop_at:
+        return len(self.asked) - 1, folder
+
+    def wait(self, handles: Sequence[tuple[int, Path]]) -> tuple[tuple[int, Path], RunResult]:
+        self.most_under_way = max(self.most_under_way, len(handles))
+        number, folder = handle = handles[-1 if self.newest_first else 0]
+        spec = self.asked[number]
+        if spec.approach == "baseline":
+            return handle, run(spec, folder, Silent(), overwrite=True)
+        tuned = [i for i, asked in enumerate(self.asked) if asked.approach != "baseline"]
+        if self.stop_at is not None and tuned.index(number) + 1 == self.stop_at:
             raise KeyboardInterrupt
-        names = {name: getattr(spec, name) for name in ("task", "model", "method", "prompt", "readout", "preset")}
-        status = "out_of_memory" if spec.method == "full" else "ok"
-        return RunResult(**names, seed=spec.seed, status=status, reason=None if status == "ok" else "too large")
+        if spec.method == "full":
+            return handle, unmeasured(spec, "out_of_memory", reason="too large")
+        return handle, unmeasured(spec, "ok")
+
+    def interrupt(self, handles: Sequence[tuple[int, Path]]) -> list[tuple[tuple[int, Path], RunResult]]:
+        self.interrupted = [self.asked[number] for number, _ in handles]
+        return [(handle, unmeasured(self.asked[handle[0]], "interrupted")) for handle in handles]
 
 
 def test_the_grid_is_every_combination_once_with_overrides() -> None:

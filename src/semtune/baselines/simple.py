@@ -5,12 +5,14 @@ They say what a score is worth: a tuned model below "top-3" has learnt less than
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from semtune.contracts import AnswerKind, Task
-from semtune.errors import OptionError
+from semtune.contracts import AnswerKind, Task, TaskContext
+from semtune.errors import ModelError, OptionError
 from semtune.records import Example, Prediction
 
 RANDOM_SEED = 42
@@ -23,7 +25,7 @@ class Baseline:
     answers: tuple[AnswerKind, ...] = ("label_set", "single_label")
     """The kinds of answer that the baseline can give."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task | TaskContext) -> None:
         """Raises OptionError where the baseline makes no sense for the task's kind of answer."""
         if task.answer not in self.answers:
             raise OptionError(
@@ -38,6 +40,12 @@ class Baseline:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predictions in the order of `examples`."""
         raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Nothing to save."""
+
+    def load(self, folder: Path) -> None:
+        """Nothing to load."""
 
 
 class Random(Baseline):
@@ -69,7 +77,7 @@ class _Top(Baseline):
 
     count: int
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task | TaskContext) -> None:
         super().__init__(task)
         self._chosen: tuple[str, ...] | None = None
 
@@ -85,6 +93,17 @@ class _Top(Baseline):
         if self._chosen is None:
             raise RuntimeError(f"{self.name}: call fit before predict")
         return [Prediction(id=e.id, labels=self._chosen) for e in examples]
+
+    def save(self, folder: Path) -> None:
+        """The chosen labels, as JSON."""
+        (folder / "labels.json").write_text(json.dumps(self._chosen), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        try:
+            self._chosen = tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"The baseline {self.name} in {folder} is missing or broken ({error}).") from error
 
 
 class Top1(_Top):

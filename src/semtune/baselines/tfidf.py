@@ -8,7 +8,9 @@ Bigrams") is the usual reference for how far word bigrams and a linear model go 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from semtune.baselines.simple import Baseline
-from semtune.contracts import Task
+from semtune.contracts import Task, TaskContext
+from semtune.errors import ModelError
 from semtune.records import Example, Prediction
 
 FOLDS = 5
@@ -66,7 +69,7 @@ class TfidfLogistic(Baseline):
 
     name = "tfidf"
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task | TaskContext) -> None:
         super().__init__(task)
         self.threshold = 0.5
         """Labels at least this probable are said; chosen in `fit`, unused for a single-label task."""
@@ -74,6 +77,7 @@ class TfidfLogistic(Baseline):
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example]) -> None:
         """Fit on `train` alone; `dev` is not looked at."""
+        self._train = [(e.id, e.text, e.labels or ()) for e in train]
         texts = [e.text for e in train]
         if self.answer == "single_label":
             self._fit_single(texts, [(e.labels or ("",))[0] for e in train])
@@ -101,6 +105,18 @@ class TfidfLogistic(Baseline):
             )
             for example, row in zip(examples, probabilities, strict=True)
         ]
+
+    def save(self, folder: Path) -> None:
+        """The training texts, from which `load` fits again."""
+        (folder / "train.json").write_text(json.dumps(self._train), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Fit again as `save` found it. Raises ModelError."""
+        try:
+            rows = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+            self.fit([Example(i, text, tuple(labels)) for i, text, labels in rows], [])
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"The baseline {self.name} in {folder} is missing or broken ({error}).") from error
 
     def _fit_single(self, texts: Sequence[str], truth: Sequence[str]) -> None:
         vectorizer = _vectorizer()

@@ -18,14 +18,17 @@ KINDS = {
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
     "baselines": registry.BASELINES,
+    "approaches": registry.APPROACHES,
+    "strategies": registry.STRATEGIES,
+    "launchers": registry.LAUNCHERS,
 }
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="tasks, models, methods, prompts, readouts or baselines.")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
     json: o.Json = False,
 ) -> int:
-    """List tasks, models, methods, prompts, readouts or baselines."""
+    """List what there is to choose from: tasks, models, methods and so on."""
     if kind not in KINDS:
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     entries = {name: KINDS[kind].summary(name) for name in KINDS[kind]}

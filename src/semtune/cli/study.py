@@ -23,6 +23,12 @@ def study(
     readouts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list readouts`.")] = None,
     preset: Annotated[str | None, typer.Option(help="default or report.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma separated whole numbers.")] = None,
+    strategies: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list strategies`.")] = None,
+    baselines: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list baselines`.")] = None,
+    launcher: Annotated[str | None, typer.Option(help="Who starts the runs: see `semtune list launchers`.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Runs under way at once; they share the machine, so speeds do not compare.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     data_dir: o.DataDir = None,
     data: o.Data = None,
@@ -37,21 +43,29 @@ def study(
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
+    from semtune.registry import LAUNCHERS
     from semtune.specs.resolve import read_yaml
     from semtune.study.grid import AXES, study_from
-    from semtune.study.launch import ProcessLauncher
     from semtune.study.study import run_study
 
     if file is None and task is None:
         raise OptionError("Give a study file, or at least --task.")
     values = read_yaml(file) if file is not None else {}
-    lists = {"models": model, "methods": methods, "prompts": prompts, "readouts": readouts}
+    lists = {
+        "strategies": strategies,
+        "baselines": baselines,
+        "models": model,
+        "methods": methods,
+        "prompts": prompts,
+        "readouts": readouts,
+    }
     given: dict[str, Any] = {key: list(o.split_names(v) or ()) for key, v in lists.items() if v is not None}
     if seeds is not None:
         given["seeds"] = _whole_numbers(seeds)
     for axis in given:
-        values.pop(AXES[axis], None)
-    given |= {k: v for k, v in {"task": task, "preset": preset, "epochs": epochs}.items() if v is not None}
+        values.pop(AXES.get(axis, axis), None)
+    scalars = {"task": task, "preset": preset, "epochs": epochs, "launcher": launcher, "parallel": parallel}
+    given |= {k: v for k, v in scalars.items() if v is not None}
     asked = {
         "data_dir": data_dir, "data": data, "dev_data": dev_data, "test_data": test_data, "text_column": text_column,
         "label_column": label_column, "id_column": id_column, "label_separator": label_separator,
@@ -60,9 +74,11 @@ def study(
     options = {**(values.get("task_options") or {}), **{k: v for k, v in asked.items() if v is not None}}
     spec = study_from({**values, **given, "task_options": options}, str(file or "the command line"))
     command = shlex.join(["semtune", *sys.argv[1:]])
-    record = run_study(spec, out, command, ProcessLauncher(), o.say)
+    starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
+    record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)
     _show(record, out, json)
-    return 0 if all(run["status"] == "ok" for run in record["runs"]) else 1
+    ended_well = all(run.get("status", "ok") == "ok" for run in (*record["runs"], *record["baselines"]))
+    return 0 if ended_well else 1
 
 
 def _show(record: dict[str, Any], out: Path, json: bool) -> None:

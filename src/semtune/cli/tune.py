@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def tune(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     task: Annotated[str | None, typer.Option(help="The task: see `semtune list tasks`.")] = None,
+    approach: Annotated[str, typer.Option(help="tuned, prompted or baseline.")] = "tuned",
+    strategy: Annotated[str | None, typer.Option(help="Of a prompted run: see `semtune list strategies`.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Of a baseline's run: see `semtune list baselines`.")] = None,
     model: o.Model = "default",
     method: Annotated[str, typer.Option(help="How weights are changed: see `semtune list methods`.")] = "lora",
     prompt: o.Prompt = "report",
@@ -78,7 +81,8 @@ def tune(
         raise OptionError("Give --task (see `semtune list tasks`), or --spec to repeat a run.")
     else:
         values: dict[str, Any] = {
-            "task": task, "model": model, "method": method, "prompt": prompt, "readout": readout, "preset": preset,
+            "task": task, "approach": approach, "strategy": strategy, "baseline": baseline,
+            "model": model, "method": method, "prompt": prompt, "readout": readout, "preset": preset,
             "epochs": epochs, "batch_size": batch_size, "accumulation_steps": accumulation_steps,
             "learning_rate": learning_rate, "max_length": max_length, "rank": rank, "alpha": alpha,
             "dropout": dropout, "targets": o.split_names(targets), "precision": precision,
@@ -105,35 +109,35 @@ def tune(
 def _run(run_spec: Any, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
     from semtune.cli.progress import RunBar
+    from semtune.registry import APPROACHES
     from semtune.specs.resolve import resolve
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
+    if fit and not APPROACHES.get(resolved.approach).plannable:
+        raise OptionError(
+            f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out."
+        )
     with RunBar() as bar:
         bar.on_phase("starting", None)
         with o.heavy_imports():
-            from semtune.measure.machine import available_memory_bytes
-            from semtune.measure.memory import resident_bytes
-            from semtune.models.loading import resolve_device
-            from semtune.plan.requests import fit_to_memory
             from semtune.runs.runner import run
-            from semtune.runtime.limits import limit_memory
-
         plan = None
         if fit:
+            with o.heavy_imports():
+                from semtune.measure.memory import resident_bytes
+                from semtune.plan.requests import fit_to_memory
             bar.on_phase("planning", None)
             run_spec, plan, changed = fit_to_memory(resolved, resident_bytes())
             o.say(f"--fit changed {changed}")
-        if resolve_device(run_spec.device).type == "cpu":
-            limit_memory(available_memory_bytes() + resident_bytes())
-        return run(run_spec, out, bar, overwrite=overwrite, plan=plan)
+        return run(run_spec, out, bar, overwrite=overwrite, plan=plan, bound_memory=True)
 
 
 def _tell(result: RunResult, out: Path, *, quiet: bool) -> int:
     """The result in a few lines, and the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
     if result.status != "ok":
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
-        return 130 if (result.reason or "").startswith("interrupted") else 1
+        return 130 if result.status == "interrupted" else 1
     if not quiet:
         for split, scores in result.scores.items():
             chosen = " (it also chose the epoch)" if split == result.selected_on else ""

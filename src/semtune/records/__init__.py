@@ -3,8 +3,8 @@
 from semtune.records.options import MethodSettings, RunSpec, TaskOptions
 from semtune.records.plain import to_plain
 from semtune.records.results import Advice, Phase, Plan, RunResult, Status
-from semtune.records.scores import LabelScore, LeaderboardEntry, Scores
-from semtune.records.targets import Example, Prediction, Span
+from semtune.records.scores import LabelScore, LeaderboardEntry, Metric, Scores
+from semtune.records.targets import Example, Prediction, Span, TargetKind, TargetSpace
 
 __all__ = [
     "Advice",
@@ -12,6 +12,7 @@ __all__ = [
     "LabelScore",
     "LeaderboardEntry",
     "MethodSettings",
+    "Metric",
     "Phase",
     "Plan",
     "Prediction",
@@ -20,6 +21,8 @@ __all__ = [
     "Scores",
     "Span",
     "Status",
+    "TargetKind",
+    "TargetSpace",
     "TaskOptions",
     "to_plain",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,14 @@ class RunSpec:
     """Everything needed to run again. None in an option that a preset fixes means: what the preset says."""
 
     task: str
+    approach: str = "tuned"
+    """tuned (model, method, prompt, readout), prompted (model, strategy, prompt), or baseline."""
     model: str = "default"
     method: str = "lora"
     prompt: str = "report"
     readout: str = "head"
+    strategy: str | None = None
+    baseline: str | None = None
     preset: str = "default"
     seed: int = 0
     task_options: TaskOptions = field(default_factory=TaskOptions)
@@ -82,6 +87,8 @@ class RunSpec:
     precision: str | None = None
     master_weights: bool | None = None
     weight_decay: float | None = None
+    strategy_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the strategy alone."""
     # predicting
     predict_batch_size: int = 20
     max_new_tokens: int = 64

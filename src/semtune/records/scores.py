@@ -7,6 +7,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of merit: its key in records, and its title in tables."""
+
+    name: str
+    title: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LabelScore:
     """Precision, recall and F1 of one label; `support` counts its gold examples."""
 
@@ -25,6 +34,11 @@ class Scores:
     parse_failures: float
     per_label: Mapping[str, LabelScore]
     examples: int
+
+    @property
+    def value(self) -> float:
+        """The task's primary metric."""
+        return self.micro_f1
 
 
 @dataclass(frozen=True, slots=True)

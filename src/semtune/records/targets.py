@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+TargetKind = Literal["label_set", "single_label", "spans", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpace:
+    """The kind of a task's targets and its labels in their one fixed order; () where targets are free text."""
+
+    kind: TargetKind
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 spec.yaml                   everything needed to run again
 environment.json            versions, processor, threads
-labels.json                 label space and kind of answer: predicting needs no data
-metrics.jsonl               one line a step and one an epoch, as it goes
-checkpoints/best/           the best weights so far, whole at every instant; moved to adapter/ at the end
-adapter/                    what was trained (PEFT's file format for adapters), and the readout's own parameters
+labels.json                 label space and kind of target: predicting needs no data
+metrics.jsonl               one line a step and one an epoch, as it goes (approaches that have steps)
+checkpoints/best/           the best state so far, whole at every instant; moved to one of the next two at the end
+adapter/                    a tuned model's weights (PEFT's file format for adapters), and the readout's own parameters
+fitted/                     what a baseline or a prompting strategy has learnt
+transcripts.jsonl           what a prompted model was asked and what it generated, one line an answer
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
 """
@@ -35,6 +37,8 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.best = path / "checkpoints" / "best"
         self.adapter = path / "adapter"
+        self.fitted = path / "fitted"
+        self.transcripts = path / "transcripts.jsonl"
         self.result = path / "result.json"
 
     @classmethod
@@ -42,8 +46,8 @@ class RunFolder:
         """A folder ready for a new run.
 
         Raises:
-            OutputError: it cannot be written, holds other things, or holds a tuned model (finished, or kept by a run
-                that was killed) and `overwrite` is False. Nothing was removed then.
+            OutputError: it cannot be written, holds other things, or holds a fitted approach (finished, or kept by a
+                run that was killed) and `overwrite` is False. Nothing was removed then.
         """
         folder = cls(path)
         try:
@@ -52,8 +56,8 @@ class RunFolder:
             occupied = path.is_dir() and any(path.iterdir())
             if occupied and not folder.spec.exists():
                 raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
-            if folder.weights() is not None and not overwrite:
-                raise OutputError(f"{path} holds a tuned model; choose another --out, or replace it with --overwrite.")
+            if folder.kept() is not None and not overwrite:
+                raise OutputError(f"{path} holds a finished run; choose another --out, or replace it with --overwrite.")
             check_writable(path)
             if occupied:
                 folder._clear()
@@ -67,22 +71,26 @@ class RunFolder:
         """Where a split's predictions go."""
         return self.path / f"predictions-{split}.json"
 
-    def weights(self) -> Path | None:
-        """Where this run's weights are: adapter/, or checkpoints/best/ of a run that was killed; None: it kept none."""
-        return next((folder for folder in (self.adapter, self.best) if folder.exists()), None)
+    def kept(self) -> Path | None:
+        """The fitted state: adapter/, fitted/, or checkpoints/best/ of a run that was killed; None: there is none."""
+        return next((folder for folder in (self.adapter, self.fitted, self.best) if folder.exists()), None)
+
+    def finished(self) -> bool:
+        """Whether a run ended here and left its result and a fitted state."""
+        return self.result.exists() and self.spec.exists() and self.kept() in (self.adapter, self.fitted)
 
     def _clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
-        for file in (self.spec, self.environment, self.labels, self.metrics, self.result):
+        for file in (self.spec, self.environment, self.labels, self.metrics, self.result, self.transcripts):
             file.unlink(missing_ok=True)
         for file in self.path.glob("predictions-*.json"):
             file.unlink()
-        for folder in (self.best.parent, self.adapter):
+        for folder in (self.best.parent, self.adapter, self.fitted):
             if folder.exists():
                 shutil.rmtree(folder)
 
     def keep_best(self, save: Callable[[Path], None]) -> None:
-        """What `save` writes to the folder it is given becomes checkpoints/best/.
+        """Make what `save` writes to the folder it is given checkpoints/best/.
 
         An interruption while it writes leaves the old one as it was, never parts of two.
         """
@@ -95,9 +103,9 @@ class RunFolder:
         draft.replace(self.best)
         shutil.rmtree(former, ignore_errors=True)
 
-    def promote_best(self) -> None:
-        """checkpoints/best/ becomes adapter/."""
-        self.best.replace(self.adapter)
+    def promote_best(self, name: str) -> None:
+        """Move checkpoints/best/ to the folder `name` ("adapter", "fitted")."""
+        self.best.replace(self.path / name)
         shutil.rmtree(self.best.parent, ignore_errors=True)
 
 
@@ -124,13 +132,13 @@ def write_labels(folder: RunFolder, labels: Sequence[str], answer: AnswerKind) -
 
 
 def read_labels(folder: RunFolder) -> tuple[tuple[str, ...], AnswerKind]:
-    """The label space and kind of answer of a run. Raises ModelError."""
+    """The label space and kind of target of a run. Raises ModelError."""
     try:
         value = read_json(folder.labels, "a run's labels")
         return tuple(value["labels"]), cast("AnswerKind", value["answer"])
     except (DataError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{folder.path} is not the folder of a tuned model; give the folder that `semtune tune --out` wrote."
+            f"{folder.path} is not the folder of a run; give the folder that `semtune tune --out` wrote."
         ) from error
 
 
@@ -142,11 +150,18 @@ def read_result(path: Path) -> RunResult:
 def result_from(value: Mapping[str, Any], where: str) -> RunResult:
     """A RunResult from its JSON form. Raises DataError, UnknownNameError, OptionError."""
     try:
-        plain = dict(value)
+        plain = _status_as_now(dict(value))
         plain["scores"] = {split: scores_from(s) for split, s in plain.get("scores", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} does not hold the result of a run ({error!r}).") from error
     return record_from(RunResult, plain, where)
+
+
+def _status_as_now(plain: dict[str, Any]) -> dict[str, Any]:
+    """A result whose interruption was written as a failure with a reason (before 0.2) gets the status of its own."""
+    if plain.get("status") == "failed" and str(plain.get("reason") or "").startswith("interrupted by the user"):
+        plain["status"] = "interrupted"
+    return plain
 
 
 def scores_from(value: Mapping[str, Any]) -> Scores:

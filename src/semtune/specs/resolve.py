@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from semtune.contracts import Method
 from semtune.errors import OptionError, OutputError, UnknownNameError, did_you_mean
 from semtune.records import MethodSettings, RunSpec, TaskOptions, to_plain
-from semtune.registry import METHODS, PROMPTS, READOUTS, TASKS
+from semtune.registry import APPROACHES, BASELINES, METHODS, PROMPTS, READOUTS, STRATEGIES, TASKS
 
 R = TypeVar("R")
 PRESET_FIELDS = tuple(field.name for field in dataclasses.fields(MethodSettings))
@@ -54,8 +54,21 @@ def resolve(spec: RunSpec) -> RunSpec:
         OptionError: an impossible value.
     """
     TASKS.check(spec.task)
-    PROMPTS.check(spec.prompt)
-    READOUTS.check(spec.readout)
+    APPROACHES.check(spec.approach)
+    for name, registry in (("prompt", PROMPTS), ("readout", READOUTS), ("method", METHODS)):
+        registry.check(getattr(spec, name))
+    uses = APPROACHES.get(spec.approach).uses
+    for name, registry in (("strategy", STRATEGIES), ("baseline", BASELINES)):
+        if name in uses:
+            if getattr(spec, name) is None:
+                raise OptionError(f"A run of the approach {spec.approach} needs a {name}; name one with --{name}.")
+            registry.check(getattr(spec, name))
+    if "method" not in uses:
+        full = record_from(
+            RunSpec, {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}, "the run's options"
+        )
+        _check_values(full)
+        return full
     method: Method = METHODS.get(spec.method)
     if spec.preset not in method.presets:
         raise UnknownNameError(
@@ -131,7 +144,7 @@ def _check_values(spec: RunSpec) -> None:
         raise OptionError(f"--max-length must be at least 8 tokens, not {spec.max_length}.")
     for name in ("learning_rate", "max_grad_norm"):
         value = getattr(spec, name)
-        if not 0 < value < float("inf"):
+        if value is not None and not 0 < value < float("inf"):
             raise OptionError(f"{_option(name)} must be a positive number, not {value}.")
     if not 0 <= spec.warmup_fraction <= 1:
         raise OptionError(f"--warmup-fraction must lie between 0 and 1, not {spec.warmup_fraction}.")

@@ -11,11 +11,13 @@ from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
-from semtune.registry import METHODS
+from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
 from semtune.specs.resolve import read_yaml, record_from, resolve
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
+STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
+"""Keys of the study itself beside the axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class StudySpec:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Run options of single methods."""
     task_options: TaskOptions = field(default_factory=TaskOptions)
+    strategies: tuple[str, ...] = ()
+    """Prompting strategies: each gives a row with every model, prompt and seed."""
+    baselines: tuple[str, ...] | None = None
+    """None: all that are registered."""
+    launcher: str = "process"
+    parallel: int = 1
+    """Runs under way at once."""
 
     def runs(self) -> dict[str, RunSpec]:
         """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
@@ -78,7 +87,13 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            axes[plural] = _as_list(rest.pop(given[0]), given[0], where)
+            may_be_empty = plural == "methods" and bool(rest.get("strategies"))
+            axes[plural] = _as_list(rest.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
+    for key, registry in (("strategies", STRATEGIES), ("baselines", BASELINES)):
+        if key in rest:
+            axes[key] = [registry.check(str(n)) for n in _as_list(rest.pop(key), key, where, may_be_empty=True)]
+    axes |= {key: rest.pop(key) for key in STUDY_KEYS if key in rest}
+    LAUNCHERS.check(str(axes.get("launcher", "process")))
     if "task" not in rest:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
     task = rest.pop("task")
@@ -89,9 +104,9 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
     return record_from(StudySpec, record, where)
 
 
-def _as_list(value: Any, key: str, where: str) -> list[Any]:
+def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) -> list[Any]:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not items:
+    if not items and not may_be_empty:
         raise OptionError(f'{where}: "{key}" is empty; name at least one.')
     doubled = sorted({str(item) for item in items if items.count(item) > 1})
     if doubled:
@@ -109,9 +124,9 @@ def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:
-    taken = {"task", "task_options", *AXES.values()}
+    taken = {"task", "task_options", "approach", "strategy", "baseline", *AXES.values()}
     allowed = [f.name for f in dataclasses.fields(RunSpec) if f.name not in taken]
     for key in values:
         if key not in allowed:
-            known = [*allowed, "task", "task_options", "overrides", *AXES]
+            known = [*allowed, "task", "task_options", "overrides", *AXES, *STUDY_KEYS]
             raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')
