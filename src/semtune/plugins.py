@@ -24,13 +24,13 @@ def load_plugins() -> tuple[str, ...]:
     Raises PluginError for one that cannot be imported.
     """
     given = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    found = {name: f"named in {VARIABLE}" for name in given}
+    found = dict.fromkeys(given, f"named in {VARIABLE}")
     for entry in entry_points(group=GROUP):
         found.setdefault(entry.module, f"installed as the entry point {entry.name}")
     for name, where in found.items():
         try:
             importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
+        except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise PluginError(
                 f"The plugin {name} ({where}) cannot be imported ({type(error).__name__}: {reason}); mend it, or take it "

@@ -17,7 +17,7 @@ def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
         fields: other fields of the result.
     """
     uses = APPROACHES.get(spec.approach).uses
-    chosen: dict[str, Any] = {name: "" for name in ("model", "method", "prompt", "readout")}
+    chosen: dict[str, Any] = dict.fromkeys(("model", "method", "prompt", "readout"), "")
     chosen |= {name: getattr(spec, name) for name in chosen if name in uses}
     own = next((getattr(spec, name) for name in ("strategy", "baseline") if name in uses), None)
     return RunResult(

@@ -16,6 +16,8 @@ from semtune.records import MethodSettings, RunSpec, TaskOptions, to_plain
 from semtune.registry import APPROACHES, BASELINES, METHODS, PROMPTS, READOUTS, STRATEGIES, TASKS
 
 R = TypeVar("R")
+EARLIER_KEYS = {"recompute": "activation_checkpointing", "stream_bytes": "offload_bytes"}
+"""Former keys of `spec.yaml`, each with the present one."""
 PRESET_FIELDS = tuple(field.name for field in dataclasses.fields(MethodSettings))
 """Options that a method's preset fixes where they are not given."""
 
@@ -92,7 +94,7 @@ def method_settings(spec: RunSpec) -> MethodSettings:
 
 def read_spec(path: Path) -> RunSpec:
     """A run's `spec.yaml`. Raises OptionError, UnknownNameError."""
-    values = read_yaml(path)
+    values = {EARLIER_KEYS.get(key, key): value for key, value in read_yaml(path).items()}
     options = record_from(TaskOptions, values.pop("task_options", None) or {}, f"task_options in {path}")
     return record_from(RunSpec, {**values, "task_options": options}, str(path))
 

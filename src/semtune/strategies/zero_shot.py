@@ -66,9 +66,7 @@ class ZeroShot:
             value = json.loads((folder / FILE).read_text(encoding="utf-8"))
             self._definitions = {str(k): str(v) for k, v in value["label_definitions"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"{folder / FILE} does not hold the definitions of a prompt; run it again."
-            ) from error
+            raise ModelError(f"{folder / FILE} does not hold the definitions of a prompt; run it again.") from error
 
     def _preamble(self) -> str:
         """The instruction and one line a label."""
