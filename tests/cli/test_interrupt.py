@@ -40,6 +40,6 @@ def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_
     assert child.returncode == 130
     assert "Traceback" not in stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["status"] == "failed"
+    assert result["status"] == "interrupted"
     assert "interrupted" in result["reason"]
     assert "\t" in semtune("predict", "run", "Marrowby marmalade is the best in the valley").stdout

@@ -17,6 +17,7 @@ import pytest
 import torch
 from huggingface_hub import errors
 
+from semtune.approaches import base_model
 from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading, locate
 from semtune.models.sources import gguf, pypi
@@ -223,9 +224,9 @@ def test_a_gguf_file_is_planned_without_being_converted(
     assert plan.peak_bytes["load"] == 300_000_000 + locate.conversion_bytes(str(tiny_gguf))
     assert plan.peak_bytes["train"] < plan.peak_bytes["load"]
     assert not list(private_cache.rglob("*.safetensors"))
-    monkeypatch.setattr(requests, "available_memory_bytes", lambda: 500_000_000)
+    monkeypatch.setattr(base_model, "available_memory_bytes", lambda: 500_000_000)
     with pytest.raises(ModelError, match=r"Converting tiny.gguf takes about 0.6 GB once and 0.5 GB are free"):
-        requests.check_conversion(spec)
+        base_model.check_conversion(spec)
 
 
 @pytest.mark.slow

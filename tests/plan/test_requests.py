@@ -13,7 +13,7 @@ from semtune.errors import OptionError
 from semtune.plan import requests
 from semtune.plan.devices import Device
 from semtune.records import RunSpec, TaskOptions
-from semtune.runs import runner
+from semtune.runs import guard, runner
 from semtune.runs.folder import read_result
 from semtune.runs.runner import run
 from semtune.specs import resolve, spec_from, with_changes, with_method
@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def have(memory_bytes: int) -> None:
         device = Device("this machine", "cpu", memory_bytes)
-        for module in (requests, runner):
+        for module in (requests, guard):
             monkeypatch.setattr(module, "here", lambda: device)
 
     return have
@@ -75,7 +75,7 @@ def test_a_plan_that_fails_does_not_stop_a_run(
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(runner, "plan_run", broken)
+    monkeypatch.setattr(guard, "plan_run", broken)
     result = run(spec, tmp_path / "run", Silent())
     assert result.status == "ok"
     assert result.predicted_peak_bytes == {}

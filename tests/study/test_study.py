@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,47 @@ import pytest
 
 from semtune.errors import OptionError, OutputError, UnknownNameError
 from semtune.records import RunResult, RunSpec
+from semtune.report.tables import all_tables
+from semtune.runs.outcome import unmeasured
+from semtune.runs.runner import run
 from semtune.study.grid import overridden, read_study, study_from
-from semtune.study.launch import _without_result
+from semtune.study.launchers.process import _without_result
 from semtune.study.study import run_study
+
+from ..runs.test_runner import Silent
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 
 
 class Inventing:
-    """A launcher that runs nothing and remembers what it was asked for."""
+    """A launcher that runs nothing and remembers what it was asked for; baselines run for real, in this process."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_at: int | None = None, newest_first: bool = False) -> None:
         self.asked: list[RunSpec] = []
-        self.stop_at = stop_at
+        self.stop_at, self.newest_first = stop_at, newest_first
+        self.most_under_way = 0
+        self.interrupted: list[RunSpec] = []
 
-    def run(self, spec: RunSpec, folder: Path) -> RunResult:
+    def submit(self, spec: RunSpec, folder: Path) -> tuple[int, Path]:
         self.asked.append(spec)
-        if len(self.asked) == self.stop_at:
+        return len(self.asked) - 1, folder
+
+    def wait(self, handles: Sequence[tuple[int, Path]]) -> tuple[tuple[int, Path], RunResult]:
+        self.most_under_way = max(self.most_under_way, len(handles))
+        number, folder = handle = handles[-1 if self.newest_first else 0]
+        spec = self.asked[number]
+        if spec.approach == "baseline":
+            return handle, run(spec, folder, Silent(), overwrite=True)
+        tuned = [i for i, asked in enumerate(self.asked) if asked.approach != "baseline"]
+        if self.stop_at is not None and tuned.index(number) + 1 == self.stop_at:
             raise KeyboardInterrupt
-        names = {name: getattr(spec, name) for name in ("task", "model", "method", "prompt", "readout", "preset")}
-        status = "out_of_memory" if spec.method == "full" else "ok"
-        return RunResult(**names, seed=spec.seed, status=status, reason=None if status == "ok" else "too large")
+        if spec.method == "full":
+            return handle, unmeasured(spec, "out_of_memory", reason="too large")
+        return handle, unmeasured(spec, "ok")
+
+    def interrupt(self, handles: Sequence[tuple[int, Path]]) -> list[tuple[tuple[int, Path], RunResult]]:
+        self.interrupted = [self.asked[number] for number, _ in handles]
+        return [(handle, unmeasured(self.asked[handle[0]], "interrupted")) for handle in handles]
 
 
 def test_the_grid_is_every_combination_once_with_overrides() -> None:
@@ -93,6 +114,10 @@ def test_the_original_experiment_is_as_it_was() -> None:
         ({"task": "practice", "seed": 1, "seeds": [1]}, OptionError, "both"),
         ({"methods": ["lora"]}, OptionError, "names no task"),
         ({"task": "practice", "epochs": "many"}, OptionError, "epochs"),
+        ({"task": "practice", "strategies": ["zeroshot"]}, UnknownNameError, 'did you mean "zero-shot"'),
+        ({"task": "practice", "baselines": ["tfdif"]}, UnknownNameError, 'did you mean "tfidf"'),
+        ({"task": "practice", "launcher": "proces"}, UnknownNameError, 'did you mean "process"'),
+        ({"task": "practice", "paralel": 2}, UnknownNameError, 'did you mean "parallel"'),
     ],
 )
 def test_mistakes_in_a_study(values: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -108,6 +133,72 @@ def test_the_record_holds_every_run_and_baseline(tmp_path: Path) -> None:
     assert any("too large" in line for line in said)
     tfidf = next(b for b in record["baselines"] if b["name"] == "tfidf")
     assert set(tfidf["scores"]) == {"dev", "test"}
+    assert (tfidf["status"], tfidf["note"]) == ("ok", None)
+    assert tfidf["train_seconds"] > 0
+    assert tfidf["predict_examples_per_second"] > 0
+    assert set(tfidf["peak_bytes"]) == {"load", "train", "evaluate"}
+    assert (tmp_path / "out" / "baselines" / "tfidf" / "result.json").exists()
+
+
+def test_baselines_are_kept_like_other_runs_and_can_be_chosen(tmp_path: Path) -> None:
+    study = study_from({"task": "practice", "methods": ["lora"], "baselines": ["top-1", "random"]}, "it")
+    first = run_study(study, tmp_path / "out", "it", Inventing(), lambda _: None)
+    assert [b["name"] for b in first["baselines"]] == ["top-1", "random"]
+    again = Inventing()
+    assert run_study(study, tmp_path / "out", "it", again, lambda _: None)["baselines"] == first["baselines"]
+    assert [spec.approach for spec in again.asked] == ["tuned"], "that launcher left no folder of the tuned run"
+
+
+def test_a_baseline_that_does_not_serve_the_task_has_a_note(tmp_path: Path, reviews: Path) -> None:
+    options = {"data": str(reviews), "text_column": "comment", "label_column": "mood"}
+    study = study_from({"task": "table", "task_options": options, "methods": ["lora"], "baselines": ["top-2"]}, "it")
+    launcher = Inventing()
+    record = run_study(study, tmp_path / "out", "it", launcher, lambda _: None)
+    assert record["baselines"] == [{"name": "top-2", "scores": {}, "note": "it needs a task with sets of labels"}]
+    assert [spec.approach for spec in launcher.asked] == ["tuned"]
+
+
+def test_strategies_add_rows(tmp_path: Path) -> None:
+    study = study_from({"task": "practice", "methods": [], "strategies": ["zero-shot"], "baselines": []}, "it")
+    record = run_study(study, tmp_path / "out", "it", Inventing(), lambda _: None)
+    (row,) = record["runs"]
+    assert (row["approach"], row["name"], row["out"]) == ("prompted", "zero-shot", "zero-shot-report-s0")
+    assert (row["model"], row["prompt"], row["method"], row["readout"]) == ("default", "report", "", "")
+    assert "zero-shot" in {cell.text for table in all_tables(record) for r in table.rows for cell in r.cells}
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_so_many_runs_are_under_way_and_the_record_keeps_the_order_of_the_grid(parallel: int, tmp_path: Path) -> None:
+    study = study_from({"task": "practice", "methods": ["full", "lora", "qlora", "dora"], "baselines": []}, "it")
+    launcher = Inventing(newest_first=True)
+    record = run_study(study, tmp_path / "out", "it", launcher, lambda _: None, parallel=parallel)
+    assert launcher.most_under_way == parallel
+    assert [run["method"] for run in record["runs"]] == ["full", "lora", "qlora", "dora"]
+    assert any("under way at once" in note for note in record["task_notes"]) == (parallel > 1)
+
+
+def test_an_interruption_reaches_every_run_under_way(tmp_path: Path) -> None:
+    study = study_from({"task": "practice", "methods": ["full", "lora", "qlora", "dora"], "baselines": []}, "it")
+    launcher = Inventing(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "out", "it", launcher, lambda _: None, parallel=3)
+    assert [spec.method for spec in launcher.interrupted] == ["lora", "qlora", "dora"]
+    record = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert [run["method"] for run in record["runs"]] == ["full"]
+
+
+def test_a_run_that_was_interrupted_alone_stops_the_study(tmp_path: Path) -> None:
+    class Interrupting(Inventing):
+        def wait(self, handles: Sequence[tuple[int, Path]]) -> tuple[tuple[int, Path], RunResult]:
+            return handles[0], unmeasured(self.asked[0], "interrupted")
+
+    study = study_from({"task": "practice", "methods": ["lora", "dora"], "baselines": []}, "it")
+    launcher = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "out", "it", launcher, lambda _: None)
+    assert len(launcher.asked) == 1
+    with pytest.raises(OptionError, match="--parallel"):
+        run_study(study, tmp_path / "out", "it", launcher, lambda _: None, parallel=0)
 
 
 def test_what_had_finished_survives_an_interruption(tmp_path: Path) -> None:
@@ -131,6 +222,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         (-9, "", "out_of_memory", "memory"),
         (2, '{"error": "There is no model."}\n', "failed", "There is no model."),
         (139, "junk", "failed", "139"),
+        (130, "", "interrupted", "interrupted"),
+        (-2, "", "interrupted", "interrupted"),
     ],
 )
 def test_a_child_without_a_result_gets_one(status: int, output: str, outcome: str, says: str, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Whatever can be fitted on a task and then predict: the study's axis. One file per kind, registered by name."""
+"""The rows of a study: tuned models, prompted models and baselines, all `contracts.Approach`, registered by name."""

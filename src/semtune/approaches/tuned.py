@@ -1,26 +1,45 @@
-"""A tuned model: model × method × prompt × readout, put together from their registries, saved and loaded again."""
+"""A tuned model: model × method × prompt × readout, put together from their registries.
+
+`TunedModel` is the assembled model, which plans use too; `Tuned` is the approach that trains one.
+"""
 
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from semtune.contracts import LoadedModel, Method, Prompt, Readout
+from semtune.approaches.base_model import prepare_model
+from semtune.contracts import (
+    FitFigures,
+    FitWatch,
+    LoadedModel,
+    Method,
+    Prompt,
+    Readout,
+    TaskContext,
+    TokenizedExample,
+)
 from semtune.measure.machine import total_memory_bytes
-from semtune.models.loading import load
+from semtune.models.loading import load, resolve_device
 from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs import method_settings, prompt_settings, readout_settings
+from semtune.training.loop import train
+from semtune.training.metrics import MetricsFile
 from semtune.training.optimizer import ParameterGroup
+from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 
 class TunedModel:
-    """What a run trains and what `predict` uses."""
+    """A base model with a method and a readout attached: what is trained and what predicts."""
 
     def __init__(self, spec: RunSpec, loaded: LoadedModel, space: TargetSpace) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
@@ -90,6 +109,140 @@ class TunedModel:
         stored = stored_numel(self.loaded.model)
         plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights once
         return stored + plain + sum(p.numel() for p in self.readout.trainable().values())
+
+
+class Tuned:
+    """The approach "tuned"; `contracts.Approach`."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"model", "method", "prompt", "readout"})
+    plannable: ClassVar[bool] = True
+    kept_in: ClassVar[str] = "adapter"
+
+    def __init__(self, spec: RunSpec, context: TaskContext) -> None:
+        self.spec, self.context = spec, context
+        self._model: TunedModel | None = None
+        self._outcome = TrainOutcome()
+
+    @property
+    def model(self) -> TunedModel:
+        """The assembled model. Raises RuntimeError before `load`."""
+        if self._model is None:
+            raise RuntimeError("call load before the model is used")
+        return self._model
+
+    @property
+    def name(self) -> str:
+        """The method."""
+        return self.spec.method
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The model's: random weights, weights that were rounded before."""
+        return self.model.loaded.notes
+
+    @property
+    def device(self) -> str:
+        """The type of the device that `spec.device` resolves to here."""
+        return str(resolve_device(self.spec.device))
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Of the method and the readout."""
+        return self.model.trainable_parameters()
+
+    @property
+    def total_parameters(self) -> int:
+        """Of the base model and everything attached."""
+        return self.model.total_parameters()
+
+    @property
+    def fit_figures(self) -> FitFigures:
+        """Of the training loop. The first step warms caches and allocators up and is left out of rates."""
+        outcome = self._outcome
+        steps, tokens = outcome.step_seconds[1:], outcome.tokens[1:]
+        epochs = outcome.epoch_seconds[1:] or outcome.epoch_seconds
+        return FitFigures(
+            steps=outcome.steps,
+            epochs_trained=outcome.epochs_trained,
+            best_epoch=outcome.best_epoch,
+            seconds_per_iteration=statistics.median(steps) if steps else None,
+            seconds_per_epoch=statistics.mean(epochs) if epochs else None,
+            tokens_per_second=sum(tokens) / sum(steps) if steps else None,
+            train_seconds=outcome.train_seconds or None,
+        )
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Download and convert the model. Raises ModelError."""
+        prepare_model(self.spec, say)
+
+    def load(self) -> None:
+        """Load the base model, attach method and readout. Raises ModelError, TargetError, OptionError."""
+        self._model = TunedModel.build(self.spec, self.context.space)
+
+    def fit(self, train_examples: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
+        """Train, score dev after each epoch, and end with the weights of the best epoch in the model.
+
+        Raises DivergedError, DataError.
+        """
+        s, model = self.spec, self.model
+        model.readout.prepare(train_examples)
+        texts = [model.readout.encode(e) for e in train_examples]
+        settings = TrainSettings(
+            epochs=s.epochs, batch_size=s.batch_size, accumulation_steps=s.accumulation_steps,
+            warmup_fraction=s.warmup_fraction, max_grad_norm=s.max_grad_norm, patience=s.patience, seed=s.seed,
+        )  # fmt: skip
+        metric = self.context.primary
+        metrics = MetricsFile(watch.metrics_file)
+        work = _Work(model, dev, watch)
+        observers = [metrics, *watch.observers]
+        try:
+            state = TrainState.begin(model.groups(), texts, settings, self._outcome)
+            train(
+                work, state, texts, settings, metric=metric.name, higher_is_better=metric.higher_is_better,
+                observers=observers, clock=watch.clock,
+            )  # fmt: skip
+        finally:
+            metrics.close()
+        if work.kept is not None and self._outcome.best_epoch != self._outcome.epochs_trained:
+            self.restore(work.kept)
+
+    def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Predictions in the order of `examples`."""
+        return self.model.predict(examples, progress)
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained: adapters in PEFT's file format, and the readout's own parameters."""
+        self.model.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        self.model.restore(folder)
+
+    def write_extras(self, folder: Path, split: str) -> None:
+        """Nothing beside the weights."""
+
+
+class _Work:
+    """What the training loop is handed: the readout's loss, dev scoring, and where the best weights go."""
+
+    def __init__(self, model: TunedModel, dev: Sequence[Example], watch: FitWatch) -> None:
+        self.model, self.dev, self.watch = model, dev, watch
+        self.kept: Path | None = None
+
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
+        return self.model.readout.loss(batch)
+
+    def num_targets(self, tokenized: TokenizedExample) -> int:
+        return self.model.readout.num_targets(tokenized)
+
+    def train_mode(self, training: bool) -> None:
+        self.model.loaded.model.train(training)
+
+    def evaluate(self) -> float | None:
+        return self.watch.score_dev(lambda: self.model.readout.calibrate(self.dev, self.watch.choose_threshold))
+
+    def keep(self) -> None:
+        self.kept = self.watch.keep(self.model.save)
 
 
 def seed_everything(seed: int) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 import sys
 
-from semtune.cli.app import app
 from semtune.errors import SemtuneError
+from semtune.plugins import load_plugins
 
 BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 
@@ -18,6 +18,9 @@ def main() -> None:
     With --json the sentence stands on standard output too, as {"error": …}.
     """
     try:
+        load_plugins()  # before the commands are made: their help and lists name what plugins register
+        from semtune.cli.app import app
+
         status = app(standalone_mode=False) or 0
     except SemtuneError as error:
         status = _complain(str(error))

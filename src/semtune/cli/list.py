@@ -25,21 +25,21 @@ KINDS = {
     "readouts": registry.READOUTS,
     "quantizations": registry.QUANTIZATIONS,
     "baselines": registry.BASELINES,
+    "approaches": registry.APPROACHES,
     "strategies": registry.STRATEGIES,
+    "launchers": registry.LAUNCHERS,
 }
 WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies")
 
 
 def list_names(
-    kind: Annotated[
-        str, typer.Argument(help="tasks, models, methods, quantizations, prompts, readouts, baselines, strategies.")
-    ],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
     options: Annotated[
         bool, typer.Option("--options", help="Show the options of every method, readout, prompt or strategy.")
     ] = False,
     json: o.Json = False,
 ) -> int:
-    """List what there is to choose from: tasks, models, methods, quantizations, prompts, readouts, baselines, strategies."""
+    """List what there is to choose from: tasks, models, methods and so on."""
     if kind not in KINDS:
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     if options:

@@ -29,27 +29,39 @@ def study(
     prompts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list prompts`.")] = None,
     readouts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list readouts`.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma separated whole numbers.")] = None,
+    strategies: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list strategies`.")] = None,
+    baselines: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list baselines`.")] = None,
+    launcher: Annotated[str | None, typer.Option(help="Who starts the runs: see `semtune list launchers`.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Runs under way at once; they share the machine, so speeds do not compare.")
+    ] = None,
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
+    from semtune.registry import LAUNCHERS
     from semtune.specs import read_yaml
     from semtune.study.grid import overridden, study_from
-    from semtune.study.launch import ProcessLauncher
     from semtune.study.study import run_study
 
     if file is None and "task" not in values:
         raise OptionError("Give a study file, or at least --task.")
     base = read_yaml(file) if file is not None else {}
-    lists = {"models": model, "methods": methods, "prompts": prompts, "readouts": readouts}
+    lists = {
+        "models": model, "methods": methods, "prompts": prompts, "readouts": readouts, "strategies": strategies,
+        "baselines": baselines,
+    }  # fmt: skip
     axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:
         axes["seeds"] = _whole_numbers(seeds)
+    axes |= {key: value for key, value in (("launcher", launcher), ("parallel", parallel)) if value is not None}
     where = str(file or "the command line")
     spec = study_from(overridden(base, {**axes, **values}, where), where)
     command = shlex.join(["semtune", *sys.argv[1:]])
-    record = run_study(spec, out, command, ProcessLauncher(), o.say)
+    starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
+    record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)
     _show(record, out, json)
-    return 0 if all(run["status"] == "ok" for run in record["runs"]) else 1
+    ended_well = all(run.get("status", "ok") == "ok" for run in (*record["runs"], *record["baselines"]))
+    return 0 if ended_well else 1
 
 
 def _show(record: dict[str, Any], out: Path, json: bool) -> None:

@@ -51,35 +51,33 @@ def tune(
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
     from semtune.cli.progress import RunBar
+    from semtune.registry import APPROACHES
     from semtune.specs import resolve
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
+    if fit and not APPROACHES.get(resolved.approach).plannable:
+        raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
     with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
         bar.on_phase("starting", None)
         with o.heavy_imports():
-            from semtune.measure.machine import available_memory_bytes
-            from semtune.measure.memory import resident_bytes
-            from semtune.models.loading import resolve_device
-            from semtune.plan.requests import fit_to_memory
             from semtune.runs.runner import run
-            from semtune.runtime.limits import limit_memory
-
         plan = None
         if fit:
+            with o.heavy_imports():
+                from semtune.measure.memory import resident_bytes
+                from semtune.plan.requests import fit_to_memory
             bar.on_phase("planning", None)
             run_spec, plan, changed = fit_to_memory(resolved, resident_bytes())
             o.say(f"--fit changed {changed}")
-        if resolve_device(run_spec.device).type == "cpu":
-            limit_memory(available_memory_bytes() + resident_bytes())
-        return run(run_spec, out, bar, overwrite=overwrite, plan=plan)
+        return run(run_spec, out, bar, overwrite=overwrite, plan=plan, bound_memory=True)
 
 
 def _tell(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
     """The result in a few lines, and the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
     if result.status != "ok":
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
-        return 130 if (result.reason or "").startswith("interrupted") else 1
+        return 130 if result.status == "interrupted" else 1
     if not quiet:
         metrics = TASKS.get(spec.task)(spec.task_options).metrics
         for split, scores in result.scores.items():

@@ -1,15 +1,18 @@
-"""The Protocols between packages: what a task, prompt, method, readout, model source and approach must offer.
+"""The Protocols between packages: what a task, prompt, method, readout, strategy, approach and launcher must offer.
 
 Standard library only at run time; the torch names are for the type checker.
 """
 
-from semtune.contracts.approach import Approach, Baseline, ScoreFunction, TaskContext
+from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
+from semtune.contracts.generator import Constraint, Generator, StrategyGenerator
+from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
+from semtune.contracts.strategy import Strategy
 from semtune.contracts.task import Task
 
 __all__ = [
@@ -17,6 +20,11 @@ __all__ = [
     "Approach",
     "Baseline",
     "ChooseThreshold",
+    "Constraint",
+    "FitFigures",
+    "FitWatch",
+    "Generator",
+    "Launcher",
     "LinearLayer",
     "LoadedModel",
     "Located",
@@ -30,6 +38,8 @@ __all__ = [
     "ReadoutSettings",
     "ScoreFunction",
     "SourceOptions",
+    "Strategy",
+    "StrategyGenerator",
     "Task",
     "TaskContext",
     "TokenizedExample",

@@ -1,14 +1,20 @@
-"""What can be fitted on a task and then predict, and what it may know of the task."""
+"""What a row of a study offers: it is fitted, predicts, is saved and read back, whatever it is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from semtune.contracts.task import Task
-from semtune.records import Example, Metric, Prediction, Scores, TargetKind, TargetSpace
+from semtune.records import Example, Metric, Prediction, RunSpec, Scores, TargetKind, TargetSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from semtune.contracts.task import Task
+
 
 ScoreFunction = Callable[[Sequence[Example], Sequence[Prediction]], Scores]
 
@@ -20,9 +26,9 @@ class TaskContext:
     name: str
     space: TargetSpace
     metrics: tuple[Metric, ...]
-    """The primary metric first."""
+    """The primary metric first; () where the context was read from a run folder."""
     label_definitions: Mapping[str, str] = field(default_factory=dict)
-    """What each label means; empty where the task has no definitions."""
+    """What each label means; empty where the task does not say."""
     score: ScoreFunction | None = field(default=None, compare=False)
     """The task's scorer, for choices made while fitting; None where a fitted approach is only loaded to predict."""
 
@@ -32,15 +38,155 @@ class TaskContext:
         space = TargetSpace(task.target_kind, task.labels)
         return cls(task.name, space, task.metrics, task.label_definitions, task.score)
 
+    @property
+    def primary(self) -> Metric:
+        """The metric that selects and ranks. Raises IndexError where the context was read from a run folder."""
+        return self.metrics[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the space."""
+        return self.space.labels
+
+
+@dataclass(frozen=True, slots=True)
+class FitFigures:
+    """What an approach measured of its own fitting; None: there is no such figure, and the runner's own counts.
+
+    The fields but `steps` are those of the same names in `RunResult`; times are in seconds.
+    """
+
+    steps: int = 0
+    """Optimizer steps made. Where there is one, what an interrupted `fit` has learnt is worth saving."""
+    epochs_trained: int | None = None
+    best_epoch: int | None = None
+    seconds_per_iteration: float | None = None
+    seconds_per_epoch: float | None = None
+    tokens_per_second: float | None = None
+    train_seconds: float | None = None
+
+
+class FitWatch(Protocol):
+    """What the runner offers an approach that is being fitted."""
+
+    @property
+    def observers(self) -> Sequence[Any]:
+        """Objects with `on_step(event)` and `on_epoch(event)`, such as a progress bar."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds, read after the approach's device has finished what it was given."""
+        ...
+
+    @property
+    def metrics_file(self) -> Path:
+        """The JSON-lines file of steps and epochs (`metrics.jsonl`); an approach without steps writes none."""
+        ...
+
+    def score_dev(self, answer: Callable[[], Sequence[Prediction]]) -> float:
+        """The primary score of the dev predictions that `answer` makes.
+
+        `answer` runs in the memory phase "evaluate", and the runner leaves its seconds out of fitting's.
+        """
+        ...
+
+    def choose_threshold(self, dev: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
+        """The decision threshold with the best primary score on `dev`; see `Task.best_threshold`."""
+        ...
+
+    def keep(self, save: Callable[[Path], None]) -> Path:
+        """Keep the present state as the best so far: `save` writes it to the folder it is given.
+
+        Returns:
+            The folder where the state stands until fitting ends.
+        """
+        ...
+
 
 class Approach(Protocol):
-    """Whatever can be fitted on a task and then predict: the study's axis."""
+    """A row of a study: a tuned model, a prompted one, a baseline. One runner treats all of them alike.
 
-    name: str
+    Constructed as `ApproachClass(spec, context)` with a resolved spec; construction reads and loads nothing.
+    Order of calls: `prepare`, `load`, then `fit` or `restore`, then `predict` and `save`.
+    """
 
-    def fit(self, train: Sequence[Example], dev: Sequence[Example]) -> None: ...
+    uses: ClassVar[frozenset[str]]
+    """The choices of a `RunSpec` that mean something here: model, method, prompt, readout, strategy, baseline."""
+    plannable: ClassVar[bool]
+    """Whether a plan can foresee its memory and time: it has a training step that runs on fake tensors."""
+    kept_in: ClassVar[str]
+    """The folder inside the run folder that holds what was fitted."""
 
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]: ...
+    def __init__(self, spec: RunSpec, context: TaskContext) -> None: ...
+
+    @property
+    def name(self) -> str:
+        """What stands in a table: the method, the strategy, the baseline."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its figures must know, once it is loaded."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "cuda"."""
+        ...
+
+    @property
+    def trainable_parameters(self) -> int | None:
+        """How many numbers are trained, once it is loaded; None: it has no parameters to count."""
+        ...
+
+    @property
+    def total_parameters(self) -> int | None:
+        """How many numbers it has in all, once it is loaded."""
+        ...
+
+    @property
+    def fit_figures(self) -> FitFigures:
+        """What it measured of its fitting so far, also after `fit` was interrupted."""
+        ...
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Do what must come before the run folder exists: refuse, download, convert; `say` names the phase.
+
+        Raises SemtuneError.
+        """
+        ...
+
+    def load(self) -> None:
+        """Bring everything into memory that `fit`, `restore` and `predict` need. Raises SemtuneError."""
+        ...
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
+        """Learn from `train`; whatever is chosen on `dev` is chosen here. Afterwards the best state is in place.
+
+        Raises:
+            DivergedError: the training went to infinity. SemtuneError: the data or an option is at fault.
+        """
+        ...
+
+    def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Predictions in the order of `examples`; `progress` receives how many more are done."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what was fitted to `folder`, which may not exist yet. Partly fitted counts too."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote, after `load`. Raises ModelError."""
+        ...
+
+    def write_extras(self, folder: Path, split: str) -> None:
+        """Add to the run folder what a reader may want beside the predictions of `split`, such as transcripts.
+
+        Called after the `predict` of that split.
+        """
+        ...
 
 
 class Baseline(Protocol):

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import platform
+import sys
 from typing import Any
 
 from semtune.measure import machine
 
 
 def environment() -> dict[str, Any]:
-    """Package versions, Python, system, processor, cores, threads, memory and GPUs, for JSON. Imports torch."""
-    import torch
+    """Package versions, Python, system, processor, cores, memory, and what torch says of threads and GPUs, for JSON.
 
-    return {
+    Imports nothing heavy: a process without torch cannot depend on what torch would say, so that is left out there.
+    """
+    found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": machine.cpu_model(),
         "cores": machine.cores(),
-        "threads": torch.get_num_threads(),
-        "native_bf16": machine.native_bf16(),
-        "compiled_kernels": machine.compiled_kernels(),
-        "total_memory_bytes": machine.total_memory_bytes(),
-        "cuda": torch.version.cuda,
-        "gpus": machine.gpus(),
-        "packages": machine.package_versions(),
     }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found |= {
+            "threads": torch.get_num_threads(),
+            "native_bf16": machine.native_bf16(),
+            "compiled_kernels": machine.compiled_kernels(),
+        }
+    found["total_memory_bytes"] = machine.total_memory_bytes()
+    if torch is not None:
+        found |= {"cuda": torch.version.cuda, "gpus": machine.gpus()}
+    return {**found, "packages": machine.package_versions()}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import Readout, Task
-from semtune.errors import DataError, ModelError, OptionError, TargetError
+from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.fake_model import about_parameters
@@ -111,16 +110,6 @@ def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Pl
     request, _ = _request(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
-
-
-def check_conversion(spec: RunSpec) -> None:
-    """Raises ModelError where making the model's files readable needs more memory than is free."""
-    needed, free = conversion_bytes(spec.model), available_memory_bytes()
-    if needed > free:
-        raise ModelError(
-            f"Converting {Path(spec.model).name} takes about {needed / 1e9:.1f} GB once and {free / 1e9:.1f} GB are "
-            "free; close other programs, convert it on another machine, or give a smaller model."
-        )
 
 
 def upper_bound_fits(spec: RunSpec, data: Data) -> bool:

@@ -94,7 +94,7 @@ class RunSpec:
     """
 
     task: str = option(help="The task: see `semtune list tasks`.", panel="Task data")
-    approach: Literal["tuned", "prompted", "baseline"] = option(
+    approach: str = option(
         "tuned", help="What is fitted: a tuned model, a prompted one, or a baseline without a language model.",
         panel=METHOD,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from semtune.records.scores import Scores
 
 Phase = Literal["load", "train", "evaluate"]
-Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "failed"]
+Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What one run measured: `result.json`, written once. A run that failed is a result too, with its reason."""
+    """What one run measured: `result.json`, written once. A run that failed is a result too, with its reason.
+
+    A choice that the approach does not use is "": a baseline has neither model, method, prompt nor readout.
+    """
 
     task: str
     model: str
@@ -91,3 +94,8 @@ class RunResult:
     """What a reader must know: random weights, weights already rounded to 4 bits, …"""
     out: str | None = None
     """The run folder."""
+    approach: str = "tuned"
+    name: str | None = None
+    """The strategy or baseline; None: a tuned model, whose name is its method."""
+    metric: str | None = None
+    """The task's primary metric, which selected the epoch; None in results written before it was recorded."""

@@ -27,6 +27,7 @@ STATUS_WORDS = {
     "does_not_fit": "does not fit",
     "out_of_memory": "does not fit",
     "diverged": "diverged",
+    "interrupted": "interrupted",
     "failed": "failed",
     "interrupted": "interrupted",
 }
@@ -261,7 +262,7 @@ def _message(error: Exception) -> str:
 def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
     grouped: dict[tuple[str, str, str, str, str], list[RunResult]] = {}
     for run in runs:
-        grouped.setdefault((run.method, run.readout, run.model, run.prompt, run.preset), []).append(run)
+        grouped.setdefault((run.name or run.method, run.readout, run.model, run.prompt, run.preset), []).append(run)
     return tuple(Group(*key, tuple(members)) for key, members in grouped.items())
 
 

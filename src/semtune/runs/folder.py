@@ -2,10 +2,12 @@
 
 spec.yaml                   everything needed to run again
 environment.json            versions, processor, threads
-labels.json                 kind of target and labels: predicting needs no data
-metrics.jsonl               one line a step and one an epoch, as it goes
-checkpoints/best/           the best weights so far, whole at every instant; moved to adapter/ at the end
-adapter/                    what was trained (PEFT's file format for adapters), and the readout's own parameters
+labels.json                 label space and kind of target: predicting needs no data
+metrics.jsonl               one line a step and one an epoch, as it goes (approaches that have steps)
+checkpoints/best/           the best state so far, whole at every instant; moved to one of the next two at the end
+adapter/                    a tuned model's weights (PEFT's file format for adapters), and the readout's own parameters
+fitted/                     what a baseline or a prompting strategy has learnt
+transcripts.jsonl           what a prompted model was asked and what it generated, one line an answer
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
 """
@@ -36,6 +38,8 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.best = path / "checkpoints" / "best"
         self.adapter = path / "adapter"
+        self.fitted = path / "fitted"
+        self.transcripts = path / "transcripts.jsonl"
         self.result = path / "result.json"
 
     @classmethod
@@ -43,8 +47,8 @@ class RunFolder:
         """A folder ready for a new run.
 
         Raises:
-            OutputError: it cannot be written, holds other things, or holds a tuned model (finished, or kept by a run
-                that was killed) and `overwrite` is False. Nothing was removed then.
+            OutputError: it cannot be written, holds other things, or holds a fitted approach (finished, or kept by a
+                run that was killed) and `overwrite` is False. Nothing was removed then.
         """
         folder = cls(path)
         try:
@@ -53,8 +57,8 @@ class RunFolder:
             occupied = path.is_dir() and any(path.iterdir())
             if occupied and not folder.spec.exists():
                 raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
-            if folder.weights() is not None and not overwrite:
-                raise OutputError(f"{path} holds a tuned model; choose another --out, or replace it with --overwrite.")
+            if folder.kept() is not None and not overwrite:
+                raise OutputError(f"{path} holds a finished run; choose another --out, or replace it with --overwrite.")
             check_writable(path)
             if occupied:
                 folder._clear()
@@ -68,22 +72,26 @@ class RunFolder:
         """Where a split's predictions go."""
         return self.path / f"predictions-{split}.json"
 
-    def weights(self) -> Path | None:
-        """Where this run's weights are: adapter/, or checkpoints/best/ of a run that was killed; None: it kept none."""
-        return next((folder for folder in (self.adapter, self.best) if folder.exists()), None)
+    def kept(self) -> Path | None:
+        """The fitted state: adapter/, fitted/, or checkpoints/best/ of a run that was killed; None: there is none."""
+        return next((folder for folder in (self.adapter, self.fitted, self.best) if folder.exists()), None)
+
+    def finished(self) -> bool:
+        """Whether a run ended here and left its result and a fitted state."""
+        return self.result.exists() and self.spec.exists() and self.kept() in (self.adapter, self.fitted)
 
     def _clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
-        for file in (self.spec, self.environment, self.labels, self.metrics, self.result):
+        for file in (self.spec, self.environment, self.labels, self.metrics, self.result, self.transcripts):
             file.unlink(missing_ok=True)
         for file in self.path.glob("predictions-*.json"):
             file.unlink()
-        for folder in (self.best.parent, self.adapter):
+        for folder in (self.best.parent, self.adapter, self.fitted):
             if folder.exists():
                 shutil.rmtree(folder)
 
     def keep_best(self, save: Callable[[Path], None]) -> None:
-        """What `save` writes to the folder it is given becomes checkpoints/best/.
+        """Make what `save` writes to the folder it is given checkpoints/best/.
 
         An interruption while it writes leaves the old one as it was, never parts of two.
         """
@@ -96,9 +104,9 @@ class RunFolder:
         draft.replace(self.best)
         shutil.rmtree(former, ignore_errors=True)
 
-    def promote_best(self) -> None:
-        """checkpoints/best/ becomes adapter/."""
-        self.best.replace(self.adapter)
+    def promote_best(self, name: str) -> None:
+        """Move checkpoints/best/ to the folder `name` ("adapter", "fitted")."""
+        self.best.replace(self.path / name)
         shutil.rmtree(self.best.parent, ignore_errors=True)
 
 

@@ -1,40 +1,34 @@
-"""One run: load, train, predict, score, and write it all down. A run that fails is a result too, with its reason."""
+"""One run of any approach: load, fit, predict, score, and write it all down. A run that fails is a result too.
+
+Nothing here imports torch: a run of a baseline stays a light process. What needs it (a model, a plan, a GPU's clock)
+comes in through the approach.
+"""
 
 from __future__ import annotations
 
 import functools
-import logging
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
-from semtune.approaches.tuned import TunedModel
-from semtune.contracts import Task, TokenizedExample
-from semtune.errors import DataError, DivergedError, DoesNotFitError, first_line
+from semtune.contracts import Approach, FitFigures, Task, TaskContext
+from semtune.errors import DataError
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
-from semtune.measure.machine import cores
-from semtune.measure.memory import PhaseMeter
-from semtune.models.loading import resolve_device
-from semtune.models.locate import prepare
-from semtune.plan.requests import Data as PlanData
-from semtune.plan.requests import check_conversion, here, plan_run, upper_bound_fits
-from semtune.records import Example, Plan, RunResult, RunSpec, Status, TargetSpace
-from semtune.registry import TASKS
+from semtune.measure.machine import available_memory_bytes
+from semtune.measure.memory import PhaseMeter, resident_bytes
+from semtune.records import Example, Plan, RunResult, RunSpec, Status
+from semtune.registry import APPROACHES, TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
-from semtune.runtime.limits import is_out_of_memory
+from semtune.runs.outcome import ending, unmeasured
+from semtune.runs.watch import RunWatch
+from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
-from semtune.specs.serves import check_combination
-from semtune.training.loop import EpochEvent, Observer, StepEvent, train
-from semtune.training.metrics import MetricsFile
-from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from semtune.runs.guard import Guard
+    from semtune.training.loop import EpochEvent, StepEvent
 
 SELECTION_SPLIT = "dev"
 FINAL_SPLITS = ("dev", "test")
@@ -56,62 +50,61 @@ class RunProgress(Protocol):
 
 @dataclass
 class _Data:
-    """The splits of a task; `test` may be unlabelled or absent."""
+    """The splits of a task. `final`: those that are predicted at the end; "test" may be unlabelled or empty."""
 
     task: Task
     train: list[Example]
     dev: list[Example]
-    final: dict[str, list[Example]] = field(default_factory=dict)
-
-    @property
-    def space(self) -> TargetSpace:
-        return TargetSpace(self.task.target_kind, self.task.labels)
+    final: dict[str, list[Example]]
 
 
 def run(
-    spec: RunSpec, out: Path, progress: RunProgress, *, overwrite: bool = False, plan: Plan | None = None
+    spec: RunSpec,
+    out: Path,
+    progress: RunProgress,
+    *,
+    overwrite: bool = False,
+    plan: Plan | None = None,
+    bound_memory: bool = False,
 ) -> RunResult:
-    """Tune as `spec` says and leave a run folder at `out`.
+    """Fit the approach of `spec`, predict, score, and leave a run folder at `out`.
 
     Args:
         plan: of this very run, where there is one already.
+        bound_memory: let a run on a CPU that needs more than the free memory fail by itself, with an allocation error.
+            The bound is the process's, from now on.
 
     Raises:
-        SemtuneError: the spec, the data, the model or `out` is at fault; nothing was trained. Running out of memory,
+        SemtuneError: the spec, the data, the model or `out` is at fault; nothing was fitted. Running out of memory,
             divergence and an interruption are not raised but recorded.
     """
     spec = resolve(spec)
-    data = load_data(spec)
-    check_combination(spec.prompt, spec.readout, data.space)
-    check_conversion(spec)
-    progress.on_phase(f"preparing {spec.model}", None)
-    prepare(spec.model, trust_remote_code=spec.trust_remote_code)
+    data = _load_data(spec)
+    context = TaskContext.of(data.task)
+    approach: Approach = APPROACHES.get(spec.approach)(spec, context)
+    if bound_memory and approach.device == "cpu":
+        limit_memory(available_memory_bytes() + resident_bytes())
+    approach.prepare(lambda text: progress.on_phase(text, None))
     folder = RunFolder.create(out, overwrite=overwrite)
     write_spec(spec, folder.spec)
-    write_labels(folder, data.space)
-    torch.set_num_threads(spec.threads or cores())
+    write_labels(folder, context.space)
     write_json(folder.environment, environment())
-    result = RunResult(
-        task=spec.task, model=spec.model, method=spec.method, prompt=spec.prompt, readout=spec.readout,
-        preset=spec.preset, seed=spec.seed, status="failed", selected_on=SELECTION_SPLIT, out=out.name,
-        notes=data.task.notes,
-    )  # fmt: skip
-    session = _Session(spec, data, folder, progress, result, plan)
+    session = _Session(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan))
     try:
-        session.guard()
+        session.check()
         session.load()
-        session.train()
+        session.fit()
         session.evaluate()
         session.finish("ok", None)
     except BaseException as error:
-        status, reason = _status_of(error)
+        status, reason = ending(error)
         session.finish(status, reason)
-        if status == "failed" and not isinstance(error, KeyboardInterrupt):
+        if status == "failed":
             raise
     return session.result
 
 
-def load_data(spec: RunSpec) -> _Data:
+def _load_data(spec: RunSpec) -> _Data:
     """The task's splits, checked: train and dev labelled and not empty. Raises DataError."""
     task: Task = TASKS.get(spec.task)(spec.task_options)
     training, dev = task.load("train"), task.load(SELECTION_SPLIT)
@@ -124,104 +117,72 @@ def load_data(spec: RunSpec) -> _Data:
     return _Data(task, training, dev, {split: task.load(split) for split in FINAL_SPLITS})
 
 
+def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None) -> Guard | None:
+    """What plans the run; None where its approach cannot be planned."""
+    if not approach.plannable:
+        return None
+    from semtune.runs.guard import Guard
+
+    asked = [e for examples in data.final.values() for e in examples]
+    return Guard(spec, TaskContext.of(data.task), data.train, asked, plan)
+
+
 class _Session:
     """A run under way: its parts in order, and the result as far as it is known."""
 
     def __init__(
         self,
         spec: RunSpec,
+        approach: Approach,
         data: _Data,
         folder: RunFolder,
         progress: RunProgress,
-        result: RunResult,
-        plan: Plan | None = None,
+        guard: Guard | None,
     ) -> None:
-        self.spec, self.data, self.folder, self.progress, self.result = spec, data, folder, progress, result
-        self.plan = plan
-        device = str(resolve_device(spec.device))
-        self.clock = functools.partial(synchronised_seconds, device)
-        self.meter = PhaseMeter(device)
-        self.outcome = TrainOutcome()
-        self.tuned: TunedModel | None = None
+        self.approach, self.data, self.folder, self.progress, self.guard = approach, data, folder, progress, guard
+        self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
+        self.meter = PhaseMeter(approach.device)
+        metric = data.task.metrics[0].name
+        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=data.task.notes, metric=metric)
 
-    def guard(self) -> None:
-        """Stop a run that cannot fit before it takes the machine along. What surely fits is planned afterwards.
-
-        Raises DoesNotFitError.
-        """
-        if self.plan is None:
-            if upper_bound_fits(self.spec, self.texts()):
-                return
-            self.progress.on_phase("planning", None)
-            self.make_plan()
-        if self.plan is not None and not self.plan.fits:
-            needed, free = max(self.plan.peak_bytes.values()), here().memory_bytes
-            raise DoesNotFitError(
-                f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-                "`semtune plan` says what would make it fit, `--fit` does it"
-            )
-
-    def texts(self) -> PlanData:
-        """What a plan must know of the data."""
-        asked = [e for examples in self.data.final.values() for e in examples]
-        return PlanData(self.data.space, self.data.train, asked)
-
-    def make_plan(self) -> None:
-        """The plan of this run. One that fails is no reason for a run not to be made, or not to be written down."""
-        try:
-            _, self.plan = plan_run(self.spec, self.texts(), self.meter.runtime_bytes)
-        except Exception:
-            logger.warning("This run could not be planned", exc_info=True)
+    def check(self) -> None:
+        """Stop a run that cannot fit before anything is loaded. Raises DoesNotFitError."""
+        if self.guard is not None:
+            self.guard.check(self.meter.runtime_bytes, lambda: self.progress.on_phase("planning", None))
 
     def load(self) -> None:
-        """The base model, with method and readout attached."""
-        self.progress.on_phase(f"loading {self.spec.model}", None)
+        """Everything that fitting and predicting need."""
+        self.progress.on_phase(f"loading {self.result.model or self.approach.name}", None)
         started = self.clock()
         with self.meter.phase("load"):
-            self.tuned = TunedModel.build(self.spec, self.data.space)
-        tuned = self.tuned
+            self.approach.load()
         self.result = replace(
             self.result,
             load_seconds=self.clock() - started,
-            trainable_parameters=tuned.trainable_parameters(),
-            total_parameters=tuned.total_parameters(),
-            notes=(*self.result.notes, *tuned.loaded.notes),
+            trainable_parameters=self.approach.trainable_parameters,
+            total_parameters=self.approach.total_parameters,
+            notes=(*self.result.notes, *self.approach.notes),
         )
 
-    def train(self) -> None:
-        """The training loop; afterwards the best weights stand in adapter/ and in the model."""
-        assert self.tuned is not None
-        s = self.spec
-        self.tuned.readout.prepare(self.data.train)
-        texts = [self.tuned.readout.encode(e) for e in self.data.train]
-        settings = TrainSettings(
-            epochs=s.epochs, batch_size=s.batch_size, accumulation_steps=s.accumulation_steps,
-            warmup_fraction=s.warmup_fraction, max_grad_norm=s.max_grad_norm, patience=s.patience, seed=s.seed,
-        )  # fmt: skip
-        metrics = MetricsFile(self.folder.metrics)
-        observers: list[Observer] = [metrics, self.progress]
-        work = _Work(self.tuned, self.data, self.folder, self.meter)
+    def fit(self) -> None:
+        """Fit; afterwards the best state stands in the run folder and in the approach."""
+        data = self.data
+        watch = RunWatch(data.task, data.dev, self.folder, self.meter, self.clock, [self.progress])
         self.progress.on_phase("training", None)
-        try:
-            with self.meter.phase("train"):
-                train(
-                    work,
-                    TrainState.begin(self.tuned.groups(), texts, settings, self.outcome),  # freed when training ends
-                    texts,
-                    settings,
-                    metric="micro_f1",
-                    observers=observers,
-                    clock=self.clock,
-                )
-        finally:
-            metrics.close()
-        if self.outcome.best_epoch != self.outcome.epochs_trained:
-            self.tuned.restore(self.folder.best)
-        self.folder.promote_best()
+        started = self.clock()
+        with self.meter.phase("train"):
+            self.approach.fit(data.train, data.dev, watch)
+        self.result = replace(
+            self.result,
+            train_seconds=self.clock() - started - watch.scoring_seconds,
+            selected_on=SELECTION_SPLIT if watch.scored else None,
+        )
+        if not self.folder.best.exists():
+            self.folder.keep_best(self.approach.save)
+        self.folder.promote_best(self.approach.kept_in)
 
     def evaluate(self) -> None:
-        """Predict dev and test with the kept weights, write the predictions, score what is labelled."""
-        assert self.tuned is not None
+        """Predict dev and test with the kept state, write the predictions, score what is labelled."""
         task, scores = self.data.task, dict(self.result.scores)
         for split, examples in self.data.final.items():
             if not examples:
@@ -229,9 +190,10 @@ class _Session:
             self.progress.on_phase(f"predicting {split}", len(examples))
             with self.meter.phase("evaluate"):
                 started = self.clock()
-                predictions = self.tuned.predict(examples, self.progress.on_done)
+                predictions = self.approach.predict(examples, self.progress.on_done)
                 seconds = self.clock() - started
             task.write_predictions(predictions, self.folder.predictions(split))
+            self.approach.write_extras(self.folder.path, split)
             if all(e.target is not None for e in examples):
                 scores[split] = task.score(examples, predictions)
             self.result = replace(
@@ -242,76 +204,43 @@ class _Session:
             )
 
     def finish(self, status: Status, reason: str | None) -> None:
-        """Write `result.json`, and keep what weights there are."""
-        if not self.folder.adapter.exists():
+        """Write `result.json`, and keep what was fitted so far."""
+        kept = self.folder.path / self.approach.kept_in
+        if not kept.exists():
             if self.folder.best.exists():
-                self.folder.promote_best()
-            elif status == "failed" and self.tuned is not None and self.outcome.steps > 0:
-                self.folder.keep_best(self.tuned.save)
-                self.folder.promote_best()
-        if status == "ok" and self.plan is None:
-            self.make_plan()
-        if status == "failed" and self.folder.adapter.exists():
-            reason = f"{reason}; the weights kept so far are in adapter/"
+                self.folder.promote_best(self.approach.kept_in)
+            elif status in ("failed", "interrupted") and self.approach.fit_figures.steps > 0:
+                self.folder.keep_best(self.approach.save)
+                self.folder.promote_best(self.approach.kept_in)
+        if status in ("failed", "interrupted") and kept.exists():
+            reason = f"{reason}; the weights kept so far are in {self.approach.kept_in}/"
         self.result = replace(
             self.result,
             status=status,
             reason=reason,
             runtime_bytes=self.meter.runtime_bytes,
             peak_bytes=dict(self.meter.peak_bytes),
-            predicted_peak_bytes={} if self.plan is None else self.plan.peak_bytes,
-            predicted_seconds_per_iteration=None if self.plan is None else self.plan.seconds_per_iteration,
-            **_timings(self.outcome),
+            **self._planned(status),
+            **_known(self.approach.fit_figures),
         )
         write_json(self.folder.result, self.result)
 
-
-class _Work:
-    """What the training loop is handed: the readout's loss, dev scoring in its own memory phase, the best weights."""
-
-    def __init__(self, tuned: TunedModel, data: _Data, folder: RunFolder, meter: PhaseMeter) -> None:
-        self.tuned, self.data, self.folder, self.meter = tuned, data, folder, meter
-
-    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
-        return self.tuned.readout.loss(batch)
-
-    def num_targets(self, tokenized: TokenizedExample) -> int:
-        return self.tuned.readout.num_targets(tokenized)
-
-    def train_mode(self, training: bool) -> None:
-        self.tuned.loaded.model.train(training)
-
-    def evaluate(self) -> float | None:
-        with self.meter.phase("evaluate"):
-            predictions = self.tuned.readout.calibrate(self.data.dev, self.data.task.best_threshold)
-        return self.data.task.score(self.data.dev, predictions).value
-
-    def keep(self) -> None:
-        self.folder.keep_best(self.tuned.save)
+    def _planned(self, status: Status) -> dict[str, Any]:
+        """What the plan says, for a reader to compare; made now where the run needed none to begin."""
+        if self.guard is None:
+            return {}
+        if status == "ok" and self.guard.plan is None:
+            self.guard.make_plan(self.meter.runtime_bytes)
+        plan = self.guard.plan
+        if plan is None:
+            return {}
+        return {
+            "predicted_peak_bytes": plan.peak_bytes,
+            "predicted_seconds_per_iteration": plan.seconds_per_iteration,
+        }
 
 
-def _timings(outcome: TrainOutcome) -> dict[str, Any]:
-    """The time fields of a result. The first step warms caches and allocators up and is left out of rates."""
-    steps, tokens = outcome.step_seconds[1:], outcome.tokens[1:]
-    epochs = outcome.epoch_seconds[1:] or outcome.epoch_seconds
-    return {
-        "epochs_trained": outcome.epochs_trained,
-        "best_epoch": outcome.best_epoch,
-        "seconds_per_iteration": statistics.median(steps) if steps else None,
-        "seconds_per_epoch": statistics.mean(epochs) if epochs else None,
-        "tokens_per_second": sum(tokens) / sum(steps) if steps else None,
-        "train_seconds": outcome.train_seconds or None,
-    }
-
-
-def _status_of(error: BaseException) -> tuple[Status, str]:
-    """How a run that ended with `error` ended, and its reason."""
-    if isinstance(error, DivergedError):
-        return "diverged", str(error)
-    if isinstance(error, DoesNotFitError):
-        return "does_not_fit", str(error)
-    if is_out_of_memory(error):
-        return "out_of_memory", f"needed more memory than this machine has free ({first_line(error)})"
-    if isinstance(error, KeyboardInterrupt):
-        return "failed", "interrupted by the user"
-    return "failed", first_line(error)
+def _known(figures: FitFigures) -> dict[str, Any]:
+    """The fields of a result that an approach measured itself."""
+    values = {field.name: getattr(figures, field.name) for field in fields(figures) if field.name != "steps"}
+    return {name: value for name, value in values.items() if value is not None}

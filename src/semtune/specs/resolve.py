@@ -6,10 +6,10 @@ import dataclasses
 
 from semtune.errors import OptionError
 from semtune.records import RunSpec
-from semtune.registry import TASKS
+from semtune.registry import APPROACHES, BASELINES, METHODS, PROMPTS, READOUTS, STRATEGIES, TASKS
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
-from semtune.specs.settings import RUN_FIELDS, filled_options, parts_of, with_present_names
+from semtune.specs.settings import RUN_FIELDS, check_foreign_options, filled_options, with_present_names
 
 
 def resolve(spec: RunSpec) -> RunSpec:
@@ -22,12 +22,26 @@ def resolve(spec: RunSpec) -> RunSpec:
     TASKS.check(spec.task)
     typed = record_from(RunSpec, {name: getattr(spec, name) for name in RUN_FIELDS}, "the run's options")
     typed = with_present_names(typed)
-    for part in reversed(parts_of(typed)):
-        part.registry.check(getattr(typed, part.name))
+    _check_choices(typed)
+    check_foreign_options(typed)
     _check_run(typed)
     full = dataclasses.replace(typed, **filled_options(typed))
     _check_options(full)
     return full
+
+
+def _check_choices(spec: RunSpec) -> None:
+    """Every choice that the approach uses is made, and registered. Raises OptionError, UnknownNameError."""
+    uses = APPROACHES.get(spec.approach).uses
+    for name, registry in (
+        ("prompt", PROMPTS), ("readout", READOUTS), ("method", METHODS), ("strategy", STRATEGIES),
+        ("baseline", BASELINES),
+    ):  # fmt: skip
+        if name not in uses:
+            continue
+        if getattr(spec, name) is None:
+            raise OptionError(f"A run of the approach {spec.approach} needs a {name}; name one with --{name}.")
+        registry.check(getattr(spec, name))
 
 
 def _check_run(spec: RunSpec) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from semtune.contracts import Method
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
-from semtune.registry import METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
+from semtune.registry import APPROACHES, METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
 from semtune.specs.record import record_from
 
 RUN_FIELDS = tuple(f.name for f in dataclasses.fields(RunSpec))
+PRECISION = "precision"
 COMMON_METHOD_OPTIONS = tuple(f.name for f in dataclasses.fields(LowRankSettings))
 """Method options with a command-line flag and a study key of their own. Not every method has all of them."""
 COMMON_READOUT_OPTIONS = tuple(f.name for f in dataclasses.fields(CommonReadoutOptions))
@@ -52,21 +53,18 @@ class Part:
 METHOD = Part("method", METHODS, COMMON_METHOD_OPTIONS)
 READOUT = Part("readout", READOUTS, ("train_on_prompt", "max_new_tokens"))
 PROMPT, STRATEGY = Part("prompt", PROMPTS), Part("strategy", STRATEGIES)
-PARTS_OF_APPROACH: dict[str, tuple[Part, ...]] = {
-    "tuned": (METHOD, READOUT, PROMPT),
-    "prompted": (STRATEGY,),
-    "baseline": (),
-}
+PARTS = (METHOD, READOUT, PROMPT, STRATEGY)
 
 
 def parts_of(spec: RunSpec) -> tuple[Part, ...]:
-    """The parts of `spec` that its approach uses and that are chosen."""
-    return tuple(part for part in PARTS_OF_APPROACH[spec.approach] if getattr(spec, part.name) is not None)
+    """The parts of `spec` that its approach uses. Imports the approach. Raises UnknownNameError."""
+    uses = APPROACHES.get(spec.approach).uses
+    return tuple(part for part in PARTS if part.name in uses)
 
 
 def with_present_names(spec: RunSpec) -> RunSpec:
     """`spec` with former names of its method, readout, prompt and strategy replaced by the present ones."""
-    present: dict[str, Any] = {part.name: part.registry.canonical(getattr(spec, part.name)) for part in parts_of(spec)}
+    present: dict[str, Any] = {part.name: part.registry.canonical(getattr(spec, part.name)) for part in PARTS}
     return dataclasses.replace(spec, **present)
 
 
@@ -140,9 +138,25 @@ def check_option_names(spec: RunSpec) -> None:
                 raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_known(key, known)}')
 
 
+def check_foreign_options(spec: RunSpec) -> None:
+    """Raises OptionError for options of a part that the approach of `spec` does not use; a precision always passes."""
+    used = parts_of(spec)
+    for part in PARTS:
+        foreign = [key for key in getattr(spec, part.options_name) if key != PRECISION]
+        if part not in used and foreign:
+            raise OptionError(
+                f'The approach {spec.approach} has no {part.name}, so leave its option "{foreign[0]}" out.'
+            )
+
+
 def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
-    """`spec` without those options of `parts` that its choice (its method, say) does not have."""
-    kept: dict[str, Any] = {}
+    """`spec` without the options of parts other than `parts`, and without those that its choices do not have.
+
+    The precision stays: it belongs to the base model, with every approach that has one.
+    """
+    options = spec.method_options
+    kept: dict[str, Any] = {part.options_name: {} for part in PARTS}
+    kept["method_options"] = {key: value for key, value in options.items() if key == PRECISION}
     for part in parts:
         known = part.option_names(getattr(spec, part.name))
         given = getattr(spec, part.options_name)

@@ -10,13 +10,15 @@ from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
-from semtune.registry import METHODS
+from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
 from semtune.specs import read_yaml, record_from, resolve, spec_from, with_changes
 from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
+STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
+"""Keys of the study itself beside the axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class StudySpec:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of single methods, above the shared ones; a method must have them."""
     task_options: TaskOptions = field(default_factory=TaskOptions)
+    strategies: tuple[str, ...] = ()
+    """Prompting strategies: each gives a row with every model, prompt and seed."""
+    baselines: tuple[str, ...] | None = None
+    """None: all that are registered."""
+    launcher: str = "process"
+    parallel: int = 1
+    """Runs under way at once."""
 
     def runs(self) -> dict[str, RunSpec]:
         """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
@@ -89,7 +98,14 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            axes[plural] = _as_list(remaining.pop(given[0]), given[0], where)
+            may_be_empty = plural == "methods" and bool(remaining.get("strategies"))
+            axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
+    for key, registry in (("strategies", STRATEGIES), ("baselines", BASELINES)):
+        if key in remaining:
+            names = _as_list(remaining.pop(key), key, where, may_be_empty=True)
+            axes[key] = [registry.check(str(name)) for name in names]
+    axes |= {key: remaining.pop(key) for key in STUDY_KEYS if key in remaining}
+    LAUNCHERS.check(str(axes.get("launcher", "process")))
     if "task" not in remaining:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
     task = remaining.pop("task")
@@ -104,16 +120,17 @@ def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     """A study's plain values with `given` (axes in the plural, options of runs) above those of the file."""
     base = {key: value for key, value in file.items() if not any(AXES[axis] == key for axis in AXES.keys() & given)}
     options = {key: value for key, value in base.items() if key in SPEC_KEYS or key in EARLIER_KEYS}
-    axes = {key: value for key, value in given.items() if key in AXES}
-    above = {key: value for key, value in given.items() if key not in AXES}
+    own = {*AXES, *STUDY_KEYS}
+    axes = {key: value for key, value in given.items() if key in own}
+    above = {key: value for key, value in given.items() if key not in own}
     both = merged(nested(options, where), nested(above, where))
     both["task_options"] = {**(options.get("task_options") or {}), **(above.get("task_options") or {})}
     return {**{key: value for key, value in base.items() if key not in options}, **axes, **both}
 
 
-def _as_list(value: Any, key: str, where: str) -> list[Any]:
+def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) -> list[Any]:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not items:
+    if not items and not may_be_empty:
         raise OptionError(f'{where}: "{key}" is empty; name at least one.')
     doubled = sorted({str(item) for item in items if items.count(item) > 1})
     if doubled:
@@ -131,9 +148,9 @@ def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:
-    elsewhere = {"task", "task_options", *AXES.values()}
+    elsewhere = {"task", "task_options", "approach", "strategy", "baseline", *AXES.values()}
     allowed = [key for key in SPEC_KEYS if key not in elsewhere]
     for key in values:
         if key not in allowed and key not in EARLIER_KEYS:
-            known = [*allowed, "task", "task_options", "overrides", *AXES]
+            known = [*allowed, "task", "task_options", "overrides", *AXES, *STUDY_KEYS]
             raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semtune.contracts import Task, TaskContext
-from semtune.errors import OutputError
+from semtune.contracts import Launcher, Task
+from semtune.errors import OptionError, OutputError, SemtuneError
 from semtune.measure.environment import environment
-from semtune.records import Example, RunResult, Scores, to_plain
+from semtune.records import Example, RunResult, RunSpec, to_plain
 from semtune.registry import BASELINES, TASKS
-from semtune.runs.folder import write_json
-from semtune.specs import check_writable
-from semtune.specs.serves import KIND_WORDS, check_combination
+from semtune.runs.folder import RunFolder, read_result, write_json
+from semtune.specs import check_writable, read_spec
+from semtune.specs.serves import KIND_WORDS
 from semtune.study.grid import StudySpec
-from semtune.study.launch import Launcher, finished
+from semtune.study.rows import baseline_runs, prompted_runs
 
 FORMAT = 1
 SCORED_SPLITS = ("dev", "test")
+BASELINE_FIGURES = (
+    "status", "reason", "load_seconds", "train_seconds", "predict_seconds", "predict_examples_per_second",
+    "runtime_bytes", "peak_bytes",
+)  # fmt: skip
+"""Fields of a baseline's result that its entry in `study.json` has beside name, scores and note."""
 
 
 def run_study(
-    study: StudySpec, out: Path, command: str, launcher: Launcher, say: Callable[[str], None]
+    study: StudySpec,
+    out: Path,
+    command: str,
+    launcher: Launcher,
+    say: Callable[[str], None],
+    *,
+    parallel: int = 1,
 ) -> dict[str, Any]:
     """Run what is not there yet and write `out/study.json`; returns what it holds.
 
@@ -30,28 +44,130 @@ def run_study(
 
     Args:
         command: what the user typed, for the record.
+        launcher: starts the runs.
         say: receives one line about each run.
+        parallel: runs under way at once at most. More than one share the machine, so their seconds are not comparable.
 
     Raises:
         SemtuneError: the study, the data or `out` is at fault; KeyboardInterrupt: the user stopped it. What had
             finished is in `study.json` in either case.
     """
-    grid = study.runs()
+    if parallel < 1:
+        raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
+    grid = {**study.runs(), **prompted_runs(study)}
     task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
-    context = TaskContext.of(task)
-    for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in grid.values()):
-        check_combination(prompt, readout, context.space)
+    names = tuple(BASELINES) if study.baselines is None else study.baselines
+    notes = {name: _cannot(name, task) for name in names}
+    baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
+    _check_folder(out)
+    record = _record(study, task, splits, command, parallel)
+    jobs = [_Job(f"baseline {name}", spec, out / "baselines" / name) for name, spec in baselines.items()]
+    for number, (name, spec) in enumerate(grid.items(), start=1):
+        jobs.append(_Job(f"run {number} of {len(grid)}: {name}", spec, out / name))
+    results: dict[Path, RunResult] = {}
+
+    def write() -> None:
+        record["baselines"] = [
+            _baseline_entry(name, notes[name], results.get(out / "baselines" / name))
+            for name in names
+            if notes[name] is not None or out / "baselines" / name in results
+        ]
+        record["runs"] = [_plain_result(results[out / name], name) for name in grid if out / name in results]
+        write_json(out / "study.json", record)
+
+    def finish(job: _Job, result: RunResult) -> None:
+        if result.status != "ok":
+            say(f"  {result.status.replace('_', ' ')}: {result.reason}")
+        results[job.folder] = result
+        write()
+
+    write()
+    say("baselines")
+    _run_jobs(jobs, launcher, parallel, say, finish)
+    return record
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run of the study: how it is announced, what to run, where."""
+
+    title: str
+    spec: RunSpec
+    folder: Path
+
+
+def _run_jobs(
+    jobs: Sequence[_Job],
+    launcher: Launcher,
+    parallel: int,
+    say: Callable[[str], None],
+    finish: Callable[[_Job, RunResult], None],
+) -> None:
+    """Keep up to `parallel` jobs under way until all are done.
+
+    Raises KeyboardInterrupt when the user stops the study or one of its runs. The others are interrupted then, and
+    those that finished all the same are recorded.
+    """
+    waiting = deque(jobs)
+    under_way: dict[Any, _Job] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < parallel:
+                job = waiting.popleft()
+                result = finished(job.spec, job.folder)
+                if result is None:
+                    say(job.title)
+                elif job.spec.approach != "baseline":  # those are many and quick
+                    say(f"{job.title} (kept from before)")
+                if result is None:
+                    under_way[launcher.submit(job.spec, job.folder)] = job
+                else:
+                    finish(job, result)
+            if under_way:
+                handle, result = launcher.wait(list(under_way))
+                if result.status == "interrupted":
+                    under_way.pop(handle)
+                    raise KeyboardInterrupt
+                finish(under_way.pop(handle), result)
+    except BaseException:
+        for handle, result in launcher.interrupt(list(under_way)):
+            if result.status != "interrupted":
+                finish(under_way[handle], result)
+        raise
+
+
+def finished(spec: RunSpec, folder: Path) -> RunResult | None:
+    """The result of an earlier run of the very same spec in `folder` that ended well; None: run it."""
+    paths = RunFolder(folder)
+    if not paths.finished():
+        return None
+    try:
+        result = read_result(paths.result)
+        return result if result.status == "ok" and read_spec(paths.spec) == spec else None
+    except SemtuneError:
+        return None
+
+
+def _check_folder(out: Path) -> None:
+    """Raises OutputError for a folder that holds something else, or cannot be written."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "study.json").exists())):
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
     check_writable(out)
-    record: dict[str, Any] = {
+
+
+def _record(
+    study: StudySpec, task: Task, splits: Mapping[str, list[Example]], command: str, parallel: int
+) -> dict[str, Any]:
+    """`study.json` before the first run."""
+    shared = f"up to {parallel} runs were under way at once: their seconds depend on each other"
+    return {
         "format": FORMAT,
         "task": task.name,
         "answer": task.target_kind,
-        "labels": list(task.labels),
         "metrics": to_plain(task.metrics),
-        "task_notes": list(task.notes),
+        "labels": list(task.labels),
+        "task_notes": [*task.notes, *([shared] if parallel > 1 else [])],
         "command": command,
         "spec": to_plain(study),
         "environment": environment(),
@@ -60,19 +176,6 @@ def run_study(
         "leaderboard": to_plain(task.leaderboard),
         "unlabelled_splits": [split for split in SCORED_SPLITS if _unlabelled(splits[split])],
     }
-    write_json(out / "study.json", record)
-    say("baselines")
-    record["baselines"] = [_baseline(name, task, context, splits) for name in BASELINES]
-    for number, (name, spec) in enumerate(grid.items(), start=1):
-        result = finished(spec, out / name)
-        say(f"run {number} of {len(grid)}: {name}" + (" (kept from before)" if result else ""))
-        if result is None:
-            result = launcher.run(spec, out / name)
-        if result.status != "ok":
-            say(f"  {result.status.replace('_', ' ')}: {result.reason}")
-        record["runs"].append(_plain_result(result, name))
-        write_json(out / "study.json", record)
-    return record
 
 
 def _plain_result(result: RunResult, name: str) -> dict[str, Any]:
@@ -83,16 +186,19 @@ def _unlabelled(examples: Sequence[Example]) -> bool:
     return bool(examples) and any(e.target is None for e in examples)
 
 
-def _baseline(name: str, task: Task, context: TaskContext, splits: Mapping[str, list[Example]]) -> dict[str, Any]:
-    """A baseline's scores on the labelled splits; a note instead where it does not apply to the task."""
-    baseline_class = BASELINES.get(name)
-    if context.space.kind not in baseline_class.target_kinds:
-        serves = " or ".join(words for kind, words in KIND_WORDS.items() if kind in baseline_class.target_kinds)
-        return {"name": name, "scores": {}, "note": f"it needs a task with {serves}"}
-    baseline = baseline_class(context)
-    baseline.fit(splits["train"], splits["dev"])
-    scores: dict[str, Scores] = {}
-    for split in SCORED_SPLITS:
-        if splits[split] and not _unlabelled(splits[split]):
-            scores[split] = task.score(splits[split], baseline.predict(splits[split]))
-    return {"name": name, "scores": to_plain(scores), "note": None}
+def _cannot(name: str, task: Task) -> str | None:
+    """Why a baseline does not apply to the task; None: it does."""
+    kinds = BASELINES.get(name).target_kinds
+    if task.target_kind in kinds:
+        return None
+    return f"it needs a task with {' or '.join(words for kind, words in KIND_WORDS.items() if kind in kinds)}"
+
+
+def _baseline_entry(name: str, note: str | None, result: RunResult | None) -> dict[str, Any]:
+    """A baseline in `study.json`: name, scores and note, and the figures of its run where it had one."""
+    if result is None:
+        return {"name": name, "scores": {}, "note": note}
+    plain = to_plain(dataclasses.replace(result, scores=result.scores if result.status == "ok" else {}))
+    figures = {field: plain[field] for field in BASELINE_FIGURES}
+    failure = None if result.status == "ok" else f"{result.status.replace('_', ' ')}: {result.reason}"
+    return {"name": name, "scores": plain["scores"], "note": failure, **figures}

@@ -1,0 +1,190 @@
+"""A prompted model: model × strategy × prompt. Its weights stay as they are; what each answer took is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from semtune.approaches.base_model import prepare_model
+from semtune.contracts import (
+    AnswerGrammar,
+    Constraint,
+    FitFigures,
+    FitWatch,
+    LoadedModel,
+    Prompt,
+    PromptParts,
+    Strategy,
+    TaskContext,
+)
+from semtune.generation.generator import Generator
+from semtune.measure.clock import synchronised_seconds
+from semtune.measure.machine import total_memory_bytes
+from semtune.models.loading import load, resolve_device
+from semtune.records import Example, Prediction, RunSpec
+from semtune.registry import PROMPTS, STRATEGIES
+from semtune.specs import prompt_settings, strategy_settings
+from semtune.specs.precision import AUTO
+from semtune.specs.serves import check_serves
+from semtune.specs.settings import PRECISION
+
+TRANSCRIPTS = "transcripts.jsonl"
+
+
+class Prompted:
+    """The approach "prompted"; `contracts.Approach`."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt"})
+    plannable: ClassVar[bool] = False
+    kept_in: ClassVar[str] = "fitted"
+    fit_figures = FitFigures()
+    trainable_parameters: int | None = 0
+
+    def __init__(self, spec: RunSpec, context: TaskContext) -> None:
+        """Raises OptionError for a strategy that cannot answer the task's kind of target."""
+        self.spec, self.context = spec, context
+        strategy_class = STRATEGIES.get(self.name)
+        check_serves(context.space.kind, "strategy", self.name, strategy_class.target_kinds)
+        prompt_class = PROMPTS.get(spec.prompt)
+        check_serves(context.space.kind, "prompt", spec.prompt, prompt_class.target_kinds)
+        prompt: Prompt = prompt_class(context.space, prompt_settings(spec))
+        self.strategy: Strategy = strategy_class(context, prompt, strategy_settings(spec))
+        self._loaded: LoadedModel | None = None
+        self._transcripts: list[dict[str, Any]] = []
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model. Raises RuntimeError before `load`."""
+        if self._loaded is None:
+            raise RuntimeError("call load before the model is used")
+        return self._loaded
+
+    @property
+    def name(self) -> str:
+        """The strategy."""
+        return str(self.spec.strategy)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The model's."""
+        return self.loaded.notes
+
+    @property
+    def device(self) -> str:
+        """The type of the device that `spec.device` resolves to here."""
+        return str(resolve_device(self.spec.device))
+
+    @property
+    def total_parameters(self) -> int:
+        """Of the model; tied weights count once."""
+        return sum(p.numel() for p in self.loaded.model.parameters())
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Download and convert the model. Raises ModelError."""
+        prepare_model(self.spec, say)
+
+    def load(self) -> None:
+        """Load the model, frozen, its weights laid out for predicting. Raises ModelError."""
+        s = self.spec
+        loaded = load(
+            s.model,
+            precision=s.method_options.get(PRECISION, AUTO),
+            seed=s.seed,
+            device=s.device,
+            trust_remote_code=s.trust_remote_code,
+            offload_bytes=s.offload_bytes,
+        )
+        loaded.model.requires_grad_(False).eval()
+        loaded.prepack_frozen(s.prepack, memory_bytes=total_memory_bytes(), backward=False)
+        self._loaded = loaded
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
+        """Let the strategy look at the training examples; `dev` chooses nothing."""
+        self.strategy.fit(train)
+
+    def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
+        """Predictions in the order of `examples`; their transcripts replace those of the call before."""
+        self._transcripts = []
+        recorder = RecordingGenerator(self.loaded, Generator(self.loaded), self.device)
+        predictions = []
+        with torch.no_grad():
+            for example in examples:
+                recorder.calls = []
+                predictions.append(self.strategy.run(example, recorder))
+                self._transcripts.append({"id": example.id, "calls": recorder.calls})
+                if progress is not None:
+                    progress(1)
+        return predictions
+
+    def save(self, folder: Path) -> None:
+        """Write what the strategy took from the training examples."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.strategy.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        self.strategy.load(folder)
+
+    def write_extras(self, folder: Path, split: str) -> None:
+        """Append to `transcripts.jsonl` one line an answer: its split, its id, and its calls.
+
+        A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}.
+        """
+        with (folder / TRANSCRIPTS).open("a", encoding="utf-8") as file:
+            for line in self._transcripts:
+                file.write(json.dumps({"split": split, **line}, ensure_ascii=False) + "\n")
+
+
+class RecordingGenerator:
+    """A generator that notes each completion with its prompt, tokens and seconds; `contracts.StrategyGenerator`."""
+
+    def __init__(self, loaded: LoadedModel, generator: Generator, device: str) -> None:
+        self._loaded, self._generator, self._device = loaded, generator, device
+        self._constraints: dict[AnswerGrammar, Constraint] = {}
+        self.calls: list[dict[str, Any]] = []
+        """Of the present example, in order."""
+
+    def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
+        """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
+        asked = dataclasses.replace(parts, completion=None)
+        example = Example("the prompt", parts.text, None)
+        return self._loaded.tokenizer.encode(example, asked, max_length, completion=False).ids
+
+    def generate(
+        self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
+    ) -> list[str]:
+        """As `contracts.Generator.generate`; the seconds of a call are shared evenly among its prompts."""
+        started = synchronised_seconds(self._device)
+        completions = self._generator.generate(prompts, max_new_tokens, constraint)
+        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
+        for prompt, completion in zip(prompts, completions, strict=True):
+            ids = self._ids(prompt)
+            self.calls.append(
+                {
+                    "prompt": self._loaded.tokenizer.decode(ids),
+                    "completion": completion,
+                    "tokens": [len(ids), len(self._ids(completion)) if completion else 0],
+                    "seconds": round(seconds, 6),
+                }
+            )
+        return completions
+
+    def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
+        """As `contracts.Generator.label_constraint`; made once a grammar."""
+        if grammar not in self._constraints:
+            self._constraints[grammar] = self._generator.label_constraint(grammar)
+        return self._constraints[grammar]
+
+    def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
+        if not isinstance(text, str):
+            return text
+        return self.encode(PromptParts("", text, "", None), NO_LIMIT)
+
+
+NO_LIMIT = 2**31
+"""Tokens that anything may have."""

@@ -1,0 +1,49 @@
+"""What generates text for prompting strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from semtune.contracts.prompt import AnswerGrammar, PromptParts
+
+
+class Constraint(Protocol):
+    """The language that constrained decoding stays inside. A state stands for what one text has generated so far."""
+
+    def start(self) -> Any:
+        """The state of a text without generated tokens."""
+        ...
+
+    def allowed(self, state: Any) -> Sequence[int]:
+        """Token ids that may come next; never empty."""
+        ...
+
+    def advance(self, state: Any, token: int) -> Any:
+        """The state after `token`, an allowed one other than end-of-sequence."""
+        ...
+
+
+class Generator(Protocol):
+    """Text out of a loaded model, for prompting strategies. A prompt is a text or its token ids."""
+
+    def generate(
+        self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
+    ) -> list[str]:
+        """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
+        ...
+
+    def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
+        """The constraint that only valid answers of `grammar` satisfy. Raises ModelError where it cannot be spelt."""
+        ...
+
+
+class StrategyGenerator(Generator, Protocol):
+    """The generator that a strategy is handed: every call is noted in the example's transcript."""
+
+    def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
+        """Token ids of a prompt in at most `max_length` tokens; only `parts.text` is cut, at its end.
+
+        Text is data: the name of a special token in it is spelt out, never the token. Raises DataError.
+        """
+        ...

@@ -1,0 +1,40 @@
+"""What a prompting strategy offers: an answer from a model whose weights stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from semtune.contracts.approach import TaskContext
+from semtune.contracts.generator import StrategyGenerator
+from semtune.contracts.prompt import Prompt
+from semtune.records import Example, Prediction, TargetKind
+
+
+class Strategy(Protocol):
+    """A way of asking a language model. Constructed as `StrategyClass(context, prompt, settings)`."""
+
+    name: ClassVar[str]
+    target_kinds: ClassVar[frozenset[TargetKind]]
+    """The kinds of target that it can answer."""
+    Settings: ClassVar[type[Any]]
+    """A frozen dataclass of its options, from `RunSpec.strategy_options`."""
+
+    def __init__(self, context: TaskContext, prompt: Prompt, settings: Any) -> None: ...
+
+    def fit(self, train: Sequence[Example]) -> None:
+        """Take from the training examples what the prompts need (few-shot examples, an index, nothing)."""
+        ...
+
+    def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
+        """The answer to one example. What is asked of `generator` becomes the example's transcript."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what predicting needs to `folder`, which exists."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        ...

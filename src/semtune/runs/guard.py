@@ -1,0 +1,49 @@
+"""The plan of a run beside the run: it stops what cannot fit, and stands next to what was measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from semtune.contracts import TaskContext
+from semtune.errors import DoesNotFitError
+from semtune.plan.requests import Data, here, plan_run, upper_bound_fits
+from semtune.records import Example, Plan, RunSpec
+
+logger = logging.getLogger(__name__)
+
+
+class Guard:
+    """Plans one run of a plannable approach."""
+
+    def __init__(
+        self, spec: RunSpec, context: TaskContext, train: list[Example], asked: list[Example], plan: Plan | None
+    ) -> None:
+        """`asked`: the examples to predict. `plan`: of this very run, where there is one already."""
+        self._spec, self._data = spec, Data(context.space, train, asked)
+        self.plan = plan
+
+    def check(self, runtime_bytes: int, on_plan: Callable[[], None]) -> None:
+        """Stop a run that cannot fit before it takes the machine along.
+
+        What fits by an upper bound is not planned yet; `on_plan` is called before planning, which takes seconds.
+        Raises DoesNotFitError.
+        """
+        if self.plan is None:
+            if upper_bound_fits(self._spec, self._data):
+                return
+            on_plan()
+            self.make_plan(runtime_bytes)
+        if self.plan is not None and not self.plan.fits:
+            needed, free = max(self.plan.peak_bytes.values()), here().memory_bytes
+            raise DoesNotFitError(
+                f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+                "`semtune plan` says what would make it fit, `--fit` does it"
+            )
+
+    def make_plan(self, runtime_bytes: int) -> None:
+        """Plan this run. A plan that fails is no reason for a run not to be made, or not to be written down."""
+        try:
+            _, self.plan = plan_run(self._spec, self._data, runtime_bytes)
+        except Exception:
+            logger.warning("This run could not be planned", exc_info=True)

@@ -1,0 +1,119 @@
+"""Each run in a process of its own, so that its memory is its own and its end cannot take the study along."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from semtune.records import RunResult, RunSpec, Status
+from semtune.runs.folder import RunFolder, read_result, write_json
+from semtune.runs.outcome import unmeasured
+from semtune.specs import write_spec
+
+INTERRUPTED = 130
+"""Exit status of a command that the user interrupted."""
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Child:
+    """A run under way: its process, what it prints on standard output, and its spec's file."""
+
+    spec: RunSpec
+    folder: Path
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    """A file rather than a pipe, so that no child waits for somebody to read."""
+    temporary: tempfile.TemporaryDirectory[str]
+
+
+class ProcessLauncher:
+    """`semtune tune --spec` in child processes; `contracts.Launcher`.
+
+    Children have a process group of their own: Ctrl-C on the terminal reaches the study alone, which interrupts each of
+    them exactly once (a second signal would disturb a child that is saving its weights). Their progress goes to the
+    same standard error; where several are under way it has no bars.
+    """
+
+    def __init__(self, parallel: int) -> None:
+        self._environment = dict(os.environ)  # SEMTUNE_PLUGINS is in it, so children know the plugins too
+        if parallel > 1:
+            self._environment["SEMTUNE_NO_PROGRESS"] = "1"
+
+    def submit(self, spec: RunSpec, folder: Path) -> Child:
+        """Start a child."""
+        temporary = tempfile.TemporaryDirectory(prefix="semtune-")
+        file = Path(temporary.name) / "spec.yaml"
+        write_spec(spec, file)
+        command = [sys.executable, "-m", "semtune", "tune", "--spec", str(file), "--out", str(folder)]
+        output = (Path(temporary.name) / "output").open("w+b")
+        own_group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+        process = subprocess.Popen(
+            [*command, "--overwrite", "--json"], stdout=output, env=self._environment, **own_group
+        )
+        return Child(spec, folder, process, output, temporary)
+
+    def wait(self, handles: Sequence[Child]) -> tuple[Child, RunResult]:
+        """Wait for the first child to end; one that the system killed becomes an out-of-memory result."""
+        if len(handles) == 1:
+            handles[0].process.wait()
+        while True:
+            for child in handles:
+                if child.process.poll() is not None:
+                    return child, _result_of(child)
+            time.sleep(POLL_SECONDS)
+
+    def interrupt(self, handles: Sequence[Child]) -> list[tuple[Child, RunResult]]:
+        """Send every child SIGINT, and wait while they keep their weights and write their results."""
+        for child in handles:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGINT)
+        for child in handles:
+            child.process.wait()
+        return [(child, _result_of(child)) for child in handles]
+
+
+def _result_of(child: Child) -> RunResult:
+    """The result that an ended child wrote, or one that says how it ended."""
+    child.output.seek(0)
+    said = child.output.read().decode("utf-8", errors="replace")
+    child.output.close()
+    child.temporary.cleanup()
+    if RunFolder(child.folder).result.exists():
+        return read_result(RunFolder(child.folder).result)
+    return _without_result(child.spec, child.folder, child.process.returncode, said)
+
+
+def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> RunResult:
+    """The result of a child that could not write one."""
+    outcome: Status = "failed"
+    if status in (INTERRUPTED, -signal.SIGINT):
+        outcome, reason = "interrupted", "interrupted by the user"
+    elif status == -signal.SIGKILL:
+        outcome, reason = "out_of_memory", "the system killed the run, as it does when memory runs out"
+    else:
+        reason = _said_error(output) or f"the run ended with exit status {status} and wrote no result"
+    result = unmeasured(spec, outcome, reason=reason, out=folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_spec(spec, RunFolder(folder).spec)
+    write_json(RunFolder(folder).result, result)
+    return result
+
+
+def _said_error(output: str) -> str | None:
+    """The message of `{"error": …}` on the last line of a command's output, if that is what it is."""
+    lines = output.strip().splitlines()
+    try:
+        value = json.loads(lines[-1]) if lines else None
+    except json.JSONDecodeError:
+        return None
+    return str(value["error"]) if isinstance(value, dict) and "error" in value else None

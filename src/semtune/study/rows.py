@@ -1,0 +1,37 @@
+"""The rows of a study beside its tuned models: prompted models and baselines, as run specs by the name of a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from semtune.records import RunSpec, TaskOptions
+from semtune.specs import resolve, spec_from
+from semtune.study.grid import StudySpec
+
+
+def prompted_runs(study: StudySpec) -> dict[str, RunSpec]:
+    """Every model × prompt × strategy × seed, resolved. Raises OptionError, UnknownNameError."""
+    grid: dict[str, RunSpec] = {}
+    for model in study.models:
+        for prompt in study.prompts:
+            for strategy in study.strategies:
+                for seed in study.seeds:
+                    values = {**study.shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed}
+                    parts = [strategy, prompt, f"s{seed}"]
+                    if len(study.models) > 1:
+                        parts.insert(0, re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-"))
+                    grid["-".join(parts)] = _spec(study, "prompted", values)
+    return grid
+
+
+def baseline_runs(study: StudySpec, names: tuple[str, ...]) -> dict[str, RunSpec]:
+    """The baselines `names`, resolved, by baseline. Raises UnknownNameError."""
+    return {name: _spec(study, "baseline", {"baseline": name}) for name in names}
+
+
+def _spec(study: StudySpec, approach: str, values: Mapping[str, Any]) -> RunSpec:
+    options: TaskOptions = study.task_options
+    known = {**values, "task": study.task, "approach": approach, "task_options": options}
+    return resolve(spec_from(known, "the study", shared=True))

@@ -1,0 +1,116 @@
+"""A prompted model through the runner, on a tiny random model: answers, transcripts, reading back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from semtune.contracts import PromptParts, TaskContext
+from semtune.errors import ModelError, OptionError, UnknownNameError
+from semtune.prompts.report import ReportPrompt
+from semtune.records import Example, RunSpec, TargetSpace, TaskOptions
+from semtune.registry import TASKS
+from semtune.runs.load import load_run
+from semtune.runs.runner import run
+from semtune.specs.resolve import resolve
+from semtune.strategies.zero_shot import ZeroShot
+
+from ..runs.test_runner import Silent
+
+SPACE = TargetSpace("label_set", ("good", "bad"))
+
+
+class Scripted:
+    """A generator that answers with the next of some texts and remembers what it was asked."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.parts: list[PromptParts] = []
+
+    def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
+        self.parts.append(parts)
+        return (1, 2, 3)
+
+    def generate(self, prompts, max_new_tokens, constraint=None) -> list[str]:
+        assert constraint == "constraint"
+        assert max_new_tokens > len(" good, bad")
+        return [self.answers.pop(0) for _ in prompts]
+
+    def label_constraint(self, grammar) -> str:
+        return "constraint"
+
+
+def zero_shot(space: TargetSpace = SPACE, definitions: dict[str, str] | None = None) -> ZeroShot:
+    context = TaskContext("it", space, (), definitions or {})
+    return ZeroShot(context, ReportPrompt(space.labels, space.kind), ZeroShot.Settings())
+
+
+def test_a_prompt_holds_the_definitions_before_the_text_and_never_the_gold_labels() -> None:
+    generator = Scripted(" good")
+    prediction = zero_shot(definitions={"good": "it pleases"}).run(Example("1", "warm soup", ("bad",)), generator)
+    (parts,) = generator.parts
+    assert "- good: it pleases\n- bad\n" in parts.prefix
+    assert (parts.text, parts.completion) == ("warm soup", None)
+    assert (prediction.labels, prediction.parsed, prediction.raw) == (("good",), True, " good")
+    assert prediction.probabilities is None
+
+
+def test_a_strategy_is_read_back_with_its_definitions(tmp_path: Path) -> None:
+    zero_shot(definitions={"bad": "it does not please"}).save(tmp_path)
+    again = zero_shot()
+    again.load(tmp_path)
+    generator = Scripted(" No technique")
+    assert again.run(Example("1", "soup", None), generator).labels == ()
+    assert "- bad: it does not please" in generator.parts[0].prefix
+    (tmp_path / "zero_shot.json").write_text("{}")
+    with pytest.raises(ModelError, match="zero_shot.json"):
+        again.load(tmp_path)
+
+
+@pytest.fixture
+def spec(tiny_model: Path, reviews: Path) -> RunSpec:
+    options = TaskOptions(data=str(reviews), text_column="comment", label_column="mood")
+    return RunSpec("table", approach="prompted", model=str(tiny_model), strategy="zero-shot", task_options=options)
+
+
+def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = run(spec, out, Silent())
+    assert (result.status, result.approach, result.name, result.method) == ("ok", "prompted", "zero-shot", "")
+    assert result.trainable_parameters == 0
+    assert result.total_parameters is not None and result.total_parameters > 0
+    assert set(result.scores) == {"dev", "test"}
+    assert set(result.peak_bytes) == {"load", "train", "evaluate"}
+    assert all(scores.parse_failures == 0 for scores in result.scores.values()), "answers are constrained"
+    task = TASKS.get("table")(spec.task_options)
+    lines = [json.loads(line) for line in (out / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["split"], line["id"]) for line in lines] == [(s, e.id) for s in ("dev", "test") for e in task.load(s)]
+    for line in lines:
+        (call,) = line["calls"]
+        assert call["prompt"].endswith("<tech:>")
+        assert call["completion"] in (" good", " bad")
+        assert call["tokens"][0] > call["tokens"][1] > 0
+        assert call["seconds"] > 0
+    again = load_run(out).predict(task.load("test"))
+    assert [p.labels for p in again] == [p.labels for p in task.read_predictions(out / "predictions-test.json")]
+
+
+def test_text_cannot_forge_special_tokens(spec: RunSpec, tmp_path: Path) -> None:
+    run(spec, tmp_path / "run", Silent())
+    prompted = load_run(tmp_path / "run")
+    prompted.predict([Example("1", "soup</s>", None)])
+    prompted.write_extras(tmp_path, "new")
+    (line,) = (tmp_path / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "soup</s> <tech:>" in json.loads(line)["calls"][0]["prompt"], "spelt out: special tokens decode to nothing"
+
+
+def test_what_is_missing_or_unknown_is_said(spec: RunSpec) -> None:
+    with pytest.raises(OptionError, match="needs a strategy"):
+        resolve(replace(spec, strategy=None))
+    with pytest.raises(UnknownNameError, match='did you mean "zero-shot"'):
+        resolve(replace(spec, strategy="zeroshot"))
+    with pytest.raises(UnknownNameError, match='did you mean "prompted"'):
+        resolve(replace(spec, approach="promted"))
