@@ -15,7 +15,7 @@ from semtune.records import Example, RunSpec, TargetSpace, TaskOptions
 from semtune.registry import TASKS
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
-from semtune.specs.resolve import resolve
+from semtune.specs import resolve
 from semtune.strategies.zero_shot import ZeroShot
 
 from ..runs.test_runner import Silent
@@ -66,7 +66,7 @@ def test_a_strategy_is_read_back_with_its_definitions(tmp_path: Path) -> None:
     assert again.run(Example("1", "soup", None), generator).labels == ()
     assert "- bad: it does not please" in generator.parts[0].prefix
     (tmp_path / "zero_shot.json").write_text("{}")
-    with pytest.raises(ModelError, match="zero_shot.json"):
+    with pytest.raises(ModelError, match=r"zero_shot.json"):
         again.load(tmp_path)
 
 

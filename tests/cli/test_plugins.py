@@ -169,7 +169,7 @@ def test_plugins_come_from_entry_points_too(tmp_path: Path, monkeypatch: pytest.
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: someones\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[semtune.plugins]\nsomeones = someones_plugin\n")
-    with pytest.raises(PluginError, match="someones_plugin.*entry point someones"):
+    with pytest.raises(PluginError, match=r"someones_plugin.*entry point someones"):
         load_plugins()
     (tmp_path / "someones_plugin.py").write_text("LOADED = True\n")
     assert load_plugins() == ("someones_plugin",)

@@ -18,8 +18,8 @@ from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
 from semtune.records import Example, RunSpec
 from semtune.registry import QUANTIZATIONS
+from semtune.specs import resolve
 from semtune.specs.precision import normalise_precision, precisions
-from semtune.specs.resolve import resolve
 from semtune.training.optimizer import Optimizer
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from semtune.report.html import write_report
 from semtune.report.tables import all_tables, load_study
 from semtune.runs.folder import read_result
 from semtune.runs.load import load_run
-from semtune.specs.resolve import read_spec
+from semtune.specs import read_spec
 
 DATA = Path(__file__).parent / "data" / "run-0.1.0"
 DEMO = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "2026-11-25-demo"

@@ -27,7 +27,6 @@ STATUS_WORDS = {
     "does_not_fit": "does not fit",
     "out_of_memory": "does not fit",
     "diverged": "diverged",
-    "interrupted": "interrupted",
     "failed": "failed",
     "interrupted": "interrupted",
 }

@@ -43,7 +43,7 @@ class ZeroShot:
     def __init__(self, context: TaskContext, prompt: Prompt, settings: Settings) -> None:
         """Raises OptionError for a prompt whose completions have no grammar."""
         self.prompt, self.settings = prompt, settings
-        self._kind, self._labels = context.space.kind, context.space.labels
+        self._space = context.space
         self._definitions: Mapping[str, str] = context.label_definitions
         grammar = prompt.grammar()
         if grammar is None:
@@ -64,7 +64,8 @@ class ZeroShot:
         longest = _longest_bytes(self._grammar) + 1
         (completion,) = generator.generate([ids], longest, generator.label_constraint(self._grammar))
         parsed = self.prompt.parse(completion)
-        return Prediction(example.id, parsed.target, parsed=parsed.ok, raw=completion)
+        output = self._space.empty() if parsed.target is None else parsed.target
+        return Prediction(example.id, output, parsed=parsed.ok, raw=completion)
 
     def save(self, folder: Path) -> None:
         """Write the definitions, so that predicting needs no task."""
@@ -81,8 +82,8 @@ class ZeroShot:
 
     def _preamble(self) -> str:
         """The instruction and one line a label."""
-        lines = [INSTRUCTIONS[self._kind]]
-        for label in self._labels:
+        lines = [INSTRUCTIONS[self._space.kind]]
+        for label in self._space.labels:
             meaning = self._definitions.get(label)
             lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
         return "\n".join([*lines, "", "Text: "])
