@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -114,8 +115,6 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "my_plugin.py").write_text(PLUGIN, encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    import os
-
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("SEMTUNE_PLUGINS", "my_plugin")
     return "my_plugin"
@@ -169,7 +168,7 @@ def test_plugins_come_from_entry_points_too(tmp_path: Path, monkeypatch: pytest.
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: someones\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[semtune.plugins]\nsomeones = someones_plugin\n")
-    with pytest.raises(PluginError, match="someones_plugin.*entry point someones"):
+    with pytest.raises(PluginError, match=r"someones_plugin.*entry point someones"):
         load_plugins()
     (tmp_path / "someones_plugin.py").write_text("LOADED = True\n")
     assert load_plugins() == ("someones_plugin",)
