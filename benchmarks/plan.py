@@ -98,7 +98,8 @@ class Predictor:
         started = time.perf_counter()
         values = {**cell, "targets": tuple(cell["targets"])} if "targets" in cell else dict(cell)
         spec = resolve(record_from(RunSpec, values, "the cell"))
-        request = requests.request_of(spec, requests.here(), requests.Data(), self._rates, measured["runtime_bytes"])
+        device = requests.local_device()
+        request = requests.request_of(spec, device, requests.Data(), self._rates, measured["runtime_bytes"])
         found = Planner(request).estimate(spec)
         return {
             "peak_bytes": found.peak_bytes,

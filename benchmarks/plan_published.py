@@ -109,7 +109,7 @@ def predict(row: Published) -> float:
     from semtune.specs.resolve import record_from, resolve
 
     spec = resolve(record_from(RunSpec, {"task": "practice", "model": row.model, **row.spec}, row.what))
-    device = parse_device("h100", requests.here())
+    device = parse_device("h100", requests.local_device())
     request = requests.request_of(spec, device, requests.Data(), None, 0)
     if row.config:
         config = request.config

@@ -42,7 +42,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class PlanResult:
-    """Plans, and what they rest on."""
+    """Plans, the device that they are for, and the assumptions behind them."""
 
     plans: tuple[Plan, ...]
     device: Device
@@ -63,8 +63,8 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
     return Data(task.labels, task.answer, train, [e for split in ("dev", "test") for e in task.load(split)])
 
 
-def here() -> Device:
-    """This machine, as `--device auto` means it: its first GPU, else its main memory as far as it is free."""
+def local_device() -> Device:
+    """This machine, as `--device auto` means it: its first GPU, else the free part of its main memory."""
     cards = gpus()
     if cards:
         first = cards[0]
@@ -92,7 +92,7 @@ def plan_methods(
     Raises:
         SemtuneError: an unknown device or model, or, where there is one method alone, what keeps it from attaching.
     """
-    target = parse_device(device, here())
+    target = parse_device(device, local_device())
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     plans = [_plan(planner, dataclasses.replace(spec, method=name), alone=len(methods) == 1) for name in methods]
@@ -101,7 +101,7 @@ def plan_methods(
 
 def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
     """The plan of one run on this machine, `spec` resolved. Raises SemtuneError."""
-    request, _ = _request(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes)
+    request, _ = _request(spec, local_device(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
 
@@ -120,7 +120,7 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     longest = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
     tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest)
     bound = 20 * numbers + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
-    return bound < here().memory_bytes / 2
+    return bound < local_device().memory_bytes / 2
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
@@ -135,9 +135,9 @@ def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str
         return spec, plan, "nothing: it fits as it is"
     found = advice.advise(planner, spec, planner.estimate(spec).trace.lengths)
     if not found:
-        needed, room = max(plan.peak_bytes.values()), planner.request.device.memory_bytes
+        needed, free = max(plan.peak_bytes.values()), planner.request.device.memory_bytes
         raise OptionError(
-            f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {room / 1e9:.1f} GB are free, and no change "
+            f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free, and no change "
             "that semtune knows makes it fit; choose a smaller model, or see `semtune plan`."
         )
     changed = dataclasses.replace(spec, **found[0].change)

@@ -42,6 +42,6 @@ class RunWatch:
         return score
 
     def keep(self, save: Callable[[Path], None]) -> Path:
-        """Make what `save` writes the best state so far; the folder where it stands until fitting ends."""
+        """Make what `save` writes the best state so far; the folder where it is until fitting ends."""
         self._folder.keep_best(save)
         return self._folder.best

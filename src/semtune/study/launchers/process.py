@@ -91,12 +91,12 @@ class ProcessLauncher:
 def _result_of(child: Child) -> RunResult:
     """The result that an ended child wrote, or one that says how it ended."""
     child.output.seek(0)
-    said = child.output.read().decode("utf-8", errors="replace")
+    printed = child.output.read().decode("utf-8", errors="replace")
     child.output.close()
     child.temporary.cleanup()
     if RunFolder(child.folder).result.exists():
         return read_result(RunFolder(child.folder).result)
-    return _without_result(child.spec, child.folder, child.process.returncode, said)
+    return _without_result(child.spec, child.folder, child.process.returncode, printed)
 
 
 def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> RunResult:
