@@ -96,7 +96,9 @@ class Predictor:
 
         started = time.perf_counter()
         spec = resolve(spec_from(cell, "the cell", shared=True))
-        request = requests.request_of(spec, requests.here(), requests.Data(), self._rates, measured["runtime_bytes"])
+        request = requests.request_of(
+            spec, requests.local_device(), requests.Data(), self._rates, measured["runtime_bytes"]
+        )
         found = Planner(request).estimate(spec)
         return {
             "peak_bytes": found.peak_bytes,

@@ -108,7 +108,7 @@ def predict(row: Published) -> float:
     from semtune.specs import resolve, spec_from
 
     spec = resolve(spec_from({"task": "practice", "model": row.model, **row.spec}, row.what))
-    device = parse_device("h100", requests.here())
+    device = parse_device("h100", requests.local_device())
     request = requests.request_of(spec, device, requests.Data(), None, 0)
     if row.config:
         config = request.config

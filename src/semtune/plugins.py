@@ -33,7 +33,7 @@ def load_plugins() -> tuple[str, ...]:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise PluginError(
-                f"The plugin {name} ({where}) cannot be imported ({type(error).__name__}: {reason}); mend it, or take it "
-                "off the list."
+                f"The plugin {name} ({where}) cannot be imported ({type(error).__name__}: {reason}); "
+                "mend it, or take it off the list."
             ) from error
     return tuple(found)

@@ -66,7 +66,7 @@ def test_a_strategy_is_read_back_with_its_definitions(tmp_path: Path) -> None:
     assert again.run(Example("1", "soup", None), generator).labels == ()
     assert "- bad: it does not please" in generator.parts[0].prefix
     (tmp_path / "zero_shot.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"zero_shot.json"):
+    with pytest.raises(ModelError, match=r"zero_shot\.json"):
         again.load(tmp_path)
 
 

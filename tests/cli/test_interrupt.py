@@ -13,7 +13,7 @@ from pathlib import Path
 from .conftest import Semtune
 
 
-def wait_for(path: Path, text: str, seconds: float = 120) -> None:
+def wait_for(path: Path, text: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if path.exists() and text in path.read_text(encoding="utf-8"):
@@ -43,3 +43,48 @@ def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_
     assert result["status"] == "interrupted"
     assert "interrupted" in result["reason"]
     assert "\t" in semtune("predict", "run", "Marrowby marmalade is the best in the valley").stdout
+
+
+def test_an_interrupted_study_interrupts_its_runs_and_keeps_what_finished(tiny_model: Path, tmp_path: Path) -> None:
+    """The signal goes to the study alone; both runs under way end with a result and their weights."""
+    (tmp_path / "study.yaml").write_text(
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, full]\nepochs: 500\nparallel: 2\nbaselines: [top-1]\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "semtune", "study", "study.yaml", "--out", "study"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as study:
+        runs = [tmp_path / "study" / f"{method}-head-report-s0" for method in ("lora", "full")]
+        for run in runs:
+            wait_for(run / "metrics.jsonl", '"epoch": 2')
+        study.send_signal(signal.SIGINT)
+        _, said = study.communicate(timeout=120)
+    assert study.returncode == 130
+    assert "Traceback" not in said
+    for run in runs:
+        assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
+        assert (run / "adapter").exists()
+    record = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert record["runs"] == []
+    assert [b["status"] for b in record["baselines"]] == ["ok"]
+
+
+def test_the_runs_of_a_study_that_was_killed_end_too(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora]\nepochs: 500\nbaselines: []\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "semtune", "study", "study.yaml", "--out", "study"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as study:
+        run = tmp_path / "study" / "lora-head-report-s0"
+        wait_for(run / "metrics.jsonl", '"epoch": 1')
+        study.kill()
+    wait_for(run / "result.json", '"interrupted"')

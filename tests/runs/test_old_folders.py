@@ -57,7 +57,6 @@ def test_an_interruption_written_as_a_failure_has_its_status(old_run: Path) -> N
 def test_a_study_of_the_version_before_makes_its_report(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / "study")
     study = load_study(tmp_path / "study")
-    assert {"full", "lora", "qlora", "dora", "tfidf"} <= {
-        row.cells[0].text for t in all_tables(study) for row in t.rows
-    }
+    names = {row.cells[0].text for table in all_tables(study) for row in table.rows}
+    assert {"full", "lora", "qlora", "dora", "tfidf"} <= names
     assert "tfidf" in write_report(tmp_path / "study").read_text(encoding="utf-8")

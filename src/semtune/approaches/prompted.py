@@ -151,9 +151,9 @@ class RecordingGenerator:
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
-        asked = dataclasses.replace(parts, completion=None)
+        unanswered = dataclasses.replace(parts, completion=None)
         example = Example("the prompt", parts.text, None)
-        return self._loaded.tokenizer.encode(example, asked, max_length, completion=False).ids
+        return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None

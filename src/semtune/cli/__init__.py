@@ -8,6 +8,7 @@ import sys
 
 from semtune.errors import SemtuneError
 from semtune.plugins import load_plugins
+from semtune.runtime.parent import end_with_parent
 
 BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 
@@ -18,6 +19,7 @@ def main() -> None:
     With --json the sentence stands on standard output too, as {"error": …}.
     """
     try:
+        end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app
 

@@ -99,7 +99,7 @@ class FitWatch(Protocol):
         """Keep the present state as the best so far: `save` writes it to the folder it is given.
 
         Returns:
-            The folder where the state stands until fitting ends.
+            The folder where the state is until fitting ends.
         """
         ...
 
@@ -116,13 +116,13 @@ class Approach(Protocol):
     plannable: ClassVar[bool]
     """Whether a plan can foresee its memory and time: it has a training step that runs on fake tensors."""
     kept_in: ClassVar[str]
-    """The folder inside the run folder that holds what was fitted."""
+    """The folder inside the run folder with what was fitted."""
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None: ...
 
     @property
     def name(self) -> str:
-        """What stands in a table: the method, the strategy, the baseline."""
+        """Its name in tables: the method, the strategy, the baseline."""
         ...
 
     @property

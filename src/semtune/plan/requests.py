@@ -43,7 +43,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class PlanResult:
-    """Plans, and what they rest on."""
+    """Plans, the device that they are for, and the assumptions behind them."""
 
     plans: tuple[Plan, ...]
     device: Device
@@ -65,8 +65,8 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
     return Data(TargetSpace(task.target_kind, task.labels), train, predicted)
 
 
-def here() -> Device:
-    """This machine, as `--device auto` means it: its first GPU, else its main memory as far as it is free."""
+def local_device() -> Device:
+    """This machine, as `--device auto` means it: its first GPU, else the free part of its main memory."""
     cards = gpus()
     if cards:
         first = cards[0]
@@ -98,7 +98,7 @@ def plan_methods(
     for name in methods:
         METHODS.check(name)
     check_shared_options(METHOD, spec.method_options, methods)
-    target = parse_device(device, here())
+    target = parse_device(device, local_device())
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     plans = [_plan(planner, spec, name, alone=len(methods) == 1) for name in methods]
@@ -107,7 +107,7 @@ def plan_methods(
 
 def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
     """The plan of one run on this machine, `spec` resolved. Raises SemtuneError."""
-    request, _ = _request(spec, here(), data, calibrate=False, runtime_bytes=runtime_bytes)
+    request, _ = _request(spec, local_device(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
 
@@ -126,7 +126,7 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     longest = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
     tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest)
     bound = 20 * numbers + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
-    return bound < here().memory_bytes / 2
+    return bound < local_device().memory_bytes / 2
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
@@ -141,9 +141,9 @@ def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str
         return spec, plan, "nothing: it fits as it is"
     found = advice.advise(planner, spec, planner.estimate(spec).trace.lengths)
     if not found:
-        needed, room = max(plan.peak_bytes.values()), planner.request.device.memory_bytes
+        needed, free = max(plan.peak_bytes.values()), planner.request.device.memory_bytes
         raise OptionError(
-            f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {room / 1e9:.1f} GB are free, and no change "
+            f"{spec.method} on {spec.model} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free, and no change "
             "that semtune knows makes it fit; choose a smaller model, or see `semtune plan`."
         )
     changed = with_changes(spec, found[0].change)

@@ -1,4 +1,4 @@
-"""The plan of a run beside the run: it stops what cannot fit, and stands next to what was measured."""
+"""The plan of a run: it stops a run that cannot fit, and is recorded beside what was measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from semtune.contracts import TaskContext
 from semtune.errors import DoesNotFitError
-from semtune.plan.requests import Data, here, plan_run, upper_bound_fits
+from semtune.plan.requests import Data, local_device, plan_run, upper_bound_fits
 from semtune.records import Example, Plan, RunSpec
 
 logger = logging.getLogger(__name__)
@@ -17,14 +17,14 @@ class Guard:
     """Plans one run of a plannable approach."""
 
     def __init__(
-        self, spec: RunSpec, context: TaskContext, train: list[Example], asked: list[Example], plan: Plan | None
+        self, spec: RunSpec, context: TaskContext, train: list[Example], predicted: list[Example], plan: Plan | None
     ) -> None:
-        """`asked`: the examples to predict. `plan`: of this very run, where there is one already."""
-        self._spec, self._data = spec, Data(context.space, train, asked)
+        """`predicted`: the examples to predict. `plan`: of this very run, where there is one already."""
+        self._spec, self._data = spec, Data(context.space, train, predicted)
         self.plan = plan
 
     def check(self, runtime_bytes: int, on_plan: Callable[[], None]) -> None:
-        """Stop a run that cannot fit before it takes the machine along.
+        """Stop a run that cannot fit before it exhausts the machine.
 
         What fits by an upper bound is not planned yet; `on_plan` is called before planning, which takes seconds.
         Raises DoesNotFitError.
@@ -35,7 +35,7 @@ class Guard:
             on_plan()
             self.make_plan(runtime_bytes)
         if self.plan is not None and not self.plan.fits:
-            needed, free = max(self.plan.peak_bytes.values()), here().memory_bytes
+            needed, free = max(self.plan.peak_bytes.values()), local_device().memory_bytes
             raise DoesNotFitError(
                 f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
                 "`semtune plan` says what would make it fit, `--fit` does it"

@@ -123,8 +123,8 @@ def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None)
         return None
     from semtune.runs.guard import Guard
 
-    asked = [e for examples in data.final.values() for e in examples]
-    return Guard(spec, TaskContext.of(data.task), data.train, asked, plan)
+    predicted = [e for examples in data.final.values() for e in examples]
+    return Guard(spec, TaskContext.of(data.task), data.train, predicted, plan)
 
 
 class _Session:
@@ -165,7 +165,7 @@ class _Session:
         )
 
     def fit(self) -> None:
-        """Fit; afterwards the best state stands in the run folder and in the approach."""
+        """Fit; afterwards the best state is in the run folder and in the approach."""
         data = self.data
         watch = RunWatch(data.task, data.dev, self.folder, self.meter, self.clock, [self.progress])
         self.progress.on_phase("training", None)

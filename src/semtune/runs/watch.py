@@ -50,6 +50,6 @@ class RunWatch:
         return self._task.best_threshold(dev, probabilities)
 
     def keep(self, save: Callable[[Path], None]) -> Path:
-        """Make what `save` writes the best state so far; the folder where it stands until fitting ends."""
+        """Make what `save` writes the best state so far; the folder where it is until fitting ends."""
         self._folder.keep_best(save)
         return self._folder.best

@@ -12,11 +12,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from semtune.records import RunResult, RunSpec, Status
 from semtune.runs.folder import RunFolder, read_result, write_json
 from semtune.runs.outcome import unmeasured
+from semtune.runtime.parent import VARIABLE, can_end_with_parent
 from semtune.specs import write_spec
 
 INTERRUPTED = 130
@@ -39,13 +40,16 @@ class Child:
 class ProcessLauncher:
     """`semtune tune --spec` in child processes; `contracts.Launcher`.
 
-    Children have a process group of their own: Ctrl-C on the terminal reaches the study alone, which interrupts each of
-    them exactly once (a second signal would disturb a child that is saving its weights). Their progress goes to the
-    same standard error; where several are under way it has no bars.
+    On Linux children have a process group of their own: Ctrl-C on the terminal reaches the study alone, which
+    interrupts each of them exactly once (a second signal would disturb a child that is saving its weights); and they
+    are interrupted when the study dies. Elsewhere the terminal interrupts them together with the study. Their progress
+    goes to the same standard error; where several are under way it has no bars.
     """
 
     def __init__(self, parallel: int) -> None:
-        self._environment = dict(os.environ)  # SEMTUNE_PLUGINS is in it, so children know the plugins too
+        self._own_group = can_end_with_parent()
+        # SEMTUNE_PLUGINS is in the environment, so children know the plugins too.
+        self._environment = {**os.environ, VARIABLE: str(os.getpid())}
         if parallel > 1:
             self._environment["SEMTUNE_NO_PROGRESS"] = "1"
 
@@ -56,9 +60,11 @@ class ProcessLauncher:
         write_spec(spec, file)
         command = [sys.executable, "-m", "semtune", "tune", "--spec", str(file), "--out", str(folder)]
         output = (Path(temporary.name) / "output").open("w+b")
-        own_group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
         process = subprocess.Popen(
-            [*command, "--overwrite", "--json"], stdout=output, env=self._environment, **own_group
+            [*command, "--overwrite", "--json"],
+            stdout=output,
+            env=self._environment,
+            process_group=0 if self._own_group else None,
         )
         return Child(spec, folder, process, output, temporary)
 
@@ -73,9 +79,9 @@ class ProcessLauncher:
             time.sleep(POLL_SECONDS)
 
     def interrupt(self, handles: Sequence[Child]) -> list[tuple[Child, RunResult]]:
-        """Send every child SIGINT, and wait while they keep their weights and write their results."""
+        """Interrupt every child, and wait while they keep their weights and write their results."""
         for child in handles:
-            if child.process.poll() is None:
+            if self._own_group and child.process.poll() is None:
                 child.process.send_signal(signal.SIGINT)
         for child in handles:
             child.process.wait()
@@ -85,12 +91,12 @@ class ProcessLauncher:
 def _result_of(child: Child) -> RunResult:
     """The result that an ended child wrote, or one that says how it ended."""
     child.output.seek(0)
-    said = child.output.read().decode("utf-8", errors="replace")
+    printed = child.output.read().decode("utf-8", errors="replace")
     child.output.close()
     child.temporary.cleanup()
     if RunFolder(child.folder).result.exists():
         return read_result(RunFolder(child.folder).result)
-    return _without_result(child.spec, child.folder, child.process.returncode, said)
+    return _without_result(child.spec, child.folder, child.process.returncode, printed)
 
 
 def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> RunResult:
