@@ -48,7 +48,8 @@ def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_
 def test_an_interrupted_study_interrupts_its_runs_and_keeps_what_finished(tiny_model: Path, tmp_path: Path) -> None:
     """The signal goes to the study alone; both runs under way end with a result and their weights."""
     (tmp_path / "study.yaml").write_text(
-        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, full]\nepochs: 500\nthreads: 1\nparallel: 2\nbaselines: [top-1]\n"
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, full]\nepochs: 500\nthreads: 1\n"
+        "parallel: 2\nbaselines: [top-1]\n"
     )
     with subprocess.Popen(
         [sys.executable, "-m", "semtune", "study", "study.yaml", "--out", "study"],
