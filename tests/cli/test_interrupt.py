@@ -48,7 +48,8 @@ def test_an_interrupted_run_can_be_used(semtune: Semtune, tiny_model: Path, tmp_
 def test_an_interrupted_study_interrupts_its_runs_and_keeps_what_finished(tiny_model: Path, tmp_path: Path) -> None:
     """The signal goes to the study alone; both runs under way end with a result and their weights."""
     (tmp_path / "study.yaml").write_text(
-        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, full]\nepochs: 500\nparallel: 2\nbaselines: [top-1]\n"
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, full]\nepochs: 500\nthreads: 1\n"
+        "parallel: 2\nbaselines: [top-1]\n"
     )
     with subprocess.Popen(
         [sys.executable, "-m", "semtune", "study", "study.yaml", "--out", "study"],
@@ -60,7 +61,7 @@ def test_an_interrupted_study_interrupts_its_runs_and_keeps_what_finished(tiny_m
     ) as study:
         runs = [tmp_path / "study" / f"{method}-head-report-s0" for method in ("lora", "full")]
         for run in runs:
-            wait_for(run / "metrics.jsonl", '"epoch": 2')
+            wait_for(run / "metrics.jsonl", '"step": 3')
         study.send_signal(signal.SIGINT)
         _, said = study.communicate(timeout=120)
     assert study.returncode == 130
@@ -75,7 +76,7 @@ def test_an_interrupted_study_interrupts_its_runs_and_keeps_what_finished(tiny_m
 
 def test_the_runs_of_a_study_that_was_killed_end_too(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(
-        f"task: practice\nmodel: {tiny_model}\nmethods: [lora]\nepochs: 500\nbaselines: []\n"
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora]\nepochs: 500\nthreads: 1\nbaselines: []\n"
     )
     with subprocess.Popen(
         [sys.executable, "-m", "semtune", "study", "study.yaml", "--out", "study"],
@@ -85,6 +86,6 @@ def test_the_runs_of_a_study_that_was_killed_end_too(tiny_model: Path, tmp_path:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as study:
         run = tmp_path / "study" / "lora-head-report-s0"
-        wait_for(run / "metrics.jsonl", '"epoch": 1')
+        wait_for(run / "metrics.jsonl", '"step": 3')
         study.kill()
     wait_for(run / "result.json", '"interrupted"')

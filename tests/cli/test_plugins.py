@@ -26,7 +26,7 @@ class Settings:
 
 
 class Loudest:
-    """Predicts nothing unless the text shouts."""
+    """Predicts the second label unless the text shouts."""
 
     name = "loudest"
     answers = target_kinds = frozenset({"label_set", "single_label"})
@@ -40,7 +40,7 @@ class Loudest:
     def predict(self, examples):
         from semtune.records import Prediction
 
-        return [Prediction(e.id, self.labels[:1] if "!" in e.text else ()) for e in examples]
+        return [Prediction(e.id, self.labels[:1] if "!" in e.text else self.labels[1:2]) for e in examples]
 
     def save(self, folder):
         pass
@@ -53,7 +53,7 @@ class Echo:
     """Asks for one free token and answers with one label, whatever it was."""
 
     name = "echo"
-    target_kinds = frozenset({"label_set"})
+    target_kinds = frozenset({"label_set", "single_label"})
     Settings = Settings
 
     def __init__(self, context, prompt, settings):
@@ -128,12 +128,12 @@ def test_names_of_plugins_are_listed(semtune: Semtune, plugin: str) -> None:
 
 @pytest.mark.parametrize("launcher", ["inline", "process"])
 def test_a_study_runs_what_plugins_registered(
-    launcher: str, semtune: Semtune, plugin: str, tiny_model: Path, tmp_path: Path
+    launcher: str, semtune: Semtune, plugin: str, tiny_model: Path, reviews: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(
-        f"task: practice\nmodel: {tiny_model}\nmethods: []\nstrategies: [echo]\nbaselines: [loudest]\n"
-        f"launcher: {launcher}\n",
+        f"task: table\ntask_options: {{data: {reviews}, text_column: comment, label_column: mood}}\n"
+        f"model: {tiny_model}\nmethods: []\nstrategies: [echo]\nbaselines: [loudest]\nlauncher: {launcher}\n",
         encoding="utf-8",
     )
     done = semtune("study", file, "--out", "study")
@@ -147,9 +147,9 @@ def test_a_study_runs_what_plugins_registered(
         assert name in done.stdout
         assert name in page
     (answer,) = last_json(semtune("predict", "study/baselines/loudest", "Buy it now!", "--json"))
-    assert answer["labels"] == ["Appeal to authority"]
+    assert answer["labels"] == record["labels"][:1]
     (answer,) = last_json(semtune("predict", "study/echo-report-s0", "Buy it now!", "--json"))
-    assert answer["labels"] == ["Appeal to authority"]
+    assert answer["labels"] == record["labels"][:1]
 
 
 def test_a_broken_plugin_is_one_sentence(semtune: Semtune, plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
