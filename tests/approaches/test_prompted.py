@@ -45,7 +45,7 @@ class Scripted:
 
 def zero_shot(space: TargetSpace = SPACE, definitions: dict[str, str] | None = None) -> ZeroShot:
     context = TaskContext("it", space, (), definitions or {})
-    return ZeroShot(context, ReportPrompt(space.labels, space.kind), ZeroShot.Settings())
+    return ZeroShot(context, ReportPrompt(space), ZeroShot.Settings())
 
 
 def test_a_prompt_holds_the_definitions_before_the_text_and_never_the_gold_labels() -> None:
