@@ -104,7 +104,7 @@ def tune(
 
 def _run(run_spec: Any, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
-    from semtune.cli.progress import RunBar
+    from semtune.progress import RunBar
     from semtune.specs.resolve import resolve
 
     with o.heavy_imports():  # a method brings torch; what comes after it is slower still

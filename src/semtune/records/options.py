@@ -27,6 +27,7 @@ class TaskOptions:
     split_seed: int = 0
     dev_fraction: float = 0.1
     test_fraction: float = 0.2
+    """0: no test split is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and how it is written so that nothing is ever half there.
 
 spec.yaml                   everything needed to run again
+data/                       the texts of a run that was started from Python with texts in memory; never removed here
 environment.json            versions, processor, threads
 labels.json                 label space and kind of answer: predicting needs no data
 metrics.jsonl               one line a step and one an epoch, as it goes
@@ -22,6 +23,9 @@ from semtune.contracts import AnswerKind
 from semtune.errors import DataError, ModelError, OutputError
 from semtune.records import LabelScore, RunResult, Scores, to_plain
 from semtune.specs.resolve import check_writable, record_from
+
+DATA = "data"
+"""Folder, within a run's or a study's, of texts that were given from Python."""
 
 
 class RunFolder:
@@ -49,7 +53,7 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise OutputError(f"{path} is a file; choose a folder with --out.")
-            occupied = path.is_dir() and any(path.iterdir())
+            occupied = path.is_dir() and any(child.name != DATA for child in path.iterdir())
             if occupied and not folder.spec.exists():
                 raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
             if folder.weights() is not None and not overwrite:

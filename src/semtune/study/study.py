@@ -11,7 +11,7 @@ from semtune.errors import OutputError
 from semtune.measure.environment import environment
 from semtune.records import Example, RunResult, Scores, to_plain
 from semtune.registry import BASELINES, TASKS
-from semtune.runs.folder import write_json
+from semtune.runs.folder import DATA, write_json
 from semtune.specs.resolve import check_writable
 from semtune.study.grid import StudySpec
 from semtune.study.launch import Launcher, finished
@@ -38,7 +38,8 @@ def run_study(
     grid = study.runs()
     task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "study.json").exists())):
+    occupied = out.exists() and (not out.is_dir() or any(child.name != DATA for child in out.iterdir()))
+    if occupied and not (out / "study.json").exists():
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
     check_writable(out)
     record: dict[str, Any] = {

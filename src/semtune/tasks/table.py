@@ -49,7 +49,7 @@ class Table(BaseTask):
         if not options.data:
             raise OptionError('The task "table" needs --data: a file, a folder of split files, or hub:owner/name.')
         for name, fraction in (("dev", options.dev_fraction), ("test", options.test_fraction)):
-            if not 0.0 < fraction < 1.0:
+            if not 0.0 < fraction < 1.0 and (name, fraction) != ("test", 0.0):
                 raise OptionError(f"--{name}-fraction must lie between 0 and 1, but it is {fraction:g}.")
         if options.dev_fraction + options.test_fraction >= 1.0:
             raise OptionError(
@@ -104,11 +104,12 @@ class Table(BaseTask):
         _check_no_shared_ids(splits)
         labels = self.options.labels or _inferred(splits, tables["train"].source, label_column, answer)
         splits = {split: [_in_order(e, labels) for e in examples] for split, examples in splits.items()}
-        made = tuple(split for split in SPLITS if split not in splits)
+        shares = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
+        made = tuple(split for split in SPLITS if split not in splits and shares[split] > 0)
         if made:
-            wanted = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
-            fractions = {split: wanted[split] for split in made}
+            fractions = {split: shares[split] for split in made}
             splits |= make_splits(splits["train"], fractions, self.options.split_seed)
+        splits.setdefault("test", [])
         return _Loaded(labels, answer, splits, made)
 
     def _tables(self) -> dict[str, RawTable]:
