@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,7 @@ def _texts(X: Any) -> list[str]:
 
 def _is_label_lists(y: Any) -> bool:
     """Whether y holds a list, tuple or set of labels for each text."""
-    if hasattr(y, "toarray") or (hasattr(y, "ndim") and y.ndim != 1):
+    if not isinstance(y, Iterable) or hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
         return False
     return any(isinstance(row, (tuple, set, frozenset, list)) and not _is_numbers(row) for row in y)
 
