@@ -32,6 +32,7 @@ from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs import method_settings, prompt_settings, readout_settings
+from semtune.specs.serves import check_combination
 from semtune.training.loop import train
 from semtune.training.metrics import MetricsFile
 from semtune.training.optimizer import ParameterGroup
@@ -172,7 +173,11 @@ class Tuned:
         )
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Download and convert the model. Raises ModelError."""
+        """Refuse a prompt or readout that does not serve the task; download and convert the model.
+
+        Raises OptionError, ModelError.
+        """
+        check_combination(self.spec.prompt, self.spec.readout, self.context.space)
         prepare_model(self.spec, say)
 
     def load(self) -> None:

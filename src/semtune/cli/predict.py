@@ -29,7 +29,7 @@ def predict(
     blank = next((i for i, text in enumerate(given, start=1) if not text.strip()), None)
     if blank is not None:
         raise OptionError(f"Text {blank} is empty; give it some words.")
-    from semtune.cli.progress import RunBar
+    from semtune.progress import RunBar
 
     with RunBar() as bar:
         bar.on_phase(f"loading {run}", None)

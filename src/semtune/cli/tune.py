@@ -50,7 +50,7 @@ def tune(
 
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
     """Bound memory so that a run which cannot fit fails by itself, then run."""
-    from semtune.cli.progress import RunBar
+    from semtune.progress import RunBar
     from semtune.registry import APPROACHES
     from semtune.specs import resolve
 

@@ -37,7 +37,9 @@ class TaskOptions:
     encoding: str = option("utf-8", help="Encoding of your text files.")
     split_seed: int = option(0, help="Seed of the split into train, dev and test, where your data is one file.")
     dev_fraction: float = option(0.1, help="Share of the rows that become dev, where there is no dev split.")
-    test_fraction: float = option(0.2, help="Share of the rows that become test, where there is no test split.")
+    test_fraction: float = option(
+        0.2, help="Share of the rows that become test, where there is no test split; 0: none."
+    )
 
 
 @dataclass(frozen=True, slots=True)

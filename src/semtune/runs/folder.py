@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and how it is written so that nothing is ever half there.
 
 spec.yaml                   everything needed to run again
+data/                       the texts of a run that was started from Python with texts in memory; never removed here
 environment.json            versions, processor, threads
 labels.json                 label space and kind of target: predicting needs no data
 metrics.jsonl               one line a step and one an epoch, as it goes (approaches that have steps)
@@ -25,6 +26,9 @@ from semtune.records import RunResult, TargetKind, TargetSpace, to_plain
 from semtune.records.scores import scores_from
 from semtune.runtime import files
 from semtune.specs import check_writable, record_from
+
+DATA = "data"
+"""Folder, within a run's or a study's, of texts that were given from Python."""
 
 
 class RunFolder:
@@ -54,7 +58,7 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise OutputError(f"{path} is a file; choose a folder with --out.")
-            occupied = path.is_dir() and any(path.iterdir())
+            occupied = path.is_dir() and any(child.name != DATA for child in path.iterdir())
             if occupied and not folder.spec.exists():
                 raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
             if folder.kept() is not None and not overwrite:

@@ -12,11 +12,11 @@ from typing import Any
 from semtune.contracts import Launcher, Task
 from semtune.errors import OptionError, OutputError, SemtuneError
 from semtune.measure.environment import environment
-from semtune.records import Example, RunResult, RunSpec, to_plain
+from semtune.records import Example, RunResult, RunSpec, TargetSpace, to_plain
 from semtune.registry import BASELINES, TASKS
-from semtune.runs.folder import RunFolder, read_result, write_json
-from semtune.specs import check_writable, read_spec
-from semtune.specs.serves import KIND_WORDS
+from semtune.runs.folder import DATA, RunFolder, read_result, write_json
+from semtune.specs import check_writable, read_spec, resolve
+from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.study.grid import StudySpec
 from semtune.study.rows import baseline_runs, prompted_runs
 
@@ -54,9 +54,13 @@ def run_study(
     """
     if parallel < 1:
         raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
-    grid = {**study.runs(), **prompted_runs(study)}
+    tuned = study.runs()
+    grid = {**tuned, **prompted_runs(study)}
     task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
+    space = TargetSpace(task.target_kind, task.labels)
+    for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in tuned.values()):
+        check_combination(prompt, readout, space)
     names = tuple(BASELINES) if study.baselines is None else study.baselines
     notes = {name: _cannot(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
@@ -144,14 +148,15 @@ def finished(spec: RunSpec, folder: Path) -> RunResult | None:
         return None
     try:
         result = read_result(paths.result)
-        return result if result.status == "ok" and read_spec(paths.spec) == spec else None
+        return result if result.status == "ok" and resolve(read_spec(paths.spec)) == spec else None
     except SemtuneError:
         return None
 
 
 def _check_folder(out: Path) -> None:
     """Raises OutputError for a folder that holds something else, or cannot be written."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "study.json").exists())):
+    occupied = out.exists() and (not out.is_dir() or any(child.name != DATA for child in out.iterdir()))
+    if occupied and not (out / "study.json").exists():
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
     check_writable(out)
 

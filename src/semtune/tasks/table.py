@@ -49,7 +49,7 @@ class Table(BaseTask):
         if not options.data:
             raise OptionError('The task "table" needs --data: a file, a folder of split files, or hub:owner/name.')
         for name, fraction in (("dev", options.dev_fraction), ("test", options.test_fraction)):
-            if not 0.0 < fraction < 1.0:
+            if not 0.0 < fraction < 1.0 and (name, fraction) != ("test", 0.0):
                 raise OptionError(f"--{name}-fraction must lie between 0 and 1, but it is {fraction:g}.")
         if options.dev_fraction + options.test_fraction >= 1.0:
             raise OptionError(
@@ -104,10 +104,11 @@ class Table(BaseTask):
         _check_no_shared_ids(splits)
         labels = self.options.labels or _inferred(splits, tables["train"].source, label_column, kind)
         splits = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
-        made = tuple(split for split in SPLITS if split not in splits)
+        fractions = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
+        made = tuple(split for split in SPLITS if split not in splits and fractions[split] > 0)
         if made:
-            fractions = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
             splits |= make_splits(splits["train"], {split: fractions[split] for split in made}, self.options.split_seed)
+        splits.setdefault("test", [])
         return _Loaded(labels, kind, splits, made)
 
     def _tables(self) -> dict[str, RawTable]:

@@ -159,14 +159,14 @@ def _read_hub(name: str) -> dict[str, RawTable]:
             continue
         rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[name_there], start=1)]
         for column, feature in found[name_there].features.items():
-            _name_classes(rows, column, feature)
+            name_classes(rows, column, feature)
         tables[split] = RawTable(f"{HUB}{name} ({name_there})", _columns(row for _, row in rows), tuple(rows))
     if "train" not in tables:
         raise DataError(f'The hub data set "{name}" has no train split; it has {", ".join(found)}.')
     return tables
 
 
-def _name_classes(rows: list[tuple[str, dict[str, Any]]], column: str, feature: Any) -> None:
+def name_classes(rows: list[tuple[str, dict[str, Any]]], column: str, feature: Any) -> None:
     """Replace class numbers in `column` by their names, in place, where the data set gives names.
 
     -1 is the hub's convention for a hidden label and becomes None.

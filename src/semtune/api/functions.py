@@ -1,0 +1,294 @@
+"""`semtune.tune`, `load`, `plan` and `study`: the commands of the same names, called from Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from semtune.api.own_data import TASK_OPTIONS, DataFolder, TaskOrData, Texts, is_in_memory, task_values
+from semtune.api.run import Run, caller_state_kept, observer, temporary_folder
+from semtune.api.study import Study
+from semtune.errors import (
+    DivergedError,
+    DoesNotFitError,
+    OutOfMemoryError,
+    SemtuneError,
+    UnknownNameError,
+    did_you_mean,
+)
+from semtune.records import Plan, RunResult, RunSpec
+
+if TYPE_CHECKING:
+    from semtune.plan.requests import PlanResult
+
+_FAILURES: Mapping[str, type[SemtuneError]] = {
+    "does_not_fit": DoesNotFitError,
+    "out_of_memory": OutOfMemoryError,
+    "diverged": DivergedError,
+}
+"""What is raised for the status of a run that ended by itself, but not well."""
+
+
+def tune(
+    task_or_data: TaskOrData,
+    /,
+    *,
+    dev: Texts | None = None,
+    test: Texts | None = None,
+    model: str = "default",
+    method: str = "lora",
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    fit: bool = False,
+    planned: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Tune a model, score it, and return the run.
+
+    Everything happens in this process, so the memory it reports includes what else the process holds; `study` gives
+    each run a process of its own. An interruption (Ctrl-C, a notebook's stop button) ends the training, warns, and
+    returns the run with the best weights so far.
+
+    Args:
+        task_or_data: a task's name (`semtune list tasks`); a CSV, TSV, JSON, JSON lines or Parquet file, a folder of
+            split files or "hub:owner/name"; a pandas DataFrame or datasets.Dataset; a tuple `(texts, labels)`, the
+            labels being one value a text (one label) or one list a text (a set of labels); or a dict of splits of such
+            kinds. What is in memory is written to `out/data`, so that `spec.yaml` can be run again.
+        dev: the split that chooses the epoch; None: a tenth of the training texts (`dev_fraction`).
+        test: the split that is predicted at the end, with or without labels; None: a fifth of the training texts
+            (`test_fraction`, 0 for none).
+        model: default, a hub id, a folder, a .gguf file, or shape:NAME.
+        method: how weights are changed: `semtune list methods`.
+        out: the run folder. None: a temporary folder that lives as long as the returned object; pickle the run or copy
+            `run.folder` to keep it.
+        overwrite: replace the tuned model that `out` holds.
+        fit: where the run would not fit in memory, let the plan change batch, recomputation or precision.
+        planned: record the plan's memory and time beside those measured. False saves some seconds; a run that might
+            not fit is planned all the same.
+        progress: show a bar on a terminal or in a notebook.
+        options: any other option of `semtune tune` by its name, e.g. `rank=8, epochs=2, text_column="comment"`.
+
+    Raises:
+        SemtuneError: an unknown or impossible option, data or a model that cannot be used (nothing was trained), or a
+            run that does not fit, ran out of memory or diverged (its record is in `out`).
+        KeyboardInterrupt: interrupted before any weights were kept.
+    """
+    folder = temporary_folder() if out is None else Path(out)
+    data = DataFolder(folder)
+    try:
+        values = {"model": model, "method": method, **options}
+        spec = _spec(task_or_data, dev, test, values, data, "semtune.tune()")
+        result = _run(spec, folder, overwrite=overwrite, fit=fit, planned=planned, progress=progress)
+    except BaseException:
+        _discard(data, temporary=out is None)
+        raise
+    source = spec.task_options
+    data.keep_only((source.data, source.dev_data, source.test_data))
+    run = Run(folder, progress=progress)
+    if out is None:
+        run.keep_with(folder)
+    return _ended(run, result)
+
+
+def load(run: str | os.PathLike[str], *, progress: bool = True) -> Run:
+    """The run in a folder that `semtune tune` or `semtune.tune` wrote. Raises ModelError."""
+    return Run(run, progress=progress)
+
+
+def plan(
+    model: str = "default",
+    *,
+    task: TaskOrData | None = None,
+    device: str = "auto",
+    method: str | Sequence[str] | None = None,
+    calibrate: bool = False,
+    **options: Any,
+) -> PlanResult:
+    """What fits, how long it takes, what to change: for every method, without downloading weights.
+
+    Args:
+        model: as for `tune`.
+        task: whose texts are counted, as `tune` takes them; None: the practice texts, or with `max_length` given as
+            many tokens in every text.
+        device: auto (this machine), a size ("12GB"), a size with main memory to spill into ("12GB+32GB"), a card.
+        method: one or several; None: all.
+        calibrate: measure this machine for 10 s first, and remember it.
+        options: any other option of `semtune plan` by its name.
+
+    Returns:
+        `.plans` (one a method: fits, peak_bytes by phase, seconds_per_iteration, advice), `.device`, `.assumptions`.
+
+    Raises:
+        SemtuneError: an unknown option, device, model or method, or data that cannot be used.
+    """
+    import torch
+
+    from semtune.measure.machine import cores
+    from semtune.measure.memory import resident_bytes
+    from semtune.plan.requests import load_data, plan_methods
+    from semtune.registry import METHODS
+
+    runtime_bytes = resident_bytes()
+    methods = [method] if isinstance(method, str) else list(METHODS if method is None else method)
+    with tempfile.TemporaryDirectory(prefix="semtune-plan-") as temporary, caller_state_kept():
+        data: TaskOrData = "practice" if task is None else task
+        spec = _spec(data, None, None, {"model": model, **options}, DataFolder(Path(temporary)), "semtune.plan()")
+        torch.set_num_threads(spec.threads or cores())
+        known = load_data(spec, texts=task is not None or options.get("max_length") is None)
+        return plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
+
+
+def study(
+    task_or_data: TaskOrData,
+    /,
+    *,
+    dev: Texts | None = None,
+    test: Texts | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Study:
+    """Run a grid of methods, models, prompts, readouts and seeds, each in a process of its own, and compare them.
+
+    Args:
+        task_or_data: as for `tune`, or the path of a study file (.yaml), whose keys `options` override.
+        dev, test: as for `tune`.
+        out: the study folder; the runs that an earlier call finished there are kept. None: a temporary folder that
+            lives as long as the returned object.
+        progress: say which run is under way; each run draws its own bar on a terminal.
+        options: any key of a study file, e.g. `methods=["lora", "dora"], seeds=[0, 1], epochs=2,
+            overrides={"dora": {"rank": 4}}`, and any option of the task.
+
+    Raises:
+        SemtuneError: an unknown key, data or `out` that cannot be used. A run that fails is a row of the tables.
+        KeyboardInterrupt: interrupted; what had finished is in `out`, and the same call goes on from there.
+    """
+    from semtune.registry import LAUNCHERS
+    from semtune.specs import read_yaml
+    from semtune.study.grid import AXES, study_from
+    from semtune.study.study import run_study
+
+    folder = temporary_folder() if out is None else Path(out)
+    data = DataFolder(folder)
+    try:
+        asked, given = _parted(options)
+        if _is_study_file(task_or_data):
+            values = read_yaml(Path(task_or_data))
+            for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
+                values.pop(key, None)
+            values["task_options"] = {**(values.get("task_options") or {}), **asked}
+        else:
+            values = task_values(task_or_data, dev, test, asked, data)
+            values["task_options"] = dataclasses.asdict(values["task_options"])
+        spec = study_from({**values, **given}, "semtune.study()")
+        say = (lambda text: print(text, file=sys.stderr, flush=True)) if progress else (lambda text: None)
+        launcher = LAUNCHERS.get(spec.launcher)(spec.parallel)
+        run_study(spec, folder, _as_typed(task_or_data, options), launcher, say, parallel=spec.parallel)
+    except BaseException:
+        _discard(data, temporary=out is None)
+        raise
+    found = Study(folder)
+    if out is None:
+        found.keep_with(folder)
+    return found
+
+
+def _spec(
+    data: TaskOrData, dev: Texts | None, test: Texts | None, options: Mapping[str, Any], folder: DataFolder, where: str
+) -> RunSpec:
+    """The spec of one run; data in memory are written. Raises UnknownNameError, OptionError, DataError, OutputError."""
+    from semtune.specs import spec_from
+
+    asked, given = _parted(options)
+    if "offload_gb" in given:
+        given["offload_bytes"] = round(given.pop("offload_gb") * 1e9)
+    given = _by_part(given, where)
+    return spec_from({**task_values(data, dev, test, asked, folder), **given}, where)
+
+
+def _by_part(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`options` with those that only the method, readout or prompt has moved into `method_options` and the like.
+
+    Raises UnknownNameError with the nearest known name.
+    """
+    from semtune.specs.settings import PARTS
+    from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS
+
+    found = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
+    known = ["offload_gb", *SPEC_KEYS, *TASK_OPTIONS]
+    defaults = {field.name: field.default for field in dataclasses.fields(RunSpec)}
+    for part in PARTS:
+        chosen = options.get(part.name, defaults[part.name])
+        names = part.option_names(chosen) if chosen in part.registry else []
+        own = {name: value for name, value in options.items() if name in names and name not in found}
+        if own:
+            found[part.options_name] = {**found.get(part.options_name, {}), **own}
+        known += names
+    moved = {name for part in PARTS for name in found.get(part.options_name, {})}
+    unknown = next((name for name in options if name not in found and name not in moved), None)
+    if unknown is not None:
+        raise UnknownNameError(f'{where} has no option "{unknown}"; {did_you_mean(unknown, known)}')
+    return found
+
+
+def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the task, and all others."""
+    asked = {name: value for name, value in options.items() if name in TASK_OPTIONS}
+    return asked, {name: value for name, value in options.items() if name not in TASK_OPTIONS}
+
+
+def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bool, progress: bool) -> RunResult:
+    from semtune.specs import resolve
+
+    with observer(progress) as watch, caller_state_kept():
+        watch.on_phase("starting", None)
+        from semtune.measure.memory import resident_bytes
+        from semtune.plan.requests import fit_to_memory, load_data, upper_bound_fits
+        from semtune.runs.runner import run
+
+        made = None
+        if not planned and upper_bound_fits(resolve(spec), load_data(spec, texts=True)):
+            made = Plan(spec.method, fits=True)
+        if fit:
+            watch.on_phase("planning", None)
+            spec, made, changed = fit_to_memory(resolve(spec), resident_bytes())
+            watch.say(f"fit changed {changed}")
+        return run(spec, folder, watch, overwrite=overwrite, plan=made)
+
+
+def _ended(run: Run, result: RunResult) -> Run:
+    """The run, where it ended well or was interrupted with weights. Raises SemtuneError, KeyboardInterrupt."""
+    if result.status == "ok":
+        return run
+    if result.status in _FAILURES:
+        raise _FAILURES[result.status](f"The run did not end well: {result.reason}.")
+    if not run.kept:
+        raise KeyboardInterrupt
+    warnings.warn(f"The run ended early: {result.reason}.", RuntimeWarning, stacklevel=3)
+    return run
+
+
+def _discard(data: DataFolder, *, temporary: bool) -> None:
+    """Remove the data of a run that never began, or a temporary folder whole."""
+    if temporary:
+        shutil.rmtree(data.owner, ignore_errors=True)
+    else:
+        data.discard()
+
+
+def _is_study_file(value: Any) -> TypeGuard[str | os.PathLike[str]]:
+    return not is_in_memory(value) and Path(value).suffix.lower() in (".yaml", ".yml")
+
+
+def _as_typed(data: Any, options: Mapping[str, Any]) -> str:
+    """The call, for the study's record; data in memory by their kind."""
+    first = f"<{type(data).__name__}>" if is_in_memory(data) else repr(os.fspath(data))
+    return f"semtune.study({', '.join([first, *(f'{name}={value!r}' for name, value in options.items())])})"

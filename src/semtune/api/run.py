@@ -1,0 +1,183 @@
+"""One run as an object: what it measured, and its model to predict with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semtune.errors import DataError, ModelError, OptionError
+from semtune.records import Example, Prediction, RunResult, RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semtune.contracts import Approach
+    from semtune.progress import NoProgress, RunBar
+
+
+class Run:
+    """A run folder: its spec, its result, and its model, which is loaded at the first prediction.
+
+    A run is pickled with its folder's files (spec, labels, result, adapter), so a pickle can be used on another machine
+    as long as the base model can be found there. The texts it was trained on are not in the pickle; with `full` tuning
+    the whole model is.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, progress: bool = True) -> None:
+        """Raises ModelError: `folder` is not a run folder."""
+        self._folder, self._progress = Path(folder), progress
+        self._model: Approach | None = None
+        if not (self._folder / "spec.yaml").exists():
+            raise ModelError(f"{folder} is not a run folder; give the folder that semtune.tune(out=…) wrote.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are."""
+        return self._folder
+
+    @property
+    def kept(self) -> bool:
+        """Whether the run kept anything to predict with."""
+        from semtune.runs.folder import RunFolder
+
+        return RunFolder(self._folder).kept() is not None
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """Everything needed to run again."""
+        from semtune.specs import read_spec
+
+        return read_spec(self._folder / "spec.yaml")
+
+    @cached_property
+    def result(self) -> RunResult:
+        """What the run measured. Raises DataError: the run was killed before it wrote its result."""
+        from semtune.runs.folder import read_result
+
+        return read_result(self._folder / "result.json")
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The label space, in the order of `predict_proba`'s columns."""
+        from semtune.runs.folder import RunFolder, read_labels
+
+        return read_labels(RunFolder(self._folder)).labels
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Each labelled split's metrics by name, e.g. `run.scores["dev"]["micro_f1"]`."""
+        return {split: dict(scores.values) for split, scores in self.result.scores.items()}
+
+    def predict(self, texts: str | Iterable[str], *, progress: bool | None = None) -> list[Prediction]:
+        """A prediction for each text, in their order; a single string is one text.
+
+        Args:
+            progress: show a bar where there are more texts than one batch; None: as the run was made.
+
+        Raises:
+            DataError: an empty text, or something that is no text.
+            ModelError: the run kept no weights, or its base model cannot be found.
+        """
+        examples = [Example(str(number), text, None) for number, text in enumerate(_checked(texts))]
+        shown = self._progress if progress is None else progress
+        with observer(shown and len(examples) > self.spec.predict_batch_size) as watch, caller_state_kept():
+            if self._model is None:
+                from semtune.runs.load import load_run
+
+                watch.on_phase(f"loading {self._folder.name}", None)
+                self._model = load_run(self._folder)
+            watch.on_phase("predicting", len(examples))
+            return self._model.predict(examples, watch.on_done) if examples else []
+
+    def predict_proba(self, texts: str | Iterable[str], *, progress: bool | None = None) -> np.ndarray[Any, Any]:
+        """Each label's probability, (texts, labels), columns in the order of `labels`.
+
+        Raises:
+            OptionError: the run's readout answers without probabilities. DataError, ModelError: as `predict`.
+        """
+        import numpy as np
+
+        rows = []
+        for prediction in self.predict(texts, progress=progress):
+            if prediction.probabilities is None:
+                raise OptionError(
+                    f'The readout "{self.spec.readout}" gives no probabilities; tune with readout="head", or use '
+                    "predict()."
+                )
+            rows.append([prediction.probabilities[label] for label in self.labels])
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+
+    def keep_with(self, folder: Path) -> None:
+        """Remove `folder` when this object is gone."""
+        weakref.finalize(self, shutil.rmtree, str(folder), ignore_errors=True)
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return f"<Run of {spec.method} on {spec.task} with {spec.model}, in {self._folder}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        from semtune.runs.folder import RunFolder
+
+        paths = RunFolder(self._folder)
+        files = [path for path in (paths.spec, paths.labels, paths.result, paths.environment) if path.exists()]
+        kept = paths.kept()
+        files += [] if kept is None else [path for path in kept.rglob("*") if path.is_file()]
+        held = {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in files}
+        return {"files": held, "progress": self._progress}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        folder = temporary_folder()
+        for name, content in state["files"].items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self._folder, self._progress, self._model = folder, state["progress"], None
+        self.keep_with(folder)
+
+
+def temporary_folder() -> Path:
+    """An empty folder of its own; whoever asks has to see to its end."""
+    return Path(tempfile.mkdtemp(prefix="semtune-run-"))
+
+
+def observer(progress: bool) -> RunBar | NoProgress:
+    """What watches a run, as a context manager."""
+    from semtune.progress import NoProgress, RunBar
+
+    return RunBar() if progress else NoProgress()
+
+
+@contextlib.contextmanager
+def caller_state_kept() -> Iterator[None]:
+    """Give random generators and torch's thread count back as they were: a run seeds and sets them for itself."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        torch.set_num_threads(threads)
+
+
+def _checked(texts: str | Iterable[str]) -> list[str]:
+    """The texts as a list. Raises DataError."""
+    found = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(found, start=1):
+        if not isinstance(text, str):
+            raise DataError(f"Text {number} is no text but of the kind {type(text).__name__}; give strings.")
+        if not text.strip():
+            raise DataError(f"Text {number} is empty; give it some words.")
+    return [str(text) for text in found]

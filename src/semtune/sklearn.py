@@ -1,0 +1,242 @@
+"""A tuned language model as a scikit-learn classifier of texts.
+
+It works where scikit-learn's own classifiers do: in `cross_val_score`, `GridSearchCV` and `Pipeline`. X is a list, an
+array or a Series of strings, y one label a text or a set of labels (an indicator matrix, or a list of labels a text).
+
+Each fit is one run of `semtune.tune`, whose run folder the estimator holds as `run_`. A pickle of the estimator carries
+that folder's files (spec, labels, adapter), so it works on another machine as long as the base model is found there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from semtune.api import Run, tune
+
+__all__ = ["TunedTextClassifier"]
+
+_OWN = ("options", "label_names", "validation_fraction", "random_state", "out_dir", "verbose")
+"""Parameters that are not an option of `semtune.tune` by the same name."""
+
+
+class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Tunes a language model on labelled texts.
+
+    Parameters:
+        model, method, prompt, readout, preset, epochs, batch_size, learning_rate, max_length, rank, alpha, dropout,
+            targets, precision, patience, device: as in `semtune.tune`; None leaves the choice to the preset.
+        options: any other option of `semtune.tune`, by name, e.g. `{"accumulation_steps": 4}`.
+        label_names: names of the columns of an indicator matrix, for prompts that show the labels; None: their numbers.
+        validation_fraction: share of the training texts (0 to 1) that chooses the epoch and, for several labels a text,
+            the threshold. 0: the training texts themselves choose, which suits very few texts only.
+        random_state: seed of adapters, dropout, the order of the texts and the choice of validation texts.
+        out_dir: folder that gets one run folder for each fit. None: temporary folders that live as long as the fitted
+            estimator.
+        verbose: 1 shows progress.
+
+    Attributes:
+        classes_: the classes, sorted, columns of `predict_proba` in this order. For an indicator matrix the numbers of
+            its columns, for lists of labels the labels.
+        multilabel_: whether `predict` answers with an indicator matrix, (texts, classes).
+        run_: the `semtune.Run`, with its result and scores.
+    """
+
+    def __init__(
+        self,
+        model: str = "default",
+        method: str = "lora",
+        *,
+        prompt: str = "report",
+        readout: str = "head",
+        preset: str = "default",
+        epochs: int = 3,
+        batch_size: int = 8,
+        learning_rate: float | None = None,
+        max_length: int = 512,
+        rank: int | None = None,
+        alpha: float | None = None,
+        dropout: float | None = None,
+        targets: Sequence[str] | None = None,
+        precision: str | None = None,
+        patience: int | None = None,
+        device: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        label_names: Sequence[str] | None = None,
+        validation_fraction: float = 0.1,
+        random_state: Any = None,
+        out_dir: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.prompt = prompt
+        self.readout = readout
+        self.preset = preset
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.max_length = max_length
+        self.rank = rank
+        self.alpha = alpha
+        self.dropout = dropout
+        self.targets = targets
+        self.precision = precision
+        self.patience = patience
+        self.device = device
+        self.options = options
+        self.label_names = label_names
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.out_dir = out_dir
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any) -> TunedTextClassifier:
+        """Tune on texts X and labels y.
+
+        Raises:
+            ValueError: X is not one-dimensional text, y does not fit it or has fewer than two classes.
+            SemtuneError: an impossible option, a model that cannot be found, or a run that did not end well.
+            KeyboardInterrupt: the user stopped it; what was learnt is dropped, so that a search stops too.
+        """
+        texts = _texts(X)
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        check_consistent_length(texts, y)
+        classes, multilabel, labels = _targets(y)
+        names = self._names(classes, multilabel)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.run_ = self._tune(texts, [_named(row, names) for row in labels], names, int(seed))
+        self.classes_, self.multilabel_ = classes, multilabel
+        counts = np.bincount([row for row in labels if not isinstance(row, list)], minlength=1)
+        self._most_frequent = int(counts.argmax())
+        return self
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The class of each text, (texts,); for several labels a text an indicator matrix, (texts, classes).
+
+        An answer of a generating readout that names no class counts as the most frequent class of the training texts.
+        """
+        check_is_fitted(self)
+        column = {name: index for index, name in enumerate(self.run_.labels)}
+        found = [[column[label] for label in p.labels] for p in self.run_.predict(_texts(X))]
+        if not self.multilabel_:
+            return np.asarray(self.classes_[[row[0] if row else self._most_frequent for row in found]])
+        matrix = np.zeros((len(found), len(self.classes_)), dtype=int)
+        for row, columns in enumerate(found):
+            matrix[row, columns] = 1
+        return matrix
+
+    def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:
+        """Probabilities, (texts, classes): rows sum to 1 for one label a text, each stands alone for several.
+
+        Raises OptionError where the readout gives none (`generate`).
+        """
+        check_is_fitted(self)
+        probabilities: np.ndarray[Any, Any] = self.run_.predict_proba(_texts(X))
+        return probabilities if self.multilabel_ else probabilities / probabilities.sum(axis=1, keepdims=True)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of texts answered exactly right; of all its labels where a text has several."""
+        if _is_label_lists(y):
+            y = MultiLabelBinarizer(classes=self.classes_).fit_transform(y)
+        return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
+
+    def _tune(self, texts: list[str], labels: list[Any], names: list[str], seed: int) -> Run:
+        options = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
+        options |= {"labels": tuple(names), "seed": seed, "split_seed": seed, **(self.options or {})}
+        data, dev = (texts, labels), None
+        if self.validation_fraction:
+            options["dev_fraction"] = self.validation_fraction
+        else:
+            dev = data
+        out = None
+        if self.out_dir is not None:
+            Path(self.out_dir).mkdir(parents=True, exist_ok=True)
+            out = tempfile.mkdtemp(prefix="fit-", dir=self.out_dir)
+        run = tune(data, dev=dev, test_fraction=0.0, out=out, planned=False, progress=bool(self.verbose), **options)
+        if run.result.status != "ok":
+            raise KeyboardInterrupt
+        return run
+
+    def _names(self, classes: np.ndarray[Any, Any], multilabel: bool) -> list[str]:
+        """What the model calls the classes: text, different for each. Raises ValueError."""
+        if self.label_names is not None and multilabel and len(self.label_names) != len(classes):
+            raise ValueError(f"label_names has {len(self.label_names)} names for {len(classes)} columns of y.")
+        given = self.label_names if self.label_names is not None and multilabel else classes
+        names = [" ".join(str(name).split()) for name in given]
+        if len(set(names)) < len(names) or not all(names):
+            raise ValueError(f"Each class needs a name of its own that is not blank; the names are {names}.")
+        return names
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _texts(X: Any) -> list[str]:
+    """X as a list of strings. Raises ValueError: not one-dimensional, empty, or not text."""
+    if isinstance(X, str):
+        raise ValueError("Iterable over texts expected, a string was passed; give a list with one text in it.")
+    array = np.asarray(X, dtype=object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"Expected one text a sample, shape (n_samples,), but X has the shape {array.shape}.")
+    if not len(array):
+        raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
+    for number, text in enumerate(array):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"X[{number}] must be a text that is not blank, but it is {text!r}.")
+    return [str(text) for text in array]
+
+
+def _is_label_lists(y: Any) -> bool:
+    """Whether y holds a list, tuple or set of labels for each text."""
+    if not isinstance(y, Iterable) or hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
+        return False
+    return any(isinstance(row, (tuple, set, frozenset, list)) and not _is_numbers(row) for row in y)
+
+
+def _is_numbers(row: Any) -> bool:
+    """Whether a row may be one of an indicator matrix: numbers alone, and some."""
+    return bool(row) and all(isinstance(value, (int, float, np.number)) for value in row)
+
+
+def _targets(y: Any) -> tuple[np.ndarray[Any, Any], bool, list[Any]]:
+    """The classes, whether a text may have several, and each text's class number or list of class numbers.
+
+    Raises ValueError: neither classes nor an indicator matrix, or fewer than two classes.
+    """
+    if _is_label_lists(y):
+        binarizer = MultiLabelBinarizer()
+        matrix = binarizer.fit_transform(y)
+        return np.asarray(binarizer.classes_), True, [np.flatnonzero(row).tolist() for row in matrix]
+    check_classification_targets(y)
+    if type_of_target(y, input_name="y") == "multilabel-indicator":
+        matrix = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+        return np.arange(matrix.shape[1]), True, [np.flatnonzero(row).tolist() for row in matrix]
+    classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y has only one class, {classes[0]!r}; at least two classes are needed.")
+    return classes, False, numbers.tolist()
+
+
+def _named(row: Any, names: Sequence[str]) -> Any:
+    """The name of a class number, or the names of several."""
+    return [names[number] for number in row] if isinstance(row, list) else names[row]

@@ -1,0 +1,213 @@
+"""The scikit-learn classifier: scikit-learn's own checks, and the tools of scikit-learn that users put it into."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
+from sklearn.utils import estimator_checks
+from sklearn.utils.validation import validate_data
+
+from semtune.errors import OptionError, UnknownNameError
+from semtune.sklearn import TunedTextClassifier
+
+from .conftest import REVIEWS
+
+TEXTS = [f"{text}, {number}" for number in range(6) for text, _ in REVIEWS]
+MOODS = [mood for _ in range(6) for _, mood in REVIEWS]
+SETS = [["warm", "kind"], ["cold"], [], ["cold", "kind"]] * 6
+ONE_THREAD = {"threads": 1}
+
+
+@pytest.fixture
+def classifier(tiny_model: Path) -> TunedTextClassifier:
+    """One that learns the four repeated texts in a second."""
+    return TunedTextClassifier(
+        str(tiny_model), epochs=3, batch_size=2, learning_rate=0.02, rank=4, precision="fp32", options=ONE_THREAD,
+        random_state=0,
+    )  # fmt: skip
+
+
+def test_classes_come_back_as_they_went_in(classifier: TunedTextClassifier) -> None:
+    for y in (MOODS, np.array(MOODS) == "good", [7 if mood == "good" else -1 for mood in MOODS]):
+        fitted = classifier.fit(TEXTS, y)
+        assert fitted is classifier
+        np.testing.assert_array_equal(fitted.classes_, np.unique(y))
+        assert fitted.predict(TEXTS[:4]).dtype == np.asarray(y).dtype
+        assert fitted.score(pd.Series(TEXTS), y) > 0.9
+        probabilities = fitted.predict_proba(TEXTS[:4])
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(TEXTS[:4]))
+
+
+@pytest.mark.parametrize("kind", ["matrix", "lists"])
+def test_several_labels_a_text(classifier: TunedTextClassifier, kind: str) -> None:
+    binarizer = MultiLabelBinarizer()
+    matrix = binarizer.fit_transform(SETS)
+    names = list(binarizer.classes_)
+    fitted = classifier.set_params(label_names=names if kind == "matrix" else None)
+    fitted.fit(TEXTS, matrix if kind == "matrix" else SETS)
+    assert fitted.multilabel_
+    assert list(fitted.run_.labels) == names
+    assert list(fitted.classes_) == ([0, 1, 2] if kind == "matrix" else names)
+    predicted = fitted.predict(TEXTS)
+    assert predicted.shape == fitted.predict_proba(TEXTS).shape == matrix.shape
+    assert set(np.unique(predicted)) <= {0, 1}
+    assert (predicted == matrix).mean() > 0.9
+    assert fitted.score(TEXTS, matrix if kind == "matrix" else SETS) == (predicted == matrix).all(axis=1).mean()
+
+
+def test_parameters_clone_and_reach_the_run(classifier: TunedTextClassifier, tmp_path: Path) -> None:
+    copy = clone(classifier.set_params(method="dora", targets=("q_proj",), out_dir=tmp_path / "runs", epochs=1))
+    assert copy.get_params() == classifier.get_params()
+    copy.fit(TEXTS, MOODS)
+    spec = copy.run_.spec
+    assert (spec.method, spec.rank, spec.targets, spec.threads, spec.epochs) == ("dora", 4, ("q_proj",), 1, 1)
+    first = copy.run_.folder
+    copy.fit(TEXTS, MOODS)
+    assert {first, copy.run_.folder} == set((tmp_path / "runs").iterdir()), "each fit has a folder of its own"
+    assert copy.run_.spec.seed == spec.seed
+
+
+def test_validation_texts(classifier: TunedTextClassifier) -> None:
+    def sizes(fraction: float) -> tuple[int, int]:
+        run = classifier.set_params(epochs=1, validation_fraction=fraction).fit(TEXTS, MOODS).run_
+        assert "test" not in run.scores
+        return len((run.folder / "predictions-dev.json").read_text().split('"id"')) - 1, len(run.result.notes)
+
+    assert sizes(0.25)[0] == 6
+    assert sizes(0.0)[0] == len(TEXTS)
+
+
+def test_a_pickle_predicts_without_the_run_folder(classifier: TunedTextClassifier) -> None:
+    fitted = classifier.fit(TEXTS, MOODS)
+    expected = fitted.predict_proba(TEXTS)
+    content = pickle.dumps(fitted)
+    folder = fitted.run_.folder
+    del fitted
+    classifier.__dict__.pop("run_")
+    assert not folder.exists()
+    np.testing.assert_array_equal(pickle.loads(content).predict_proba(TEXTS), expected)
+
+
+def test_within_a_pipeline_a_search_and_a_cross_validation(classifier: TunedTextClassifier) -> None:
+    lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    pipeline = make_pipeline(lower, classifier)
+    scores = cross_val_score(pipeline, [text.upper() for text in TEXTS], MOODS, cv=2)
+    assert scores.mean() > 0.6, "twelve texts a fold"
+    search = GridSearchCV(pipeline, {"tunedtextclassifier__rank": [1, 2]}, cv=2).fit(TEXTS, MOODS)
+    assert search.best_params_["tunedtextclassifier__rank"] in (1, 2)
+    assert search.score(TEXTS, MOODS) > 0.6
+    ranked = cross_val_score(classifier, np.array(TEXTS), np.array(MOODS), cv=2, scoring="roc_auc")
+    assert ranked.shape == (2,)
+
+
+def test_a_generating_readout(classifier: TunedTextClassifier) -> None:
+    options = {**ONE_THREAD, "max_new_tokens": 2}
+    fitted = classifier.set_params(readout="generate", epochs=1, options=options).fit(TEXTS, ["good", *MOODS[1:]])
+    assert set(fitted.predict(TEXTS[:3])) <= {"good", "bad"}
+    with pytest.raises(OptionError, match="no probabilities"):
+        fitted.predict_proba(TEXTS[:3])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "said"),
+    [
+        ("a text", ["a"], "a string was passed"),
+        ([["a", "b"], ["c", "d"]], ["a", "b"], "one text a sample"),
+        (["a", " "], ["a", "b"], r"X\[1\] must be a text"),
+        (["a", None], ["a", "b"], r"X\[1\] must be a text"),
+        ([], [], "0 sample"),
+        (["a", "b"], ["a"], "inconsistent numbers of samples"),
+        (["a", "b"], None, "y cannot be None|requires y to be passed"),
+        (["a", "b"], ["a", "a"], "only one class"),
+        (["a", "b"], [0.5, 1.7], "continuous"),
+        (["a", "b"], ["a b", "a  b"], "name of its own"),
+    ],
+)
+def test_bad_input(classifier: TunedTextClassifier, X: Any, y: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        classifier.fit(X, y)
+
+
+def test_mistakes(classifier: TunedTextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFittedError):
+        classifier.predict(TEXTS)
+    with pytest.raises(ValueError, match="2 names for 3 columns"):
+        clone(classifier).set_params(label_names=["a", "b"]).fit(TEXTS, MultiLabelBinarizer().fit_transform(SETS))
+    with pytest.raises(UnknownNameError, match='did you mean "patience"'):
+        clone(classifier).set_params(options={"patienc": 2}).fit(TEXTS, MOODS)
+
+    def interrupt(self: Any, event: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semtune.progress.NoProgress.on_step", interrupt)
+    with pytest.warns(RuntimeWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        classifier.fit(TEXTS, MOODS)
+
+
+class NumbersAsTexts(TunedTextClassifier):
+    """The classifier as scikit-learn's checks can call it: each row of their numbers is written out as a text.
+
+    The checks make rows of numbers and leave out whatever does not accept them, so without this only the handful for
+    all estimators would run. What is checked of X (its number of columns, NaN) is done here as any estimator does it.
+    """
+
+    def _as_texts(self, X: Any, *, fitting: bool) -> list[str]:
+        return [" ".join(f"{value:.3g}" for value in row) for row in validate_data(self, X, reset=fitting)]
+
+    def fit(self, X: Any, y: Any) -> NumbersAsTexts:
+        if y is None:
+            return super().fit(["any"], y)
+        super().fit(self._as_texts(X, fitting=True), y)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        estimator_checks.check_is_fitted(self)
+        return super().predict(self._as_texts(X, fitting=False))
+
+    def predict_proba(self, X: Any) -> Any:
+        estimator_checks.check_is_fitted(self)
+        return super().predict_proba(self._as_texts(X, fitting=False))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = False
+        tags.input_tags.two_d_array = True
+        tags.classifier_tags.poor_score = True
+        return tags
+
+
+EXPECTED_TO_FAIL: dict[str, str] = {}
+"""scikit-learn's checks that a classifier of texts cannot pass, with the reason."""
+
+
+def tiny(**changes: Any) -> NumbersAsTexts:
+    """Its model is filled in by the test, as fixtures do not reach parameters."""
+    options = {
+        "epochs": 1,
+        "rank": 1,
+        "precision": "fp32",
+        "max_length": 64,
+        "batch_size": 32,
+        "options": ONE_THREAD,
+    } | changes
+    return NumbersAsTexts("tiny", validation_fraction=0.0, random_state=0, **options)
+
+
+@pytest.mark.slow
+@estimator_checks.parametrize_with_checks([tiny()], expected_failed_checks=lambda _: EXPECTED_TO_FAIL)
+def test_scikit_learns_own_checks(estimator: Any, check: Any, tiny_model: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator.set_params(model=str(tiny_model)))
