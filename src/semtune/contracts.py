@@ -155,6 +155,101 @@ class Tokenizer(Protocol):
         ...
 
 
+class Cache(Protocol):
+    """What a model keeps of texts that go on: keys and values, or a recurrent model's state. A row is a text."""
+
+    lengths: list[int]
+    """Tokens of each text that are in the cache."""
+
+    @property
+    def rewindable(self) -> bool:
+        """Whether `rewind` works. Speculative decoding needs it: rejected drafts are taken back."""
+        ...
+
+    def advance(self, lengths: Sequence[int]) -> None:
+        """Count `lengths[i]` more tokens of text i; once a forward, after every layer has stored them."""
+        ...
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Forget all but the first `lengths[i]` tokens of each text. Raises ValueError where it cannot."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with the texts `rows` alone, in that order; a row may be named more than once."""
+        ...
+
+    def join(self, other: Any) -> None:
+        """Append the rows of `other`, a cache of the same kind, which must not be used afterwards."""
+        ...
+
+    def grow(self, tokens: int) -> None:
+        """Take the memory that `tokens` more tokens of every text would take; their values are arbitrary. For plans."""
+        ...
+
+
+class Batch(Protocol):
+    """A packed (varlen) batch: which tokens of one row belong to which text. Made by `LoadedModel.pack`."""
+
+    lengths: tuple[int, ...]
+    """New tokens of each text."""
+
+    def advance(self) -> None:
+        """Count these tokens in the caches."""
+        ...
+
+
+class Architecture(Protocol):
+    """What differs between model types. Registered in `registry.ARCHITECTURES` by transformers' `config.model_type`.
+
+    One module-level instance each; state lives in the model and the cache.
+    """
+
+    tree_attention: bool
+    """Whether `hidden_states` takes trees of continuations behind a shared prefix (`LoadedModel.pack_tree`)."""
+
+    def install(self, model: nn.Module) -> None:
+        """Make a loaded model ready for packed batches, in place; parameter names stay. Raises ModelError."""
+        ...
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """The decoder's blocks in order: units for hooks, sharding and activation checkpointing."""
+        ...
+
+    def attentions(self, model: nn.Module) -> list[nn.Module]:
+        """The modules in the blocks that honour a learned prefix set as `attention.prefix`; none where none can."""
+        ...
+
+    def linears(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The linear layers of the blocks that carry adapters and are quantised, by module path, in order."""
+        ...
+
+    def new_cache(self, model: nn.Module, count: int) -> Cache:
+        """An empty cache for `count` texts."""
+        ...
+
+    def hidden_states(
+        self,
+        model: nn.Module,
+        input_ids: torch.Tensor,
+        batch: Any,
+        query_indices: Sequence[int] | None = None,
+        *,
+        checkpointing: bool = False,
+    ) -> torch.Tensor:
+        """Last hidden states of a packed batch, after the final norm.
+
+        Args:
+            input_ids: int64 (tokens,), the new tokens of all texts, one text after the other.
+            batch: a `semtune.nn.packed_batch.PackedBatch`. A cache in it is read, extended and advanced.
+            query_indices: ascending indices into the row of tokens; None: all tokens.
+            checkpointing: whether the backward computes each block's activations again from its input.
+
+        Returns:
+            (tokens or query_indices, hidden_size).
+        """
+        ...
+
+
 class LoadedModel(Protocol):
     """A loaded model with what belongs to it. Methods and readouts change `model` in place."""
 
@@ -169,7 +264,25 @@ class LoadedModel(Protocol):
     activation_checkpointing: bool
     """Whether blocks keep only their input for the backward."""
 
-    def decoder_linears(self) -> dict[str, nn.Module]:
+    @property
+    def tree_attention(self) -> bool:
+        """Whether `pack_tree` works."""
+        ...
+
+    def blocks(self) -> list[nn.Module]:
+        """The decoder's blocks in order; each is called as a module in every forward."""
+        ...
+
+    def attentions(self) -> list[nn.Module]:
+        """The blocks' attention modules in order.
+
+        Each honours a learned prefix: where `attention.prefix` is a module, calling it without arguments gives
+        (keys, values), each (kv_heads, prefix_length, head_dim). Every query attends to them, keys are not rotated,
+        positions stay as they are, and the cache does not hold them.
+        """
+        ...
+
+    def linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
@@ -180,12 +293,38 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def hidden_states(
-        self, input_ids: torch.Tensor, packed_batch: Any, places: Sequence[int] | None = None
-    ) -> torch.Tensor:
-        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
+    def new_cache(self, count: int) -> Cache:
+        """An empty cache for `count` texts."""
+        ...
 
-        `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
+    def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[torch.Tensor, Batch]:
+        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide.
+
+        With a cache, `texts` are the new tokens of the texts in it.
+        """
+        ...
+
+    def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[torch.Tensor, Batch]:
+        """One row of several (texts, cache): decoding requests share a forward with requests in prefill."""
+        ...
+
+    def pack_tree(
+        self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, Batch, list[tuple[int, ...]]]:
+        """Every continuation behind every prefix, as a tree of tokens behind each prefix (tree attention).
+
+        Returns:
+            The token ids; the batch, in which a text is a prefix and the nodes of the tree; and for each continuation
+            the node of each of its tokens, counted from 0 within the tree.
+        """
+        ...
+
+    def hidden_states(
+        self, input_ids: torch.Tensor, batch: Any, query_indices: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
+
+        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
         """
         ...
 
@@ -195,6 +334,43 @@ class LoadedModel(Protocol):
 
     def next_token_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
+        ...
+
+
+class Constraint(Protocol):
+    """The language that constrained decoding stays inside. A state stands for what one text has generated so far."""
+
+    def start(self) -> Any:
+        """The state of a text without generated tokens."""
+        ...
+
+    def allowed(self, state: Any) -> Sequence[int]:
+        """Token ids that may come next; never empty."""
+        ...
+
+    def advance(self, state: Any, token: int) -> Any:
+        """The state after `token`, an allowed one other than end-of-sequence."""
+        ...
+
+
+class Generator(Protocol):
+    """Text out of a loaded model, for prompting strategies. A prompt or completion is a text or its token ids."""
+
+    def generate(
+        self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
+    ) -> list[str]:
+        """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
+        ...
+
+    def loglikelihood(
+        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+    ) -> torch.Tensor:
+        """log p(completion | prompt) in nats, (prompts, completions). A completion given as text ends with
+        end-of-sequence; token ids are taken as they are."""
+        ...
+
+    def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
+        """The constraint that only valid answers of `grammar` satisfy. Raises ModelError where it cannot be spelt."""
         ...
 
 

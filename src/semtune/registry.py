@@ -30,6 +30,22 @@ class Registry:
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._objects: dict[str, Any] = {}
+
+    def register(self, name: str, target: Any, summary: str = "") -> None:
+        """Add `target` as `name`, or replace what has that name: an object, or where one lives ("module:object")."""
+        self._objects.pop(name, None)
+        if isinstance(target, str):
+            self._entries[name] = Entry(target, summary)
+            return
+        self._entries[name] = Entry("", summary)
+        self._objects[name] = target
+
+    def unregister(self, name: str) -> None:
+        """Forget `name`. Raises UnknownNameError."""
+        self._entry(name)
+        del self._entries[name]
+        self._objects.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -49,6 +65,8 @@ class Registry:
     def get(self, name: str) -> Any:
         """The registered object, imported now. Raises UnknownNameError."""
         module, _, attribute = self._entry(name).location.partition(":")
+        if name in self._objects:
+            return self._objects[name]
         return getattr(importlib.import_module(module), attribute)
 
     def _entry(self, name: str) -> Entry:
@@ -130,3 +148,15 @@ SOURCES = Registry(
         "hub": Entry("semtune.models.sources.hub:HubSource", "an id on the Hugging Face hub, e.g. owner/name"),
     },
 )
+
+ARCHITECTURES = Registry(
+    "architecture",
+    {
+        "llama": Entry("semtune.models.architectures.fused:LLAMA", "fused blocks (Llama, SmolLM2, TinyLlama)"),
+        "mistral": Entry("semtune.models.architectures.fused:MISTRAL", "fused blocks with a sliding window"),
+        "qwen2": Entry("semtune.models.architectures.fused:QWEN2", "fused blocks (Qwen2, Qwen2.5)"),
+        "qwen3": Entry("semtune.models.architectures.fused:QWEN3", "fused blocks with normed queries and keys"),
+        "mixtral": Entry("semtune.models.architectures.stock:MIXTRAL", "stock forward; routers stay as they are"),
+    },
+)
+"""By transformers' `config.model_type`; `semtune.models.architectures.stock:STOCK` for every other type."""

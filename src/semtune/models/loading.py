@@ -17,11 +17,11 @@ from torch import nn
 from semtune.contracts import Tokenizer, WeightStream
 from semtune.errors import ModelError, OptionError, did_you_mean
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
+from semtune.models.architectures import install
 from semtune.models.loaded import TransformersModel
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
 from semtune.models.naming import resolve
 from semtune.models.offloading import offloaded_paths
-from semtune.models.packed_attention import install
 from semtune.models.prepacking import unpack_nf4
 from semtune.models.sources.base import Located, SourceOptions
 from semtune.models.sources.published import DEFAULT_SHAPE, PUBLISHED
@@ -94,7 +94,7 @@ def finish(
     device: torch.device,
     offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a meta-device model from `stream` and make it ready for unpadded batches; notes. Raises ModelError, OptionError."""
+    """Fill a meta-device model from `stream` and install its architecture; notes. Raises ModelError, OptionError."""
     quantise = is_quantised(precision)
     if quantise and offload_bytes:
         raise OptionError("A base in 4 bits is not streamed; leave --stream-gb out, or choose precision bf16.")

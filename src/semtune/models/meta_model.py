@@ -16,7 +16,7 @@ from torch import nn
 
 from semtune.contracts import WeightStream
 from semtune.errors import ModelError
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 from semtune.models.quiet import quiet
 from semtune.nn.linear import NF4Linear
 
@@ -98,7 +98,7 @@ class _Filler:
         self._model, self._stream = model, stream
         self._dtype, self._device, self._compute_dtype = dtype, device, compute_dtype
         self._outside = frozenset(outside)
-        self._quantised = set(decoder_linears(model)) if quantise else set()
+        self._quantised = set(linears_of(model)) if quantise else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
         self._halves: dict[str, dict[str, torch.Tensor]] = {}  # weight or bias of a quantised layer, awaiting the other

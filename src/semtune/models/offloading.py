@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 
 
 def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> list[str]:
@@ -16,7 +16,7 @@ def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> li
     """
     chosen: list[str] = []
     held = 0
-    for path, module in reversed(decoder_linears(model).items()):
+    for path, module in reversed(linears_of(model).items()):
         if held >= offload_bytes:
             break
         weight = module.weight

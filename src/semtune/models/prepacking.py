@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 from semtune.nn.linear import NF4Linear, PrepackedLinear, can_prepack
 
 MEMORY_SHARE = 0.05
@@ -23,7 +23,7 @@ def prepack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, mem
         memory_bytes: the machine's, or what its container allows.
         backward: whether gradients will flow through them.
     """
-    found = {path: module for path, module in decoder_linears(model).items() if can_prepack(module)}
+    found = {path: module for path, module in linears_of(model).items() if can_prepack(module)}
     extra_bytes = sum(2 * module.weight.numel() for module in found.values() if isinstance(module, nn.Linear))
     if packed is None:
         packed = not backward or would_prepack(extra_bytes, memory_bytes)
@@ -44,6 +44,6 @@ def would_prepack(frozen_bytes: int, memory_bytes: int) -> bool:
 
 def unpack_nf4(model: nn.Module) -> None:
     """Replace the decoder's 4-bit linears by plain ones with the same values in the compute dtype, one at a time."""
-    for path, module in decoder_linears(model).items():
+    for path, module in linears_of(model).items():
         if isinstance(module, NF4Linear):
             model.set_submodule(path, module.linear())

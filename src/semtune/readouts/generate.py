@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings, TokenizedExample
-from semtune.generation.greedy import Constraint, greedy
+from semtune.contracts import AnswerKind, Constraint, LoadedModel, Prompt, ReadoutSettings, TokenizedExample
+from semtune.generation.greedy import greedy
 from semtune.generation.prompt_lookup import PromptLookup
-from semtune.readouts.batching import label_completions, pack, prompt_ids
+from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.records import Example, Prediction
 
 
@@ -60,18 +60,17 @@ class Generate:
 
         Nothing is worked out for other positions alone. The last token of each text is a target and never an input.
         """
-        device = self.loaded.device
-        ids, packed_batch = pack([e.ids[:-1] for e in batch], device)
-        places: list[int] = []
+        input_ids, packed = self.loaded.pack([e.ids[:-1] for e in batch])
+        query_indices: list[int] = []
         targets: list[int] = []
         offset = 0
         for e in batch:
             first = self._first_target(e)
-            places += range(offset + first - 1, offset + len(e) - 1)
+            query_indices += range(offset + first - 1, offset + len(e) - 1)
             targets += e.ids[first:]
             offset += len(e) - 1
-        hidden = self.loaded.hidden_states(ids, packed_batch, places)  # (num_targets, hidden_size)
-        return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
+        hidden = self.loaded.hidden_states(input_ids, packed, query_indices)  # (num_targets, hidden_size)
+        return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=self.loaded.device)), len(targets)
 
     def calibrate(self, dev: Sequence[Example]) -> list[Prediction]:
         """Nothing is chosen on dev beside the epoch: plain answers."""
@@ -80,18 +79,18 @@ class Generate:
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Greedy decoding, `predict_batch_size` texts at once; predictions in the order of `examples`."""
         prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
-        alone = label_completions(self.loaded, self.prompt, [(label,) for label in self.labels])
-        said = greedy(
+        single_labels = label_completions(self.loaded, self.prompt, [(label,) for label in self.labels])
+        generated = greedy(
             self.loaded,
             prompts,
             self._most_tokens(),
             self._constraint(),
-            at_once=self.settings.predict_batch_size,
-            drafts=PromptLookup(self.loaded.tokenizer.eos_id, alone),
+            batch_size=self.settings.predict_batch_size,
+            prompt_lookup=PromptLookup(self.loaded.tokenizer.eos_id, single_labels),
             progress=progress,
         )
         predictions = []
-        for example, ids in zip(examples, said, strict=True):
+        for example, ids in zip(examples, generated, strict=True):
             text = self.loaded.tokenizer.decode(ids)
             parsed = self.prompt.parse(text)
             predictions.append(Prediction(example.id, parsed.labels, parsed=parsed.ok, raw=text))

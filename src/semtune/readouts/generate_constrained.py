@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings
-from semtune.errors import ModelError
-from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
+from semtune.generation.constraints import TokenAutomaton, check_spellable, label_constraint
 from semtune.readouts.generate import Generate
 
 
@@ -30,26 +29,15 @@ class GenerateTrie(Generate):
     ) -> None:
         """Raises ModelError when the tokenizer cannot spell every label character by character."""
         super().__init__(loaded, prompt, labels, answer, settings)
-        pieces = set(loaded.tokenizer.token_bytes())
-        grammar = prompt.grammar()
-        for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
-            for character in text:
-                spelt = character.encode()
-                if spelt not in pieces and not all(bytes([byte]) in pieces for byte in spelt):
-                    raise ModelError(
-                        f'The model\'s tokenizer cannot spell the "{character}" in "{text}", so {self.name} could get '
-                        "stuck; choose the readout generate or head."
-                    )
+        check_spellable(loaded.tokenizer, prompt.grammar(), name=self.name)
 
     def _constraint(self) -> TokenAutomaton:
         return self._automaton()
 
     def _most_tokens(self) -> int:
-        return self._automaton().automaton.longest() + 1
+        return self._automaton().automaton.max_bytes() + 1
 
     def _automaton(self) -> TokenAutomaton:
         if self._tokens is None:
-            tokenizer = self.loaded.tokenizer
-            labels = LabelAutomaton(self.prompt.grammar())
-            self._tokens = TokenAutomaton(labels, tokenizer.token_bytes(), tokenizer.eos_id)
+            self._tokens = label_constraint(self.loaded.tokenizer, self.prompt.grammar())
         return self._tokens

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from semtune.contracts import AnswerKind, LoadedModel, Prompt, ReadoutSettings
 from semtune.errors import ModelError
-from semtune.generation.loglikelihood import completion_log_likelihoods
+from semtune.generation.loglikelihood import loglikelihood
 from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.readouts.generate import Generate
 from semtune.readouts.thresholds import Matrix, best_threshold, decide, gold_matrix
@@ -76,9 +76,7 @@ class LabelScores(Generate):
     def _shares(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """(examples, labels)."""
         prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
-        most_texts = self.settings.predict_batch_size
-        scores = completion_log_likelihoods(
-            self.loaded, prompts, self._completions, most_texts=most_texts, progress=progress
-        )
+        batch_size = self.settings.predict_batch_size
+        scores = loglikelihood(self.loaded, prompts, self._completions, batch_size=batch_size, progress=progress)
         shares: Matrix = scores.double().softmax(dim=-1)[:, : len(self.labels)].numpy()
         return shares
