@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +93,8 @@ class StockArchitecture:
         checkpointing: bool,
     ) -> Tensor:
         """(tokens + padding,) -> (tokens + padding or query_indices, hidden_size)."""
-        if checkpointing:  # without effect where it is enabled already
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        if checkpointing:
+            _enable_checkpointing(model)
         output = model.base_model(  # type: ignore[operator]
             input_ids=input_ids.unsqueeze(0),
             position_ids=batch.position_ids(input_ids.device),
@@ -109,6 +110,16 @@ class StockArchitecture:
     def _named_blocks(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         names = set(getattr(model, "_no_split_modules", None) or ())
         return [(path, m) for path, m in model.named_modules() if names & {c.__name__ for c in type(m).__mro__}]
+
+
+def _enable_checkpointing(model: Any) -> None:
+    """Once: enabling it again would register another hook on the embedding."""
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        return
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:  # the name in older versions of transformers 5
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 STOCK = StockArchitecture()
