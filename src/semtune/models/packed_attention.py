@@ -64,7 +64,7 @@ def _attention(
         if kwargs.get(name) is not None:
             raise ModelError(
                 f"This architecture's attention uses {name}, which semtune's unpadded attention does not support yet; "
-                "choose a model of the Llama, Qwen, Mistral or SmolLM families."
+                "choose a Llama, Qwen, Mistral or SmolLM model."
             )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     layer, window = int(module.layer_idx), kwargs.get("sliding_window")  # type: ignore[arg-type]

@@ -45,10 +45,10 @@ class KeyValueCache:
         source, target = self._source_and_target(
             keys.shape[1], keys.shape[2], self._keys[layer].shape[2], counts, keys.device
         )
-        for held, new in ((self._keys[layer], keys), (self._values[layer], values)):
+        for cached, new in ((self._keys[layer], keys), (self._values[layer], values)):
             rows = new.reshape(-1, new.shape[-1])  # (texts · kv_heads · max(counts), head_dim)
             picked = rows if len(source) == len(rows) else rows.index_select(0, source)  # all: in their order already
-            held.view(-1, held.shape[-1]).index_copy_(0, target, picked)
+            cached.view(-1, cached.shape[-1]).index_copy_(0, target, picked)
         return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
 
     def advance(self, counts: Sequence[int]) -> None:
@@ -57,11 +57,11 @@ class KeyValueCache:
         self._rows.clear()
 
     def rewind(self, lengths: Sequence[int]) -> None:
-        """Forget all but the first `lengths[i]` tokens of each text i, which holds that many at least.
+        """Forget all but the first `lengths[i]` tokens of each text i.
 
         The arrays keep the old values until new tokens overwrite them: no query attends to keys after its position.
         """
-        if any(n > held for n, held in zip(lengths, self.lengths, strict=True)):
+        if any(n > cached for n, cached in zip(lengths, self.lengths, strict=True)):
             raise ValueError(f"a cache of {self.lengths} tokens cannot be rewound to {list(lengths)}")
         self.lengths = list(lengths)
         self._rows.clear()
@@ -71,9 +71,9 @@ class KeyValueCache:
         self.lengths = [n + tokens for n in self.lengths]
         self._rows.clear()
         needed = max(self.lengths, default=0) + GROWTH
-        for held in (self._keys, self._values):
-            for layer, array in held.items():
-                held[layer] = F.pad(array, (0, 0, 0, max(0, needed - array.shape[2])))
+        for arrays in (self._keys, self._values):
+            for layer, array in arrays.items():
+                arrays[layer] = F.pad(array, (0, 0, 0, max(0, needed - array.shape[2])))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep the texts `rows` alone, in that order; a row may be named more than once, which copies it."""
@@ -99,10 +99,10 @@ class KeyValueCache:
         max_seqlen = max(self.lengths, default=0)
         for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
             for layer, new in theirs.items():
-                held = mine[layer]
-                _, heads, _, dim = held.shape
-                both = new.new_zeros(len(held) + len(new), heads, max_seqlen + GROWTH, dim)
-                for rows, part in ((both[: len(held)], held), (both[len(held) :], new)):
+                old = mine[layer]
+                _, heads, _, dim = old.shape
+                both = new.new_zeros(len(old) + len(new), heads, max_seqlen + GROWTH, dim)
+                for rows, part in ((both[: len(old)], old), (both[len(old) :], new)):
                     used = min(part.shape[2], max_seqlen)
                     rows[:, :, :used].copy_(part[:, :, :used])
                 mine[layer] = both
@@ -114,10 +114,10 @@ class KeyValueCache:
         key = (heads, max_seqlen, capacity, tuple(counts))
         if key not in self._rows:
             text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=device)
-            place = torch.tensor([j for n in counts for j in range(n)], device=device)
+            offset = torch.tensor([j for n in counts for j in range(n)], device=device)
             start = torch.tensor(self.lengths, device=device)[text]
             row = text * heads + torch.arange(heads, device=device)[:, None]  # (heads, tokens)
-            source, target = (row * max_seqlen + place).reshape(-1), (row * capacity + start + place).reshape(-1)
+            source, target = (row * max_seqlen + offset).reshape(-1), (row * capacity + start + offset).reshape(-1)
             order = source.argsort()
             self._rows[key] = (source[order], target[order])
         return self._rows[key]
