@@ -109,7 +109,7 @@ def test_attention(turned: bool, queries: tuple[int, ...] | None) -> None:
 
     def run(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None) -> Tensor:
         packed_batch = PackedBatch(lengths, padding=padding)
-        return packed_attention(q, k, v, packed_batch, layer=0, scale=0.4, rotary=rotary, queries=queries)
+        return packed_attention(q, k, v, packed_batch, layer=0, scale=0.4, rotary=rotary, query_indices=queries)
 
     ours, theirs = run(q, k, v, rotary), run(*exact, exact_rotary)
     torch.testing.assert_close(ours.double(), theirs, rtol=0.03, atol=0.02)
@@ -137,7 +137,7 @@ def test_attention_over_longer_texts(heads: int, kv_heads: int, dim: int, last_t
 
     def run(tensors: list[Tensor], rotary: Rotary) -> Tensor:
         packed_batch = PackedBatch(lengths, padding=2)
-        return packed_attention(*tensors, packed_batch, layer=0, scale=dim**-0.5, rotary=rotary, queries=queries)
+        return packed_attention(*tensors, packed_batch, layer=0, scale=dim**-0.5, rotary=rotary, query_indices=queries)
 
     ours = run([q, k, v], Rotary(angles.cos(), angles.sin()))
     theirs = run(exact, Rotary(angles.cos().double(), angles.sin().double()))

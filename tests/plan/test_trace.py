@@ -12,7 +12,7 @@ import torch
 from semtune.approaches.tuned import TunedModel
 from semtune.models import fake_model
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
-from semtune.models.fake_model import imagine
+from semtune.models.fake_model import build_fake_model
 from semtune.models.loaded import TransformersModel
 from semtune.plan import extrapolate, trace
 from semtune.plan.recorder import Recorder
@@ -68,7 +68,7 @@ def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any]
             patch.setattr(fake_model._FakeStream, "__iter__", filled)
             recorder.begin("load")
             size = int(toy.config.vocab_size)
-            loaded = imagine(
+            loaded = build_fake_model(
                 toy.config, name="toy", precision=method_settings(spec).precision, dtype=torch.float32,
                 device=torch.device("cpu"), stored_dtype=torch.float32, tokenizer=ApproximateTokenizer(size),
             )  # fmt: skip

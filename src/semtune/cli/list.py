@@ -39,7 +39,7 @@ def list_names(
     ] = False,
     json: o.Json = False,
 ) -> int:
-    """List what there is to choose from: tasks, models, methods, quantizations, prompts, readouts, baselines, strategies."""
+    """List the choices: tasks, models, methods, quantizations, prompts, readouts, baselines, strategies."""
     if kind not in KINDS:
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     if options:

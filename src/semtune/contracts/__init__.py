@@ -4,6 +4,8 @@ Standard library only at run time; the torch names are for the type checker.
 """
 
 from semtune.contracts.approach import Approach, Baseline, ScoreFunction, TaskContext
+from semtune.contracts.architecture import Architecture, Batch, Cache
+from semtune.contracts.generation import Constraint, Generator
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
 from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
@@ -15,8 +17,13 @@ from semtune.contracts.task import Task
 __all__ = [
     "AnswerGrammar",
     "Approach",
+    "Architecture",
     "Baseline",
+    "Batch",
+    "Cache",
     "ChooseThreshold",
+    "Constraint",
+    "Generator",
     "LinearLayer",
     "LoadedModel",
     "Located",

@@ -52,7 +52,7 @@ def gather_padded(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:
 
 
 def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, max_seqlen), head_dim last -> (rows, heads, head_dim); padding rows are zero."""
+    """(texts, heads, max_seqlen, head_dim), contiguous -> (rows, heads, head_dim); padding rows are zero."""
     index = layout.unpad_index(heads, queries=queries)
     flat = x.reshape(-1, x.shape[-1])
     out = torch.empty(rows * heads, x.shape[-1], dtype=x.dtype, device=x.device)
@@ -68,7 +68,7 @@ def pad(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> T
         out = x.new_empty(layout.texts, x.shape[1], max_seqlen, x.shape[2])
         angles = (None, None) if rotary is None else wide_angles(rotary, layout)
         sizes = (layout.texts, x.shape[1], max_seqlen, x.shape[2])
-        kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        kernels.call("pack", x, out, *layout.row_ranges(queries=queries), *angles, *sizes)
         return out
     block = gather_padded(x, layout, queries=queries)
     padded = layout.padded(x.shape[1], queries=queries)
@@ -85,10 +85,10 @@ def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | Non
     if kernels.takes(x):
         dim = x.shape[-1]
         out = x.new_empty(rows, heads, dim)
-        filled = layout.asking if queries else layout.tokens
+        filled = layout.num_queries if queries else layout.tokens
         sizes = (layout.texts, heads, layout.max_seqlen_q if queries else layout.max_seqlen, dim, filled, rows)
         angles = (None, None) if rotary is None else wide_angles(rotary, layout)
-        kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
+        kernels.call("unpack", x, out, *layout.row_ranges(queries=queries), *angles, *sizes)
         return out
     if rotary is not None:
         turn = turns_of(rotary, layout)[0 if queries else 1]
@@ -102,7 +102,7 @@ def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) ->
     Keys after a query have weight 0; rows of padded queries are nobody's.
     """
     if kernels.takes(scores):
-        _, counts, positions = layout.places(queries=True)
+        _, counts, positions = layout.row_ranges(queries=True)
         sizes = (layout.texts, heads, layout.max_seqlen_q, scores.shape[-1])
         kernels.call("causal_softmax", scores, counts, positions, scale, *sizes)
         return scores

@@ -116,8 +116,8 @@ def _compiled_arguments(
 ) -> tuple[Tensor | int | float | None, ...]:
     """What follows the tensors themselves: places, angles, each thread's scratch and sizes."""
     (rows, heads, dim), kv_heads = q.shape, k.shape[1]
-    query_starts, query_counts, query_positions = layout.places(queries=True)
-    key_starts, key_counts, _ = layout.places(queries=False)
+    query_starts, query_counts, query_positions = layout.row_ranges(queries=True)
+    key_starts, key_counts, _ = layout.row_ranges(queries=False)
     angles = (None, None) if rotary is None else wide_angles(rotary, layout)
     room = _room(layout.max_seqlen_q * heads // kv_heads, layout.max_seqlen, dim)
     scratch = torch.empty(torch.get_num_threads() * room, dtype=torch.float32)

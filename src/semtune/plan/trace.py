@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from semtune.contracts import LoadedModel, Readout, TokenizedExample, Tokenizer
-from semtune.models.fake_model import imagine, layer_count, with_layers
+from semtune.models.fake_model import build_fake_model, layer_count, with_layers
 from semtune.nn.linear import as_linear_layer
 from semtune.plan import extrapolate
 from semtune.plan.recorder import Recorder, Routines, Section
@@ -290,7 +290,7 @@ def _load_train_answer(
 ) -> tuple[int, int]:
     """Bytes of frozen linears in the decoder, and how many of them were packed."""
     recorder.begin("load")
-    loaded = imagine(
+    loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
         device=torch.device("cpu"), stored_dtype=base.stored_dtype, tokenizer=base.tokenizer,
     )  # fmt: skip
@@ -323,7 +323,7 @@ def _allocated(section: Section) -> float:
 def _frozen_bytes(loaded: LoadedModel) -> int:
     """Bytes of the frozen weights and biases of the decoder's linear layers; a prepacked second copy is not counted."""
     total = 0
-    for layer in map(as_linear_layer, loaded.decoder_linears().values()):
+    for layer in map(as_linear_layer, loaded.linears().values()):
         total += layer.weight_bytes if layer.weight_frozen else 0
         if layer.bias is not None and not layer.bias.requires_grad:
             total += layer.bias.numel() * layer.bias.element_size()

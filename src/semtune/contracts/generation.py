@@ -1,0 +1,48 @@
+"""What generation offers to readouts and prompting strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from semtune.contracts.prompt import AnswerGrammar
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Constraint(Protocol):
+    """The language that constrained decoding stays inside. A state stands for what one text has generated so far."""
+
+    def start(self) -> Any:
+        """The state of a text without generated tokens."""
+        ...
+
+    def allowed(self, state: Any) -> Sequence[int]:
+        """Token ids that may come next; never empty."""
+        ...
+
+    def advance(self, state: Any, token: int) -> Any:
+        """The state after `token`, an allowed one other than end-of-sequence."""
+        ...
+
+
+class Generator(Protocol):
+    """Text out of a loaded model, for prompting strategies. A prompt or completion is a text or its token ids."""
+
+    def generate(
+        self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
+    ) -> list[str]:
+        """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
+        ...
+
+    def loglikelihood(
+        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+    ) -> torch.Tensor:
+        """log p(completion | prompt) in nats, (prompts, completions). A completion given as text ends with
+        end-of-sequence; token ids are taken as they are."""
+        ...
+
+    def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
+        """The constraint that only valid answers of `grammar` satisfy. Raises ModelError where it cannot be spelt."""
+        ...
