@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from semtune.models.family import Architecture, architecture_of
-from semtune.nn import kernels
 from semtune.nn.attention import packed_attention
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
@@ -124,9 +123,8 @@ def _block(
 
 def _recomputed(*arguments: Any) -> tuple[Tensor, Tensor]:
     """`_block`, whose inner results are computed again in backward, with the same dropout."""
-    real = kernels.world() is kernels.REAL  # a fake step draws nothing, and has no generator to set back
     rerun: Callable[..., Any] = checkpoint
-    pair: tuple[Tensor, Tensor] = rerun(_block, *arguments, use_reentrant=False, preserve_rng_state=real)
+    pair: tuple[Tensor, Tensor] = rerun(_block, *arguments, use_reentrant=False)
     return pair
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
     Rotary,
@@ -66,7 +66,7 @@ def packed_attention(
     layout = packed_batch.layout(q.device, queries)
     seqlen_k = layout.max_seqlen + (0 if layout.cache_is_empty else max(layout.cache_seqlens))
     windowed = window is not None and seqlen_k > window
-    short = layout.max_seqlen <= PLAIN_UP_TO and not kernels.on_gpu(q)
+    short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q)
     if short and layout.causal and packed_batch.cache is None and not windowed:
         return short_attention(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):

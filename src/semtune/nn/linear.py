@@ -7,18 +7,18 @@ QLoRA's memory (Dettmers et al. 2023, eq. 5).
 
 from __future__ import annotations
 
-import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.kernels import in_main_memory
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
+from semtune.nn.operator_registry import composite, moved
 from semtune.runtime.processor import native_bf16
 
 
@@ -132,10 +132,9 @@ def _plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 _USUAL_ROWS = 384  # oneDNN chose the same layout for 32 and for 384 rows
 
 
+@composite("prepack_weight(Tensor weight) -> Tensor", outputs=torch.empty_like, cost=moved)
 def _laid_out(weight: Tensor) -> Tensor:
-    """A copy of `weight` in oneDNN's order; of a fake one, which has no order, just a copy."""
-    if isinstance(weight, FakeTensor):
-        return weight.clone()
+    """A copy of `weight` in oneDNN's order (a fake one has no order)."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
     return packed
 
@@ -154,7 +153,7 @@ def can_prepack(linear: nn.Module) -> bool:
         and not linear.weight.requires_grad
         and linear.weight.dtype == torch.bfloat16
         and linear.weight.device.type == "cpu"
-        and kernels.holds(linear.weight.detach())
+        and in_main_memory(linear.weight.detach())
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and native_bf16("cpu")
     )
@@ -237,7 +236,7 @@ class NF4Linear(DenseProducts, nn.Module):
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """See `FrozenWeight`: on a CPU in a buffer that all 4-bit layers share, valid until another one is asked."""
-        return _buffers.setdefault(kernels.world(), _Buffer()).unpack(self, dtype)
+        return _buffers[type(self.codes)].unpack(self, dtype)
 
     def linear(self) -> nn.Linear:
         """A frozen nn.Linear with the unpacked weight in `compute_dtype`, and this bias."""
@@ -277,10 +276,10 @@ class _Buffer:
         """The codes that were unpacked last, and their version."""
 
     def unpack(self, layer: NF4Linear, dtype: torch.dtype) -> Tensor:
-        if kernels.on_gpu(layer.codes) or not kernels.holds(layer.codes):
+        if not in_main_memory(layer.codes):
             return layer.dequantize(dtype)
         numbers = self._numbers.get(dtype)
-        if numbers is None or numbers.numel() < layer.packed_numel:
+        if numbers is None or numbers.numel() < layer.packed_numel or not _same_mode(numbers, layer.codes):
             numbers = self._numbers[dtype] = torch.empty(layer.packed_numel, dtype=dtype)
             self._held.pop(dtype, None)
         held = self._held.get(dtype)
@@ -290,7 +289,13 @@ class _Buffer:
         return layer.dequantize(dtype, numbers[: layer.packed_numel])
 
 
-_buffers: weakref.WeakKeyDictionary[kernels.World, _Buffer] = weakref.WeakKeyDictionary()
+_buffers: dict[type, _Buffer] = defaultdict(_Buffer)
+"""By type of tensor, as fake ones must not be written to ordinary ones' memory."""
+
+
+def _same_mode(a: Tensor, b: Tensor) -> bool:
+    """Whether both are ordinary tensors, or fake ones of one FakeTensorMode."""
+    return getattr(a, "fake_mode", None) is getattr(b, "fake_mode", None)
 
 
 def base_dtype(base: nn.Linear | NF4Linear | PrepackedLinear) -> torch.dtype:

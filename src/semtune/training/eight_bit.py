@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtune.nn import kernels
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
+from semtune.nn.kernels import training_operators
+from semtune.nn.operator_registry import composite
 from semtune.training.masters import BETAS, EPS, Factors, ParameterState, ParameterStates, wide_copy, zeros
 
 SMALLEST = 4096
@@ -41,32 +42,57 @@ class EightBitState(ParameterState):
         self.square_scales = zeros(blocks, torch.float32, parameter)
 
     def update(self, factors: Factors) -> None:
-        given, count = self.gradients(), self.parameter.numel()
-        if given is not None and (self.rest is None or self.rest.dtype == torch.int16):
-            tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)
-            state = (self.rest, self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
-            kernels.call("adamw_8bit", self.parameter.data, *state, *given, *tables, *factors.for_kernel(), count)
-            return
-        for start in kernels.rounds(range(0, count, _CHUNK)):
-            self._update_part(slice(start, min(start + _CHUNK, count)), factors)
-
-    def _update_part(self, part: slice, factors: Factors) -> None:
         assert self.grad is not None
-        rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
-        device = self.mean_codes.device
-        wide = (self.grad.flatten()[part].float() * factors.clip.to(device)).float()
-        wide = F.pad(wide, (0, -length % BLOCK)).view(-1, BLOCK)
-        mean = dequantize(self.mean_codes[rows], self.mean_scales[rows], _MEANS.levels.to(device))
-        square = dequantize(self.square_codes[rows], self.square_scales[rows], _SQUARES.levels.to(device))
-        mean.lerp_(wide, 1 - BETAS[0])
-        square.mul_(BETAS[1]).addcmul_(wide, wide, value=1 - BETAS[1])
-        change = mean / square.sqrt().mul_(factors.second).add_(EPS)
-        master = self.master(part).mul_(factors.decay)
-        master.add_(change.view(-1)[:length], alpha=-factors.rate * factors.first)
-        self.put(master, part)
-        middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
-        self.mean_codes[rows], self.mean_scales[rows] = quantize(mean, middles[0])
-        self.square_codes[rows], self.square_scales[rows] = quantize(square, middles[1], keep_positive=True)
+        moments = (self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
+        if self.supports_kernel() and (self.rest is None or self.rest.dtype == torch.int16):
+            tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)
+            arguments = (self.parameter.data, self.rest, *moments, self.grad, *tables)
+            training_operators.adamw_8bit_(*arguments, *factors.for_kernel())
+            return
+        numbers = (factors.rate, factors.decay, factors.first, factors.second)
+        _update_by_formula(self.parameter.data, self.rest, *moments, self.grad, factors.clip, *numbers)
+
+
+@composite(
+    "adamw_8bit_formula_(Tensor(a!) weight, Tensor(b!)? residual, Tensor(c!) mean_codes, Tensor(d!) mean_scales, "
+    "Tensor(e!) square_codes, Tensor(f!) square_scales, Tensor grad, Tensor clip, float learning_rate, float decay, "
+    "float mean_factor, float square_factor) -> ()",
+    chunked=True,
+)
+def _update_by_formula(
+    weight: Tensor, rest: Tensor | None, mean_codes: Tensor, mean_scales: Tensor, square_codes: Tensor,
+    square_scales: Tensor, grad: Tensor, clip: Tensor, rate: float, decay: float, first: float, second: float,
+) -> None:  # fmt: skip
+    """One update, a chunk of the parameter at a time."""
+    state, moments = (
+        ParameterState(nn.Parameter(weight, requires_grad=False), rest),
+        (mean_codes, mean_scales, square_codes, square_scales),
+    )
+    for start in range(0, weight.numel(), _CHUNK):
+        part = slice(start, min(start + _CHUNK, weight.numel()))
+        _update_chunk(state, part, moments, grad.flatten()[part], clip, (rate, decay, first, second))
+
+
+def _update_chunk(
+    state: ParameterState, part: slice, moments: tuple[Tensor, ...], grad: Tensor, clip: Tensor,
+    numbers: tuple[float, float, float, float],
+) -> None:  # fmt: skip
+    (rate, decay, first, second), device = numbers, grad.device
+    rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
+    mean_codes, mean_scales, square_codes, square_scales = (x[rows] for x in moments)
+    clipped = (grad.float() * clip.to(device)).float()
+    clipped = F.pad(clipped, (0, -length % BLOCK)).view(-1, BLOCK)
+    mean = dequantize(mean_codes, mean_scales, _MEANS.levels.to(device))
+    square = dequantize(square_codes, square_scales, _SQUARES.levels.to(device))
+    mean.lerp_(clipped, 1 - BETAS[0])
+    square.mul_(BETAS[1]).addcmul_(clipped, clipped, value=1 - BETAS[1])
+    change = mean / square.sqrt().mul_(second).add_(EPS)
+    master = state.master(part).mul_(decay)
+    master.add_(change.view(-1)[:length], alpha=-rate * first)
+    state.put(master, part)
+    middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
+    mean_codes[:], mean_scales[:] = quantize(mean, middles[0])
+    square_codes[:], square_scales[:] = quantize(square, middles[1], keep_positive=True)
 
 
 def eight_bit(parameters: Sequence[nn.Parameter], weight_decay: float, *, master_weights: bool) -> ParameterStates:

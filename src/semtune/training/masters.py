@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semtune.nn import kernels
+from semtune.nn.kernels import supports, training_operators
 from semtune.runtime.malloc import use_large_pages
 
 BETAS = (0.9, 0.999)
@@ -76,12 +76,9 @@ class ParameterState:
         else:
             weight.copy_(master)
 
-    def gradients(self) -> tuple[Tensor | None, Tensor | None] | None:
-        """The gradient where a compiled loop takes it: as bf16 or as fp32; None where it cannot."""
-        grad = self.grad
-        if grad is None or not kernels.takes(self.parameter.data) or not grad.is_contiguous():
-            return None
-        return (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
+    def supports_kernel(self) -> bool:
+        """Whether a compiled operator can update the parameter with this gradient."""
+        return self.grad is not None and supports(self.parameter.data) and self.grad.is_contiguous()
 
     def update(self, factors: Factors) -> None:
         """The parameter after one step, and the moments."""
@@ -126,12 +123,11 @@ class _FullState(ParameterState):
         self.mean, self.square = mean, square
 
     def update(self, factors: Factors) -> None:
-        grad, given = self.grad, self.gradients()
+        grad = self.grad
         assert grad is not None
-        weight = self.parameter.data
-        if given is not None:
+        if self.supports_kernel():
             state = (self.rest, self.mean, self.square)
-            kernels.call("adamw", weight, *state, *given, *factors.for_kernel(), weight.numel())
+            training_operators.adamw_(self.parameter.data, *state, grad, *factors.for_kernel())
             return
         wide, master = grad.flatten().float() * factors.clip, self.master()
         self.mean.lerp_(wide, 1 - BETAS[0])
@@ -184,9 +180,8 @@ def zeros(count: int, dtype: torch.dtype, like: Tensor) -> Tensor:
 
 def _square_sum(grad: Tensor) -> Tensor:
     """A scalar in fp64."""
-    if kernels.takes(grad):
-        partial = torch.zeros(torch.get_num_threads(), dtype=torch.float64)
-        kernels.call("square_sum", grad, partial, grad.numel())
+    if supports(grad):
+        partial: Tensor = training_operators.square_sum(grad)
         return partial.sum()
     norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
     return norm.double().square()
