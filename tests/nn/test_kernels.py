@@ -23,8 +23,8 @@ from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradie
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
 from semtune.nn.packed_batch import PackedBatch
 from semtune.nn.padding import Rotary
-from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training import masters
+from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import masters as masters_of
 
 compiled = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")

@@ -37,7 +37,7 @@ runnable = pytest.mark.parametrize("name", [n for n in BY_NAME if can_run(n)])
 
 
 def likeness(out: Any, *, layout: bool = True) -> list[Any]:
-    """Shape, dtype, device, strides and storage of all tensors that an operator returned, and where it returned none."""
+    """Shape, dtype, device, strides and storage of each tensor that an operator returned, the type of what is none."""
     found: list[Any] = []
     for x in out if isinstance(out, (tuple, list)) else [out]:
         if not isinstance(x, Tensor):
@@ -49,11 +49,16 @@ def likeness(out: Any, *, layout: bool = True) -> list[Any]:
     return found
 
 
+def as_fakes(mode: FakeTensorMode, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    fakes: tuple[Any, ...] = tree_map(lambda a: mode.from_tensor(a) if isinstance(a, Tensor) else a, arguments)
+    return fakes
+
+
 def check_fake(operator: Operator, arguments: tuple[Any, ...], *, layout: bool = True) -> None:
     """The fake implementation returns what the real one returns, but for the numbers."""
     real = operator.overload(*tree_map(lambda a: a.clone() if isinstance(a, Tensor) else a, arguments))
     mode = FakeTensorMode()
-    fake_arguments = tree_map(lambda a: mode.from_tensor(a) if isinstance(a, Tensor) else a, arguments)
+    fake_arguments = as_fakes(mode, arguments)
     with mode:
         fake = operator.overload(*fake_arguments)
     assert all(isinstance(x, FakeTensor) for x in tree_leaves(fake) if isinstance(x, Tensor))
@@ -115,7 +120,7 @@ def test_every_operator_declares_its_cost_or_its_formula(name: str) -> None:
         assert operator.cost is negligible or cost != OperatorCost()
         mode = FakeTensorMode()
         with mode:
-            fakes = tree_map(lambda a: mode.from_tensor(a) if isinstance(a, Tensor) else a, arguments)
+            fakes = as_fakes(mode, arguments)
             assert operator.cost(*fakes, out=operator.overload(*fakes)) == cost  # shapes and dtypes decide alone
 
 

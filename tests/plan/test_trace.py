@@ -14,11 +14,11 @@ from semtune.models import fake_model
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import imagine
 from semtune.models.loaded import TransformersModel
-from semtune.plan import extrapolate, trace
-from semtune.plan import recorder as recorder_module
 from semtune.nn import kernels, nf4
 from semtune.nn.kernels import training_operators
 from semtune.nn.nf4 import quantize_nf4
+from semtune.plan import extrapolate, trace
+from semtune.plan import recorder as recorder_module
 from semtune.plan.recorder import Recorder
 from semtune.plan.workload import LABELS, filled_workload
 from semtune.records import RunSpec

@@ -3,8 +3,8 @@
 A registered operator (`torch.library`) is visible to everything that works below Python functions: FakeTensorMode runs
 its fake implementation, dispatch modes see one call of it, torch.compile puts it into its graph. Two kinds exist:
 
-- `compiled`: a loop in C (`nn.kernels`) for CPU tensors. Its cost is declared beside it, as torch's `flop_registry` does
-  for aten's operators, because no mode can look into it.
+- `compiled`: a loop in C (`nn.kernels`) for CPU tensors. Its cost is declared beside it, as in torch's `flop_registry`,
+  because no mode can look into it.
 - `composite`: a formula in torch operations for every device. Its cost is that of these operations; whoever needs it
   runs `Operator.formula`, as torch's decomposition tables are used.
 

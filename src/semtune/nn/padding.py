@@ -52,7 +52,7 @@ def gather_padded(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:
 
 
 def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, max_seqlen), head_dim last -> (rows, heads, head_dim); padding rows are zero."""
+    """A block in the order (texts, heads, max_seqlen), head_dim last -> (rows, heads, head_dim); padding rows are 0."""
     index = layout.unpad_index(heads, queries=queries)
     flat = x.reshape(-1, x.shape[-1])
     out = torch.empty(rows * heads, x.shape[-1], dtype=x.dtype, device=x.device)

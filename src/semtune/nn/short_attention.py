@@ -1,8 +1,9 @@
 """Causal attention over a packed batch of short texts, as explicit matrix products with a hand-written backward.
 
 On a CPU torch's fused kernel costs more in its bfloat16 backward than it saves, and its products of a text's few dozen
-rows keep the machine at a fraction of its peak. For bf16 on a CPU one compiled operator (`nn.kernels`) works on one text
-and one kv head at a time, in fp32 within a core's cache. It saves q, k and v alone; backward computes the weights again.
+rows keep the machine at a fraction of its peak. For bf16 on a CPU one compiled operator (`nn.kernels`) works on one
+text and one kv head at a time, in fp32 within a core's cache. It saves q, k and v alone; backward computes the weights
+again.
 """
 
 from __future__ import annotations
