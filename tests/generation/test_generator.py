@@ -10,6 +10,7 @@ from semtune.generation.generator import Generator
 from semtune.generation.greedy import greedy
 from semtune.generation.loglikelihood import loglikelihood
 from semtune.prompts.report import ReportPrompt
+from semtune.records import TargetSpace
 
 from ..toys import LABELS, TEXTS, byte_level, toy_loaded, valid_answers
 
@@ -26,9 +27,9 @@ def test_texts_and_ids_are_the_same(batch_size: int | None) -> None:
 
 def test_constrained_completions_are_valid_answers() -> None:
     generator = Generator(toy_loaded())
-    for answer in ("label_set", "single_label"):
-        constraint = generator.label_constraint(ReportPrompt(LABELS, answer).grammar())
-        valid = valid_answers(answer == "single_label")
+    for kind in ("label_set", "single_label"):
+        constraint = generator.label_constraint(ReportPrompt(TargetSpace(kind, LABELS)).grammar())
+        valid = valid_answers(kind == "single_label")
         assert all(text in valid for text in generator.generate(TEXTS, 120, constraint))
 
 
@@ -50,4 +51,4 @@ def test_answers_that_cannot_be_spelt_are_refused(monkeypatch: pytest.MonkeyPatc
     table = [None if piece and b"\xc3" in piece else piece for piece in loaded.tokenizer.token_bytes()]
     monkeypatch.setattr(type(loaded.tokenizer), "token_bytes", lambda _: table)
     with pytest.raises(ModelError, match="é"):
-        Generator(loaded).label_constraint(ReportPrompt(LABELS, "label_set").grammar())
+        Generator(loaded).label_constraint(ReportPrompt(TargetSpace("label_set", LABELS)).grammar())

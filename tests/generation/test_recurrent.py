@@ -19,6 +19,7 @@ from semtune.models.architectures import architecture_of, install
 from semtune.models.loaded import TransformersModel
 from semtune.models.tokenizer import FastTokenizer
 from semtune.prompts.report import ReportPrompt
+from semtune.records import TargetSpace
 from semtune.registry import ARCHITECTURES
 
 from ..toys import EXAMPLES, LABELS, VOCABULARY, byte_level, tokenized, toy_readout, valid_answers
@@ -154,7 +155,7 @@ def test_loglikelihood_without_trees() -> None:
 def test_readouts_train_and_answer() -> None:
     """The loss equals the plain model's, and constrained decoding stays inside the answers."""
     loaded, model = make_loaded(), make()
-    readout = toy_readout("generate-trie", loaded)
+    readout = toy_readout("generate-constrained", loaded)
     texts = tokenized(readout)
     loss, num_targets = readout.loss(texts)
     expected = 0.0
@@ -165,14 +166,14 @@ def test_readouts_train_and_answer() -> None:
     assert num_targets == sum(len(text) - text.prompt_length for text in texts)
     valid = valid_answers(single=False)
     assert all(prediction.raw in valid for prediction in readout.answer(EXAMPLES))
-    for name in ("label-scores", "head"):
+    for name in ("loglikelihood", "head"):
         predictions = toy_readout(name, loaded).answer(EXAMPLES)
         assert [p.id for p in predictions] == [e.id for e in EXAMPLES]
 
 
 def test_the_generator_serves_it_too() -> None:
     generator = Generator(make_loaded())
-    constraint = generator.label_constraint(ReportPrompt(LABELS, "label_set").grammar())
+    constraint = generator.label_constraint(ReportPrompt(TargetSpace("label_set", LABELS)).grammar())
     (answer,) = generator.generate(["Vote!"], 60, constraint)
     assert answer in valid_answers(single=False)
 

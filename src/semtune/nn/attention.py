@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
     Rotary,
@@ -94,7 +94,7 @@ def packed_attention(
     call = _Call(packed_batch, layout, layer, scale, window, rotary)
     if prefix is not None:
         return _general(q, k, v, call, prefix)
-    short = layout.max_seqlen <= PLAIN_UP_TO and not kernels.on_gpu(q)
+    short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q)
     if short and layout.causal and packed_batch.cache is None and window is None:
         return short_attention(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):

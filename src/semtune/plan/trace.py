@@ -19,7 +19,8 @@ from semtune.contracts import LoadedModel, Readout, TokenizedExample, Tokenizer
 from semtune.models.fake_model import build_fake_model, layer_count, with_layers
 from semtune.nn.linear import as_linear_layer
 from semtune.plan import extrapolate
-from semtune.plan.recorder import Recorder, Routines, Section
+from semtune.plan.history import Section
+from semtune.plan.recorder import FormulaSections, Recorder
 from semtune.plan.traced import StopTracing, TracedModel, TracedOptimizer, TracedWork
 from semtune.records import Example, Phase, Prediction
 from semtune.training.loop import optimizer_step
@@ -188,8 +189,8 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     """
     layers, given = layer_count(base.config), _Given(workload)
     depth = extrapolate.SHALLOW_CHECKPOINTED if base.activation_checkpointing else extrapolate.SHALLOW
-    routines: Routines = {}
-    shallow, deep = (run_phases(base, n, assemble, given, round_to, routines) for n in (depth, depth + 1))
+    formulas: FormulaSections = {}
+    shallow, deep = (run_phases(base, n, assemble, given, round_to, formulas) for n in (depth, depth + 1))
     more = layers - depth
     pairs = extrapolate.match(shallow.sections, deep.sections)
     tensor_bytes: dict[Phase, int] = {}
@@ -256,10 +257,10 @@ class PhaseTrace:
 
 
 def run_phases(
-    base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int, routines: Routines | None = None
+    base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int, formulas: FormulaSections | None = None
 ) -> PhaseTrace:
     """The phases with `depth` layers."""
-    recorder = Recorder(round_to, gpu=base.gpu, routines=routines)
+    recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
     with _collecting_on_demand(), recorder.recording():
         frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from semtune.models.packed_attention import learned_prefix
@@ -168,10 +167,7 @@ class FusedBlock(nn.Module):
         if not (packed.checkpointing and torch.is_grad_enabled()):
             return self._packed_forward(hidden_states, residual, packed)
         rerun: Callable[..., Any] = checkpoint
-        fake = isinstance(hidden_states, FakeTensor)  # simulated dropout draws nothing and has no generator to reset
-        return rerun(
-            self._packed_forward, hidden_states, residual, packed, use_reentrant=False, preserve_rng_state=not fake
-        )
+        return rerun(self._packed_forward, hidden_states, residual, packed, use_reentrant=False)
 
     def _packed_forward(
         self, hidden_states: Tensor, residual: Tensor | None, packed: BlockInputs

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from semtune.models.architectures.stock import StockArchitecture
@@ -112,8 +111,5 @@ class RecurrentArchitecture(StockArchitecture):
         if not (checkpointing and torch.is_grad_enabled()):
             return self.run_text(model, input_ids, state)
         rerun: Callable[..., Any] = checkpoint
-        fake = isinstance(input_ids, FakeTensor)  # simulated dropout draws nothing and has no generator to reset
-        pair: tuple[Tensor, Any] = rerun(
-            self.run_text, model, input_ids, state, use_reentrant=False, preserve_rng_state=not fake
-        )
+        pair: tuple[Tensor, Any] = rerun(self.run_text, model, input_ids, state, use_reentrant=False)
         return pair
