@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from semtune.contracts import TokenizedExample
+from semtune.models.architectures import install
 from semtune.models.loaded import TransformersModel
-from semtune.models.packed_attention import install
 from semtune.models.tokenizer import FastTokenizer
 from semtune.nn.linear import NF4Linear
 from semtune.prompts.report import ReportPrompt
@@ -91,7 +91,7 @@ def toy_loaded(
     tokenizer = FastTokenizer(tokenizer or byte_level(), VOCABULARY)
     loaded = TransformersModel(model, tokenizer, "toy", dtype, torch.device("cpu"), 32)
     if nf4:
-        for path, linear in loaded.decoder_linears().items():
+        for path, linear in loaded.linears().items():
             model.set_submodule(path, NF4Linear.from_weight(linear.weight.detach(), None, dtype))
     return loaded
 

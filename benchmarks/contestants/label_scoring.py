@@ -2,8 +2,8 @@
 
 Variants: one-by-one (a forward per text and label as lm-evaluation-harness does it: all pairs sorted by length, the
 longest first, batches of 16, padded on the right, logits of all positions, log-softmax over them, the completion's
-entries summed) and ours (`semtune.generation.loglikelihood`). Likelihoods are printed for few texts, so that the bench can
-compare. Source: `_loglikelihood_tokens` of
+entries summed) and ours (`semtune.generation.loglikelihood`). Likelihoods are printed for few texts, so that the
+bench can compare. Source: `_loglikelihood_tokens` of
 https://github.com/EleutherAI/lm-evaluation-harness/blob/v0.4.9/lm_eval/models/huggingface.py.
 """
 
@@ -42,13 +42,13 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def _ours(settings: Settings, data: Data) -> Any:
-    from semtune.generation.loglikelihood import completion_log_likelihoods
+    from semtune.generation.loglikelihood import loglikelihood
     from semtune.models.loading import load
 
     loaded = load("default", precision=settings.dtype)
     loaded.model.requires_grad_(False)
     loaded.prepack_frozen(backward=False, memory_bytes=0)
-    return lambda prompts: completion_log_likelihoods(loaded, prompts, data.label_completions).tolist()
+    return lambda prompts: loglikelihood(loaded, prompts, data.label_completions).tolist()
 
 
 def _one_by_one(settings: Settings, data: Data) -> Any:

@@ -1,9 +1,9 @@
 """Name → "module:object", loaded on first use, with "did you mean".
 
-A new method, quantisation, task, prompt, readout, baseline or model source is one new file and one line here; its
-command-line choice, its contract tests and its row in the docs follow. Code outside semtune adds one at run time with
-`Registry.register`. Nothing heavy is imported until `get` is called, so that `semtune --help` and `semtune list` stay
-fast: that is why each entry carries its one-line summary here.
+A new method, quantisation, task, prompt, readout, baseline, architecture or model source is one new file and one line
+here; its command-line choice, its contract tests and its row in the docs follow. Code outside semtune adds one at run
+time with `Registry.register`. Nothing heavy is imported until `get` is called, so that `semtune --help` and `semtune
+list` stay fast: that is why each entry carries its one-line summary here.
 """
 
 from __future__ import annotations
@@ -62,21 +62,27 @@ class Registry:
         module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
-    def register(self, name: str, target: Any, summary: str) -> None:
+    def register(self, name: str, target: Any, summary: str = "", *, replace: bool = False) -> None:
         """Add an object for this process.
 
         Args:
             target: the object, or "package.module:object", imported on first use.
             summary: one line for `semtune list`.
+            replace: whether `target` takes the place of what has the name.
 
         Raises:
             OptionError: the name is taken, or `target` is a string of another form.
         """
-        if name in self._entries:
+        if name in self._entries and not replace:
             raise OptionError(f'There is a {self.kind} called "{name}" already; choose another name.')
         if isinstance(target, str) and not re.fullmatch(r"[\w.]+:\w+", target):
             raise OptionError(f'"{target}" is not of the form "package.module:object".')
         self._entries[name] = Entry(target, summary)
+
+    def unregister(self, name: str) -> None:
+        """Forget `name`. Raises UnknownNameError."""
+        self.check(name)
+        del self._entries[self.canonical(name)]
 
     def _entry(self, name: str) -> Entry:
         found = self._entries.get(self.canonical(name))
@@ -196,3 +202,14 @@ LAUNCHERS = Registry(
     "launcher",
     {"process": Entry("semtune.study.launchers.process:ProcessLauncher", "each run in a process of this machine")},
 )
+ARCHITECTURES = Registry(
+    "architecture",
+    {
+        "llama": Entry("semtune.models.architectures.fused:LLAMA", "fused blocks (Llama, SmolLM2, TinyLlama)"),
+        "mistral": Entry("semtune.models.architectures.fused:MISTRAL", "fused blocks with a sliding window"),
+        "qwen2": Entry("semtune.models.architectures.fused:QWEN2", "fused blocks (Qwen2, Qwen2.5)"),
+        "qwen3": Entry("semtune.models.architectures.fused:QWEN3", "fused blocks with normed queries and keys"),
+        "mixtral": Entry("semtune.models.architectures.stock:MIXTRAL", "stock forward; routers stay as they are"),
+    },
+)
+"""By transformers' `config.model_type`; `semtune.models.architectures.stock:STOCK` for every other type."""

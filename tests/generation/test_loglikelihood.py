@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semtune.generation import loglikelihood
-from semtune.generation.loglikelihood import completion_log_likelihoods
+from semtune.generation import loglikelihood as module
+from semtune.generation.loglikelihood import loglikelihood
 from semtune.nn.packed_batch import PackedBatch
 from semtune.nn.tree import PackedTree, TokenTree
 
@@ -42,10 +42,10 @@ COMPLETIONS = [FIRST, [8], LONG, [*FIRST[:2], 5, 0], LONG[:5], [*FIRST, 0], FIRS
 @pytest.mark.parametrize(("nodes", "width", "rows"), [(512, 1024, 128), (5, 30, 3), (1, 1, 1)])
 def test_equal_one_forward_per_pair(nodes: int, width: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Completions that begin alike, that are part of another, that are one token; in one piece and in many."""
-    monkeypatch.setattr(loglikelihood, "TREE_NODES", nodes)
-    monkeypatch.setattr(loglikelihood, "FORWARD_TOKENS", width)
-    monkeypatch.setattr(loglikelihood, "LOGIT_ROWS", rows)
-    scores = completion_log_likelihoods(toy_loaded(), PROMPTS, COMPLETIONS)
+    monkeypatch.setattr(module, "TREE_NODES", nodes)
+    monkeypatch.setattr(module, "FORWARD_TOKENS", width)
+    monkeypatch.setattr(module, "LOGIT_ROWS", rows)
+    scores = loglikelihood(toy_loaded(), PROMPTS, COMPLETIONS)
     assert scores.dtype == torch.float64
     torch.testing.assert_close(scores, one_by_one(PROMPTS, COMPLETIONS), rtol=0, atol=1e-10)
 
@@ -53,7 +53,7 @@ def test_equal_one_forward_per_pair(nodes: int, width: int, rows: int, monkeypat
 def test_long_prompts_too() -> None:
     """Longer than what attention is written out for."""
     (prompt,) = random_ids(300)
-    scores = completion_log_likelihoods(toy_loaded(), [prompt], COMPLETIONS)
+    scores = loglikelihood(toy_loaded(), [prompt], COMPLETIONS)
     torch.testing.assert_close(scores, one_by_one([prompt], COMPLETIONS), rtol=0, atol=1e-10)
 
 
@@ -61,26 +61,26 @@ def test_long_prompts_too() -> None:
 @given(st.lists(tokens, min_size=1, max_size=3), st.lists(tokens, min_size=1, max_size=5))
 def test_any_prompts_and_completions(prompts, completions) -> None:
     torch.set_num_threads(1)
-    scores = completion_log_likelihoods(toy_loaded(), prompts, completions)
+    scores = loglikelihood(toy_loaded(), prompts, completions)
     torch.testing.assert_close(scores, one_by_one(prompts, completions), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 2.0)])
 def test_fp32_of_narrower_models(dtype: torch.dtype, tolerance: float) -> None:
-    scores = completion_log_likelihoods(toy_loaded(dtype=dtype), PROMPTS, COMPLETIONS)
+    scores = loglikelihood(toy_loaded(dtype=dtype), PROMPTS, COMPLETIONS)
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores.double(), one_by_one(PROMPTS, COMPLETIONS), rtol=0, atol=tolerance)
 
 
 def test_likelihoods_of_all_next_tokens_sum_to_one() -> None:
-    scores = completion_log_likelihoods(toy_loaded(), PROMPTS, [[token] for token in range(340)])
+    scores = loglikelihood(toy_loaded(), PROMPTS, [[token] for token in range(340)])
     torch.testing.assert_close(scores.exp().sum(-1), torch.ones(len(PROMPTS), dtype=torch.float64))
 
 
 def test_a_node_that_sees_its_sibling_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault: the comparison can fail."""
-    monkeypatch.setattr(TokenTree, "seen", lambda self: [list(range(n + 1)) for n in range(len(self.tokens))])
-    scores = completion_log_likelihoods(toy_loaded(), PROMPTS, COMPLETIONS)
+    monkeypatch.setattr(TokenTree, "visible", lambda self: [list(range(n + 1)) for n in range(len(self.tokens))])
+    scores = loglikelihood(toy_loaded(), PROMPTS, COMPLETIONS)
     assert (scores - one_by_one(PROMPTS, COMPLETIONS)).abs().max() > 1e-3
 
 
@@ -92,8 +92,8 @@ def test_tree_joins_common_beginnings() -> None:
 
 
 def test_nothing_to_score() -> None:
-    assert completion_log_likelihoods(toy_loaded(), [], COMPLETIONS).shape == (0, len(COMPLETIONS))
-    assert completion_log_likelihoods(toy_loaded(), PROMPTS, []).shape == (len(PROMPTS), 0)
+    assert loglikelihood(toy_loaded(), [], COMPLETIONS).shape == (0, len(COMPLETIONS))
+    assert loglikelihood(toy_loaded(), PROMPTS, []).shape == (len(PROMPTS), 0)
 
 
 def test_rows_side_by_side_are_what_each_is_alone() -> None:

@@ -24,7 +24,7 @@ class ToyBundle:
         self.hidden_size = 64
         self.notes = ()
 
-    def decoder_linears(self) -> dict[str, nn.Module]:
+    def linears(self) -> dict[str, nn.Module]:
         kinds = (nn.Linear, NF4Linear)
         return {
             path: module
@@ -32,7 +32,7 @@ class ToyBundle:
             if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
         }
 
-    def hidden_states(self, input_ids: Tensor, packed_batch: object, places: object = None) -> Tensor:
+    def hidden_states(self, input_ids: Tensor, batch: object, query_indices: object = None) -> Tensor:
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def _toy_model(seed: int = 0, tied: bool = False, bias: bool = False) -> LlamaFo
 
 def _to_nf4(model: nn.Module) -> nn.Module:
     """Every decoder linear in NF4, computing in fp64."""
-    for path, module in ToyBundle(model).decoder_linears().items():
+    for path, module in ToyBundle(model).linears().items():
         model.set_submodule(path, NF4Linear.from_weight(module.weight, module.bias, torch.float64))
     return model
 

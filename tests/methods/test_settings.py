@@ -90,7 +90,7 @@ def test_attaching_twice_is_refused(toy_loaded) -> None:
     loaded = toy_loaded()
     attach(loaded)
     linears = {path: loaded.model.get_submodule(path) for path in adapter_paths(loaded.model)}
-    loaded.decoder_linears = lambda: linears
+    loaded.linears = lambda: linears
     with pytest.raises(OptionError, match="already"):
         attach(loaded)
 

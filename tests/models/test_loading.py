@@ -73,7 +73,7 @@ def test_sharded_files_with_an_index(model_folder: SaveModel) -> None:
 def test_nf4_quantises_the_decoder_and_nothing_else(model_folder: SaveModel, kind: str) -> None:
     folder = model_folder(kind)
     loaded = load(str(folder), precision="nf4", device="cpu")
-    linears = loaded.decoder_linears()
+    linears = loaded.linears()
     assert len(linears) == 2 * 7
     assert all(isinstance(layer, NF4Linear) for layer in linears.values())
     assert type(loaded.model.lm_head) is torch.nn.Linear
@@ -99,8 +99,8 @@ def test_fp64_and_bundle_facts(model_folder: SaveModel) -> None:
     assert loaded.hidden_size == 64
     assert loaded.tokenizer.vocab_size == 330
     assert loaded.notes == ()
-    assert set(loaded.decoder_linears()) >= {"model.layers.0.mlp.down_proj", "model.layers.1.self_attn.k_proj"}
-    assert not any("lm_head" in path for path in loaded.decoder_linears())
+    assert set(loaded.linears()) >= {"model.layers.0.mlp.down_proj", "model.layers.1.self_attn.k_proj"}
+    assert not any("lm_head" in path for path in loaded.linears())
 
 
 def test_texts_of_a_ragged_batch_do_not_see_each_other(model_folder: SaveModel) -> None:

@@ -5,6 +5,8 @@ The stock attention is sdpa: transformers' eager one takes its softmax in fp32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +23,8 @@ from transformers import (
 
 from semtune.errors import ModelError
 from semtune.models import packed_attention
-from semtune.models.packed_attention import NAME, install, packed_hidden_states
+from semtune.models.architectures import architecture_of, install
+from semtune.models.packed_attention import NAME
 from semtune.models.prepacking import prepack_frozen
 from semtune.nn import attention as attention_module
 from semtune.nn.key_value_cache import KeyValueCache
@@ -70,6 +73,12 @@ def make(kind: str, stock: str | None = None) -> torch.nn.Module:
     return model
 
 
+def packed_hidden_states(
+    model: torch.nn.Module, ids: Tensor, batch: PackedBatch, query_indices: Sequence[int] | None = None
+) -> Tensor:
+    return architecture_of(model).hidden_states(model, ids, batch, query_indices)
+
+
 def texts_of(lengths: tuple[int, ...], seed: int = 1) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(1, 50, (n,), generator=generator) for n in lengths]
@@ -105,26 +114,26 @@ def test_hidden_states_equal_each_text_alone(pair, lengths: tuple[int, ...]) -> 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("places", [(0,), (6, 7, 19, 39), (3, 4, 5, 29)], ids=str)
-def test_states_of_some_places_are_those_of_all(pair, places: tuple[int, ...]) -> None:
-    """Texts that nothing is asked of included."""
+@pytest.mark.parametrize("query_indices", [(0,), (6, 7, 19, 39), (3, 4, 5, 29)], ids=str)
+def test_states_of_query_indices_are_those_of_all(pair, query_indices: tuple[int, ...]) -> None:
+    """Texts without a query included."""
     stock, ours = pair
     texts = texts_of(LENGTHS)
-    hidden = packed_hidden_states(ours, torch.cat(texts), PackedBatch(LENGTHS), places)
-    close(hidden, torch.cat([alone(stock, text) for text in texts])[list(places)])
+    hidden = packed_hidden_states(ours, torch.cat(texts), PackedBatch(LENGTHS), query_indices)
+    close(hidden, torch.cat([alone(stock, text) for text in texts])[list(query_indices)])
 
 
-@pytest.mark.parametrize("some", [False, True], ids=["all places", "some places"])
+@pytest.mark.parametrize("some", [False, True], ids=["all tokens", "some tokens"])
 def test_gradients_of_all_parameters_equal_each_text_alone(pair, some: bool) -> None:
     stock, ours = pair
     texts = texts_of(LENGTHS)
     weight = torch.randn(sum(LENGTHS), 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    places = None
+    query_indices = None
     if some:  # the completions
-        places = [sum(LENGTHS[:i]) + n - 1 - j for i, n in enumerate(LENGTHS) for j in (1, 0) if j < n]
-        weight[[i for i in range(len(weight)) if i not in places]] = 0
-    hidden = packed_hidden_states(ours, torch.cat(texts), PackedBatch(LENGTHS), places)
-    (hidden * (weight if places is None else weight[places])).sum().backward()
+        query_indices = [sum(LENGTHS[:i]) + n - 1 - j for i, n in enumerate(LENGTHS) for j in (1, 0) if j < n]
+        weight[[i for i in range(len(weight)) if i not in query_indices]] = 0
+    hidden = packed_hidden_states(ours, torch.cat(texts), PackedBatch(LENGTHS), query_indices)
+    (hidden * (weight if query_indices is None else weight[query_indices])).sum().backward()
     for text, part in zip(texts, weight.split(LENGTHS), strict=True):
         (alone(stock, text) * part).sum().backward()
     expected = dict(stock.named_parameters())

@@ -31,7 +31,7 @@ def test_trained_biases_stay_the_same_parameters(model_folder: Callable[..., Pat
     trained = {name: p for name, p in ours.model.named_parameters() if p.requires_grad}
     assert len(trained) == 2 * 3
     assert ours.prepack_frozen(True, memory_bytes=GIB) == 2 * 7
-    assert all(isinstance(layer, PrepackedLinear) for layer in ours.decoder_linears().values())
+    assert all(isinstance(layer, PrepackedLinear) for layer in ours.linears().values())
     now = dict(ours.model.named_parameters())
     assert all(now[name] is parameter for name, parameter in trained.items())
     assert {n for n in ours.model.state_dict() if n.endswith("bias")} == set(trained)
@@ -46,7 +46,7 @@ def test_trained_biases_stay_the_same_parameters(model_folder: Callable[..., Pat
 def test_only_where_the_second_copy_is_a_small_share_of_memory(model_folder: Callable[..., Path]) -> None:
     loaded = load(str(model_folder()), precision="bf16", device="cpu")
     loaded.model.requires_grad_(False)
-    copy_bytes = sum(2 * layer.weight.numel() for layer in loaded.decoder_linears().values())
+    copy_bytes = sum(2 * layer.weight.numel() for layer in loaded.linears().values())
     assert loaded.prepack_frozen(memory_bytes=20 * copy_bytes - 20) == 0
     assert loaded.prepack_frozen(False, memory_bytes=GIB) == 0
     assert loaded.prepack_frozen(memory_bytes=20 * copy_bytes) == 2 * 7
@@ -58,5 +58,5 @@ def test_predicting_stores_one_layout_and_the_head(model_folder: Callable[..., P
     loaded = load(str(model_folder()), precision="bf16", device="cpu")
     loaded.model.requires_grad_(False)
     assert loaded.prepack_frozen(memory_bytes=1, backward=False) == 2 * 7
-    assert all(layer._backward is None for layer in loaded.decoder_linears().values())
+    assert all(layer._backward is None for layer in loaded.linears().values())
     assert isinstance(loaded.packed_head, PrepackedLinear)

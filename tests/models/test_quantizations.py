@@ -111,7 +111,7 @@ def train(tuned: TunedModel, steps: int = 12) -> list[float]:
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_tuned_saved_and_loaded(method: str, tiny_model: Path, tmp_path: Path) -> None:
     tuned = build(tiny_model, method)
-    assert all(isinstance(layer, Int8Linear) for layer in tuned.loaded.decoder_linears().values())
+    assert all(isinstance(layer, Int8Linear) for layer in tuned.loaded.linears().values())
     assert "int8: for tests alone" in tuned.loaded.notes
     codes = {n: b.clone() for n, b in tuned.loaded.model.named_buffers() if n.endswith("codes")}
     assert len(codes) == 14
@@ -146,7 +146,7 @@ def test_offloading_asks_the_quantisation(tiny_model: Path) -> None:
             load(str(tiny_model), precision=precision, device="cpu", offload_bytes=1)
     plain = load(str(tiny_model), precision="toy-halves", device="cpu")
     loaded = load(str(tiny_model), precision="toy-halves", device="cpu", offload_bytes=10**9)
-    for path, layer in loaded.decoder_linears().items():
+    for path, layer in loaded.linears().items():
         assert isinstance(layer, OffloadedLinear)
         assert torch.equal(layer.weight, plain.model.get_submodule(path).weight)
     ids = torch.tensor([[1, 2, 3]])
@@ -155,7 +155,7 @@ def test_offloading_asks_the_quantisation(tiny_model: Path) -> None:
 
 def test_cached_nf4_has_the_bits_of_nf4(tiny_model: Path) -> None:
     cached, stored = (load(str(tiny_model), precision=p, device="cpu") for p in ("nf4-cached", "nf4"))
-    for path, layer in stored.decoder_linears().items():
+    for path, layer in stored.linears().items():
         plain = cached.model.get_submodule(path)
         assert isinstance(layer, NF4Linear) and type(plain) is nn.Linear
         assert torch.equal(plain.weight, layer.dequantize())

@@ -80,4 +80,4 @@ def test_random_weights_have_the_configs_spread(tiny_shape: str) -> None:
 
 def test_a_shape_in_nf4(tiny_shape: str) -> None:
     loaded = load(tiny_shape, precision="nf4", device="cpu")
-    assert all(isinstance(layer, NF4Linear) for layer in loaded.decoder_linears().values())
+    assert all(isinstance(layer, NF4Linear) for layer in loaded.linears().values())

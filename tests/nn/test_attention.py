@@ -185,7 +185,7 @@ def test_only_some_tokens_ask_and_rotary(data: st.DataObject) -> None:
             layer=0,
             scale=SCALE,
             rotary=table(max(lengths)),
-            queries=tuple(asking),
+            query_indices=tuple(asking),
         )
     expected = textbook(turned(theirs[0], lengths), turned(theirs[1], lengths), theirs[2], lengths)[0, asking]
     close(out[: len(asking)], expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semtune.nn import kernels
-from semtune.nn.dropout import Keep, add_kept_, draw_keep, dropped, keep_mask
+from semtune.nn.dropout import DropoutMask, add_masked_, apply_mask, draw_mask, mask_tensor
 
 
 def splitmix64(seed: int, count: int) -> list[int]:
@@ -30,27 +30,31 @@ def test_the_generator_is_splitmix64() -> None:
 def test_the_mask_is_the_formula(seed: int, threshold: int) -> None:
     numbers = splitmix64(seed, 6)
     lanes = [(number >> (16 * lane)) & 0xFFFF for number in numbers for lane in range(4)]
-    mask = keep_mask(torch.empty(3, 7), Keep(seed, threshold))  # 21 of 24 numbers
+    mask = mask_tensor(torch.empty(3, 7), DropoutMask(seed, threshold))  # 21 of 24 numbers
     assert mask.tolist() == torch.tensor([lane >= threshold for lane in lanes[:21]]).view(3, 7).tolist()
 
 
 @pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
 @pytest.mark.parametrize("shape", [(1, 1), (3, 43), (2, 64), (5, 1023)])
-@pytest.mark.parametrize("keep", [Keep(0, 0), Keep(2**64 - 5, 3277), Keep(77, 40000), Keep(5, 65535)])
-def test_compiled_and_formula_agree_to_the_bit(shape: tuple[int, int], keep: Keep) -> None:
+@pytest.mark.parametrize(
+    "drawn", [DropoutMask(0, 0), DropoutMask(2**64 - 5, 3277), DropoutMask(77, 40000), DropoutMask(5, 65535)]
+)
+def test_compiled_and_formula_agree_to_the_bit(shape: tuple[int, int], drawn: DropoutMask) -> None:
     x, more = torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16()
-    mask = keep_mask(x, keep)
-    assert torch.equal(dropped(x, keep), x * mask)
-    assert torch.equal(add_kept_(x.clone(), more, keep), x + more * mask)
-    assert not torch.equal(mask, keep_mask(x, Keep(keep.seed + 1, 32768))) or x.numel() == 1  # the seed matters
+    mask = mask_tensor(x, drawn)
+    assert torch.equal(apply_mask(x, drawn), x * mask)
+    assert torch.equal(add_masked_(x.clone(), more, drawn), x + more * mask)
+    assert (
+        not torch.equal(mask, mask_tensor(x, DropoutMask(drawn.seed + 1, 32768))) or x.numel() == 1
+    )  # the seed matters
 
 
 @pytest.mark.parametrize("dropout", [0.001, 0.05, 0.5, 0.999999])
 def test_share_kept(dropout: float) -> None:
     torch.manual_seed(0)
     x = torch.empty(1000, 401)
-    keep = draw_keep(dropout, x)
-    mask, share = keep_mask(x, keep), keep.share
+    drawn = draw_mask(dropout)
+    mask, share = mask_tensor(x, drawn), drawn.keep_probability
     assert mask.shape == x.shape and share > 0
     assert abs(share - (1 - dropout)) <= 2**-16
     assert abs(mask.double().mean().item() - share) < 4 * (share * (1 - share) / mask.numel()) ** 0.5 + 1e-5
@@ -59,7 +63,7 @@ def test_share_kept(dropout: float) -> None:
 
 def test_seeds_follow_the_global_generator() -> None:
     torch.manual_seed(3)
-    first = [draw_keep(0.5, torch.empty(1)) for _ in range(3)]
+    first = [draw_mask(0.5) for _ in range(3)]
     torch.manual_seed(3)
-    assert [draw_keep(0.5, torch.empty(1)) for _ in range(3)] == first
-    assert len({keep.seed for keep in first}) == 3
+    assert [draw_mask(0.5) for _ in range(3)] == first
+    assert len({drawn.seed for drawn in first}) == 3

@@ -12,16 +12,18 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from semtune.nn import kernels, low_rank, padding
+from semtune.nn import kernels, low_rank, nf4, padding
 from semtune.nn.argmax import row_argmax
 from semtune.nn.attention import packed_attention
-from semtune.nn.dropout import Keep
+from semtune.nn.cuda_path import assume_cuda
+from semtune.nn.dropout import DropoutMask
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
 from semtune.nn.packed_batch import PackedBatch
 from semtune.nn.padding import Rotary
+from semtune.training import masters
 from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import masters as masters_of
 
@@ -51,13 +53,24 @@ def test_a_build_with_a_compiler_has_the_kernels() -> None:
     assert os.environ.get("SEMTUNE_KERNELS") in ("off", "0") or kernels.library() is not None
 
 
-def test_takes_only_what_the_loops_can_read() -> None:
+class Subclassed(Tensor):
+    """A tensor whose elements may be anywhere."""
+
+
+def test_only_what_the_loops_can_read_is_supported() -> None:
     good = torch.zeros(4, 4, dtype=torch.bfloat16)
-    assert kernels.takes(good, None) == (kernels.library() is not None)
-    assert not kernels.takes(good.float())
-    assert not kernels.takes(good.t()[1:])
-    with FakeTensorMode():
-        assert not kernels.takes(torch.zeros(4, 4, dtype=torch.bfloat16))
+    there = kernels.library() is not None
+    assert kernels.supports(good, None) == there
+    assert kernels.supports(torch.nn.Parameter(good)) == there
+    assert not kernels.supports(good.float())
+    assert not kernels.supports(good.t()[1:])
+    assert not kernels.supports(good.as_subclass(Subclassed))
+    assert not kernels.supports(good.to("meta"))
+    with assume_cuda():
+        assert not kernels.supports(good)
+    assert kernels.supports(good) == there
+    with FakeTensorMode():  # operators have fake implementations
+        assert kernels.supports(torch.zeros(4, 4, dtype=torch.bfloat16)) == there
 
 
 @compiled
@@ -109,7 +122,7 @@ def test_attention(turned: bool, queries: tuple[int, ...] | None) -> None:
 
     def run(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None) -> Tensor:
         packed_batch = PackedBatch(lengths, padding=padding)
-        return packed_attention(q, k, v, packed_batch, layer=0, scale=0.4, rotary=rotary, queries=queries)
+        return packed_attention(q, k, v, packed_batch, layer=0, scale=0.4, rotary=rotary, query_indices=queries)
 
     ours, theirs = run(q, k, v, rotary), run(*exact, exact_rotary)
     torch.testing.assert_close(ours.double(), theirs, rtol=0.03, atol=0.02)
@@ -137,7 +150,7 @@ def test_attention_over_longer_texts(heads: int, kv_heads: int, dim: int, last_t
 
     def run(tensors: list[Tensor], rotary: Rotary) -> Tensor:
         packed_batch = PackedBatch(lengths, padding=2)
-        return packed_attention(*tensors, packed_batch, layer=0, scale=dim**-0.5, rotary=rotary, queries=queries)
+        return packed_attention(*tensors, packed_batch, layer=0, scale=dim**-0.5, rotary=rotary, query_indices=queries)
 
     ours = run([q, k, v], Rotary(angles.cos(), angles.sin()))
     theirs = run(exact, Rotary(angles.cos().double(), angles.sin().double()))
@@ -162,8 +175,8 @@ def test_low_rank(inputs: int, outputs: int, rank: int, tokens: int, dropout: fl
     y, x = draw(tokens, outputs).detach(), draw(tokens, inputs, seed=1).detach()
     a, b = draw(rank, inputs, seed=2).detach().float(), draw(outputs, rank, seed=3).detach().float()
     grad_y, past = draw(tokens, outputs, seed=4).detach(), draw(tokens, inputs, seed=5).detach()
-    keep = Keep(12345, round(dropout * 65536)) if dropout else None
-    adapter, exact = Adapter(a, b, 0.7, keep), Adapter(a.double(), b.double(), 0.7, keep)
+    mask = DropoutMask(12345, round(dropout * 65536)) if dropout else None
+    adapter, exact = Adapter(a, b, 0.7, mask), Adapter(a.double(), b.double(), 0.7, mask)
     exact_y, exact_x = y.double(), None if lowest else past.double()
     exact_inner = add_low_rank_(exact_y, x.double(), exact)
     expected = low_rank_gradients(grad_y.double(), x.double(), exact_inner, exact, exact_x, True, True)
@@ -213,7 +226,7 @@ def test_cross_entropy(vocabulary: int) -> None:
 def test_nf4_to_the_bit(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     packed = quantize_nf4(torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.03)
     fast = dequantize_nf4(packed, torch.bfloat16)
-    monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
+    monkeypatch.setattr(nf4, "supports", lambda *tensors: False)
     assert torch.equal(fast, dequantize_nf4(packed, torch.bfloat16))
 
 
@@ -224,15 +237,15 @@ def test_adamw_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatch) -> None
     weights = []
     for fast in (True, False):
         if not fast:
-            monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
+            monkeypatch.setattr(masters, "supports", lambda *tensors: False)
         parameter = torch.nn.Parameter(initial.clone())
-        masters = masters_of({"weight": parameter}, 0.1)
+        states = masters_of({"weight": parameter}, 0.1)
         for step in range(3):
             for part in range(2 if step == 2 else 1):
                 parameter.grad = torch.randn(1003, generator=torch.Generator().manual_seed(step + 10 * part)).bfloat16()
-                masters.accumulate()
-            masters.step(1e-2, torch.tensor(0.5))
-        weights.append((parameter.detach().clone(), masters.states["weight"].master()))
+                states.accumulate()
+            states.step(1e-2, torch.tensor(0.5))
+        weights.append((parameter.detach().clone(), states.states["weight"].master()))
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-5, atol=1e-6)
     assert (weights[0][0] != weights[1][0]).float().mean() < 0.01  # at most a rounding border here and there
     assert not torch.equal(weights[0][0], initial)
@@ -243,9 +256,9 @@ def test_square_sum_is_exact() -> None:
     parameter = torch.nn.Parameter(torch.zeros(30001, dtype=torch.bfloat16))
     parameter.grad = torch.randn(30001, generator=torch.Generator().manual_seed(0)).bfloat16()
     expected = float(parameter.grad.double().square().sum())
-    masters = masters_of({"weight": parameter}, 0.0)
-    masters.accumulate()
-    assert abs(float(masters.square_norm()) / expected - 1) < 1e-6
+    states = masters_of({"weight": parameter}, 0.0)
+    states.accumulate()
+    assert abs(float(states.square_norm()) / expected - 1) < 1e-6
 
 
 @compiled
@@ -286,7 +299,7 @@ def test_adamw_in_8_bits_equals_the_torch_formula(monkeypatch: pytest.MonkeyPatc
     found = []
     for fast in (True, False):
         if not fast:
-            monkeypatch.setattr(kernels, "takes", lambda *tensors: False)
+            monkeypatch.setattr(masters, "supports", lambda *tensors: False)
         parameter = torch.nn.Parameter(initial.clone())
         updates = eight_bit({"weight": parameter}, 0.1, master_weights=master)
         for step in range(3):

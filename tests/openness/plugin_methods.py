@@ -1,4 +1,4 @@
-"""Two ways of tuning from outside semtune: a branch beside every MLP with trained biases, and learned keys and values."""
+"""Two methods from outside semtune: a branch beside every MLP with trained biases, and learned keys and values."""
 
 from __future__ import annotations
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semtune.nn.operator_registry import OperatorCost
 from semtune.plan.extrapolate import SHALLOW, match, peak_bytes, repeated
-from semtune.plan.recorder import Section
+from semtune.plan.history import Section, without_repeated_chunks
 
 
 def section(name: str, live: list[int], operations: list[str] | None = None) -> Section:
@@ -67,3 +68,20 @@ def test_sections_that_differ_are_a_defect() -> None:
 
 def test_several_passes_over_the_layers_meet_in_the_middle() -> None:
     assert repeated(["a", "b", "a", "c"], ["a", "a", "b", "a", "a", "c"]) == (2, 2)
+
+
+@pytest.mark.parametrize("iterations", [2, 3, 4, 9])
+def test_iterations_from_the_third_on_are_folded_into_the_second(iterations: int) -> None:
+    """The first one starts from less; the last one may be smaller."""
+    loop = Section("formula")
+    loop.append("begin", 5, OperatorCost(moved_bytes=1))
+    for i in range(iterations):
+        last = i == iterations - 1 and iterations > 2
+        for name, live in (("index", 10), ("take", 30), ("mul", 20)):
+            loop.append(name, live - (5 if last else 0) - (3 if i == 0 else 0), OperatorCost(moved_bytes=7))
+    loop.append("end", 5, OperatorCost())
+    folded = without_repeated_chunks(loop)
+    assert folded.operations == ["begin", *["index", "take", "mul"] * 2, "end"]
+    assert folded.live_bytes == [5, 7, 27, 17, 10, 30, 20, 5]
+    assert sum(folded.moved_bytes) == 1 + 21 * iterations
+    assert len(folded.loop_flops) == len(folded.unpacked_bytes) == len(folded.product_flops) == len(folded.operations)

@@ -12,9 +12,13 @@ import torch
 from semtune.approaches.tuned import TunedModel
 from semtune.models import fake_model
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
-from semtune.models.fake_model import imagine
+from semtune.models.fake_model import build_fake_model
 from semtune.models.loaded import TransformersModel
+from semtune.nn import kernels, nf4
+from semtune.nn.kernels import training_operators
+from semtune.nn.nf4 import quantize_nf4
 from semtune.plan import extrapolate, trace
+from semtune.plan import recorder as recorder_module
 from semtune.plan.recorder import Recorder
 from semtune.plan.workload import SPACE, filled_workload
 from semtune.records import RunSpec
@@ -68,7 +72,7 @@ def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any]
             patch.setattr(fake_model._FakeStream, "__iter__", filled)
             recorder.begin("load")
             size = int(toy.config.vocab_size)
-            loaded = imagine(
+            loaded = build_fake_model(
                 toy.config, name="toy", precision=method_settings(spec).precision, dtype=torch.float32,
                 device=torch.device("cpu"), stored_dtype=torch.float32, tokenizer=ApproximateTokenizer(size),
             )  # fmt: skip
@@ -138,12 +142,12 @@ def test_an_answer_grows_its_cache_to_the_longest_completion(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize(("method", "gpu"), [("qlora", True), ("dora", True), ("qlora", False)])
-def test_what_is_known_of_a_routine_is_what_it_does(
+def test_a_repeated_formula_is_recorded_as_if_it_ran_again(
     toy: Toy, monkeypatch: pytest.MonkeyPatch, method: str, gpu: bool
 ) -> None:
     spec = toy.spec(method=method, precision=None, dropout=0.05)
     known = toy.trace(spec, gpu=gpu)
-    monkeypatch.setattr(Recorder, "_on_routine", lambda self, function, arguments: function(*arguments))
+    monkeypatch.setattr(recorder_module, "_likeness", lambda argument: object())  # no two calls are alike
     assert toy.trace(spec, gpu=gpu) == known
 
 
@@ -160,6 +164,43 @@ def test_the_recorder_forgets_what_is_let_go() -> None:
         assert recorder.live_bytes == 4096
         del view
         assert recorder.live_bytes == 0
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
+def test_an_operators_workspace_is_live_while_it_runs() -> None:
+    rows, a, b = torch.ones(5, 32, dtype=torch.bfloat16), torch.ones(3, 32), torch.ones(16, 3)
+    for fake in (True, False):
+        recorder = Recorder()
+        with recorder.recording(fake=fake):
+            recorder.begin("forward")
+            y = torch.ones(5, 16, dtype=torch.bfloat16)
+            before = recorder.live_bytes
+            inner = training_operators.add_low_rank_(rows, a, b, y, 1.0, 0, 0)
+            after = recorder.live_bytes
+        (section,) = recorder.sections
+        workspace = 4 * training_operators._scratch_floats(a, b)
+        assert after - before == 4 * 6 * 16  # (tokens + 1, padded rank) in fp32
+        assert workspace <= max(section.live_bytes) - after < workspace + 64
+        assert section.live_bytes[-1] == max(section.live_bytes)
+        assert sum(section.loop_flops) == 2 * 5 * (32 * 3 + 3 * 16)
+        del inner
+
+
+def test_chunks_of_a_formula_are_counted_as_two_but_cost_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for chunk in (64 * 8, 64):
+        monkeypatch.setattr(nf4, "_QUANTIZE_CHUNK", chunk)
+        recorder = Recorder()
+        with recorder.recording():
+            recorder.begin("load")
+            held = quantize_nf4(torch.ones(8, 64))
+        found.append((recorder.sections[0], recorder.live_bytes))
+        del held
+    (whole, live), (chunked, live_chunked) = found
+    assert live == live_chunked
+    assert chunked.operations.count("aten.bucketize.Tensor") == whole.operations.count("aten.bucketize.Tensor") + 1
+    assert sum(chunked.moved_bytes) >= sum(whole.moved_bytes)
+    assert max(chunked.live_bytes) <= max(whole.live_bytes)
 
 
 def test_products_are_counted_forward_and_backward() -> None:

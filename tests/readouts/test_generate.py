@@ -122,9 +122,9 @@ def test_finished_texts_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     texts, rows = prompts(16), []
     forward = type(loaded).hidden_states
 
-    def spy(self: object, ids: Tensor, packed_batch: object, places: object = None) -> Tensor:
-        rows.append(len(packed_batch.lengths))
-        return forward(self, ids, packed_batch, places)
+    def spy(self: object, ids: Tensor, batch: object, query_indices: object = None) -> Tensor:
+        rows.append(len(batch.lengths))
+        return forward(self, ids, batch, query_indices)
 
     monkeypatch.setattr(type(loaded), "hidden_states", spy)
     said = greedy(loaded, texts, 15)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from semtune.contracts import Tokenizer
 from semtune.errors import ModelError
-from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
+from semtune.generation.constraints import LabelAutomaton, TokenAutomaton
 from semtune.models.tokenizer import FastTokenizer
+from semtune.nn.key_value_cache import KeyValueCache
+from semtune.nn.packed_batch import PackedBatch
 from semtune.prompts.report import ReportPrompt
 from semtune.records import Example, TargetKind, TargetSpace, label_target
 from semtune.tasks.techniques import TECHNIQUES
@@ -52,9 +54,17 @@ class RandomBundle:
         self.tokenizer, self.device, self.lean = encoder_of(kind), torch.device("cpu"), lean
         self.generator = torch.Generator().manual_seed(seed)
 
-    def hidden_states(self, ids: Tensor, packed_batch, places) -> Tensor:
-        packed_batch.advance()
-        return torch.zeros(len(places), 1)
+    def new_cache(self, count: int) -> KeyValueCache:
+        return KeyValueCache(count)
+
+    def pack_groups(self, groups) -> tuple[Tensor, PackedBatch]:
+        ids = [token for texts, _ in groups for text in texts for token in text]
+        parts = [PackedBatch(tuple(map(len, texts)), cache) for texts, cache in groups]
+        return torch.tensor(ids), PackedBatch.side_by_side(parts)
+
+    def hidden_states(self, ids: Tensor, batch, query_indices) -> Tensor:
+        batch.advance()
+        return torch.zeros(len(query_indices), 1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = torch.randn(len(hidden), VOCABULARY, generator=self.generator)
@@ -101,7 +111,7 @@ def test_allowed_tokens_are_exactly_those_that_lead_to_a_valid_answer(kind: str,
             break
         state, said = automaton.advance(state, token), said + table[token]
     assert said in valid
-    assert len(said) <= automaton.automaton.longest()
+    assert len(said) <= automaton.automaton.max_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,13 +161,13 @@ def test_takes_the_most_probable_of_the_allowed() -> None:
     class Eager(RandomBundle):
         prompt_length: int | None = None
 
-        def hidden_states(self, ids: Tensor, packed_batch, places) -> Tensor:
-            """The place of each token within the answer."""
+        def hidden_states(self, ids: Tensor, batch, query_indices) -> Tensor:
+            """The index of each token within the answer."""
             if self.prompt_length is None:
-                self.prompt_length = places[0] + 1
-            (held,) = packed_batch.cache.lengths
-            super().hidden_states(ids, packed_batch, places)
-            return torch.tensor([[float(held + place + 1 - self.prompt_length)] for place in places])
+                self.prompt_length = query_indices[0] + 1
+            (cached,) = batch.cache.lengths
+            super().hidden_states(ids, batch, query_indices)
+            return torch.tensor([[float(cached + index + 1 - self.prompt_length)] for index in query_indices])
 
         def logits(self, hidden: Tensor) -> Tensor:
             logits = super().logits(hidden)

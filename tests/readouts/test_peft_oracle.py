@@ -38,7 +38,7 @@ def peft_twin(loaded, name: str, settings: LowRankSettings) -> nn.Module:
     for path, adapter in adapters(loaded.model).items():
         if isinstance(adapter.base, NF4Linear):
             base.get_submodule(path).weight.data = adapter.base.dequantize(torch.float64)
-    for path, module in loaded.decoder_linears().items():
+    for path, module in loaded.linears().items():
         if isinstance(module, NF4Linear) and not path.endswith(".base"):
             base.get_submodule(path).weight.data = module.dequantize(torch.float64)
     config = peft.LoraConfig(

@@ -174,6 +174,27 @@ class RecordingGenerator:
             )
         return completions
 
+    def loglikelihood(
+        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+    ) -> torch.Tensor:
+        """As `contracts.Generator.loglikelihood`; each prompt is noted with its completions and their values."""
+        started = synchronised_seconds(self._device)
+        values = self._generator.loglikelihood(prompts, completions)
+        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
+        given = [self._ids(completion) for completion in completions]
+        for prompt, row in zip(prompts, values.tolist(), strict=True):
+            ids = self._ids(prompt)
+            self.calls.append(
+                {
+                    "prompt": self._loaded.tokenizer.decode(ids),
+                    "completions": [self._loaded.tokenizer.decode(c) for c in given],
+                    "loglikelihoods": row,
+                    "tokens": [len(ids), sum(map(len, given))],
+                    "seconds": round(seconds, 6),
+                }
+            )
+        return values
+
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
         """As `contracts.Generator.label_constraint`; made once a grammar."""
         if grammar not in self._constraints:

@@ -24,6 +24,7 @@ KINDS = {
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
     "quantizations": registry.QUANTIZATIONS,
+    "architectures": registry.ARCHITECTURES,
     "baselines": registry.BASELINES,
     "approaches": registry.APPROACHES,
     "strategies": registry.STRATEGIES,

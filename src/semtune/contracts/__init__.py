@@ -4,7 +4,8 @@ Standard library only at run time; the torch names are for the type checker.
 """
 
 from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
-from semtune.contracts.generator import Constraint, Generator, StrategyGenerator
+from semtune.contracts.architecture import Architecture, Batch, Cache
+from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
 from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
@@ -18,7 +19,10 @@ from semtune.contracts.task import Task
 __all__ = [
     "AnswerGrammar",
     "Approach",
+    "Architecture",
     "Baseline",
+    "Batch",
+    "Cache",
     "ChooseThreshold",
     "Constraint",
     "FitFigures",

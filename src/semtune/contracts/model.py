@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from semtune.contracts.architecture import Batch, Cache
 from semtune.contracts.prompt import PromptParts
 from semtune.records import Example, Target
 
@@ -61,7 +62,25 @@ class LoadedModel(Protocol):
     activation_checkpointing: bool
     """Whether blocks keep only their input for the backward."""
 
-    def decoder_linears(self) -> dict[str, nn.Module]:
+    @property
+    def tree_attention(self) -> bool:
+        """Whether `pack_tree` works."""
+        ...
+
+    def blocks(self) -> list[nn.Module]:
+        """The decoder's blocks in order; each is called as a module in every forward."""
+        ...
+
+    def attentions(self) -> list[nn.Module]:
+        """The blocks' attention modules in order.
+
+        Each honours a learned prefix: where `attention.prefix` is a module, calling it without arguments gives
+        (keys, values), each (kv_heads, prefix_length, head_dim). Every query attends to them, keys are not rotated,
+        positions stay as they are, and the cache does not hold them.
+        """
+        ...
+
+    def linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
@@ -72,12 +91,38 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def hidden_states(
-        self, input_ids: torch.Tensor, packed_batch: Any, places: Sequence[int] | None = None
-    ) -> torch.Tensor:
-        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
+    def new_cache(self, count: int) -> Cache:
+        """An empty cache for `count` texts."""
+        ...
 
-        `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
+    def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[torch.Tensor, Batch]:
+        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide.
+
+        With a cache, `texts` are the new tokens of the texts in it.
+        """
+        ...
+
+    def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[torch.Tensor, Batch]:
+        """One row of several (texts, cache): decoding requests share a forward with requests in prefill."""
+        ...
+
+    def pack_tree(
+        self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, Batch, list[tuple[int, ...]]]:
+        """Every continuation behind every prefix, as a tree of tokens behind each prefix (tree attention).
+
+        Returns:
+            The token ids; the batch, in which a text is a prefix and the nodes of the tree; and for each continuation
+            the node of each of its tokens, counted from 0 within the tree.
+        """
+        ...
+
+    def hidden_states(
+        self, input_ids: torch.Tensor, batch: Any, query_indices: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
+
+        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
         """
         ...
 

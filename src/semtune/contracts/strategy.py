@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from semtune.contracts.approach import TaskContext
-from semtune.contracts.generator import StrategyGenerator
+from semtune.contracts.generation import StrategyGenerator
 from semtune.contracts.prompt import Prompt
 from semtune.records import Example, Prediction, TargetKind
 

@@ -1,0 +1,1 @@
+"""Text out of a loaded model: greedy, speculative and constrained decoding, log-likelihood ranking."""

@@ -1,39 +1,65 @@
-"""Text out of a loaded model for prompting strategies: `contracts.Generator`."""
+"""Text in, text out: `contracts.Generator` over a loaded model, for prompting strategies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semtune.contracts import AnswerGrammar, Constraint, LoadedModel, PromptParts
+from torch import Tensor
+
+from semtune.contracts import AnswerGrammar, Constraint, LoadedModel, PromptParts, TokenizedExample
+from semtune.generation.constraints import check_spellable, label_constraint
 from semtune.generation.greedy import greedy
-from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
+from semtune.generation.loglikelihood import loglikelihood
 from semtune.records import Example
 
-NO_LIMIT = 2**31
-"""Tokens that a prompt given as text may have."""
+MAX_LENGTH = 2**31
+"""Tokens of a prompt given as text, at most: none is cut."""
 
 
 class Generator:
-    """Greedy completions, free or under a constraint."""
+    """Greedy completions and log-likelihoods. A prompt or completion is a text or its token ids.
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
+    Args:
+        batch_size: how many of the longest prompts run at once; None: all (`greedy`, `loglikelihood`).
+    """
+
+    def __init__(self, loaded: LoadedModel, *, batch_size: int | None = None) -> None:
+        self._loaded, self._batch_size = loaded, batch_size
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
     ) -> list[str]:
         """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
-        ids = [self._ids(prompt) for prompt in prompts]
-        completions = greedy(self.loaded, ids, max_new_tokens, constraint)
-        return [self.loaded.tokenizer.decode(completion) for completion in completions]
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        generated = greedy(self._loaded, ids, max_new_tokens, constraint, batch_size=self._batch_size)
+        return [self._loaded.tokenizer.decode(tokens) for tokens in generated]
+
+    def loglikelihood(
+        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+    ) -> Tensor:
+        """log p(completion | prompt) in nats, (prompts, completions).
+
+        A completion given as text ends with end-of-sequence; token ids are scored as they are.
+        """
+        prompt_ids = [self._prompt_ids(prompt) for prompt in prompts]
+        completion_ids = [self._completion_ids(completion) for completion in completions]
+        return loglikelihood(self._loaded, prompt_ids, completion_ids, batch_size=self._batch_size)
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
-        """The constraint that only valid answers of `grammar` satisfy."""
-        tokenizer = self.loaded.tokenizer
-        return TokenAutomaton(LabelAutomaton(grammar), tokenizer.token_bytes(), tokenizer.eos_id)
+        """The constraint that exactly the answers of `grammar` satisfy. Raises ModelError where one cannot be spelt."""
+        check_spellable(self._loaded.tokenizer, grammar, name="constrained decoding")
+        return label_constraint(self._loaded.tokenizer, grammar)
 
-    def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
-        if not isinstance(prompt, str):
-            return prompt
-        parts = PromptParts("", prompt, "", None)
-        return self.loaded.tokenizer.encode(Example("a prompt", prompt, None), parts, NO_LIMIT, completion=False).ids
+    def _prompt_ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
+        return self._tokenize(prompt, None).ids if isinstance(prompt, str) else prompt
+
+    def _completion_ids(self, completion: str | Sequence[int]) -> Sequence[int]:
+        if not isinstance(completion, str):
+            return completion
+        tokenized = self._tokenize("", completion)
+        return tokenized.ids[tokenized.prompt_length :]
+
+    def _tokenize(self, text: str, completion: str | None) -> TokenizedExample:
+        parts = PromptParts(prefix="", text=text, suffix="", completion=completion)
+        example = Example("", text, None)
+        return self._loaded.tokenizer.encode(example, parts, MAX_LENGTH, completion=completion is not None)

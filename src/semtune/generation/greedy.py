@@ -1,9 +1,10 @@
-"""Greedy decoding of many texts at once: unpadded, with a key-value cache, several guessed tokens a forward.
+"""Greedy decoding with continuous batching and speculative decoding.
 
-Each forward is given, of every text, the tokens that the cache lacks and a draft of what comes next (`drafts`). Its
-logits say what greedy decoding would have said at each place; a draft holds as far as it agrees, and the cache forgets
-the rest. So the answers are those of one token a forward, in fewer forwards. When a text is finished, another takes its
-place, so that matrix products stay wide.
+Each forward receives, for every request, its pending tokens (those that the cache lacks) and a draft of the tokens
+after them (`prompt_lookup`). The logits say what greedy decoding generates at each position; a draft is accepted as
+far as it agrees, and the cache is rewound to the accepted tokens. So the output is that of one token a forward, in
+fewer forwards. When a request finishes, waiting ones are prefilled in its place, which keeps the matrix products
+large.
 """
 
 from __future__ import annotations
@@ -11,47 +12,39 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from semtune.contracts import LoadedModel
+from semtune.contracts import Cache, Constraint, LoadedModel
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.nn.argmax import row_argmax
-from semtune.nn.key_value_cache import KeyValueCache
-from semtune.nn.packed_batch import PackedBatch
 
 LOGIT_ROWS = 256
-"""Rows of logits that exist at once, about: each is as wide as the vocabulary."""
-
-
-class Constraint(Protocol):
-    """What may be said; a state stands for what one text has said so far."""
-
-    def start(self) -> Any:
-        """The state of a text that has said nothing."""
-        ...
-
-    def allowed(self, state: Any) -> Sequence[int]:
-        """Token ids that may come next; never empty."""
-        ...
-
-    def advance(self, state: Any, token: int) -> Any:
-        """The state after `token`, an allowed one other than end-of-sequence."""
-        ...
+"""Rows of logits (vocab_size each) that exist at once, about."""
 
 
 @dataclass
-class _Text:
-    """One text on its way."""
+class _Request:
+    """One text that is being continued."""
 
-    fresh: Sequence[int]
-    """Tokens that are certain and not in the cache: the prompt, later the last token said."""
+    pending_ids: Sequence[int]
+    """Final tokens that the cache lacks: the prompt, later the last generated token."""
     state: Any
-    said: list[int] = field(default_factory=list)
+    """The constraint's state after the generated tokens."""
+    generated_ids: list[int] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
-    ended: bool = False
+    finished: bool = False
+
+    @property
+    def new_ids(self) -> list[int]:
+        """What the next forward reads."""
+        return [*self.pending_ids, *self.draft]
+
+
+_Group = tuple[list[_Request], Cache]
+"""Requests and the cache whose rows are theirs."""
 
 
 @torch.no_grad()
@@ -61,8 +54,8 @@ def greedy(
     max_new_tokens: int,
     constraint: Constraint | None = None,
     *,
-    at_once: int | None = None,
-    drafts: PromptLookup | None = None,
+    batch_size: int | None = None,
+    prompt_lookup: PromptLookup | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
     """The most probable next token, again and again, until end-of-sequence or `max_new_tokens`.
@@ -70,111 +63,109 @@ def greedy(
     Args:
         prompts: token ids of each text, none empty.
         max_new_tokens: one at least.
-        constraint: None: anything may be said.
-        at_once: how many of the longest texts are on their way at the same time; None: all. They come first (what
-            will not fit fails at once). Later, more of the shorter ones share as many tokens: these are what takes
-            memory.
-        drafts: guesses, which learn from the answers; None: fresh ones.
-        progress: receives how many more texts are done.
+        constraint: which tokens are allowed; None: all.
+        batch_size: how many of the longest prompts decode at once; None: all. They come first, so that a batch too
+            large for the memory fails at once. Later, more of the shorter ones share as many cached tokens, which are
+            what takes memory.
+        prompt_lookup: proposes drafts and learns from finished outputs; None: an empty one.
+        progress: receives how many more texts are finished.
 
     Returns:
-        New token ids of each text, end-of-sequence left out.
+        The generated token ids of each text, without end-of-sequence.
     """
-    eos = loaded.tokenizer.eos_id
-    drafts = drafts or PromptLookup(eos)
+    eos_id = loaded.tokenizer.eos_id
+    prompt_lookup = prompt_lookup or PromptLookup(eos_id)
     start = constraint.start() if constraint is not None else None
-    texts = [_Text(prompt, start) for prompt in prompts]
-    waiting = sorted(texts, key=lambda text: len(text.fresh))  # the next one last
-    running: list[_Text] = []
-    cache = KeyValueCache(0)
-    budget = sum(len(text.fresh) for text in waiting[-at_once:]) if at_once else None
-    while running or waiting:
-        room = None if budget is None else budget - sum(cache.lengths)
-        newcomers = _newcomers(waiting, room, nothing_runs=not running)
-        sides = [side for side in ((running, cache), (newcomers, KeyValueCache(len(newcomers)))) if side[0]]
-        for text in (*running, *newcomers):
-            text.draft = drafts.guess(text.said, max_new_tokens - len(text.said) - 1)
-        said = _forward(loaded, sides, constraint)
-        running, cache = [], KeyValueCache(0)
-        for side, held in sides:
-            on = _advance(side, held, said, max_new_tokens, constraint, eos)
-            running += [side[row] for row in on]
-            if on:
-                held.keep(on)
-                cache.join(held)
-        done = [text for side, _ in sides for text in side if text.ended]
-        for text in done:
-            drafts.learn([*text.said, eos] if len(text.said) < max_new_tokens else text.said)
-        if progress is not None and done:
-            progress(len(done))
-    return [text.said for text in texts]
+    requests = [_Request(prompt, start) for prompt in prompts]
+    waiting = sorted(requests, key=lambda request: len(request.pending_ids))  # the next one last
+    decoding: list[_Request] = []
+    cache = loaded.new_cache(0)
+    max_cached = sum(len(request.pending_ids) for request in waiting[-batch_size:]) if batch_size else None
+    while decoding or waiting:
+        budget = None if max_cached is None else max_cached - sum(cache.lengths)
+        prefill = _admit(waiting, budget, at_least_one=not decoding)
+        groups = [g for g in ((decoding, cache), (prefill, loaded.new_cache(len(prefill)))) if g[0]]
+        for request in (*decoding, *prefill):
+            limit = max_new_tokens - len(request.generated_ids) - 1
+            request.draft = prompt_lookup.propose(request.generated_ids, limit) if cache.rewindable else []
+        predicted = _forward(loaded, groups, constraint)
+        decoding, cache = [], loaded.new_cache(0)
+        for group, group_cache in groups:
+            rows = _accept_drafts(group, group_cache, predicted, max_new_tokens, constraint, eos_id)
+            decoding += [group[row] for row in rows]
+            if rows:
+                group_cache.keep(rows)
+                cache.join(group_cache)
+        finished = [request for group, _ in groups for request in group if request.finished]
+        for request in finished:
+            ids = request.generated_ids
+            prompt_lookup.learn([*ids, eos_id] if len(ids) < max_new_tokens else ids)
+        if progress is not None and finished:
+            progress(len(finished))
+    return [request.generated_ids for request in requests]
 
 
-def _newcomers(waiting: list[_Text], room: int | None, *, nothing_runs: bool) -> list[_Text]:
-    """Take texts off the end of `waiting` that fit into `room` tokens (None: all); one at least where nothing runs."""
-    newcomers: list[_Text] = []
-    while waiting and (room is None or len(waiting[-1].fresh) <= room or (nothing_runs and not newcomers)):
-        newcomers.append(waiting.pop())
-        room = None if room is None else room - len(newcomers[-1].fresh)
-    return newcomers
+def _admit(waiting: list[_Request], budget: int | None, *, at_least_one: bool) -> list[_Request]:
+    """Take requests off the end of `waiting` whose prompts fit into `budget` tokens (None: all of them)."""
+    admitted: list[_Request] = []
+    while waiting and (budget is None or len(waiting[-1].pending_ids) <= budget or (at_least_one and not admitted)):
+        admitted.append(waiting.pop())
+        budget = None if budget is None else budget - len(admitted[-1].pending_ids)
+    return admitted
 
 
-_Side = tuple[list[_Text], KeyValueCache]
-
-
-def _advance(
-    texts: Sequence[_Text],
-    cache: KeyValueCache,
-    said: Iterator[list[int]],
+def _accept_drafts(
+    requests: Sequence[_Request],
+    cache: Cache,
+    predicted: Iterator[list[int]],
     max_new_tokens: int,
     constraint: Constraint | None,
-    eos: int,
+    eos_id: int,
 ) -> list[int]:
-    """Let `texts` say what the forward has shown, take back what their caches hold of wrong drafts; who goes on."""
-    before = [n - len(text.fresh) - len(text.draft) for n, text in zip(cache.lengths, texts, strict=True)]
-    right = []  # tokens of each text that its cache goes on with
-    for text, start in zip(texts, before, strict=True):
-        certain = start + len(text.fresh)
-        right.append(certain + _accept(text, next(said), constraint, eos))
-        text.ended = text.ended or len(text.said) == max_new_tokens
-    cache.rewind(right)
-    return [row for row, text in enumerate(texts) if not text.ended]
+    """Extend `requests` by what was predicted and rewind `cache` before rejected drafts; the rows that go on."""
+    lengths = []  # of each text, the cached tokens that stay
+    for request, cached in zip(requests, cache.lengths, strict=True):
+        rejected = len(request.draft)
+        rejected -= _accept(request, next(predicted), constraint, eos_id)
+        lengths.append(cached - rejected)
+        request.finished = request.finished or len(request.generated_ids) == max_new_tokens
+    if lengths != list(cache.lengths):
+        cache.rewind(lengths)
+    return [row for row, request in enumerate(requests) if not request.finished]
 
 
-def _forward(loaded: LoadedModel, sides: Sequence[_Side], constraint: Constraint | None) -> Iterator[list[int]]:
-    """Of each text what greedy decoding says after its certain tokens, and after each token of its draft."""
-    texts = [text for side, _ in sides for text in side]
-    fed = [[*text.fresh, *text.draft] for text in texts]
-    ends = itertools.accumulate(len(tokens) for tokens in fed)
-    counts = [len(text.draft) + 1 for text in texts]
-    places = [place for end, n in zip(ends, counts, strict=True) for place in range(end - n, end)]
-    ids = torch.tensor([token for tokens in fed for token in tokens], device=loaded.device)
-    parts = [PackedBatch(tuple(len(t.fresh) + len(t.draft) for t in side), cache) for side, cache in sides]
-    hidden = loaded.hidden_states(ids, PackedBatch.side_by_side(parts), places)  # (places, hidden_size)
-    return _best(loaded, hidden, texts, constraint)
+def _forward(loaded: LoadedModel, groups: Sequence[_Group], constraint: Constraint | None) -> Iterator[list[int]]:
+    """For each request, the greedy token after its pending tokens and after each token of its draft."""
+    requests = [request for group, _ in groups for request in group]
+    ends = itertools.accumulate(len(request.new_ids) for request in requests)
+    counts = [len(request.draft) + 1 for request in requests]
+    query_indices = [index for end, n in zip(ends, counts, strict=True) for index in range(end - n, end)]
+    input_ids, batch = loaded.pack_groups([([r.new_ids for r in group], cache) for group, cache in groups])
+    hidden = loaded.hidden_states(input_ids, batch, query_indices)  # (query_indices, hidden_size)
+    return _predict(loaded, hidden, requests, constraint)
 
 
-def _best(
-    loaded: LoadedModel, hidden: Tensor, texts: Sequence[_Text], constraint: Constraint | None
+def _predict(
+    loaded: LoadedModel, hidden: Tensor, requests: Sequence[_Request], constraint: Constraint | None
 ) -> Iterator[list[int]]:
-    """The best (allowed) token at each place of each text; hidden (places, hidden_size), draft + 1 of each text."""
+    """The best (allowed) token at each query of each request; hidden (sum of draft + 1, hidden_size)."""
     row = 0
-    for group in _groups([len(text.draft) + 1 for text in texts], LOGIT_ROWS):
-        counts = [len(texts[i].draft) + 1 for i in group]
-        logits = loaded.logits(hidden[row : row + sum(counts)])  # (places of the group, vocab)
+    for group in _chunks([len(request.draft) + 1 for request in requests], LOGIT_ROWS):
+        counts = [len(requests[i].draft) + 1 for i in group]
+        logits = loaded.logits(hidden[row : row + sum(counts)])  # (queries of the group, vocab)
         row += sum(counts)
         if constraint is None:
-            yield from (own.tolist() for own in torch.split(row_argmax(logits), counts))
+            yield from (part.tolist() for part in torch.split(row_argmax(logits), counts))
         else:
-            for i, own in zip(group, torch.split(logits, counts), strict=True):
-                yield _best_allowed(own, texts[i], constraint)
+            for i, part in zip(group, torch.split(logits, counts), strict=True):
+                yield _best_allowed(part, requests[i], constraint)
 
 
-def _best_allowed(logits: Tensor, text: _Text, constraint: Constraint) -> list[int]:
-    """The best allowed token at each place, as far as the draft is what comes out; logits (draft + 1, vocab)."""
+def _best_allowed(logits: Tensor, request: _Request, constraint: Constraint) -> list[int]:
+    """The best allowed token at each query, up to the first that differs from the draft; logits (draft + 1, vocab)."""
     best: list[int] = []
-    state = text.state
-    for row, drafted in zip(logits, [*text.draft, None], strict=True):
+    state = request.state
+    for row, drafted in zip(logits, [*request.draft, None], strict=True):
         allowed = constraint.allowed(state)
         best.append(allowed[int(row[torch.tensor(allowed, device=logits.device)].argmax())])
         if best[-1] != drafted:
@@ -183,25 +174,25 @@ def _best_allowed(logits: Tensor, text: _Text, constraint: Constraint) -> list[i
     return best
 
 
-def _accept(text: _Text, best: Sequence[int], constraint: Constraint | None, eos: int) -> int:
-    """Let `text` say what follows from `best`, one token more than its draft agrees; how many of the draft did."""
-    agreed = 0
-    for token, drafted in zip(best, [*text.draft, None], strict=False):
-        if token == eos:
-            text.ended = True
+def _accept(request: _Request, best: Sequence[int], constraint: Constraint | None, eos_id: int) -> int:
+    """Generate the accepted part of the draft and one token after it; how many draft tokens were accepted."""
+    accepted = 0
+    for token, drafted in zip(best, [*request.draft, None], strict=False):
+        if token == eos_id:
+            request.finished = True
             break
-        text.said.append(token)
+        request.generated_ids.append(token)
         if constraint is not None:
-            text.state = constraint.advance(text.state, token)
+            request.state = constraint.advance(request.state, token)
         if token != drafted:
             break
-        agreed += 1
-    text.fresh = text.said[-1:]
-    return agreed
+        accepted += 1
+    request.pending_ids = request.generated_ids[-1:]
+    return accepted
 
 
-def _groups(counts: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Neighbouring indices whose counts sum to `most` at most, or a single one of a larger count."""
+def _chunks(counts: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Neighbouring indices whose counts sum to `most` at most, or a single index of a larger count."""
     group: list[int] = []
     total = 0
     for i, n in enumerate(counts):

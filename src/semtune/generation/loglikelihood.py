@@ -1,35 +1,38 @@
-"""Log-likelihoods of given completions: one forward for a text and all its completions.
+"""Log-likelihoods of given completions, of all completions behind one prompt together.
 
-log p(completion | prompt) = sum over its tokens of log softmax(logits)[token], over the whole vocabulary. The
-completions hang behind the prompt as a tree (`nn.tree`), so the prompt and whatever completions begin alike with are
-worked out once, and the vocabulary product runs only where a completion's next token is asked for.
+log p(completion | prompt) = sum over its tokens of log softmax(logits)[token], over the whole vocabulary. Where the
+model supports tree attention, the completions follow the prompt as a tree of tokens in one forward: the shared
+prefix, and what completions begin alike with, are computed once. Other models compute the prompt once and continue
+copies of its cache. The vocabulary product runs only where a completion's next token is scored.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from semtune.contracts import LoadedModel
-from semtune.nn.tree import PackedTree, TokenTree
 
 FORWARD_TOKENS = 1024
-"""Tokens of one forward, about: wider matrix products are hardly faster, and memory stays bounded."""
+"""Tokens of one forward, about: larger matrix products are hardly faster, and memory stays bounded."""
 TREE_NODES = 512
-"""Nodes of one tree, about: a text with more completions is worked out several times."""
+"""Tokens of the completions of one forward, about: of more completions, a text's prompt is computed several times."""
 LOGIT_ROWS = 128
 """Rows of logits that exist at once."""
 
+Ids = Sequence[int]
+
 
 @torch.no_grad()
-def completion_log_likelihoods(
+def loglikelihood(
     loaded: LoadedModel,
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
+    prompts: Sequence[Ids],
+    completions: Sequence[Ids],
     *,
-    most_texts: int | None = None,
+    batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """log p(completion | prompt) of every completion behind every prompt.
@@ -37,63 +40,83 @@ def completion_log_likelihoods(
     Args:
         prompts: token ids of each text, none empty.
         completions: token ids of each completion (end-of-sequence is a token like any other), none empty.
-        most_texts: in one forward, at most; None: as `FORWARD_TOKENS` says alone.
+        batch_size: texts of one forward, at most; None: as many as `FORWARD_TOKENS` allows.
         progress: receives how many more texts are done.
 
     Returns:
-        (texts, completions), in nats; fp32, or fp64 of an fp64 model.
+        (texts, completions), in nats; fp32, or fp64 for an fp64 model.
     """
     dtype = torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
     out = torch.empty(len(prompts), len(completions), dtype=dtype)
-    # The last token of a completion is asked for and asks nothing.
-    trees = [(columns, TokenTree.of([completions[c][:-1] for c in columns])) for columns in _small_trees(completions)]
-    nodes = max((len(tree.tokens) for _, tree in trees), default=0)
-    for rows in _batches([len(p) + nodes for p in prompts], most_texts or len(prompts)):
-        for columns, tree in trees:
-            values = _one_forward(loaded, [prompts[r] for r in rows], [completions[c] for c in columns], tree, dtype)
+    groups = list(_groups(completions))
+    nodes = max((_count_nodes([completions[c] for c in columns]) for columns in groups), default=0)
+    for rows in _batches([len(p) + nodes for p in prompts], batch_size or len(prompts)):
+        for columns in groups:
+            values = _one_batch(loaded, [prompts[r] for r in rows], [completions[c] for c in columns], dtype)
             out[torch.tensor(rows)[:, None], torch.tensor(columns)] = values.cpu()
         if progress is not None:
             progress(len(rows))
     return out
 
 
-def _one_forward(
-    loaded: LoadedModel,
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    tree: TokenTree,
-    dtype: torch.dtype,
-) -> Tensor:
+def _one_batch(loaded: LoadedModel, prompts: Sequence[Ids], completions: Sequence[Ids], dtype: torch.dtype) -> Tensor:
     """(texts, completions)."""
-    nodes = len(tree.tokens)
-    ids = torch.tensor([token for prompt in prompts for token in (*prompt, *tree.tokens)], device=loaded.device)
-    packed_batch = PackedTree([len(prompt) for prompt in prompts], tree)
-    places: list[int] = []  # the prompt's last token and all nodes, of each text
-    end = 0
-    for n in packed_batch.lengths:
-        end += n
-        places += range(end - nodes - 1, end)
-    hidden = loaded.hidden_states(ids, packed_batch, places)  # (texts · (nodes + 1), hidden_size)
-    # What is asked for, (place within the text, token); place 0 is the prompt's end, 1 + node a node.
-    asked = [
+    # The last token of a completion is scored and predicts nothing.
+    inputs = [tokens[:-1] for tokens in completions]
+    states = _tree_states if loaded.tree_attention else _cached_states
+    hidden, paths = states(loaded, prompts, inputs)  # (texts · (nodes + 1), hidden_size)
+    # Each scored token as (row within the text, token); row 0 is the prompt's last token, row 1 + n is node n.
+    scored = [
         (0 if i == 0 else 1 + path[i - 1], token)
-        for path, tokens in zip(tree.paths, completions, strict=True)
+        for path, tokens in zip(paths, completions, strict=True)
         for i, token in enumerate(tokens)
     ]
-    chances = _log_chances(loaded, hidden, nodes + 1, asked, dtype)  # (texts, asked)
-    column = torch.tensor([c for c, tokens in enumerate(completions) for _ in tokens], device=chances.device)
-    sums = torch.zeros(len(prompts), len(completions), dtype=dtype, device=chances.device)
-    return sums.index_add_(1, column, chances)
+    values = _log_probabilities(loaded, hidden, len(hidden) // len(prompts), scored, dtype)  # (texts, scored)
+    column = torch.tensor([c for c, tokens in enumerate(completions) for _ in tokens], device=values.device)
+    sums = torch.zeros(len(prompts), len(completions), dtype=dtype, device=values.device)
+    return sums.index_add_(1, column, values)
 
 
-def _log_chances(
-    loaded: LoadedModel, hidden: Tensor, per_text: int, asked: Sequence[tuple[int, int]], dtype: torch.dtype
+def _tree_states(
+    loaded: LoadedModel, prompts: Sequence[Ids], inputs: Sequence[Ids]
+) -> tuple[Tensor, list[tuple[int, ...]]]:
+    """Hidden states of each prompt's last token and of all nodes, text by text, and each input's nodes."""
+    input_ids, batch, paths = loaded.pack_tree(prompts, inputs)
+    query_indices: list[int] = []
+    end = 0
+    for n, prompt in zip(batch.lengths, prompts, strict=True):
+        end += n
+        query_indices += range(end - (n - len(prompt)) - 1, end)
+    return loaded.hidden_states(input_ids, batch, query_indices), paths
+
+
+def _cached_states(
+    loaded: LoadedModel, prompts: Sequence[Ids], inputs: Sequence[Ids]
+) -> tuple[Tensor, list[tuple[int, ...]]]:
+    """As `_tree_states`, without tree attention: every token of every input is a node of its own; two forwards."""
+    firsts = list(itertools.accumulate([0, *(len(tokens) for tokens in inputs)]))
+    paths = [tuple(range(first, first + len(tokens))) for first, tokens in zip(firsts, inputs, strict=False)]
+    cache = loaded.new_cache(len(prompts))
+    input_ids, batch = loaded.pack(prompts, cache)
+    last_indices = [end - 1 for end in itertools.accumulate(len(prompt) for prompt in prompts)]
+    ends = loaded.hidden_states(input_ids, batch, last_indices)  # (texts, hidden_size)
+    continued = [tokens for tokens in inputs if tokens]
+    if not continued:
+        return ends, paths
+    cache.keep([row for row in range(len(prompts)) for _ in continued])
+    input_ids, batch = loaded.pack(continued * len(prompts), cache)
+    nodes = loaded.hidden_states(input_ids, batch).view(len(prompts), firsts[-1], -1)
+    return torch.cat([ends.unsqueeze(1), nodes], dim=1).flatten(0, 1), paths
+
+
+def _log_probabilities(
+    loaded: LoadedModel, hidden: Tensor, rows_per_text: int, scored: Sequence[tuple[int, int]], dtype: torch.dtype
 ) -> Tensor:
-    """log p of each (place, token) asked for; hidden (texts · per_text, hidden_size) -> (texts, asked)."""
-    texts = len(hidden) // per_text
-    place = torch.tensor([p for p, _ in asked], device=hidden.device)
-    token = torch.tensor([t for _, t in asked], device=hidden.device)
-    rows = (torch.arange(texts, device=hidden.device)[:, None] * per_text + place).reshape(-1)  # (texts · asked,)
+    """log p of each (row within the text, token); hidden (texts · rows_per_text, hidden_size) -> (texts, scored)."""
+    texts = len(hidden) // rows_per_text
+    row = torch.tensor([r for r, _ in scored], device=hidden.device)
+    token = torch.tensor([t for _, t in scored], device=hidden.device)
+    rows = (torch.arange(texts, device=hidden.device)[:, None] * rows_per_text + row).reshape(-1)  # (texts · scored,)
     tokens = token.repeat(texts)
     order = rows.argsort(stable=True)
     ends = torch.searchsorted(rows[order], torch.arange(0, len(hidden) + LOGIT_ROWS, LOGIT_ROWS, device=rows.device))
@@ -107,7 +130,12 @@ def _log_chances(
     return out.view(texts, -1)
 
 
-def _small_trees(completions: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def _count_nodes(completions: Sequence[Ids]) -> int:
+    """Nodes of the tree of the completions without their last tokens: their distinct beginnings."""
+    return len({tuple(tokens[:n]) for tokens in completions for n in range(1, len(tokens))})
+
+
+def _groups(completions: Sequence[Ids]) -> Iterator[list[int]]:
     """Indices of completions in groups of `TREE_NODES` tokens or one completion; neighbours begin alike."""
     group: list[int] = []
     total = 0
@@ -121,11 +149,11 @@ def _small_trees(completions: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         yield group
 
 
-def _batches(lengths: Sequence[int], most_texts: int) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Indices of texts in groups of `FORWARD_TOKENS` padded tokens or one text, the longest first."""
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if group and (len(group) == most_texts or lengths[group[0]] * (len(group) + 1) > FORWARD_TOKENS):
+        if group and (len(group) == batch_size or lengths[group[0]] * (len(group) + 1) > FORWARD_TOKENS):
             yield group
             group = []
         group.append(i)

@@ -33,7 +33,7 @@ class LowRankMethod:
 
         Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
         """
-        bases = resolve_targets(loaded.decoder_linears(), settings.targets)
+        bases = resolve_targets(loaded.linears(), settings.targets)
         _check_settings(bases, settings)
         loaded.model.requires_grad_(False)
         for path, base in bases.items():

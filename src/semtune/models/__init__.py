@@ -1,1 +1,1 @@
-"""Where weights come from, in which precision, and the tokenizer. Entry points: `loading.load` and `loading.prepare`."""
+"""Sources of weights, precisions, architectures, tokenizers. Entry points: `loading.load` and `loading.prepare`."""

@@ -1,7 +1,7 @@
-"""A model of fake tensors, for plans: its config is enough, no weights are read and none take memory.
+"""A model of fake tensors, for plans: it needs the config alone; no weights are read and none take memory.
 
-It is put together by the same code as a real one (`meta_model.fill`), one tensor after the other, so that what loading
-takes at its peak is seen too. Call it inside a fake-tensor mode.
+The same code as for a real model fills it (`meta_model.fill`), one tensor after the other, so that the peak of loading
+is traced too. Call it inside a fake-tensor mode.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def layer_count(config: Any) -> int:
 
 
 def with_layers(config: Any, layers: int) -> Any:
-    """A copy of transformers' `config` with so many blocks, the kinds of blocks repeated from its own beginning."""
+    """A copy of transformers' `config` with `layers` blocks, whose types repeat those of `config` from the first on."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
     kinds = getattr(text, "layer_types", None)
@@ -35,7 +35,7 @@ def with_layers(config: Any, layers: int) -> Any:
     return config
 
 
-def imagine(
+def build_fake_model(
     config: Any,
     *,
     name: str,
@@ -45,10 +45,10 @@ def imagine(
     stored_dtype: torch.dtype,
     tokenizer: Tokenizer,
 ) -> TransformersModel:
-    """As `loading.load`, with fake tensors for the files' ones.
+    """As `loading.load`, with fake tensors in place of those in the files.
 
     Args:
-        dtype: what products run in.
+        dtype: of the computation.
         stored_dtype: of the tensors in the model's files.
 
     Raises:
@@ -70,9 +70,9 @@ def imagine(
 
 
 def about_parameters(config: Any) -> int | None:
-    """About how many numbers a Llama-like model has, embeddings counted twice; None where its config is of no such one.
+    """About how many parameters a Llama-like config describes, embeddings counted twice; None for other configs.
 
-    No model is built for it.
+    No model is built.
     """
     text = config.get_text_config()
     sizes = [getattr(text, name, None) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")]
@@ -83,7 +83,7 @@ def about_parameters(config: Any) -> int | None:
 
 
 class _FakeStream:
-    """A tensor for every name that the meta-device model expects, made when it is asked for."""
+    """A `contracts.WeightStream` of a fake tensor for every name that the meta-device model expects."""
 
     def __init__(self, meta_model: nn.Module, stored_dtype: torch.dtype) -> None:
         self._shapes = {name: (tuple(t.shape), t.dtype) for name, t in expected_tensors(meta_model).items()}

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from semtune.contracts import Tokenizer
-from semtune.models.family import Architecture, architecture_of, decoder_linears
-from semtune.models.packed_attention import packed_hidden_states
+from semtune.contracts import Architecture, Cache, Tokenizer
+from semtune.models.architectures import architecture_of
 from semtune.models.prepacking import prepack_frozen
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
+from semtune.nn.packed_batch import PackedBatch
+from semtune.nn.tree import PackedTree, TokenTree
 
 
 @dataclass(slots=True)
 class TransformersModel:
-    """Methods and readouts change `model` in place."""
+    """A model of transformers after `architectures.install`. Methods and readouts change `model` in place."""
 
     model: nn.Module
     tokenizer: Tokenizer
@@ -29,34 +29,71 @@ class TransformersModel:
     hidden_size: int
     notes: tuple[str, ...] = ()
     activation_checkpointing: bool = False
-    """Keep of each block its input alone for the backward: less memory, about a third more products."""
+    """Whether a block keeps only its input for the backward: less memory, about a third more matrix products."""
     packed_head: nn.Module | None = None
-    """The output embedding laid out for products, for predicting alone."""
+    """The output embedding, prepacked; for prediction only."""
 
     @property
-    def family(self) -> Architecture:
-        """What differs between this model's architecture and others."""
+    def architecture(self) -> Architecture:
+        """What is specific to this model's type."""
         return architecture_of(self.model)
 
-    def decoder_linears(self) -> dict[str, nn.Module]:
+    @property
+    def tree_attention(self) -> bool:
+        """Whether `pack_tree` works."""
+        return self.architecture.tree_attention
+
+    def blocks(self) -> list[nn.Module]:
+        """The decoder's blocks in order; each is called as a module in every forward."""
+        return self.architecture.blocks(self.model)
+
+    def attentions(self) -> list[nn.Module]:
+        """The blocks' attention modules in order; each honours a learned prefix, see `contracts.LoadedModel`."""
+        return self.architecture.attentions(self.model)
+
+    def linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
-        return decoder_linears(self.model)
+        return self.architecture.linears(self.model)
 
     def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
-        """Lay frozen weights out for this machine's products, once all is attached; see `models.packing`."""
+        """Prepack frozen weights for this machine's matrix products, once all is attached; see `models.prepacking`."""
         count = prepack_frozen(self.model, packed, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         if count and not backward and is_linear_layer(head):
             self.packed_head = as_linear_layer(head).prepack(backward=False)
         return count
 
-    def hidden_states(self, input_ids: Tensor, packed_batch: Any, places: Sequence[int] | None = None) -> Tensor:
-        """The last hidden states of unpadded texts laid end to end: (tokens,) -> (tokens or places, hidden_size).
+    def new_cache(self, count: int) -> Cache:
+        """An empty cache for `count` texts."""
+        return self.architecture.new_cache(self.model, count)
 
-        `places`: the tokens whose states are wanted, ascending; what only others need is not computed.
+    def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[Tensor, PackedBatch]:
+        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide."""
+        return self.pack_groups([(texts, cache)])
+
+    def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[Tensor, PackedBatch]:
+        """One row of several (texts, cache)."""
+        ids = [token for texts, _ in groups for text in texts for token in text]
+        parts = [PackedBatch(tuple(len(text) for text in texts), cache) for texts, cache in groups]
+        return self._ids(ids), PackedBatch.side_by_side(parts)
+
+    def pack_tree(
+        self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, PackedBatch, list[tuple[int, ...]]]:
+        """Every continuation behind every prefix, as a tree; ids, batch, and the nodes of each continuation."""
+        tree = TokenTree.of(continuations)
+        ids = [token for prefix in prefixes for token in (*prefix, *tree.tokens)]
+        return self._ids(ids), PackedTree([len(prefix) for prefix in prefixes], tree), list(tree.paths)
+
+    def hidden_states(
+        self, input_ids: Tensor, batch: PackedBatch, query_indices: Sequence[int] | None = None
+    ) -> Tensor:
+        """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
+
+        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
         """
-        return packed_hidden_states(
-            self.model, input_ids, packed_batch, places, activation_checkpointing=self.activation_checkpointing
+        return self.architecture.hidden_states(
+            self.model, input_ids, batch, query_indices, checkpointing=self.activation_checkpointing
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -69,3 +106,6 @@ class TransformersModel:
         """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         return fused_linear_cross_entropy(hidden, head.weight, head.bias, targets)
+
+    def _ids(self, ids: Sequence[int]) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.device)

@@ -15,11 +15,11 @@ from torch import nn
 
 from semtune.contracts import Quantization, SourceOptions, WeightStream
 from semtune.errors import OptionError
+from semtune.models.architectures import install
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
 from semtune.models.offloading import offload, offloaded_paths
-from semtune.models.packed_attention import install
 from semtune.models.tokenizer import load_tokenizer
 from semtune.registry import QUANTIZATIONS
 from semtune.runtime.processor import native_bf16
@@ -88,7 +88,7 @@ def finish(
     device: torch.device,
     offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a meta-device model from `stream` and make it ready for unpadded batches; the model's notes.
+    """Fill a meta-device model from `stream` and install its architecture; the model's notes.
 
     Raises ModelError, OptionError.
     """

@@ -16,7 +16,7 @@ from torch import nn
 
 from semtune.contracts import Quantization, WeightStream
 from semtune.errors import ModelError, first_line
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 from semtune.models.quiet import quiet
 
 _NAMED_IN_MESSAGES = 3
@@ -100,7 +100,7 @@ class _Filler:
         self._dtype, self._device = dtype, device
         self._offloaded = frozenset(offloaded)
         self._quantization = quantization
-        self._quantised = set(decoder_linears(model)) if quantization is not None else set()
+        self._quantised = set(linears_of(model)) if quantization is not None else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
         self._halves: dict[str, dict[str, torch.Tensor]] = {}  # weight or bias of a quantised layer, awaiting the other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 from semtune.nn.linear import as_linear_layer
 from semtune.nn.offloaded import OffloadedLinear
 
@@ -19,7 +19,7 @@ def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> li
     """
     chosen: list[str] = []
     chosen_bytes = 0
-    for path, module in reversed(decoder_linears(model).items()):
+    for path, module in reversed(linears_of(model).items()):
         if chosen_bytes >= offload_bytes:
             break
         chosen_bytes += as_linear_layer(module).weight_numel * item_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from semtune.models.family import decoder_linears
+from semtune.models.architectures import linears_of
 from semtune.nn.linear import as_linear_layer
 
 MEMORY_SHARE = 0.05
@@ -25,7 +25,7 @@ def prepack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, mem
         memory_bytes: the machine's, or the limit of its container.
         backward: whether gradients flow through the layers.
     """
-    paths = [path for path, module in decoder_linears(model).items() if as_linear_layer(module).can_prepack]
+    paths = [path for path, module in linears_of(model).items() if as_linear_layer(module).can_prepack]
     copy_bytes = sum(as_linear_layer(model.get_submodule(path)).weight_bytes for path in paths)
     if packed is None:
         packed = not backward or would_prepack(copy_bytes, memory_bytes)

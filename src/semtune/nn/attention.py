@@ -1,24 +1,23 @@
-"""Causal attention over unpadded texts laid end to end, each text by itself, with rotary embeddings.
+"""Causal attention over packed texts, each text by itself, with rotary embeddings and an optional learned prefix.
 
-Queries, keys and values are put into padded blocks, rotated there, and what comes out is laid end to end again (see
-`packed_batch`). For short texts the products are written out (`short_attention`). Long texts, and all on a GPU, go to torch's
-fused kernel.
+Queries, keys and values are padded into blocks and rotated there; the output is unpadded again (see `packed_batch`).
+For short texts on a CPU the matrix products are written out (`short_attention`). Long texts, and all texts on a GPU,
+use torch's fused kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
     Rotary,
-    Turns,
     causal_softmax_,
     gather_padded,
     gather_rows,
@@ -31,7 +30,30 @@ from semtune.nn.padding import (
 from semtune.nn.short_attention import short_attention
 
 PLAIN_UP_TO = 256
-"""Longest text (tokens) for which attention is written out; longer ones go to the fused kernel."""
+"""Longest text (tokens) for which attention is written out; longer ones use the fused kernel."""
+
+Prefix = tuple[Tensor, Tensor]
+"""Learned keys and values, each (kv_heads, prefix_length, head_dim); keys are not rotated."""
+
+
+class _Call(NamedTuple):
+    """What the code paths share beside q, k and v."""
+
+    packed_batch: PackedBatch
+    layout: Layout
+    layer: int
+    scale: float
+    window: int | None
+    """None where the window is at least as long as every text."""
+    rotary: Rotary | None
+
+    def with_cache(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values, padded (texts, kv_heads, max_seqlen, head_dim); those of the whole texts."""
+        cache: Any = self.packed_batch.cache
+        if cache is None:
+            return keys, values
+        extended: tuple[Tensor, Tensor] = cache.extend(self.layer, keys, values, self.packed_batch.lengths)
+        return extended
 
 
 def packed_attention(
@@ -44,35 +66,40 @@ def packed_attention(
     scale: float,
     window: int | None = None,
     rotary: Rotary | None = None,
-    queries: tuple[int, ...] | None = None,
+    query_indices: tuple[int, ...] | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Causal attention, each text by itself.
 
     Args:
-        q: (rows, heads, head_dim): a row a token that asks, and any number of padding rows behind them.
-        k, v: (rows, kv_heads, head_dim): a row a token; heads is a multiple of kv_heads.
-        packed_batch: how tokens divide into texts, and the cache if there is one.
-        layer: index of the layer, for the cache.
-        scale: factor on the scores, 1/sqrt(head_dim) as a rule.
-        window: sliding window in tokens, None for full attention.
+        q: (rows, heads, head_dim): one row per query token, then any number of padding rows.
+        k, v: (rows, kv_heads, head_dim): one row per token, then padding; heads is a multiple of kv_heads.
+        packed_batch: how tokens divide into texts, with the cache if there is one.
+        layer: index of the layer in the cache.
+        scale: factor on the scores, usually 1/sqrt(head_dim).
+        window: sliding window in tokens; None: full attention.
         rotary: applied to queries and keys; None: they are rotated already, or the layer does not rotate.
-        queries: places of the tokens that ask, ascending; None: all tokens do.
+        query_indices: ascending indices of the tokens that have a query; None: all tokens.
+        prefix: keys and values that every query attends to in addition, whatever the window (prefix tuning, Li & Liang
+            2021, arXiv:2101.00190). Positions do not count them and the cache does not hold them.
 
     Returns:
         (rows of q, heads, head_dim); zero in padding rows.
     """
     if packed_batch.parts:
-        return _part_by_part(q, k, v, packed_batch, layer, scale, window, rotary, queries)
-    layout = packed_batch.layout(q.device, queries)
+        return _part_by_part(q, k, v, packed_batch, layer, scale, window, rotary, query_indices, prefix)
+    layout = packed_batch.layout(q.device, query_indices)
     seqlen_k = layout.max_seqlen + (0 if layout.cache_is_empty else max(layout.cache_seqlens))
-    windowed = window is not None and seqlen_k > window
-    short = layout.max_seqlen <= PLAIN_UP_TO and not kernels.on_gpu(q)
-    if short and layout.causal and packed_batch.cache is None and not windowed:
+    window = window if window is not None and seqlen_k > window else None
+    call = _Call(packed_batch, layout, layer, scale, window, rotary)
+    if prefix is not None:
+        return _general(q, k, v, call, prefix)
+    short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q)
+    if short and layout.causal and packed_batch.cache is None and window is None:
         return short_attention(q, k, v, rotary, layout, scale)
     if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
-        return _answering(q, k, v, rotary, packed_batch, layout, layer, scale, window if windowed else None)
-    turns = None if rotary is None else turns_of(rotary, layout)
-    return _general(q, k, v, turns, packed_batch, layout, layer, scale, window)
+        return _without_backward(q, k, v, call)
+    return _general(q, k, v, call, None)
 
 
 def _part_by_part(
@@ -84,95 +111,84 @@ def _part_by_part(
     scale: float,
     window: int | None,
     rotary: Rotary | None,
-    queries: tuple[int, ...] | None,
+    query_indices: tuple[int, ...] | None,
+    prefix: Prefix | None,
 ) -> Tensor:
     """The parts of `packed_batch` one after the other."""
     attn_output: list[Tensor] = []
-    asked = held = 0  # rows of q, and of k and v, that are done
-    for part, own in zip(packed_batch.parts, packed_batch.split(queries), strict=True):
+    first_query = first_token = 0
+    for part, indices in zip(packed_batch.parts, packed_batch.split_query_indices(query_indices), strict=True):
         tokens = sum(part.lengths)
-        asking = tokens if own is None else len(own)
-        q_part, k_part, v_part = q[asked : asked + asking], k[held : held + tokens], v[held : held + tokens]
+        queries = tokens if indices is None else len(indices)
+        q_part = q[first_query : first_query + queries]
+        k_part, v_part = k[first_token : first_token + tokens], v[first_token : first_token + tokens]
         attn_output.append(
             packed_attention(
-                q_part, k_part, v_part, part, layer=layer, scale=scale, window=window, rotary=rotary, queries=own
+                q_part, k_part, v_part, part, layer=layer, scale=scale, window=window, rotary=rotary,
+                query_indices=indices, prefix=prefix,
             )
-        )
-        asked, held = asked + asking, held + tokens
-    return torch.cat([*attn_output, q.new_zeros(len(q) - asked, *q.shape[1:])])
+        )  # fmt: skip
+        first_query, first_token = first_query + queries, first_token + tokens
+    return torch.cat([*attn_output, q.new_zeros(len(q) - first_query, *q.shape[1:])])
 
 
-def _answering(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rotary: Rotary | None,
-    packed_batch: PackedBatch,
-    layout: Layout,
-    layer: int,
-    scale: float,
-    window: int | None,
-) -> Tensor:
-    """As `short_attention`, without a backward: with a cache, a window, or another mask than the causal one."""
-    heads, kv_heads = q.shape[1], k.shape[1]
-    qb = pad(q, layout, rotary, queries=True)
-    kb, vb = pad(k, layout, rotary, queries=False), pad(v, layout, None, queries=False)
-    if packed_batch.cache is not None:
-        kb, vb = packed_batch.cache.extend(layer, kb, vb, packed_batch.lengths)  # (texts, kv_heads, seqlen_k, head_dim)
+def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call) -> Tensor:
+    """Short texts in inference: with a cache, a window, or another mask than the causal one."""
+    layout, heads, kv_heads = call.layout, q.shape[1], k.shape[1]
+    qb = pad(q, layout, call.rotary, queries=True)
+    kb, vb = pad(k, layout, call.rotary, queries=False), pad(v, layout, None, queries=False)
+    kb, vb = call.with_cache(kb, vb)  # (texts, kv_heads, seqlen_k, head_dim)
     groups = layout.texts * kv_heads
     scores = torch.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
-    if layout.causal and window is None:
-        weights = causal_softmax_(scores, layout, heads, scale)
+    if layout.causal and call.window is None:
+        weights = causal_softmax_(scores, layout, heads, call.scale)
     else:
-        weights = softmax_under(layout.bias(kb.shape[2], window, q.dtype), scores, layout, heads, scale)
+        weights = softmax_under(layout.bias(kb.shape[2], call.window, q.dtype), scores, layout, heads, call.scale)
     return unpad(torch.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
 
 
-def _general(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    turns: Turns | None,
-    packed_batch: PackedBatch,
-    layout: Layout,
-    layer: int,
-    scale: float,
-    window: int | None,
-) -> Tensor:
-    """Long texts, a window or a cache in training, all on a GPU: torch's fused kernel, or under a mask."""
-    heads, kv_heads = q.shape[1], k.shape[1]
+def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None) -> Tensor:
+    """All other cases, with autograd: torch's fused kernel, or products under an explicit mask."""
+    layout, heads, kv_heads = call.layout, q.shape[1], k.shape[1]
     qb = _pick(q, layout, True)
     kb, vb = _pick(k, layout, False), _pick(v, layout, False)
-    if turns is not None:
+    if call.rotary is not None:
+        turns = turns_of(call.rotary, layout)
         qb, kb = rotate(qb, turns.q), rotate(kb, turns.k)
-    if packed_batch.cache is not None:
-        kb, vb = packed_batch.cache.extend(layer, kb, vb, packed_batch.lengths)
-    seqlen_k = kb.shape[2]
-    windowed = window is not None and seqlen_k > window
-    if layout.causal and layout.cache_is_empty and not windowed and layout.asking == layout.tokens:
-        out = F.scaled_dot_product_attention(qb, kb, vb, is_causal=True, scale=scale, enable_gqa=heads != kv_heads)
+    kb, vb = call.with_cache(kb, vb)
+    plain = layout.causal and layout.cache_is_empty and call.window is None and layout.num_queries == layout.tokens
+    if plain and prefix is None:
+        out = F.scaled_dot_product_attention(qb, kb, vb, is_causal=True, scale=call.scale, enable_gqa=heads != kv_heads)
     else:
-        out = _masked(qb, kb, vb, layout.bias(seqlen_k, window if windowed else None, q.dtype), scale)
+        bias = layout.bias(kb.shape[2], call.window, q.dtype)
+        if prefix is not None:
+            kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
+            bias = F.pad(bias, (prefix[0].shape[1], 0))  # 0: visible
+        out = _masked(qb, kb, vb, bias, call.scale)
     result: Tensor = _unpick(out, len(q), layout)
     return result
+
+
+def _prepend(prefix: Tensor, x: Tensor) -> Tensor:
+    """(kv_heads, prefix_length, head_dim) before (texts, kv_heads, seqlen_k, head_dim), the same for every text."""
+    return torch.cat([prefix.to(x.dtype).expand(len(x), -1, -1, -1), x], dim=2)
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
     """softmax(q kᵀ scale + bias) v over blocks (texts, heads, max_seqlen, head_dim)."""
     texts, heads, max_seqlen, dim = q.shape
     groups = texts * k.shape[1]
-    scores = torch.bmm(
-        q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2)
-    )  # (texts·kv, group·max_seqlen, seqlen_k)
+    # (texts·kv, group·max_seqlen, dim) x (texts·kv, dim, seqlen_k) -> (texts·kv, group·max_seqlen, seqlen_k)
+    scores = torch.bmm(q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2))
     scores = torch.add(bias, scores.view(texts, heads, max_seqlen, -1), alpha=scale)
     weights = torch.softmax(scores, dim=-1).view(groups, -1, k.shape[2])
     return torch.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
 
 
 class _Pick(torch.autograd.Function):
-    """Rows (rows, heads, head_dim) into a padded block; the gradient of padded places is dropped.
+    """Packed rows (rows, heads, head_dim) -> a padded block; the gradient of padding is dropped.
 
-    (That gradient is exactly zero as long as attention is causal and padded queries' answers are dropped.)
+    (That gradient is exactly zero as long as attention is causal and the outputs of padded queries are dropped.)
     """
 
     @staticmethod
@@ -187,7 +203,7 @@ class _Pick(torch.autograd.Function):
 
 
 class _Unpick(torch.autograd.Function):
-    """The block of answers (texts, heads, max_seqlen_q, head_dim) back into rows; padded answers are dropped."""
+    """A padded block of outputs (texts, heads, max_seqlen_q, head_dim) -> packed rows; padded queries are dropped."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int, layout: Layout) -> Tensor:

@@ -15,68 +15,79 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from semtune.nn import kernels
+from semtune.nn.kernels import operators, supports
+from semtune.nn.operator_registry import composite, negligible
 
 _STEPS = 65536
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-class Keep(NamedTuple):
-    """Which elements are kept."""
+class DropoutMask(NamedTuple):
+    """A mask as the two numbers that it is computed from."""
 
     seed: int
-    """Of 64 bits."""
+    """64 bits, as a number from 0."""
     threshold: int
-    """Of 65536: how many values drop."""
+    """How many of the 65536 values of an element's 16 bits drop it."""
 
     @property
-    def share(self) -> float:
-        """The share of elements kept, to be divided by."""
+    def keep_probability(self) -> float:
+        """What kept elements must be divided by."""
         return 1 - self.threshold / _STEPS
 
-
-def draw_keep(dropout: float, x: Tensor) -> Keep:
-    """A new mask for x, from torch's global generator; `dropout` in [0, 1) is realised in steps of 1/65536."""
-    # A fake tensor has no values to drop, and a seed cannot be read back where every new tensor is fake.
-    seed = (
-        0
-        if isinstance(x, FakeTensor)
-        else int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
-    )
-    return Keep(seed % 2**64, min(round(dropout * _STEPS), _STEPS - 1))
+    def signed(self) -> tuple[int, int]:
+        """Seed and threshold as operators take them: the seed's 64 bits as a signed number."""
+        return _signed(self.seed), self.threshold
 
 
-def dropped(x: Tensor, keep: Keep) -> Tensor:
+@composite("draw_seed() -> int", outputs=lambda: 0, cost=negligible)
+def _draw_seed() -> int:
+    """64 bits of torch's global CPU generator, as a signed number. An operator, as fake tensors cannot be read back."""
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
+
+
+def draw_mask(dropout: float) -> DropoutMask:
+    """A new mask from torch's global generator; `dropout` in [0, 1) is realised in steps of 1/65536."""
+    return DropoutMask(_draw_seed() % 2**64, min(round(dropout * _STEPS), _STEPS - 1))
+
+
+def apply_mask(x: Tensor, mask: DropoutMask) -> Tensor:
     """x where kept, else 0: not scaled. A new tensor of x's shape."""
     x = x.contiguous()
-    if kernels.takes(x):
-        out = torch.empty_like(x)
-        kernels.call("dropout", x, out, x.numel(), keep.seed, keep.threshold)
+    if supports(x):
+        out: Tensor = operators.dropout(x, *mask.signed())
         return out
-    return x * keep_mask(x, keep)
+    return x * mask_tensor(x, mask)
 
 
-def add_kept_(total: Tensor, more: Tensor, keep: Keep) -> Tensor:
-    """total + more where kept, in place; both of the shape that was dropped."""
-    if kernels.takes(total, more):
-        kernels.call("add_kept", total, more, total.numel(), keep.seed, keep.threshold)
+def add_masked_(total: Tensor, delta: Tensor, mask: DropoutMask) -> Tensor:
+    """total + delta where kept, in place; both have the shape that the mask was drawn for."""
+    if supports(total, delta):
+        operators.add_masked_(total, delta, *mask.signed())
         return total
-    return total.add_(more * keep_mask(more, keep))
+    return total.add_(delta * mask_tensor(delta, mask))
 
 
-@kernels.routine
-def keep_mask(x: Tensor, keep: Keep) -> Tensor:
-    """bool, of x's shape: True where kept."""
+def mask_tensor(x: Tensor, mask: DropoutMask) -> Tensor:
+    """The mask as bool of x's shape: True where kept."""
+    kept: Tensor = _mask_tensor(x, *mask.signed())
+    return kept
+
+
+@composite(
+    "dropout_mask(Tensor x, int seed, int threshold) -> Tensor",
+    outputs=lambda x, seed, threshold: torch.empty(x.shape, dtype=torch.bool, device=x.device),
+)
+def _mask_tensor(x: Tensor, seed: int, threshold: int) -> Tensor:
     count = x.numel()
-    z = torch.arange(-(-count // 4), device=x.device) * _signed(_MULTIPLIERS[0]) + _signed(keep.seed)
+    z = torch.arange(-(-count // 4), device=x.device) * _signed(_MULTIPLIERS[0]) + seed
     z = (z ^ _shifted(z, 30)) * _signed(_MULTIPLIERS[1])
     z = (z ^ _shifted(z, 27)) * _signed(_MULTIPLIERS[2])
     lanes = (z ^ _shifted(z, 31)).view(torch.int16)[:count]
     # int16 holds the 16 bits as a number from -32768 on; the top half of the unsigned range is negative there
     unsigned = lanes.int() & (_STEPS - 1)
-    return (unsigned >= keep.threshold).view(x.shape)
+    return (unsigned >= threshold).view(x.shape)
 
 
 def _signed(bits: int) -> int:

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.cuda_path import on_cuda
+from semtune.nn.kernels import operators, supports
 
 CHUNK_BYTES = 64 << 20
 """Scores held at once."""
-_WIDE_BYTES = 4 << 20  # of a chunk, what is widened to fp32 at once: it then stays in the cache
+_UPCAST_BYTES = 4 << 20  # of a chunk, upcast to fp32 at once: it then stays in the cache
 
 
 def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -32,17 +33,17 @@ def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | No
         targets: (rows,), token ids.
 
     Returns:
-        A scalar in fp32 (fp64 for fp64 input). Gradients seqlen_k hidden, and weight and bias where these want one.
+        A scalar in fp32 (fp64 for fp64 input). Gradients reach hidden, and weight and bias where these require one.
     """
-    return _vocabulary_loss(hidden, weight, bias, targets)
+    return _fused_linear_cross_entropy(hidden, weight, bias, targets)
 
 
-class _VocabularyLoss(torch.autograd.Function):
+class _FusedLinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         needs = ctx.needs_input_grad[:3]
-        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        total = torch.zeros((), dtype=wide, device=hidden.device)
+        loss_dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=loss_dtype, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if needs[0] else None
         grad_weight = torch.empty_like(weight) if needs[1] else None
         grad_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
@@ -50,7 +51,7 @@ class _VocabularyLoss(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             scores = F.linear(hidden[part], weight, bias)  # (rows, vocab)
-            total += _into_gradient(scores, targets[part], wide, any(needs))
+            total += _loss_and_gradient(scores, targets[part], loss_dtype, any(needs))
             if grad_hidden is not None:
                 torch.mm(scores, weight, out=grad_hidden[part])
             if grad_weight is not None:
@@ -70,23 +71,22 @@ class _VocabularyLoss(torch.autograd.Function):
         return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in grads), None)
 
 
-_vocabulary_loss: Callable[..., Tensor] = _VocabularyLoss.apply
+_fused_linear_cross_entropy: Callable[..., Tensor] = _FusedLinearCrossEntropy.apply
 
 
-def _into_gradient(scores: Tensor, targets: Tensor, wide: torch.dtype, needs_grad: bool) -> Tensor:
+def _loss_and_gradient(scores: Tensor, targets: Tensor, loss_dtype: torch.dtype, needs_grad: bool) -> Tensor:
     """The summed loss of a chunk; `scores` (rows, vocab) become their gradient, rounded once, where one is needed."""
-    if kernels.takes(scores):
-        losses = torch.empty(len(scores), dtype=torch.float32)
-        kernels.call("cross_entropy", scores, targets, losses, *scores.shape, int(needs_grad))
+    if supports(scores):
+        losses: Tensor = operators.cross_entropy_(scores, targets, needs_grad)
         return losses.sum()
-    total = torch.zeros((), dtype=wide, device=scores.device)
-    step = max(1, _WIDE_BYTES // (4 * scores.shape[1])) if not kernels.on_gpu(scores) else len(scores)
+    total = torch.zeros((), dtype=loss_dtype, device=scores.device)
+    step = max(1, _UPCAST_BYTES // (4 * scores.shape[1])) if not on_cuda(scores) else len(scores)
     for start in range(0, len(scores), step):
         rows, aims = scores[start : start + step], targets[start : start + step].unsqueeze(1)
-        logs = torch.log_softmax(rows, dim=-1, dtype=wide)
+        logs = torch.log_softmax(rows, dim=-1, dtype=loss_dtype)
         total -= logs.gather(1, aims).sum()
         if needs_grad:
             gradient = logs.exp_()
-            gradient.scatter_add_(1, aims, torch.full_like(aims, -1, dtype=wide))
+            gradient.scatter_add_(1, aims, torch.full_like(aims, -1, dtype=loss_dtype))
             rows.copy_(gradient)
     return total

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semtune.contracts import LinearLayer
-from semtune.nn import kernels
-from semtune.nn.dropout import Keep, draw_keep
+from semtune.nn.dropout import DropoutMask, draw_mask
+from semtune.nn.kernels import operators, supports
 from semtune.nn.linear import as_linear_layer
 from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
+from semtune.nn.operator_registry import composite
 
 _ROW_CHUNK = 1 << 20  # weights that are upcast to fp32 at once while row norms are computed
 
@@ -84,12 +85,12 @@ class LowRankLinear(nn.Module):
         """(..., in) -> (..., out), in x's dtype."""
         layer = as_linear_layer(self.base)
         bias = None if layer.bias is None else layer.bias.to(x.dtype)
-        keep = draw_keep(self.dropout, x) if self.training and self.dropout > 0 else None
-        scale = self.scale if keep is None else self.scale / keep.share
+        mask = draw_mask(self.dropout) if self.training and self.dropout > 0 else None
+        scale = self.scale if mask is None else self.scale / mask.keep_probability
         if self.magnitude is None:
-            return _low_rank(x, self.lora_A, self.lora_B, layer, bias, scale, keep)
+            return _low_rank(x, self.lora_A, self.lora_B, layer, bias, scale, mask)
         norms = self.row_norms(x.dtype)
-        direction = _low_rank(x, self.lora_A, self.lora_B, layer, None, scale, keep)
+        direction = _low_rank(x, self.lora_A, self.lora_B, layer, None, scale, mask)
         y = _scale_rows(direction, self.magnitude, norms)
         return y if bias is None else y + bias
 
@@ -134,7 +135,7 @@ class LowRankLinear(nn.Module):
 
 
 class _LowRank(torch.autograd.Function):
-    """y = W x + b + scale · B A (keep ⊙ x); x (..., in) -> y (..., out). Gradients for x, A, B and b.
+    """y = W x + b + scale · B A (mask ⊙ x); x (..., in) -> y (..., out). Gradients for x, A, B and b.
 
     Forward and backward call the base layer's `matmul` and `grad_input`, so a 4-bit weight is dequantised twice.
     """
@@ -148,13 +149,13 @@ class _LowRank(torch.autograd.Function):
         layer: LinearLayer,
         bias: Tensor | None,
         scale: float,
-        keep: Keep | None,
+        mask: DropoutMask | None,
     ) -> Tensor:
-        adapter = Adapter(a, b, scale, keep)
+        adapter = Adapter(a, b, scale, mask)
         y = layer.matmul(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
         inner = add_low_rank_(y.view(-1, b.shape[0]), x.reshape(-1, x.shape[-1]), adapter)
         ctx.save_for_backward(x, a, b, inner)
-        ctx.layer, ctx.scale, ctx.keep = layer, scale, keep
+        ctx.layer, ctx.scale, ctx.mask = layer, scale, mask
         return y
 
     @staticmethod
@@ -164,7 +165,7 @@ class _LowRank(torch.autograd.Function):
         needs_x, needs_a, needs_b, _, needs_bias = ctx.needs_input_grad[:5]
         grad_rows, rows = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
         grad_x = ctx.layer.grad_input(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
-        adapter = Adapter(a, b, ctx.scale, ctx.keep)
+        adapter = Adapter(a, b, ctx.scale, ctx.mask)
         grad_a, grad_b = low_rank_gradients(grad_rows, rows, inner, adapter, grad_x, needs_a, needs_b)
         grad_bias = bias_gradient(grad_rows, needs_bias)
         return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, grad_bias, None, None
@@ -180,8 +181,8 @@ class _ScaleRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, magnitude: Tensor, norms: Tensor) -> Tensor:
         factor = _row_scale(magnitude, norms)
-        if kernels.takes(z):
-            kernels.call("scale_columns", z, factor, z.numel() // z.shape[-1], z.shape[-1])
+        if supports(z):
+            operators.scale_columns_(z, factor)
         else:
             z.mul_(factor)
         ctx.mark_dirty(z)
@@ -193,11 +194,8 @@ class _ScaleRows(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         y, magnitude, factor = ctx.saved_tensors
         needs_z, needs_m = ctx.needs_input_grad[:2]
-        if kernels.takes(grad_y, y):
-            grad_z, total = torch.empty_like(y), torch.empty_like(factor)
-            kernels.call(
-                "scale_columns_backward", grad_y, y, factor, grad_z, total, y.numel() // y.shape[-1], y.shape[-1]
-            )
+        if supports(grad_y, y):
+            grad_z, total = operators.scale_columns_backward(grad_y, y, factor)
         else:
             grad_z = (grad_y * factor).to(grad_y.dtype)
             total = (grad_y * y).reshape(-1, y.shape[-1]).sum(dim=0, dtype=magnitude.dtype)  # (tokens, out) -> (out,)
@@ -209,7 +207,6 @@ _low_rank: Callable[..., Tensor] = _LowRank.apply
 _scale_rows: Callable[..., Tensor] = _ScaleRows.apply
 
 
-@kernels.routine
 def _norms(base_row_square: Tensor, crossed: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """||W_i + s B_i A|| (out,), of ||W_i||² (out,) and W Aᵀ (out, r)."""
     cross = (crossed.to(b.dtype) * b).sum(dim=1)
@@ -217,13 +214,15 @@ def _norms(base_row_square: Tensor, crossed: Tensor, a: Tensor, b: Tensor, scale
     return (base_row_square + 2 * scale * cross + scale * scale * product).clamp(min=0).sqrt()
 
 
-@kernels.routine
 def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
     """m / n (out,); 0 where a row of the weight is all zero and so has no direction."""
     return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
 
 
-@kernels.routine
+@composite(
+    "row_square_sums(Tensor weight, ScalarType dtype) -> Tensor",
+    outputs=lambda weight, dtype: weight.new_empty(len(weight), dtype=dtype),
+)
 def _row_squares(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """||W_i||² (out,) in `dtype`; some rows of W (out, in) are upcast at a time."""
     rows, columns = weight.shape

@@ -22,13 +22,16 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.nn import kernels
 from semtune.nn.blockwise import dynamic_levels
+from semtune.nn.cuda_path import on_cuda
+from semtune.nn.kernels import in_main_memory, run, supports
+from semtune.nn.operator_registry import OperatorCost, compiled, composite, traffic_bytes
 
 BLOCK = 64
 """Weights that share one scale."""
@@ -83,7 +86,7 @@ NF4_LEVELS = _nf4_levels()
 DYNAMIC_LEVELS = dynamic_levels()
 _NF4_TABLE = (ctypes.c_float * len(NF4_LEVELS))(*NF4_LEVELS)
 _DYNAMIC_TABLE = (ctypes.c_float * len(DYNAMIC_LEVELS))(*DYNAMIC_LEVELS)
-"""For the compiled loop."""
+"""Both tables as the compiled loop reads them."""
 
 
 def quantize_nf4(weight: Tensor) -> NF4Tensor:
@@ -95,9 +98,20 @@ def quantize_nf4(weight: Tensor) -> NF4Tensor:
     return NF4Tensor(codes, scales, nested_absmax, offset, (rows, columns))
 
 
-@kernels.routine
+def _quantized_outputs(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    blocks = -(-weight.numel() // BLOCK)
+    nested = -(-blocks // NESTED_BLOCK)
+    return (
+        weight.new_empty((weight.numel() + 1) // 2, dtype=torch.uint8),
+        weight.new_empty(nested * NESTED_BLOCK, dtype=torch.uint8)[:blocks],  # as quantising them leaves it
+        weight.new_empty(nested, dtype=torch.float32),
+        weight.new_empty((), dtype=torch.float32),
+    )
+
+
+@composite("nf4_quantize(Tensor weight) -> (Tensor, Tensor, Tensor, Tensor)", outputs=_quantized_outputs, chunked=True)
 def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Codes and scales, both flat, the scales' absmaxes and their mean."""
+    """Codes and scales, both flat, the scales' absmaxes, and the mean of the blocks' absmaxes."""
     flat = weight.reshape(-1)
     levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=weight.device)
     borders = (levels[:-1] + levels[1:]) / 2
@@ -105,7 +119,7 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     codes = torch.empty((count + 1) // 2, dtype=torch.uint8, device=weight.device)
     absmax = torch.empty(-(-count // BLOCK), dtype=torch.float32, device=weight.device)
     full = count - count % BLOCK
-    for start in kernels.rounds(range(0, full, _QUANTIZE_CHUNK)):
+    for start in range(0, full, _QUANTIZE_CHUNK):
         stop = min(start + _QUANTIZE_CHUNK, full)
         blocks = flat[start:stop].float().view(-1, BLOCK)  # (blocks, 64)
         largest = blocks.abs().amax(dim=1)
@@ -113,20 +127,20 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         quotients = blocks * (1.0 / largest.clamp(min=_SMALLEST_ABSMAX)).unsqueeze(1)
         codes[start // 2 : stop // 2] = _pack(torch.bucketize(quotients.view(-1), borders, out_int32=True))
     if full < count:
-        rest = flat[full:].float()
-        absmax[-1] = rest.abs().amax().clamp(min=_SMALLEST_ABSMAX)
-        quotients = F.pad(rest / absmax[-1], (0, count % 2))
+        partial = flat[full:].float()
+        absmax[-1] = partial.abs().amax().clamp(min=_SMALLEST_ABSMAX)
+        quotients = F.pad(partial / absmax[-1], (0, count % 2))
         codes[full // 2 :] = _pack(torch.bucketize(quotients, borders, out_int32=True))
     offset = absmax.mean()
     return codes, *_quantize_scales(absmax - offset), offset
 
 
 def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
-    """The (out, in) matrix in `dtype`: level × scale in fp32, rounded once. `out` (out · in,): where to put it.
+    """The (out, in) matrix in `dtype`: level × scale in fp32, rounded once; in `out` (out · in,) if given.
 
-    On a CPU to bf16 by a compiled loop where there is one. Else a byte is looked up in a table of 256 pairs of levels,
-    each pair moved as one 8-byte integer. On two cores that took 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048) to
-    fp32; indexing a (256, 2) table of floats took 1.5 and 28 ms.
+    A compiled operator makes bf16 on a CPU. The formula looks up each byte in a table of 256 pairs of levels and copies
+    the pair as one 8-byte integer: on two cores 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048) to fp32; indexing a
+    (256, 2) table of floats took 1.5 and 28 ms.
     """
     rows, columns = packed.shape
     count = rows * columns
@@ -134,23 +148,38 @@ def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = N
     codes = packed.codes.reshape(-1)
     if out is None:
         out = torch.empty(count, dtype=dtype, device=codes.device)
-    if full == count and kernels.takes(out) and kernels.holds(codes):
-        parts = (codes, packed.scales, packed.nested_absmax, float(packed.offset))
-        kernels.call("nf4_dequantize", *parts, _NF4_TABLE, _DYNAMIC_TABLE, out, count // BLOCK)
-        return out.view(rows, columns)
-    _fill_unpacked(codes, packed.scales, packed.nested_absmax, packed.offset, out)
+    fill = _fill_compiled if full == count and supports(out) and in_main_memory(codes) else _fill_by_formula
+    fill(codes, packed.scales, packed.nested_absmax, packed.offset, out)
     return out.view(rows, columns)
 
 
-@kernels.routine
-def _fill_unpacked(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, out: Tensor) -> None:
-    """The formula of `dequantize_nf4`; all flat but `scales`."""
+def _unpacking_cost(
+    codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, target: Tensor, *, out: Any
+) -> OperatorCost:
+    return OperatorCost(unpacked_bytes=traffic_bytes((codes, scales, nested_absmax, target), out))
+
+
+_DEQUANTIZE_ARGUMENTS = "(Tensor codes, Tensor scales, Tensor nested_absmax, Tensor offset, Tensor(a!) target) -> ()"
+
+
+@compiled(f"nf4_dequantize_{_DEQUANTIZE_ARGUMENTS}", cost=_unpacking_cost)
+def _fill_compiled(
+    out: None, codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, target: Tensor
+) -> None:
+    """Fills bf16 `target`, whose elements are a multiple of 64; all flat but `scales`."""
+    parts, tables = (codes, scales, nested_absmax, float(offset)), (_NF4_TABLE, _DYNAMIC_TABLE)
+    run("nf4_dequantize", *parts, *tables, target, target.numel() // BLOCK)
+
+
+@composite(f"nf4_dequantize_formula_{_DEQUANTIZE_ARGUMENTS}", chunked=True)
+def _fill_by_formula(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, out: Tensor) -> None:
+    """Fills `out` of any float dtype; all flat but `scales`."""
     count = out.numel()
     full = count - count % BLOCK
     absmax = _dequantize_scales(scales, nested_absmax, offset)
     table = _pair_table(codes.device)
-    chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if not kernels.on_gpu(codes) else max(full, BLOCK)
-    for start in kernels.rounds(range(0, full, chunk)):
+    chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if not on_cuda(codes) else max(full, BLOCK)
+    for start in range(0, full, chunk):
         stop = min(start + chunk, full)
         levels = torch.take(table, codes[start // 2 : stop // 2].long()).view(torch.float32)  # (stop - start,)
         steps = absmax[start // BLOCK : stop // BLOCK].unsqueeze(1)

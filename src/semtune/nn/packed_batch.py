@@ -1,9 +1,9 @@
-"""Texts laid end to end: how a row of tokens divides into texts, and where each token stands when texts are put apart.
+"""Packed (varlen) batches: how one row of tokens divides into texts, and the index tensors that pad and unpad it.
 
-The linear layers of a model see only real tokens, (tokens, hidden). Attention needs texts apart, so inside attention
-alone queries, keys and values are put into right-padded blocks of (texts, heads, max_seqlen, head_dim). Because attention
-is causal and padding stands on the right, no real query ever sees a padded key: nothing can leak from one text into
-another, and what a padded query computes is dropped on the way back.
+Linear layers run on the packed row (tokens, hidden), without padding. Attention treats each text by itself: it pads
+queries, keys and values into blocks (texts, heads, max_seqlen, head_dim) with the padding on the right. Attention is
+causal, so no real query attends to a padded key, and nothing leaks from one text into another; the outputs of padded
+queries are dropped when the block is unpadded.
 
 Every length is a Python int, so that a step also runs on fake tensors.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from semtune.nn.key_value_cache import KeyValueCache
+from semtune.contracts import Cache
 
 ROW_MULTIPLE = 32
 """Tokens of a forward are rounded up to a multiple of this."""
@@ -26,14 +26,14 @@ ROW_MULTIPLE = 32
 
 @dataclass
 class PackedBatch:
-    """How the tokens of one forward divide into texts: `lengths[i]` new tokens of text i, laid end to end."""
+    """The tokens of one forward: `lengths[i]` new tokens of text i, one text directly behind the other."""
 
     lengths: tuple[int, ...]
-    cache: KeyValueCache | None = None
+    cache: Cache | None = None
     padding: int = 0
-    """Dummy tokens after the last text. They take part in no attention; see `padding_to_multiple`."""
+    """Dummy tokens behind the last text, which no attention reads; see `padding_to_multiple`."""
     parts: tuple[PackedBatch, ...] = ()
-    """What stands side by side in this row; see `side_by_side`."""
+    """The batches that this row concatenates; see `side_by_side`."""
     _layouts: dict[object, Layout] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -45,28 +45,28 @@ class PackedBatch:
 
     @classmethod
     def side_by_side(cls, parts: Sequence[PackedBatch]) -> PackedBatch:
-        """One row of several. Attention takes them one by one: each is padded for itself and has its own cache.
+        """Several batches concatenated to one row. Attention runs for each part alone, with the part's own cache.
 
-        So texts that go on by a few tokens can share the matrix products of texts that begin.
+        So decoding requests (a few new tokens each) share the matrix products of requests in prefill.
         """
         if len(parts) == 1:
             return parts[0]
         return cls(tuple(n for part in parts for n in part.lengths), parts=tuple(parts))
 
-    def split(self, queries: tuple[int, ...] | None) -> list[tuple[int, ...] | None]:
-        """Of each part, which of its own tokens ask."""
-        if queries is None:
+    def split_query_indices(self, query_indices: tuple[int, ...] | None) -> list[tuple[int, ...] | None]:
+        """The query indices of each part, counted from the part's first token; None (all tokens) stays None."""
+        if query_indices is None:
             return [None] * len(self.parts)
-        asking: list[tuple[int, ...] | None] = []
+        by_part: list[tuple[int, ...] | None] = []
         first = 0
         for part in self.parts:
             last = first + sum(part.lengths)
-            asking.append(tuple(place - first for place in queries if first <= place < last))
+            by_part.append(tuple(index - first for index in query_indices if first <= index < last))
             first = last
-        return asking
+        return by_part
 
     def advance(self) -> None:
-        """Note that every layer has cached these tokens; once a forward."""
+        """Count these tokens in the caches; once a forward, after every layer has stored them."""
         for part in self.parts:
             part.advance()
         if self.cache is not None:
@@ -77,54 +77,54 @@ class PackedBatch:
         flat = [s + j for s, n in zip(self.cache_seqlens, self.lengths, strict=True) for j in range(n)]
         return torch.tensor([flat + [0] * self.padding], device=device)
 
-    def layout(self, device: torch.device, queries: tuple[int, ...] | None = None) -> Layout:
-        """Where the tokens stand in blocks, made once a forward. `queries`: see `Layout`."""
-        if queries not in self._layouts:
-            self._layouts[queries] = Layout(self.lengths, self.cache_seqlens, queries, device)
-        return self._layouts[queries]
+    def layout(self, device: torch.device, query_indices: tuple[int, ...] | None = None) -> Layout:
+        """The index tensors of attention, made once a forward. `query_indices`: see `Layout`."""
+        if query_indices not in self._layouts:
+            self._layouts[query_indices] = Layout(self.lengths, self.cache_seqlens, query_indices, device)
+        return self._layouts[query_indices]
 
 
 class Layout:
-    """Places in right-padded blocks of queries and of new keys.
+    """Index tensors that pad the packed rows of queries and new keys into blocks, and unpad them.
 
     Args:
         lengths: new tokens of each text.
         cache_seqlens: tokens of each text that came before them.
-        queries: places in the row of the tokens that ask, ascending; None: all of them.
+        query_indices: ascending indices into the row of the tokens that have a query; None: all tokens.
     """
 
     def __init__(
         self,
         lengths: Sequence[int],
         cache_seqlens: Sequence[int],
-        queries: tuple[int, ...] | None,
+        query_indices: tuple[int, ...] | None,
         device: torch.device,
     ) -> None:
         self.texts, self.cache_seqlens, self.lengths = len(lengths), tuple(cache_seqlens), tuple(lengths)
         self.max_seqlen = max(lengths)
         self.tokens = sum(lengths)
-        own = _places_by_text(lengths, queries)  # of each text, which of its new tokens ask
-        self.query_counts = tuple(len(places) for places in own)
+        by_text = _offsets_by_text(lengths, query_indices)
+        self.query_counts = tuple(len(offsets) for offsets in by_text)
         self.max_seqlen_q = max(self.query_counts)
-        self.asking = sum(self.query_counts)
+        self.num_queries = sum(self.query_counts)
         self.turns: dict[object, object] = {}
-        """Rotary angles of these places, as `attention` works them out, once a forward."""
+        """cos and sin of the rows' rotary angles, which attention makes once a forward and keeps here."""
         self._device = device
-        # A padded place stands in for the text's last one (a text that asks nothing: for its first token): a finite
-        # value that no real query sees.
-        at = [[(p[min(j, len(p) - 1)] if p else 0) for j in range(self.max_seqlen_q)] for p in own]
+        # A padded query repeats the text's last query, which keeps its values finite. A text without query indices gets
+        # its first token as a dummy query.
+        at = [[(p[min(j, len(p) - 1)] if p else 0) for j in range(self.max_seqlen_q)] for p in by_text]
         self._query_positions = [[s + j for j in row] for s, row in zip(cache_seqlens, at, strict=True)]
         self._key_positions = [[s + j for j in range(self.max_seqlen)] for s in cache_seqlens]
         self._rows: dict[object, Tensor] = {}
         self._bias: dict[object, Tensor] = {}
-        self._places: dict[object, tuple[Tensor, Tensor, Tensor]] = {}
+        self._ranges: dict[object, tuple[Tensor, Tensor, Tensor]] = {}
 
     causal = True
-    """Whether a query sees exactly the keys at or before its position."""
+    """Whether a query attends to exactly the keys at or before its position."""
 
     @property
     def cache_is_empty(self) -> bool:
-        """Whether no text has tokens before these."""
+        """Whether no text has cached tokens."""
         return max(self.cache_seqlens) == 0
 
     def query_positions(self) -> Tensor:
@@ -136,26 +136,26 @@ class Layout:
         return self._positions(self._key_positions)
 
     def pad_index(self, heads: int, *, queries: bool) -> Tensor:
-        """Index that picks rows (tokens · heads) into block order (texts, heads, max_seqlen): (texts · heads · max_seqlen,).
+        """int64 (texts · heads · max_seqlen,): the packed row (of tokens · heads) of each row of the padded block.
 
-        The rows of `queries` are the asking tokens alone, one after the other.
+        With `queries`, the packed rows are those of the query tokens alone.
         """
         counts, max_seqlen = self._side(queries)
         return self._index(("into", heads, queries), counts, max_seqlen, heads)
 
     def unpad_index(self, heads: int, *, queries: bool) -> Tensor:
-        """Index that picks block order back into rows: (tokens · heads,)."""
+        """int64 (tokens · heads,): the row of the padded block of each packed row."""
         key = ("from", heads, queries)
         if key not in self._rows:
             counts, max_seqlen = self._side(queries)
             text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=self._device)
-            place = torch.tensor([j for n in counts for j in range(n)], device=self._device)
+            offset = torch.tensor([j for n in counts for j in range(n)], device=self._device)
             head = torch.arange(heads, device=self._device)
-            self._rows[key] = ((text[:, None] * heads + head) * max_seqlen + place[:, None]).reshape(-1)
+            self._rows[key] = ((text[:, None] * heads + head) * max_seqlen + offset[:, None]).reshape(-1)
         return self._rows[key]
 
     def padded(self, heads: int, *, queries: bool) -> Tensor | None:
-        """Rows of a block (texts · heads · max_seqlen) that are padding; None where there are none."""
+        """int64: the rows of the padded block (texts · heads · max_seqlen) that are padding; None where none are."""
         counts, max_seqlen = self._side(queries)
         if min(counts) == max_seqlen:
             return None
@@ -170,28 +170,28 @@ class Layout:
             self._rows[key] = torch.tensor(rows, device=self._device)
         return self._rows[key]
 
-    def places(self, *, queries: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """What the compiled kernels read, int32: each text's first row, its rows (both (texts,)), and positions.
+    def row_ranges(self, *, queries: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """int32 tensors for the compiled kernels: each text's first packed row, its number of rows, their positions.
 
-        Positions are (texts, max_seqlen). Rows are counted as in `pad_index`.
+        The first two are (texts,), positions are (texts, max_seqlen).
         """
-        key = ("places", queries)
-        if key not in self._places:
+        key = ("ranges", queries)
+        if key not in self._ranges:
             counts, _ = self._side(queries)
             at = self._query_positions if queries else self._key_positions
             offsets = [0, *itertools.accumulate(counts)][:-1]
-            self._places[key] = tuple(torch.tensor(x, dtype=torch.int32) for x in (offsets, counts, at))  # type: ignore[assignment]
-        return self._places[key]
+            self._ranges[key] = tuple(torch.tensor(x, dtype=torch.int32) for x in (offsets, counts, at))  # type: ignore[assignment]
+        return self._ranges[key]
 
     def bias(self, seqlen_k: int, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Added to scores: 0 where a query sees a key, -inf elsewhere; (texts or 1, 1, max_seqlen_q, seqlen_k)."""
+        """Added to scores: 0 where a query attends to a key, else -inf; (texts or 1, 1, max_seqlen_q, seqlen_k)."""
         key = (seqlen_k, window, dtype)
         if key not in self._bias:
             at = self.query_positions()[:, None, :, None]
-            place = torch.arange(seqlen_k, device=self._device).view(1, 1, 1, -1)
-            hidden = place > at if window is None else (place > at) | (place <= at - window)
-            self._bias[key] = torch.zeros(hidden.shape, dtype=dtype, device=self._device).masked_fill_(
-                hidden, -math.inf
+            key_at = torch.arange(seqlen_k, device=self._device).view(1, 1, 1, -1)
+            masked = key_at > at if window is None else (key_at > at) | (key_at <= at - window)
+            self._bias[key] = torch.zeros(masked.shape, dtype=dtype, device=self._device).masked_fill_(
+                masked, -math.inf
             )
         return self._bias[key]
 
@@ -214,24 +214,23 @@ class Layout:
 
 
 def padding_to_multiple(tokens: int) -> int:
-    """How many dummy tokens bring a row of `tokens` to a size that comes again.
+    """Dummy tokens that pad a row of `tokens` to a multiple of `ROW_MULTIPLE`; 0 for shorter rows.
 
-    On CPU every new size of a matrix product is compiled by oneDNN, and the compiled form is kept with its scratch
-    memory; rows of any length would compile hundreds of them. Short rows (decoding) stay as they are: their sizes are
-    few.
+    On CPU oneDNN compiles a matrix product for every new size and keeps it with its scratch memory; rows of any length
+    would compile hundreds of them. Rows below the multiple (decoding) have few sizes.
     """
     return -tokens % ROW_MULTIPLE if tokens > ROW_MULTIPLE else 0
 
 
-def _places_by_text(lengths: Sequence[int], queries: tuple[int, ...] | None) -> list[list[int]]:
-    """Of each text, the indices among its new tokens that ask."""
-    if queries is None:
+def _offsets_by_text(lengths: Sequence[int], query_indices: tuple[int, ...] | None) -> list[list[int]]:
+    """The query indices of each text, counted from its first new token."""
+    if query_indices is None:
         return [list(range(n)) for n in lengths]
-    places: list[list[int]] = [[] for _ in lengths]
+    offsets: list[list[int]] = [[] for _ in lengths]
     text, start = 0, 0
-    for place in queries:
-        while place >= start + lengths[text]:
+    for index in query_indices:
+        while index >= start + lengths[text]:
             start += lengths[text]
             text += 1
-        places[text].append(place - start)
-    return places
+        offsets[text].append(index - start)
+    return offsets

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semtune.nn import kernels
+from semtune.nn.kernels import attention_operators, supports
 from semtune.nn.packed_batch import Layout
 
 
@@ -52,7 +52,7 @@ def gather_padded(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:
 
 
 def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, max_seqlen), head_dim last -> (rows, heads, head_dim); padding rows are zero."""
+    """(texts, heads, max_seqlen, head_dim), contiguous -> (rows, heads, head_dim); padding rows are zero."""
     index = layout.unpad_index(heads, queries=queries)
     flat = x.reshape(-1, x.shape[-1])
     out = torch.empty(rows * heads, x.shape[-1], dtype=x.dtype, device=x.device)
@@ -63,13 +63,11 @@ def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bo
 
 def pad(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
     """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), turned where `rotary`; zero in padded places."""
-    if kernels.takes(x):
+    if supports(x):
         max_seqlen = layout.max_seqlen_q if queries else layout.max_seqlen
-        out = x.new_empty(layout.texts, x.shape[1], max_seqlen, x.shape[2])
-        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
-        sizes = (layout.texts, x.shape[1], max_seqlen, x.shape[2])
-        kernels.call("pack", x, out, *layout.places(queries=queries), *angles, *sizes)
-        return out
+        angles = (None, None) if rotary is None else fp32_angles(rotary, layout)
+        padded_rows: Tensor = attention_operators.pad(x, *layout.row_ranges(queries=queries), *angles, max_seqlen)
+        return padded_rows
     block = gather_padded(x, layout, queries=queries)
     padded = layout.padded(x.shape[1], queries=queries)
     if padded is not None:
@@ -82,14 +80,14 @@ def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | Non
 
     Filler rows are zero.
     """
-    if kernels.takes(x):
-        dim = x.shape[-1]
-        out = x.new_empty(rows, heads, dim)
-        filled = layout.asking if queries else layout.tokens
-        sizes = (layout.texts, heads, layout.max_seqlen_q if queries else layout.max_seqlen, dim, filled, rows)
-        angles = (None, None) if rotary is None else wide_angles(rotary, layout)
-        kernels.call("unpack", x, out, *layout.places(queries=queries), *angles, *sizes)
-        return out
+    if supports(x):
+        max_seqlen, filled = (
+            (layout.max_seqlen_q, layout.num_queries) if queries else (layout.max_seqlen, layout.tokens)
+        )
+        angles = (None, None) if rotary is None else fp32_angles(rotary, layout)
+        sizes = (heads, max_seqlen, filled, rows)
+        flat: Tensor = attention_operators.unpad(x, *layout.row_ranges(queries=queries), *angles, *sizes)
+        return flat
     if rotary is not None:
         turn = turns_of(rotary, layout)[0 if queries else 1]
         x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), turn, sign=-1)
@@ -101,10 +99,9 @@ def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) ->
 
     Keys after a query have weight 0; rows of padded queries are nobody's.
     """
-    if kernels.takes(scores):
-        _, counts, positions = layout.places(queries=True)
-        sizes = (layout.texts, heads, layout.max_seqlen_q, scores.shape[-1])
-        kernels.call("causal_softmax", scores, counts, positions, scale, *sizes)
+    if supports(scores):
+        _, counts, positions = layout.row_ranges(queries=True)
+        attention_operators.causal_softmax_(scores, counts, positions, scale, heads, layout.max_seqlen_q)
         return scores
     return softmax_under(layout.bias(scores.shape[-1], None, scores.dtype), scores, layout, heads, scale)
 
@@ -121,9 +118,9 @@ def softmax_backward(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
     return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
 
 
-def wide_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
+def fp32_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
     """The tables in fp32, made once a forward."""
-    key = ("wide", id(rotary.cos))
+    key = ("fp32", id(rotary.cos))
     if key not in layout.turns:
         layout.turns[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
     return layout.turns[key]  # type: ignore[return-value]

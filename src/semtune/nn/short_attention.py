@@ -1,8 +1,9 @@
-"""Causal attention over short texts laid end to end, its products written out, with a hand-written backward.
+"""Causal attention over a packed batch of short texts, as explicit matrix products with a hand-written backward.
 
 On a CPU torch's fused kernel costs more in its bfloat16 backward than it saves, and its products of a text's few dozen
-rows keep the machine at a fraction of its peak. In bf16 on a CPU one compiled loop (`nn.kernels`) takes a text and a
-kv head at a time, all in fp32 in a core's cache: it keeps q, k and v alone, as they came, and makes the weights again.
+rows keep the machine at a fraction of its peak. For bf16 on a CPU one compiled operator (`nn.kernels`) works on one
+text and one kv head at a time, in fp32 within a core's cache. It saves q, k and v alone; backward computes the weights
+again.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from semtune.nn import kernels
+from semtune.nn.kernels import attention_operators, supports
 from semtune.nn.packed_batch import Layout
 from semtune.nn.padding import (
     Rotary,
     causal_softmax_,
+    fp32_angles,
     pad,
     softmax_backward,
     unpad,
-    wide_angles,
 )
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float) -> Tensor:
-    """softmax(q kᵀ scale) v of texts that begin here, each by itself; q and k are turned where `rotary`.
+    """softmax(q kᵀ scale) v of texts without cached tokens, each by itself; `rotary` is applied to q and k.
 
     Args:
-        q: (rows, heads, head_dim): the asking tokens, and any number of padding rows behind them.
-        k, v: (rows, kv_heads, head_dim): a row a token.
+        q: (rows, heads, head_dim): the query tokens, and any number of padding rows behind them.
+        k, v: (rows, kv_heads, head_dim): one row per token.
 
     Returns:
         (rows of q, heads, head_dim); zero in padding rows.
@@ -54,12 +55,11 @@ class _ShortAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.rotary, ctx.layout, ctx.scale = rotary, layout, scale
         ctx.rows, ctx.heads = (len(q), len(k)), (q.shape[1], k.shape[1])
-        ctx.compiled = kernels.takes(q, k, v) and k.shape == v.shape
+        ctx.compiled = supports(q, k, v) and k.shape == v.shape
         if ctx.compiled:
             ctx.save_for_backward(q, k, v)
-            out = torch.empty_like(q)
-            kernels.call("attention", q, k, v, out, *_compiled_arguments(q, k, rotary, layout, scale))
-            return out
+            attn_output: Tensor = attention_operators.short_attention(q, k, v, *_positions(rotary, layout, scale))
+            return attn_output
         heads, kv_heads = ctx.heads
         groups = layout.texts * kv_heads
         # (texts·kv, group·max_seqlen_q, dim), and (texts·kv, max_seqlen, dim)
@@ -82,10 +82,11 @@ def _compiled_backward(
     ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v: bool
 ) -> tuple[Tensor | None, ...]:
     q, k, v = ctx.saved_tensors
-    grads = [torch.empty_like(x) if need else None for x, need in ((q, needs_q), (k, needs_k), (v, needs_v))]
-    more = _compiled_arguments(q, k, ctx.rotary, ctx.layout, ctx.scale)
-    kernels.call("attention_backward", q, k, v, grad_out, *grads, *more)
-    return tuple(grads)
+    positions = _positions(ctx.rotary, ctx.layout, ctx.scale)
+    grads: tuple[Tensor | None, ...] = attention_operators.short_attention_backward(
+        q, k, v, grad_out, [needs_q, needs_k, needs_v], *positions
+    )
+    return grads
 
 
 def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v: bool) -> tuple[Tensor | None, ...]:
@@ -111,27 +112,10 @@ def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v:
 _short_attention: Callable[..., Tensor] = _ShortAttention.apply
 
 
-def _compiled_arguments(
-    q: Tensor, k: Tensor, rotary: Rotary | None, layout: Layout, scale: float
-) -> tuple[Tensor | int | float | None, ...]:
-    """What follows the tensors themselves: places, angles, each thread's scratch and sizes."""
-    (rows, heads, dim), kv_heads = q.shape, k.shape[1]
-    query_starts, query_counts, query_positions = layout.places(queries=True)
-    key_starts, key_counts, _ = layout.places(queries=False)
-    angles = (None, None) if rotary is None else wide_angles(rotary, layout)
-    room = _room(layout.max_seqlen_q * heads // kv_heads, layout.max_seqlen, dim)
-    scratch = torch.empty(torch.get_num_threads() * room, dtype=torch.float32)
-    places = (query_starts, query_counts, query_positions, key_starts, key_counts)
-    sizes = (room, layout.texts, heads, kv_heads, layout.max_seqlen_q, dim, rows, len(k))
-    return (*places, *angles, scratch, scale, *sizes)
-
-
-def _room(rows: int, keys: int, width: int) -> int:
-    """Floats that one text and kv head need at most, as kernels/short_attention.c lays them out in `block_of`."""
-    rows, width = _up(rows, 6), _up(width, 16)
-    keys = _up(_up(keys, 6), 16)
-    return 2 * rows * width + 4 * keys * width + 2 * rows * keys + 6 * width
-
-
-def _up(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
+def _positions(rotary: Rotary | None, layout: Layout, scale: float) -> tuple[Tensor | int | float | None, ...]:
+    """The operators' last arguments: where each text's rows are, the rotary angles, the scale and sequence lengths."""
+    query_starts, query_counts, query_positions = layout.row_ranges(queries=True)
+    key_starts, key_counts, _ = layout.row_ranges(queries=False)
+    angles = (None, None) if rotary is None else fp32_angles(rotary, layout)
+    indices = (query_starts, query_counts, query_positions, key_starts, key_counts)
+    return (*indices, *angles, scale, layout.max_seqlen_q, layout.max_seqlen)

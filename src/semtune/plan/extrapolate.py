@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from semtune.plan.recorder import Section
+from semtune.plan.history import Section
 
 SHALLOW = 3
 """Layers that are run: a first one, a last one, and one of those between; then another run has one more."""

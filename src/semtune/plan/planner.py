@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from semtune.contracts import LoadedModel, Readout, Tokenizer
+from semtune.models.architectures import linears_of
 from semtune.models.fake_model import layer_count, with_layers
-from semtune.models.family import decoder_linears
 from semtune.models.loading import dtype_of, quantization_of
 from semtune.models.meta_model import build_meta_model
 from semtune.models.prepacking import would_prepack
@@ -156,7 +156,7 @@ class Planner:
     def _would_pack(self) -> bool:
         """As `models.packing` decides with all layers there, which it cannot see in a plan."""
         config = self.request.config
-        one = decoder_linears(build_meta_model(with_layers(config, 1), torch.bfloat16))
+        one = linears_of(build_meta_model(with_layers(config, 1), torch.bfloat16))
         numel = sum(p.numel() for layer in one.values() for p in layer.parameters())
         return would_prepack(2 * numel * layer_count(config), self.request.machine_bytes)
 

@@ -1,9 +1,12 @@
-r"""What a step on fake tensors would allocate, multiply and move: one line of history per operation.
+r"""Records what a step on fake tensors would allocate, multiply and move: one instant per operation.
 
 Fake tensors (torch.\_subclasses.fake_tensor) have shapes and no bytes. A dispatch mode sees every operation below
-autograd, the ones of backward and optimizer included; a storage counts from the operation that returned it to the
-moment when Python lets go of it, as in a real run. What an operation allocates and frees inside itself is not seen;
-`overhead` knows the parts of it that matter.
+autograd, those of backward and of the optimizer included. A storage counts from the operation that returns it until
+Python frees it, as in a real run. What an operation of torch allocates and frees inside itself is not seen; `overhead`
+knows the parts of it that matter. Operators of `nn` declare what they do (`nn.operator_registry`):
+
+- a compiled one by its cost, whose workspace is live for the one instant of the call;
+- a composite one by its formula, which is run once for each combination of shapes and repeated from memory after that.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,86 +24,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from semtune.nn import kernels
+from semtune.nn.cuda_path import assume_cuda
+from semtune.nn.operator_registry import OPERATORS, Operator, OperatorCost, tensor_bytes, traffic_bytes
+from semtune.plan.history import Section, without_repeated_chunks
 
 _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
-_UNPACK = {"nf4_dequantize": 1, "adamw_8bit": 20}
-"""Kernels that turn codes into numbers, and how much slower than the first they go through a byte."""
-_LOW_RANK = {"low_rank": 1, "low_rank_backward": 2}
-"""Kernels of `nn.low_rank_products`, and how often each goes through a pair of products."""
 
 
-Routines = dict[tuple[Any, ...], "_Known"]
-"""What is known of `kernels.routine` functions, by function and likeness of the arguments."""
-
-
-@dataclass
-class Section:
-    """A stretch of a run whose operations are the same at every depth but for the layers in between."""
-
-    name: str
-    operations: list[str] = field(default_factory=list)
-    """What was done, in order; the lists below are as long."""
-    live_bytes: list[int] = field(default_factory=list)
-    """After each operation."""
-    product_flops: list[float] = field(default_factory=list)
-    """Of each operation; 0 where it is no matrix product."""
-    loop_flops: list[float] = field(default_factory=list)
-    """Of low-rank products in compiled loops."""
-    moved_bytes: list[int] = field(default_factory=list)
-    """Read and written by each operation that is no matrix product."""
-    unpacked_bytes: list[int] = field(default_factory=list)
-    """Of weights made from 4 bits by each operation."""
-
-    def since(self, start: int, live_bytes: int) -> Section:
-        """What was done from operation `start` on, its live bytes beyond `live_bytes`."""
-        return Section(
-            self.name,
-            self.operations[start:],
-            [live - live_bytes for live in self.live_bytes[start:]],
-            self.product_flops[start:],
-            self.loop_flops[start:],
-            self.moved_bytes[start:],
-            self.unpacked_bytes[start:],
-        )
-
-    def extend(self, more: Section, live_bytes: int) -> None:
-        """`more`, of `since`, once again on top of `live_bytes`."""
-        self.operations += more.operations
-        self.live_bytes += [live_bytes + live for live in more.live_bytes]
-        self.product_flops += more.product_flops
-        self.loop_flops += more.loop_flops
-        self.moved_bytes += more.moved_bytes
-        self.unpacked_bytes += more.unpacked_bytes
-
-
-@dataclass
-class _Made:
-    """A new tensor."""
-
-    numel: int
-    """Of its storage."""
-    dtype: torch.dtype
-    view: tuple[torch.Size, tuple[int, ...], int]
-    """Shape, strides and offset in the storage."""
-
-    @classmethod
-    def like(cls, x: Tensor) -> _Made:
-        numel = x.untyped_storage().nbytes() // x.element_size()
-        return cls(numel, x.dtype, (x.shape, x.stride(), int(x.storage_offset())))
-
-    def again(self) -> Tensor:
-        return torch.empty(self.numel, dtype=self.dtype).as_strided(*self.view)
-
-
-@dataclass
-class _Known:
-    """A routine that has been gone through."""
-
-    done: Section
-    made: tuple[_Made, ...]
-    alone: bool
-    """Whether it returned a tensor rather than a tuple of them."""
+FormulaSections = dict[tuple[Any, ...], Section]
+"""What composite operators did, by overload and the shapes, dtypes and plain values of their arguments."""
 
 
 class Recorder:
@@ -108,14 +40,14 @@ class Recorder:
 
     Args:
         round_to: what the device's allocator rounds a tensor's bytes up to.
-        gpu: tensors go a GPU's ways.
-        routines: what is known of `kernels.routine` functions, to be shared by recorders with the same `round_to`.
+        cuda: fake tensors take the CUDA code path.
+        formulas: shared by recorders with the same `round_to` and `cuda`, so that each formula is run once.
     """
 
-    def __init__(self, round_to: int = 64, *, gpu: bool = False, routines: Routines | None = None) -> None:
+    def __init__(self, round_to: int = 64, *, cuda: bool = False, formulas: FormulaSections | None = None) -> None:
         self.sections: list[Section] = []
-        self._round_to, self._gpu = round_to, gpu
-        self._routines: Routines = {} if routines is None else routines
+        self._round_to, self._cuda = round_to, cuda
+        self._known_formulas: FormulaSections = {} if formulas is None else formulas
         self._live = 0
         self._known: set[int] = set()
         """Addresses of the storages that are counted."""
@@ -140,7 +72,7 @@ class Recorder:
             return
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
-            kernels.imagined(kernels.World(self._on_kernel, self._on_routine, gpu=self._gpu)),
+            assume_cuda(self._cuda),
             _Watch(self),
             _Marks(self),
         ):
@@ -150,64 +82,70 @@ class Recorder:
         """From here on operations belong to a new section."""
         self._current = Section(name)
         self.sections.append(self._current)
-        self._note("begin")
+        self._current.append("begin", self._live, OperatorCost())
 
     def on_operation(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """After each operation."""
+        """Note an operation of torch, or a compiled operator, that has returned `out`."""
         outputs = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
+        operator = OPERATORS.get(func)
+        if operator is not None and operator.cost is not None:
+            self._note_declared(str(func), operator.cost(*args, out=out), outputs)
+            return
         for x in outputs:
             self._hold(x)
-        if self._current is None or all(x.device.type == "meta" for x in outputs):
+        section = self._current
+        if section is None or all(x.device.type == "meta" for x in outputs):
             return
         count = flop_registry.get(func.overloadpacket)
         if count is not None:
-            self._note(str(func), flops=float(count(*args, **kwargs, out_val=out)))
-            return
-        if _is_view(func):
-            return
-        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        self._note(str(func), moved=sum(_bytes_of(x) for x in (*inputs, *outputs)))
+            flops = float(count(*args, **kwargs, out_val=out))
+            section.append(str(func), self._live, OperatorCost(), product_flops=flops)
+        elif not _is_view(func):
+            inputs = tree_leaves((args, kwargs))
+            section.append(str(func), self._live, OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(outputs))))
 
-    def _on_kernel(self, name: str, arguments: tuple[Any, ...]) -> None:
-        moved = sum(_bytes_of(x) for x in arguments if isinstance(x, Tensor))
-        if name in _UNPACK:
-            self._note(name, unpacked=_UNPACK[name] * moved)
-        elif name in _LOW_RANK:
-            rows, a, b = arguments[:3]  # (tokens, in), (r, in), (out, r)
-            self._note(name, loop=_LOW_RANK[name] * 2.0 * len(rows) * (a.numel() + b.numel()))
-        else:
-            self._note(name, moved=moved)
+    def _note_declared(self, name: str, cost: OperatorCost, outputs: list[Tensor]) -> None:
+        """Note an operator with a declared cost. Each of its allocations is an instant of its own.
 
-    def _on_routine(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        A new output counts twice as moved, as torch.empty_like does here with its argument; the workspace once, as
+        torch.empty does. The rates that seconds are made of were compared with measured steps on these terms.
+        """
+        sizes = []
+        for x in outputs:
+            self._hold(x)
+            sizes.append((2 * tensor_bytes(x), 0, self._live))
+        if cost.workspace_bytes:
+            workspace = self._rounded(cost.workspace_bytes)
+            sizes.append((workspace, workspace, self._live))
+            cost = replace(cost, workspace_bytes=workspace)
+        section = self._current
+        if section is None or cost == OperatorCost():
+            return
+        for moved, workspace, live in sizes:
+            section.append("allocate", live, OperatorCost(moved_bytes=moved, workspace_bytes=workspace))
+        section.append(name, self._live, cost)
+
+    def on_composite(self, operator: Operator, args: tuple[Any, ...], watch: _Watch) -> Any:
+        """Run a composite operator's formula under `watch`, or repeat what it did for arguments of the same shapes."""
+        assert operator.formula is not None
         section = self._current
         if section is None:
-            return function(*arguments)
-        key = (function, *(_likeness(x) for x in arguments))
-        known = self._routines.get(key)
-        if known is None:
-            start, live = len(section.operations), self._live
-            out = function(*arguments)
-            made = tuple(_Made.like(x) for x in tree_leaves(out) if x is not None)
-            self._routines[key] = _Known(section.since(start, live), made, isinstance(out, Tensor))
+            return watch.inside(operator.formula, args)
+        key = (operator.overload, *(_likeness(x) for x in args))
+        known, start, live = self._known_formulas.get(key), len(section.operations), self._live
+        if known is not None:
+            out = operator.overload(*args)
+            for x in tree_leaves(out):
+                if isinstance(x, Tensor):
+                    self._hold(x)
+            section.extend(known, live)
             return out
-        section.extend(known.done, self._live)
-        self._current = None  # the making of its results is among its operations already
-        results = tuple(made.again() for made in known.made)
-        self._current = section
-        return results[0] if known.alone else results or None
-
-    def _note(
-        self, operation: str, *, flops: float = 0.0, loop: float = 0.0, moved: int = 0, unpacked: int = 0
-    ) -> None:
-        section = self._current
-        if section is None:
-            return
-        section.operations.append(operation)
-        section.live_bytes.append(self._live)
-        section.product_flops.append(flops)
-        section.loop_flops.append(loop)
-        section.moved_bytes.append(moved)
-        section.unpacked_bytes.append(unpacked)
+        out = watch.inside(operator.formula, args)
+        done = section.since(start, live)
+        self._known_formulas[key] = without_repeated_chunks(done) if operator.chunked else done
+        section.cut(start)
+        section.extend(self._known_formulas[key], live)
+        return out
 
     def _hold(self, x: Tensor) -> None:
         storage = x.untyped_storage()
@@ -215,9 +153,12 @@ class Recorder:
         if x.device.type == "meta" or address in self._known:
             return
         self._known.add(address)
-        size = -(-storage.nbytes() // self._round_to) * self._round_to
+        size = self._rounded(storage.nbytes())
         self._live += size
         weakref.finalize(storage, self._release, address, size).atexit = False
+
+    def _rounded(self, size: int) -> int:
+        return -(-size // self._round_to) * self._round_to
 
     def _release(self, address: int, size: int) -> None:
         self._known.discard(address)
@@ -230,12 +171,32 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._recorder, self._answers = recorder, answers
+        self._formulas = 0
+        """How many formulas of composite operators are running."""
+
+    def inside(self, formula: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Call a composite operator's formula so that its operations are seen too."""
+        self._formulas += 1
+        try:
+            with self:
+                return formula(*args)
+        finally:
+            self._formulas -= 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._answers and func is _READS_A_NUMBER:
             # a loss that is finite, a token that is not end-of-sequence: the step goes on
             return 0.0 if args[0].dtype.is_floating_point else 0
+        operator = OPERATORS.get(func)
+        if operator is not None and operator.formula is not None:
+            return self._recorder.on_composite(operator, args, self)
         kwargs = kwargs or {}
+        if self._formulas and func.namespace != "prim":
+            # Below autograd torch hands over its composite operations whole; torch.utils.flop_counter does the same.
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
         out = func(*args, **kwargs)
         self._recorder.on_operation(func, args, kwargs, out)
         return out
@@ -267,12 +228,8 @@ def _is_view(func: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
 
 
-def _bytes_of(x: Tensor) -> int:
-    return x.numel() * x.element_size()
-
-
 def _likeness(argument: Any) -> Any:
-    """All that a routine's operations may depend on."""
+    """What the operations of a formula may depend on."""
     if isinstance(argument, Tensor):
         return argument.shape, argument.stride(), argument.dtype
     return argument

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import torch
 
 from semtune.contracts import LoadedModel, Readout, TokenizedExample, Tokenizer
-from semtune.models.fake_model import imagine, layer_count, with_layers
+from semtune.models.fake_model import build_fake_model, layer_count, with_layers
 from semtune.nn.linear import as_linear_layer
 from semtune.plan import extrapolate
-from semtune.plan.recorder import Recorder, Routines, Section
+from semtune.plan.history import Section
+from semtune.plan.recorder import FormulaSections, Recorder
 from semtune.plan.traced import StopTracing, TracedModel, TracedOptimizer, TracedWork
 from semtune.records import Example, Phase, Prediction
 from semtune.training.loop import optimizer_step
@@ -188,8 +189,8 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     """
     layers, given = layer_count(base.config), _Given(workload)
     depth = extrapolate.SHALLOW_CHECKPOINTED if base.activation_checkpointing else extrapolate.SHALLOW
-    routines: Routines = {}
-    shallow, deep = (run_phases(base, n, assemble, given, round_to, routines) for n in (depth, depth + 1))
+    formulas: FormulaSections = {}
+    shallow, deep = (run_phases(base, n, assemble, given, round_to, formulas) for n in (depth, depth + 1))
     more = layers - depth
     pairs = extrapolate.match(shallow.sections, deep.sections)
     tensor_bytes: dict[Phase, int] = {}
@@ -256,10 +257,10 @@ class PhaseTrace:
 
 
 def run_phases(
-    base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int, routines: Routines | None = None
+    base: Base, depth: int, assemble: Assemble, given: _Given, round_to: int, formulas: FormulaSections | None = None
 ) -> PhaseTrace:
     """The phases with `depth` layers."""
-    recorder = Recorder(round_to, gpu=base.gpu, routines=routines)
+    recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
     with _collecting_on_demand(), recorder.recording():
         frozen_bytes, packed = _load_train_answer(recorder, base, config, assemble, given)
@@ -290,7 +291,7 @@ def _load_train_answer(
 ) -> tuple[int, int]:
     """Bytes of frozen linears in the decoder, and how many of them were packed."""
     recorder.begin("load")
-    loaded = imagine(
+    loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
         device=torch.device("cpu"), stored_dtype=base.stored_dtype, tokenizer=base.tokenizer,
     )  # fmt: skip
@@ -323,7 +324,7 @@ def _allocated(section: Section) -> float:
 def _frozen_bytes(loaded: LoadedModel) -> int:
     """Bytes of the frozen weights and biases of the decoder's linear layers; a prepacked second copy is not counted."""
     total = 0
-    for layer in map(as_linear_layer, loaded.decoder_linears().values()):
+    for layer in map(as_linear_layer, loaded.linears().values()):
         total += layer.weight_bytes if layer.weight_frozen else 0
         if layer.bias is not None and not layer.bias.requires_grad:
             total += layer.bias.numel() * layer.bias.element_size()

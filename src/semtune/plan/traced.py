@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
 from semtune.contracts import Readout, TokenizedExample
 from semtune.models.loaded import TransformersModel
+from semtune.nn.packed_batch import PackedBatch
 from semtune.plan.recorder import Recorder
 from semtune.training.optimizer import Optimizer, ParameterGroup
 from semtune.training.schedule import Schedule
@@ -66,18 +66,20 @@ class TracedModel(TransformersModel):
         """From here on, an answer is under way."""
         self._left, self._skipped = FORWARDS, max(0, max_new_tokens - FORWARDS)
 
-    def hidden_states(self, input_ids: Tensor, packed_batch: Any, places: Sequence[int] | None = None) -> Tensor:
+    def hidden_states(
+        self, input_ids: Tensor, batch: PackedBatch, query_indices: Sequence[int] | None = None
+    ) -> Tensor:
         if self._left is None:
-            return super().hidden_states(input_ids, packed_batch, places)
+            return super().hidden_states(input_ids, batch, query_indices)
         if self._left == 0:
             raise StopTracing
         if self._left == FORWARDS - 1:
-            for part in packed_batch.parts or (packed_batch,):
+            for part in batch.parts or (batch,):
                 if part.cache is not None and max(part.cache.lengths, default=0):
-                    part.cache.imagine(self._skipped)
+                    part.cache.grow(self._skipped)
         self._left -= 1
         self._recorder.begin("answer")
-        return super().hidden_states(input_ids, packed_batch, places)
+        return super().hidden_states(input_ids, batch, query_indices)
 
     def logits(self, hidden: Tensor) -> Tensor:
         self._recorder.begin("answer")

@@ -1,4 +1,4 @@
-"""What readouts share: texts laid end to end, and predicting in batches of like length."""
+"""What readouts share: prompts and completions as token ids, last hidden states, batches of similar length."""
 
 from __future__ import annotations
 
@@ -6,38 +6,30 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from semtune.contracts import LoadedModel, Prompt
-from semtune.nn.packed_batch import PackedBatch
 from semtune.records import Example, TargetKind, label_target
 
 NO_LIMIT = 2**31
-"""Tokens that anything may have."""
-
-
-def pack(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, PackedBatch]:
-    """Token ids of all texts in one row, (tokens,), and where each begins."""
-    ids = torch.tensor([i for text in texts for i in text], dtype=torch.long, device=device)
-    return ids, PackedBatch(tuple(len(text) for text in texts))
+"""Tokens of a completion, at most: none is cut."""
 
 
 def last_hidden(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> Tensor:
     """The hidden state of each text's last token, (texts, hidden_size)."""
-    ids, packed_batch = pack(texts, loaded.device)
-    return loaded.hidden_states(ids, packed_batch, last_indices(packed_batch.lengths))
+    input_ids, batch = loaded.pack(texts)
+    return loaded.hidden_states(input_ids, batch, last_indices(batch.lengths))
 
 
 def last_indices(lengths: Sequence[int]) -> list[int]:
-    """Index of each text's last token in the row."""
+    """Index of each text's last token in the packed row."""
     return [end - 1 for end in itertools.accumulate(lengths)]
 
 
 def prompt_ids(
     loaded: LoadedModel, prompt: Prompt, examples: Sequence[Example], max_length: int
 ) -> list[tuple[int, ...]]:
-    """Token ids of each example's prompt; targets are removed first, so that no prediction depends on them."""
+    """Token ids of each example's prompt; targets are removed first, so that no prompt can contain them."""
     blind = [dataclasses.replace(e, target=None) for e in examples]
     return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in blind]
 
@@ -55,7 +47,7 @@ def label_completions(
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, the longest first (what will not fit fails at once)."""
+    """Indices in batches of similar length, the longest first: a batch too large for the memory fails at once."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

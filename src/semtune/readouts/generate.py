@@ -13,11 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from semtune.contracts import ReadoutSettings, TokenizedExample
-from semtune.generation.greedy import Constraint, greedy
+from semtune.contracts import Constraint, ReadoutSettings, TokenizedExample
+from semtune.generation.greedy import greedy
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.readouts.base import BaseReadout
-from semtune.readouts.batching import label_completions, pack, prompt_ids
+from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.targets import LABEL_KINDS
 
@@ -48,18 +48,17 @@ class NextTokenLoss(BaseReadout):
 
         The vocabulary product runs at these positions only. The last token of each text is a target and never an input.
         """
-        device = self.loaded.device
-        ids, packed_batch = pack([e.ids[:-1] for e in batch], device)
-        positions: list[int] = []
+        input_ids, packed = self.loaded.pack([e.ids[:-1] for e in batch])
+        query_indices: list[int] = []
         targets: list[int] = []
         offset = 0
         for e in batch:
             first = self._first_target(e)
-            positions += range(offset + first - 1, offset + len(e) - 1)
+            query_indices += range(offset + first - 1, offset + len(e) - 1)
             targets += e.ids[first:]
             offset += len(e) - 1
-        hidden = self.loaded.hidden_states(ids, packed_batch, positions)  # (num_targets, hidden_size)
-        return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=device)), len(targets)
+        hidden = self.loaded.hidden_states(input_ids, packed, query_indices)  # (num_targets, hidden_size)
+        return self.loaded.next_token_loss(hidden, torch.tensor(targets, device=self.loaded.device)), len(targets)
 
     def _first_target(self, tokenized: TokenizedExample) -> int:
         """Index of the first token that is predicted."""
@@ -93,8 +92,8 @@ class Generate(NextTokenLoss):
             prompts,
             self.max_new_tokens,
             self._constraint(),
-            at_once=self.settings.predict_batch_size,
-            drafts=PromptLookup(self.loaded.tokenizer.eos_id, self._likely_completions()),
+            batch_size=self.settings.predict_batch_size,
+            prompt_lookup=PromptLookup(self.loaded.tokenizer.eos_id, self._likely_completions()),
             progress=progress,
         )
         predictions = []

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from semtune.contracts import AnswerGrammar, LoadedModel, Prompt
-from semtune.errors import ModelError, OptionError
-from semtune.generation.label_automaton import LabelAutomaton, TokenAutomaton
+from semtune.errors import OptionError
+from semtune.generation.constraints import TokenAutomaton, check_spellable, label_constraint
 from semtune.readouts.generate import Generate
 from semtune.records import TargetKind, TargetSpace
 from semtune.records.targets import LABEL_KINDS
@@ -30,25 +30,15 @@ class GenerateConstrained(Generate):
         grammar = prompt.grammar()
         if grammar is None:
             raise OptionError(f'The readout {self.name} needs a prompt with a grammar, which "{prompt.name}" has not.')
+        check_spellable(loaded.tokenizer, grammar, name=self.name)
         self._grammar: AnswerGrammar = grammar
-        pieces = set(loaded.tokenizer.token_bytes())
-        for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
-            for character in text:
-                spelt = character.encode()
-                if spelt not in pieces and not all(bytes([byte]) in pieces for byte in spelt):
-                    raise ModelError(
-                        f'The model\'s tokenizer cannot spell the "{character}" in "{text}", so {self.name} could get '
-                        "stuck; choose the readout generate or head."
-                    )
 
     @property
     def max_new_tokens(self) -> int:
         """The most tokens that a valid answer has, end-of-sequence included."""
-        return self._constraint().automaton.longest() + 1
+        return self._constraint().automaton.max_bytes() + 1
 
     def _constraint(self) -> TokenAutomaton:
         if self._automaton is None:
-            tokenizer = self.loaded.tokenizer
-            labels = LabelAutomaton(self._grammar)
-            self._automaton = TokenAutomaton(labels, tokenizer.token_bytes(), tokenizer.eos_id)
+            self._automaton = label_constraint(self.loaded.tokenizer, self._grammar)
         return self._automaton

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from semtune.contracts import LoadedModel, Prompt
-from semtune.generation.loglikelihood import completion_log_likelihoods
+from semtune.generation.loglikelihood import loglikelihood
 from semtune.readouts.base import LabelProbabilities, Matrix
 from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.readouts.generate import NextTokenLoss
@@ -34,12 +34,7 @@ class LogLikelihood(LabelProbabilities, NextTokenLoss):
     def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """Each label's share of the likelihood of all labels (and of "none"); (examples, labels), fp64."""
         prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
-        scores = completion_log_likelihoods(
-            self.loaded,
-            prompts,
-            self._completions,
-            most_texts=self.settings.predict_batch_size,
-            progress=progress,
-        )
+        batch_size = self.settings.predict_batch_size
+        scores = loglikelihood(self.loaded, prompts, self._completions, batch_size=batch_size, progress=progress)
         shares: Matrix = scores.double().softmax(dim=-1)[:, : len(self.space.labels)].numpy()
         return shares

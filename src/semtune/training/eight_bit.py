@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtune.nn import kernels
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
+from semtune.nn.kernels import training_operators
+from semtune.nn.operator_registry import composite
 from semtune.training.masters import BETAS, EPS, Factors, ParameterState, ParameterStates, zeros
 
 SMALLEST = 4096
@@ -36,32 +37,16 @@ class EightBitState(ParameterState):
         self.square_scales = zeros(blocks, torch.float32, parameter)
 
     def update(self, factors: Factors) -> None:
-        given, count = self.gradients(), self.parameter.numel()
-        if given is not None and self.master_copy is None:
-            tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)
-            state = (self.residual_bits, self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
-            kernels.call("adamw_8bit", self.parameter.data, *state, *given, *tables, *factors.for_kernel(), count)
-            return
-        for start in kernels.rounds(range(0, count, _CHUNK)):
-            self._update_part(slice(start, min(start + _CHUNK, count)), factors)
-
-    def _update_part(self, part: slice, factors: Factors) -> None:
         assert self.grad is not None
-        rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
-        device = self.mean_codes.device
-        grad32 = (self.grad.flatten()[part].float() * factors.clip.to(device)).float()
-        grad32 = F.pad(grad32, (0, -length % BLOCK)).view(-1, BLOCK)  # (blocks, 256)
-        mean = dequantize(self.mean_codes[rows], self.mean_scales[rows], _MEANS.levels.to(device))
-        square = dequantize(self.square_codes[rows], self.square_scales[rows], _SQUARES.levels.to(device))
-        mean.lerp_(grad32, 1 - BETAS[0])
-        square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
-        change = mean / square.sqrt().mul_(factors.second).add_(EPS)
-        master = self.master(part).mul_(factors.decay)
-        master.add_(change.view(-1)[:length], alpha=-factors.rate * factors.first)
-        self.write_back(master, part)
-        middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
-        self.mean_codes[rows], self.mean_scales[rows] = quantize(mean, middles[0])
-        self.square_codes[rows], self.square_scales[rows] = quantize(square, middles[1], keep_positive=True)
+        moments = (self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
+        if self.supports_kernel() and self.master_copy is None:
+            tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)
+            arguments = (self.parameter.data, self.residual_bits, *moments, self.grad, *tables)
+            training_operators.adamw_8bit_(*arguments, *factors.for_kernel())
+            return
+        numbers = (factors.rate, factors.decay, factors.first, factors.second)
+        weights = (self.parameter.data, self.residual_bits, self.master_copy)
+        _update_by_formula(*weights, *moments, self.grad, factors.clip, *numbers)
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -71,6 +56,48 @@ class EightBitState(ParameterState):
             "exp_avg_sq_codes": self.square_codes,
             "exp_avg_sq_scales": self.square_scales,
         }
+
+
+@composite(
+    "adamw_8bit_formula_(Tensor(a!) weight, Tensor(b!)? residual_bits, Tensor(c!)? master_copy, "
+    "Tensor(d!) mean_codes, Tensor(e!) mean_scales, Tensor(f!) square_codes, Tensor(g!) square_scales, Tensor grad, "
+    "Tensor clip, float learning_rate, float decay, float mean_factor, float square_factor) -> ()",
+    chunked=True,
+)
+def _update_by_formula(
+    weight: Tensor, residual_bits: Tensor | None, master_copy: Tensor | None, mean_codes: Tensor, mean_scales: Tensor,
+    square_codes: Tensor, square_scales: Tensor, grad: Tensor, clip: Tensor, rate: float, decay: float, first: float,
+    second: float,
+) -> None:  # fmt: skip
+    """One update, a chunk of the parameter at a time."""
+    state = ParameterState(nn.Parameter(weight, requires_grad=False), master=False)
+    state.residual_bits, state.master_copy = residual_bits, master_copy
+    moments = (mean_codes, mean_scales, square_codes, square_scales)
+    for start in range(0, weight.numel(), _CHUNK):
+        part = slice(start, min(start + _CHUNK, weight.numel()))
+        _update_chunk(state, part, moments, grad.flatten()[part], clip, (rate, decay, first, second))
+
+
+def _update_chunk(
+    state: ParameterState, part: slice, moments: tuple[Tensor, ...], grad: Tensor, clip: Tensor,
+    numbers: tuple[float, float, float, float],
+) -> None:  # fmt: skip
+    (rate, decay, first, second), device = numbers, grad.device
+    rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
+    mean_codes, mean_scales, square_codes, square_scales = (x[rows] for x in moments)
+    grad32 = (grad.float() * clip.to(device)).float()
+    grad32 = F.pad(grad32, (0, -length % BLOCK)).view(-1, BLOCK)  # (blocks, 256)
+    mean = dequantize(mean_codes, mean_scales, _MEANS.levels.to(device))
+    square = dequantize(square_codes, square_scales, _SQUARES.levels.to(device))
+    mean.lerp_(grad32, 1 - BETAS[0])
+    square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
+    change = mean / square.sqrt().mul_(second).add_(EPS)
+    master = state.master(part).mul_(decay)
+    master.add_(change.view(-1)[:length], alpha=-rate * first)
+    state.write_back(master, part)
+    middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
+    mean_codes[:], mean_scales[:] = quantize(mean, middles[0])
+    square_codes[:], square_scales[:] = quantize(square, middles[1], keep_positive=True)
 
 
 def eight_bit(parameters: Mapping[str, nn.Parameter], weight_decay: float, *, master_weights: bool) -> ParameterStates:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from semtune.errors import ModelError
-from semtune.nn import kernels
+from semtune.nn.kernels import supports, training_operators
 from semtune.runtime.malloc import use_large_pages
 
 BETAS = (0.9, 0.999)
@@ -92,12 +92,9 @@ class ParameterState:
         else:
             weight.copy_(master)
 
-    def gradients(self) -> tuple[Tensor | None, Tensor | None] | None:
-        """The gradient as the compiled update reads it, (bf16, None) or (None, fp32); None: it cannot read it."""
-        grad = self.grad
-        if grad is None or not kernels.takes(self.parameter.data) or not grad.is_contiguous():
-            return None
-        return (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
+    def supports_kernel(self) -> bool:
+        """Whether a compiled operator can update the parameter with this gradient."""
+        return self.grad is not None and supports(self.parameter.data) and self.grad.is_contiguous()
 
     def update(self, factors: Factors) -> None:
         """Change the parameter and the moments by one step."""
@@ -155,12 +152,11 @@ class _FullState(ParameterState):
         self.mean, self.square = mean, square
 
     def update(self, factors: Factors) -> None:
-        grad, given = self.grad, self.gradients()
+        grad = self.grad
         assert grad is not None
-        weight = self.parameter.data
-        if given is not None:
+        if self.supports_kernel():
             state = (self.residual_bits, self.mean, self.square)
-            kernels.call("adamw", weight, *state, *given, *factors.for_kernel(), weight.numel())
+            training_operators.adamw_(self.parameter.data, *state, grad, *factors.for_kernel())
             return
         grad32, master = grad.flatten().float() * factors.clip, self.master()
         self.mean.lerp_(grad32, 1 - BETAS[0])
@@ -231,9 +227,8 @@ def copy_tensors(parameter: str, targets: Mapping[str, Tensor], saved: Mapping[s
 
 def _square_sum(grad: Tensor) -> Tensor:
     """A scalar in fp64."""
-    if kernels.takes(grad):
-        partial = torch.zeros(torch.get_num_threads(), dtype=torch.float64)
-        kernels.call("square_sum", grad, partial, grad.numel())
+    if supports(grad):
+        partial: Tensor = training_operators.square_sum(grad)
         return partial.sum()
     norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
     return norm.double().square()

@@ -6,14 +6,14 @@ Its forward and its backward each dequantise the weight: the second time is the 
 
 from __future__ import annotations
 
-import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from semtune.nn import kernels
+from semtune.nn.kernels import in_main_memory
 from semtune.nn.linear.frozen import QuantizedLinear, frozen_parameter
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
 
@@ -87,7 +87,7 @@ class NF4Linear(QuantizedLinear):
 
     def _transient_weight(self, dtype: torch.dtype) -> Tensor:
         """On a CPU in a buffer that all 4-bit layers share."""
-        return _buffers.setdefault(kernels.world(), _Buffer()).unpack(self, dtype)
+        return _buffers[type(self.codes)].unpack(self, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NF4Linear:
         """Every `.to()` comes through here; scales that were rounded would not be the quantised weight any more."""
@@ -113,10 +113,10 @@ class _Buffer:
         """The codes that were dequantised last, and their version."""
 
     def unpack(self, layer: NF4Linear, dtype: torch.dtype) -> Tensor:
-        if kernels.on_gpu(layer.codes) or not kernels.holds(layer.codes):
+        if not in_main_memory(layer.codes):
             return layer.dequantize(dtype)
         numbers = self._numbers.get(dtype)
-        if numbers is None or numbers.numel() < layer.weight_numel:
+        if numbers is None or numbers.numel() < layer.weight_numel or not _same_mode(numbers, layer.codes):
             numbers = self._numbers[dtype] = torch.empty(layer.weight_numel, dtype=dtype)
             self._current.pop(dtype, None)
         current = self._current.get(dtype)
@@ -126,4 +126,10 @@ class _Buffer:
         return layer.dequantize(dtype, numbers[: layer.weight_numel])
 
 
-_buffers: weakref.WeakKeyDictionary[kernels.World, _Buffer] = weakref.WeakKeyDictionary()
+_buffers: dict[type, _Buffer] = defaultdict(_Buffer)
+"""By type of tensor, as fake ones must not be written to ordinary ones' memory."""
+
+
+def _same_mode(a: Tensor, b: Tensor) -> bool:
+    """Whether both are ordinary tensors, or fake ones of one FakeTensorMode."""
+    return getattr(a, "fake_mode", None) is getattr(b, "fake_mode", None)

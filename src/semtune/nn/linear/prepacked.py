@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-from semtune.nn import kernels
+from semtune.nn.kernels import in_main_memory
 from semtune.nn.linear.frozen import FrozenLinear, plain_linear
+from semtune.nn.operator_registry import composite, moved
 from semtune.runtime.processor import native_bf16
 
 
@@ -57,7 +57,8 @@ class PrepackedLinear(FrozenLinear):
     @property
     def device(self) -> torch.device:
         """See `LinearLayer`."""
-        return self._forward.device
+        device: torch.device = self._forward.device
+        return device
 
     @property
     def weight_bytes(self) -> int:
@@ -83,7 +84,7 @@ def can_prepack(linear: nn.Linear) -> bool:
         and not linear.weight.requires_grad
         and linear.weight.dtype == torch.bfloat16
         and linear.weight.device.type == "cpu"
-        and kernels.holds(linear.weight.detach())
+        and in_main_memory(linear.weight.detach())
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and native_bf16("cpu")
     )
@@ -92,10 +93,9 @@ def can_prepack(linear: nn.Linear) -> bool:
 _USUAL_ROWS = 384  # oneDNN chose the same layout for 32 and for 384 rows
 
 
+@composite("prepack_weight(Tensor weight) -> Tensor", outputs=torch.empty_like, cost=moved)
 def _laid_out(weight: Tensor) -> Tensor:
-    """A copy of `weight` in oneDNN's order; of a fake tensor, which has no order, a plain copy."""
-    if isinstance(weight, FakeTensor):
-        return weight.clone()
+    """A copy of `weight` in oneDNN's order (a fake one has no order)."""
     prepacked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
     return prepacked
 

@@ -1,11 +1,14 @@
-"""What generates text for prompting strategies."""
+"""What generation offers to readouts and prompting strategies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from semtune.contracts.prompt import AnswerGrammar, PromptParts
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Constraint(Protocol):
@@ -25,12 +28,19 @@ class Constraint(Protocol):
 
 
 class Generator(Protocol):
-    """Text out of a loaded model, for prompting strategies. A prompt is a text or its token ids."""
+    """Text out of a loaded model, for prompting strategies. A prompt or completion is a text or its token ids."""
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
     ) -> list[str]:
         """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
+        ...
+
+    def loglikelihood(
+        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+    ) -> torch.Tensor:
+        """log p(completion | prompt) in nats, (prompts, completions). A completion given as text ends with
+        end-of-sequence; token ids are taken as they are."""
         ...
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:

@@ -1,27 +1,29 @@
-"""The language of valid answers as an automaton over bytes, and the tokens that keep an answer inside it.
+"""Constrained decoding: an automaton over the bytes of valid answers, and the tokens that stay inside it.
 
-Working on bytes rather than on one tokenisation of each label has two reasons: a tokenizer may join a label's last
-character and the delimiter into one token, and a label may hold characters that take several tokens (é). Any way of
-spelling a valid answer with the vocabulary is allowed, nothing else is.
+The automaton reads bytes, not one tokenisation of each label, for two reasons: a tokenizer may join a label's last
+character and the delimiter into one token, and a label may contain characters of several tokens (é). Every spelling of
+a valid answer by the vocabulary is allowed, nothing else is. (As in Willard & Louf 2023, arXiv:2307.09702.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from semtune.contracts import AnswerGrammar
+from semtune.contracts import AnswerGrammar, Tokenizer
+from semtune.errors import ModelError
 
-Place = tuple[int, int, int]
-"""(item, offset in bytes, what follows it): where in the language one reading of the bytes so far stands.
+Position = tuple[int, int, int]
+"""(item, offset in bytes, part): one way to read the bytes so far as the beginning of a valid answer.
 
-Item -1 is the start text, items 0 … n-1 are labels, item n is "none"; the last number is 0 inside the item's own bytes
-and 1 inside the delimiter after it.
+Item -1 is the start text, items 0 … n-1 are labels, item n is "none". Part 0 is the item's own bytes, part 1 the
+delimiter after it.
 """
-State = frozenset[Place]
+State = frozenset[Position]
+"""All ways to read the bytes so far."""
 
 
 class LabelAutomaton:
-    """Start, then "none" or labels in order, each at most once, joined by the delimiter."""
+    """A byte automaton of `AnswerGrammar`: start, then "none" or labels in order, each once at most, delimited."""
 
     def __init__(self, grammar: AnswerGrammar) -> None:
         self._items = [label.encode() for label in grammar.items] + [grammar.none.encode()]
@@ -30,12 +32,12 @@ class LabelAutomaton:
         self._single = grammar.single
 
     def start(self) -> State:
-        """Nothing said yet."""
+        """The state before the first byte."""
         return self._close({(-1, 0, 0)})
 
     def step(self, state: State, byte: int) -> State:
-        """After one more byte; the empty set when no valid answer goes on so."""
-        after: set[Place] = set()
+        """The state after one more byte; empty when no valid answer begins so."""
+        after: set[Position] = set()
         for item, offset, part in state:
             text = self._text(item, part)
             if offset < len(text) and text[offset] == byte:
@@ -46,8 +48,8 @@ class LabelAutomaton:
         """Whether the answer may end here."""
         return any(item >= 0 and part == 0 and offset == len(self._items[item]) for item, offset, part in state)
 
-    def longest(self) -> int:
-        """Bytes of the longest answer; no decoding needs more tokens than this and one end-of-sequence."""
+    def max_bytes(self) -> int:
+        """Bytes of the longest answer; decoding needs at most as many tokens and one end-of-sequence."""
         labels = self._items[: self._labels]
         listed = sum(map(len, labels)) + len(self._separator) * len(labels)
         return len(self._start) + max(listed, len(self._items[-1]))
@@ -57,15 +59,15 @@ class LabelAutomaton:
             return self._separator
         return self._start if item == -1 else self._items[item]
 
-    def _close(self, places: set[Place]) -> State:
-        """Add what can follow without reading a byte: the start leads to all items, a delimiter to all later ones."""
-        closed = set(places)
-        todo = list(places)
+    def _close(self, positions: set[Position]) -> State:
+        """Add the positions that follow without a byte: all items after the start, later ones after a delimiter."""
+        closed = set(positions)
+        todo = list(positions)
         while todo:
             item, offset, part = todo.pop()
             if offset < len(self._text(item, part)):
                 continue
-            following: list[Place] = []
+            following: list[Position] = []
             if item == -1:
                 last = self._labels if self._single else self._labels + 1
                 following = [(nxt, 0, 0) for nxt in range(last)]
@@ -73,15 +75,15 @@ class LabelAutomaton:
                 following = [(nxt, 0, 0) for nxt in range(item + 1, self._labels)]
             elif item < self._labels - 1 and not self._single:
                 following = [(item, 0, 1)]
-            for place in following:
-                if place not in closed:
-                    closed.add(place)
-                    todo.append(place)
+            for position in following:
+                if position not in closed:
+                    closed.add(position)
+                    todo.append(position)
         return frozenset(closed)
 
 
 class TokenAutomaton:
-    """The label automaton driven by a vocabulary: which tokens may come next, remembered per state."""
+    """`contracts.Constraint` of a label automaton over a vocabulary: the allowed tokens, cached per state."""
 
     def __init__(self, automaton: LabelAutomaton, token_bytes: Sequence[bytes | None], eos_id: int) -> None:
         self.automaton, self._eos_id, self._bytes = automaton, eos_id, token_bytes
@@ -89,22 +91,22 @@ class TokenAutomaton:
         self._allowed: dict[State, list[int]] = {}
 
     def start(self) -> State:
-        """Nothing said yet."""
+        """The state before the first token."""
         return self.automaton.start()
 
     def allowed(self, state: State) -> list[int]:
-        """Token ids that may follow; never empty in a state that was reached by allowed tokens.
+        """Token ids that may follow, ascending; never empty in a state that allowed tokens led to.
 
-        That holds for every vocabulary that spells each single byte, as byte-level ones do.
+        That needs a vocabulary that spells each single byte, as byte-level ones do; `check_spellable` checks it.
         """
         if state not in self._allowed:
             found: list[int] = []
             todo = [(state, self._trie)]
             while todo:
-                here, node = todo.pop()
+                at, node = todo.pop()
                 found += node.tokens
                 for byte, child in node.children.items():
-                    after = self.automaton.step(here, byte)
+                    after = self.automaton.step(at, byte)
                     if after:
                         todo.append((after, child))
             if self.automaton.complete(state):
@@ -119,6 +121,24 @@ class TokenAutomaton:
         return state
 
 
+def label_constraint(tokenizer: Tokenizer, grammar: AnswerGrammar) -> TokenAutomaton:
+    """The constraint that exactly the answers of `grammar` satisfy; `check_spellable` says where none is possible."""
+    return TokenAutomaton(LabelAutomaton(grammar), tokenizer.token_bytes(), tokenizer.eos_id)
+
+
+def check_spellable(tokenizer: Tokenizer, grammar: AnswerGrammar, *, name: str) -> None:
+    """Raise ModelError where the tokenizer cannot spell the answers character by character. `name`: for the message."""
+    pieces = set(tokenizer.token_bytes())
+    for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
+        for character in text:
+            spelt = character.encode()
+            if spelt not in pieces and not all(bytes([byte]) in pieces for byte in spelt):
+                raise ModelError(
+                    f'The model\'s tokenizer cannot spell the "{character}" in "{text}", so {name} could get '
+                    "stuck; choose the readout generate or head."
+                )
+
+
 class _Node:
     __slots__ = ("children", "tokens")
 
@@ -128,7 +148,7 @@ class _Node:
 
 
 def _trie(entries: Iterable[tuple[bytes, int]]) -> _Node:
-    """Tokens by their bytes."""
+    """Token ids by their bytes."""
     root = _Node()
     for text, token in entries:
         node = root

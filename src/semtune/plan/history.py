@@ -1,0 +1,125 @@
+"""The history of a stretch of a run, operation by operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from semtune.nn.operator_registry import OperatorCost
+
+
+@dataclass
+class Section:
+    """A stretch of a run whose operations are the same at every depth but for the layers in between.
+
+    The lists have one element per instant, which is the end of an operation as a rule.
+    """
+
+    name: str
+    operations: list[str] = field(default_factory=list)
+    """Names of the operations, in order."""
+    live_bytes: list[int] = field(default_factory=list)
+    """Bytes of all live storages; during the call of a compiled operator its workspace counts too."""
+    product_flops: list[float] = field(default_factory=list)
+    """FLOPs of a matrix product; 0 for other operations."""
+    loop_flops: list[float] = field(default_factory=list)
+    """FLOPs of low-rank products in compiled loops."""
+    moved_bytes: list[int] = field(default_factory=list)
+    """Read and written by each operation that is no matrix product."""
+    unpacked_bytes: list[int] = field(default_factory=list)
+    """Read and written by compiled loops that turn codes into numbers."""
+
+    def append(self, operation: str, live_bytes: int, cost: OperatorCost, product_flops: float = 0.0) -> None:
+        """Note one operation at whose end `live_bytes` are live; the cost's workspace is live beside them."""
+        self.operations.append(operation)
+        self.live_bytes.append(live_bytes + cost.workspace_bytes)
+        self.product_flops.append(product_flops)
+        self.loop_flops.append(cost.loop_flops)
+        self.moved_bytes.append(cost.moved_bytes)
+        self.unpacked_bytes.append(cost.unpacked_bytes)
+
+    def since(self, start: int, live_bytes: int) -> Section:
+        """A copy of what was done from instant `start` on, with live bytes counted beyond `live_bytes`."""
+        return Section(
+            self.name,
+            self.operations[start:],
+            [live - live_bytes for live in self.live_bytes[start:]],
+            self.product_flops[start:],
+            self.loop_flops[start:],
+            self.moved_bytes[start:],
+            self.unpacked_bytes[start:],
+        )
+
+    def extend(self, more: Section, live_bytes: int) -> None:
+        """Append `more`, a result of `since`, on top of `live_bytes`."""
+        self.operations += more.operations
+        self.live_bytes += [live_bytes + live for live in more.live_bytes]
+        self.product_flops += more.product_flops
+        self.loop_flops += more.loop_flops
+        self.moved_bytes += more.moved_bytes
+        self.unpacked_bytes += more.unpacked_bytes
+
+    def cut(self, start: int) -> None:
+        """Forget everything from instant `start` on."""
+        for column in self._columns():
+            del column[start:]
+
+    def fold(self, start: int, stop: int, period: int) -> None:
+        """Remove instants `start` to `stop`; their costs are added to those `period` instants before each."""
+        costs: tuple[list[Any], ...] = (self.product_flops, self.loop_flops, self.moved_bytes, self.unpacked_bytes)
+        for column in costs:
+            for at in range(stop - 1, start - 1, -1):
+                column[at - period] += column[at]
+        for column in self._columns():
+            del column[start:stop]
+
+    def _columns(self) -> tuple[list[Any], ...]:
+        return (
+            self.operations,
+            self.live_bytes,
+            self.product_flops,
+            self.loop_flops,
+            self.moved_bytes,
+            self.unpacked_bytes,
+        )
+
+
+def without_repeated_chunks(section: Section) -> Section:
+    """Folds a loop's iterations from the third on into the second, in place.
+
+    Chunks of a loop reuse the memory of the chunk before. Counted one by one they would pass for so much more memory
+    asked of the heap (`overhead`). An iteration repeats the one before it when its operations are the same and no more
+    bytes are live at any of them.
+    """
+    start, period = _longest_repetition(section)
+    if period:
+        stop = start + period
+        while stop < len(section.operations) and _repeats(section, stop, period):
+            stop += 1
+        stop -= (stop - start) % period
+        section.fold(start + period, stop, period)
+    return section
+
+
+_LONGEST_ITERATION = 96
+"""Operations."""
+
+
+def _longest_repetition(section: Section) -> tuple[int, int]:
+    """First instant and length of the iteration that is repeated over the longest stretch; (0, 0): there is none."""
+    best = (0, 0, 0)  # instants repeated, first instant, period
+    for period in range(2, min(_LONGEST_ITERATION, len(section.operations) // 2) + 1):
+        run = 0
+        for at in range(period, len(section.operations)):
+            run = run + 1 if _repeats(section, at, period) else 0
+            if run >= period and run > best[0]:
+                best = (run, at - run + 1 - period, period)
+    return best[1:]
+
+
+def _repeats(section: Section, at: int, period: int) -> bool:
+    """Whether instant `at` does what the one `period` before did, with no more memory."""
+    earlier = at - period
+    return (
+        section.operations[at] == section.operations[earlier] and section.live_bytes[at] <= section.live_bytes[earlier]
+    )
