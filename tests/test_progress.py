@@ -14,7 +14,7 @@ from semtune.progress import RunBar
 from semtune.training.loop import EpochEvent, StepEvent
 
 STEP = StepEvent(step=3, steps=10, epoch=1, loss=0.5, grad_norm=1.0, learning_rate=1e-3, tokens=8, seconds=0.1)
-EPOCH = EpochEvent(1, 0.75, 2.0, 0.5, best=True)
+EPOCH = EpochEvent(1, 0.75, "micro_f1", 2.0, 0.5, best=True)
 
 
 def watch(bar: RunBar) -> None:

@@ -12,7 +12,7 @@ import semtune
 from semtune.errors import OptionError, OutputError, UnknownNameError
 from semtune.records import RunResult, RunSpec
 from semtune.registry import METHODS
-from semtune.specs.resolve import write_spec
+from semtune.specs import write_spec
 
 from .conftest import MOODS, TEXTS
 

@@ -16,7 +16,7 @@ import semtune
 from semtune.errors import DataError, DivergedError, ModelError, OptionError, OutputError, UnknownNameError
 from semtune.runs.folder import read_result
 from semtune.runs.runner import run as run_spec
-from semtune.specs.resolve import read_spec
+from semtune.specs import read_spec
 
 from ..runs.test_runner import Silent
 from .conftest import MOODS, TEXTS

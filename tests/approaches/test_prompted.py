@@ -11,7 +11,7 @@ import pytest
 from semtune.contracts import PromptParts, TaskContext
 from semtune.errors import ModelError, OptionError, UnknownNameError
 from semtune.prompts.report import ReportPrompt
-from semtune.records import Example, RunSpec, TargetSpace, TaskOptions
+from semtune.records import Example, RunSpec, SingleLabel, TargetSpace, TaskOptions
 from semtune.registry import TASKS
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
@@ -50,7 +50,8 @@ def zero_shot(space: TargetSpace = SPACE, definitions: dict[str, str] | None = N
 
 def test_a_prompt_holds_the_definitions_before_the_text_and_never_the_gold_labels() -> None:
     generator = Scripted(" good")
-    prediction = zero_shot(definitions={"good": "it pleases"}).run(Example("1", "warm soup", ("bad",)), generator)
+    strategy = zero_shot(definitions={"good": "it pleases"})
+    prediction = strategy.run(Example("1", "warm soup", SingleLabel("bad")), generator)
     (parts,) = generator.parts
     assert "- good: it pleases\n- bad\n" in parts.prefix
     assert (parts.text, parts.completion) == ("warm soup", None)

@@ -29,7 +29,7 @@ class Loudest:
     """Predicts the second label unless the text shouts."""
 
     name = "loudest"
-    answers = target_kinds = frozenset({"label_set", "single_label"})
+    target_kinds = frozenset({"label_set", "single_label"})
 
     def __init__(self, context):
         self.labels = context.space.labels
@@ -38,9 +38,9 @@ class Loudest:
         pass
 
     def predict(self, examples):
-        from semtune.records import Prediction
+        from semtune.records import Prediction, SingleLabel
 
-        return [Prediction(e.id, self.labels[:1] if "!" in e.text else self.labels[1:2]) for e in examples]
+        return [Prediction(e.id, SingleLabel(self.labels[0 if "!" in e.text else 1])) for e in examples]
 
     def save(self, folder):
         pass
@@ -63,10 +63,10 @@ class Echo:
         pass
 
     def run(self, example, generator):
-        from semtune.records import Prediction
+        from semtune.records import Prediction, SingleLabel
 
         (said,) = generator.generate([example.text[:20]], 1)
-        return Prediction(example.id, (self.label,), raw=said)
+        return Prediction(example.id, SingleLabel(self.label), raw=said)
 
     def save(self, folder):
         pass
@@ -77,7 +77,7 @@ class Echo:
 
 def inline(parallel):
     """A launcher that runs each run where it is waited for, in the study's own process."""
-    from semtune.cli.progress import RunBar
+    from semtune.progress import RunBar
     from semtune.runs.runner import run
 
     class Inline:

@@ -22,8 +22,8 @@ from semtune.prompts.report import ReportPrompt
 from semtune.records import TargetSpace
 from semtune.registry import ARCHITECTURES
 
+from ..openness.plugin_architecture import ARCHITECTURE, RecurrentConfig
 from ..toys import EXAMPLES, LABELS, VOCABULARY, byte_level, tokenized, toy_readout, valid_answers
-from .recurrent_lm import ARCHITECTURE, RecurrentConfig
 
 MAX_NEW_TOKENS = 9
 

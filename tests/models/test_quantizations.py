@@ -16,19 +16,20 @@ from semtune.models.loading import compute_dtype, dtype_of, load, quantization_o
 from semtune.nn.linear import NF4Linear, QuantizedLinear, is_linear_layer
 from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
-from semtune.records import Example, RunSpec
+from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
 from semtune.registry import QUANTIZATIONS
 from semtune.specs import resolve
 from semtune.specs.precision import normalise_precision, precisions
 from semtune.training.optimizer import Optimizer
+from semtune.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 NAME = "toy-int8"
 MOODS = ("good", "bad")
 EXAMPLES = [
-    Example("0", "the soup was warm and kind", ("good",)),
-    Example("1", "a cold and bitter soup", ("bad",)),
-    Example("2", "kind people and warm bread", ("good",)),
+    Example("0", "the soup was warm and kind", SingleLabel("good")),
+    Example("1", "a cold and bitter soup", SingleLabel("bad")),
+    Example("2", "kind people and warm bread", SingleLabel("good")),
 ]
 
 
@@ -83,26 +84,24 @@ HALVES = Halves()
 
 
 def build(model: Path, method: str) -> TunedModel:
+    options = {"precision": NAME, "dropout": 0.0, "learning_rate": 1e-2}
     spec = resolve(
-        RunSpec(
-            "practice", model=str(model), method=method, precision=NAME, readout="head", max_length=64, dropout=0.0,
-            learning_rate=1e-2, device="cpu",
-        )
-    )  # fmt: skip
-    tuned = TunedModel.build(spec, MOODS, "single_label")
+        RunSpec("practice", model=str(model), method=method, max_length=64, device="cpu", method_options=options)
+    )
+    tuned = TunedModel.build(spec, TargetSpace("single_label", MOODS))
     tuned.readout.prepare(EXAMPLES)
     return tuned
 
 
 def train(tuned: TunedModel, steps: int = 12) -> list[float]:
-    optimizer = Optimizer(tuned.groups(), total_steps=steps, warmup_fraction=0.1)
+    optimizer = Optimizer(tuned.groups(), Schedule(steps, 0.1))
     batch = [tuned.readout.encode(example) for example in EXAMPLES]
     losses = []
     tuned.loaded.model.train()
     for _ in range(steps):
         loss, count = tuned.readout.loss(batch)
         (loss / count).backward()
-        optimizer.collect()
+        optimizer.accumulate()
         optimizer.step()
         losses.append(loss.item() / count)
     return losses

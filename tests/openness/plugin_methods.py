@@ -1,4 +1,4 @@
-"""Two methods from outside semtune: a branch beside every MLP with trained biases, and learned keys and values."""
+"""Two ways of tuning from outside: a branch beside every MLP with trained biases, and learned keys and values."""
 
 from __future__ import annotations
 
@@ -103,3 +103,6 @@ class LearnedPrefix(_Saved):
         for attention in loaded.attentions():
             prefix = LearnedKeyValues(config.num_key_value_heads, settings.length, head_dim)
             attention.prefix = prefix.to(loaded.compute_dtype)
+
+
+PARALLEL_BRANCH, LEARNED_PREFIX = ParallelBranch(), LearnedPrefix()

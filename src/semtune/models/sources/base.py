@@ -10,6 +10,7 @@ import torch
 
 from semtune.errors import ModelError, first_line
 from semtune.models.quiet import quiet
+from semtune.registry import ARCHITECTURES
 
 
 class Source:
@@ -60,6 +61,8 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raise ModelError(
             f"The model in {folder} is already quantised; give the unquantised one, which qlora then quantises."
         )
+    if raw["model_type"] in ARCHITECTURES:  # importing it lets its module register the type with transformers
+        ARCHITECTURES.get(raw["model_type"])
     try:
         with quiet():
             return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
