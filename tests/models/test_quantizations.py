@@ -16,19 +16,20 @@ from semtune.models.loading import compute_dtype, dtype_of, load, quantization_o
 from semtune.nn.linear import NF4Linear, QuantizedLinear, is_linear_layer
 from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
-from semtune.records import Example, RunSpec
+from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
 from semtune.registry import QUANTIZATIONS
 from semtune.specs.precision import normalise_precision, precisions
 from semtune.specs.resolve import resolve
 from semtune.training.optimizer import Optimizer
+from semtune.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 NAME = "toy-int8"
-MOODS = ("good", "bad")
+MOODS = TargetSpace("single_label", ("good", "bad"))
 EXAMPLES = [
-    Example("0", "the soup was warm and kind", ("good",)),
-    Example("1", "a cold and bitter soup", ("bad",)),
-    Example("2", "kind people and warm bread", ("good",)),
+    Example("0", "the soup was warm and kind", SingleLabel("good")),
+    Example("1", "a cold and bitter soup", SingleLabel("bad")),
+    Example("2", "kind people and warm bread", SingleLabel("good")),
 ]
 
 
@@ -85,24 +86,24 @@ HALVES = Halves()
 def build(model: Path, method: str) -> TunedModel:
     spec = resolve(
         RunSpec(
-            "practice", model=str(model), method=method, precision=NAME, readout="head", max_length=64, dropout=0.0,
-            learning_rate=1e-2, device="cpu",
+            "practice", model=str(model), method=method, readout="head", max_length=64, device="cpu",
+            method_options={"precision": NAME, "learning_rate": 1e-2} | ({} if method == "full" else {"dropout": 0.0}),
         )
     )  # fmt: skip
-    tuned = TunedModel.build(spec, MOODS, "single_label")
+    tuned = TunedModel.build(spec, MOODS)
     tuned.readout.prepare(EXAMPLES)
     return tuned
 
 
 def train(tuned: TunedModel, steps: int = 12) -> list[float]:
-    optimizer = Optimizer(tuned.groups(), total_steps=steps, warmup_fraction=0.1)
+    optimizer = Optimizer(tuned.groups(), Schedule(steps, 0.1))
     batch = [tuned.readout.encode(example) for example in EXAMPLES]
     losses = []
     tuned.loaded.model.train()
     for _ in range(steps):
         loss, count = tuned.readout.loss(batch)
         (loss / count).backward()
-        optimizer.collect()
+        optimizer.accumulate()
         optimizer.step()
         losses.append(loss.item() / count)
     return losses
@@ -131,7 +132,7 @@ def test_tuned_saved_and_loaded(method: str, tiny_model: Path, tmp_path: Path) -
 def test_numbers_are_counted_though_they_are_no_parameters(tiny_model: Path) -> None:
     int8, fp32 = (load(str(tiny_model), precision=p, device="cpu") for p in (NAME, "fp32"))
     spec = resolve(RunSpec("practice", readout="generate", method="lora"))
-    counts = [TunedModel(spec, loaded, MOODS, "single_label").total_parameters() for loaded in (int8, fp32)]
+    counts = [TunedModel(spec, loaded, MOODS).total_parameters() for loaded in (int8, fp32)]
     assert counts[0] == counts[1]
 
 
