@@ -25,7 +25,7 @@ from semtune.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 NAME = "toy-int8"
-MOODS = ("good", "bad")
+MOODS = TargetSpace("single_label", ("good", "bad"))
 EXAMPLES = [
     Example("0", "the soup was warm and kind", SingleLabel("good")),
     Example("1", "a cold and bitter soup", SingleLabel("bad")),
@@ -86,9 +86,12 @@ HALVES = Halves()
 def build(model: Path, method: str) -> TunedModel:
     options = {"precision": NAME, "dropout": 0.0, "learning_rate": 1e-2}
     spec = resolve(
-        RunSpec("practice", model=str(model), method=method, max_length=64, device="cpu", method_options=options)
-    )
-    tuned = TunedModel.build(spec, TargetSpace("single_label", MOODS))
+        RunSpec(
+            "practice", model=str(model), method=method, readout="head", max_length=64, device="cpu",
+            method_options={"precision": NAME, "learning_rate": 1e-2} | ({} if method == "full" else {"dropout": 0.0}),
+        )
+    )  # fmt: skip
+    tuned = TunedModel.build(spec, MOODS)
     tuned.readout.prepare(EXAMPLES)
     return tuned
 
@@ -130,7 +133,7 @@ def test_tuned_saved_and_loaded(method: str, tiny_model: Path, tmp_path: Path) -
 def test_numbers_are_counted_though_they_are_no_parameters(tiny_model: Path) -> None:
     int8, fp32 = (load(str(tiny_model), precision=p, device="cpu") for p in (NAME, "fp32"))
     spec = resolve(RunSpec("practice", readout="generate", method="lora"))
-    counts = [TunedModel(spec, loaded, MOODS, "single_label").total_parameters() for loaded in (int8, fp32)]
+    counts = [TunedModel(spec, loaded, MOODS).total_parameters() for loaded in (int8, fp32)]
     assert counts[0] == counts[1]
 
 

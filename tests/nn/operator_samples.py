@@ -98,6 +98,7 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "row_square_sums": lambda: [(bf16(5, 13), torch.float32)],
     "prepack_weight": lambda: [(bf16(32, 16),)],
     "adamw_8bit_formula_": lambda: [
-        (fp32(300), None, *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0)
+        (fp32(300), None, None, *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0),
+        (fp32(300).half(), None, fp32(300), *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0),
     ],
 }

@@ -25,14 +25,14 @@ TARGETS = torch.arange(ROWS) * 3 % VOCAB
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 4, ROWS, 1000])
-@pytest.mark.parametrize("wide_rows", [1, 3, 1000])
+@pytest.mark.parametrize("upcast_rows", [1, 3, 1000])
 @pytest.mark.parametrize("wants", [w for n in (1, 2, 3) for w in itertools.combinations(range(3), n)], ids=str)
 def test_equals_torch(
-    rows_at_once: int, wide_rows: int, wants: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    rows_at_once: int, upcast_rows: int, wants: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the chunks, and whichever gradients are wanted."""
     monkeypatch.setattr(module, "CHUNK_BYTES", rows_at_once * VOCAB * 8)
-    monkeypatch.setattr(module, "_WIDE_BYTES", wide_rows * VOCAB * 4)
+    monkeypatch.setattr(module, "_UPCAST_BYTES", upcast_rows * VOCAB * 4)
     ours, theirs = ([t.requires_grad_(i in wants) for i, t in enumerate(inputs(True))] for _ in range(2))
     loss = fused_linear_cross_entropy(*ours, TARGETS)
     expected = F.cross_entropy(F.linear(*theirs), TARGETS, reduction="sum")

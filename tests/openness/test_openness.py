@@ -61,7 +61,9 @@ def test_methods_quantisation_readout_strategy_baseline_and_launcher(
         task_options={"data": str(reviews), "text_column": "comment", "label_column": "mood"},
         model=str(tiny_model), methods=["parallel-branch", "learned-prefix", "lora"], readouts=["two-layer-head"],
         strategies=["likeliest-label"], baselines=["longest-text"],
-        overrides={"parallel-branch": {"width": 3}, "learned-prefix": {"length": 2}, "lora": {"precision": "rowwise-int8"}},
+        overrides={
+            "parallel-branch": {"width": 3}, "learned-prefix": {"length": 2}, "lora": {"precision": "rowwise-int8"},
+        },
     )  # fmt: skip
     names = ("parallel-branch", "learned-prefix", "lora", "likeliest-label")
     assert tuple(run["name"] or run["method"] for run in record["runs"]) == names
@@ -134,8 +136,8 @@ def test_the_names_are_listed_with_their_options(semtune: Semtune) -> None:
     methods = semtune("list", "methods", "--options").stdout
     assert "parallel-branch" in methods and "Width of the branch" in methods and "positions" in methods
     for kind, name in (
-        ("tasks", "reversal"), ("prompts", "offsets"), ("readouts", "two-layer-head"), ("strategies", "likeliest-label"),
-        ("baselines", "longest-text"), ("launchers", "in-process"), ("quantizations", "rowwise-int8"),
+        ("tasks", "reversal"), ("prompts", "offsets"), ("readouts", "two-layer-head"), ("baselines", "longest-text"),
+        ("strategies", "likeliest-label"), ("launchers", "in-process"), ("quantizations", "rowwise-int8"),
         ("architectures", "toy-recurrent"),
     ):  # fmt: skip
         assert name in semtune("list", kind).stdout

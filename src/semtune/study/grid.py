@@ -141,10 +141,22 @@ def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) ->
 def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
         raise OptionError(f'{where}: "overrides" must map methods to options, such as `lora: {{rank: 8}}`.')
+    overrides = {}
     for method, options in value.items():
         METHODS.check(str(method))
-        _check_run_options(options, f"overrides of {method} in {where}")
-    return {str(method): dict(options) for method, options in value.items()}
+        overrides[str(method)] = _with_own_nested(str(method), options)
+        _check_run_options(overrides[str(method)], f"overrides of {method} in {where}")
+    return overrides
+
+
+def _with_own_nested(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with those that no RunSpec knows but `method` has moved into `method_options`."""
+    unknown = [key for key in options if key not in SPEC_KEYS and key not in EARLIER_KEYS]
+    own = [key for key in unknown if key in METHOD.option_names(method)]  # asked, and imported, only where needed
+    if not own:
+        return dict(options)
+    kept = {key: value for key, value in options.items() if key not in own}
+    return {**kept, METHOD.options_name: {**kept.get(METHOD.options_name, {}), **{key: options[key] for key in own}}}
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:

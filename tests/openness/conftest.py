@@ -1,0 +1,5 @@
+"""The command as a process, as in the tests of the command line."""
+
+from ..cli.conftest import semtune
+
+__all__ = ["semtune"]
