@@ -84,7 +84,6 @@ HALVES = Halves()
 
 
 def build(model: Path, method: str) -> TunedModel:
-    options = {"precision": NAME, "dropout": 0.0, "learning_rate": 1e-2}
     spec = resolve(
         RunSpec(
             "practice", model=str(model), method=method, readout="head", max_length=64, device="cpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from semtune.errors import ModelError
 from semtune.measure.machine import available_memory_bytes, cores
 from semtune.models.locate import conversion_bytes, prepare
 from semtune.records import RunSpec
+from semtune.runtime.imports import heavy_imports
 
 
 def prepare_model(spec: RunSpec, say: Callable[[str], None]) -> None:
@@ -18,6 +20,8 @@ def prepare_model(spec: RunSpec, say: Callable[[str], None]) -> None:
 
     Raises ModelError.
     """
+    with heavy_imports():
+        importlib.import_module("semtune.models.architectures.stock")  # before clocks run: it imports transformers
     check_conversion(spec)
     say(f"preparing {spec.model}")
     prepare(spec.model, trust_remote_code=spec.trust_remote_code)

@@ -13,6 +13,7 @@ from semtune import registry
 from semtune.cli import options as o
 from semtune.cli.generate import type_name
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
     from semtune.specs.settings import Part
@@ -68,7 +69,7 @@ def _list_options(kind: str, json: bool) -> int:
     """The options of every member of `kind`: type, unit, default (of each preset) and help."""
     if kind not in WITH_OPTIONS:
         raise OptionError(f"There are no options of {kind}; --options goes with {', '.join(WITH_OPTIONS)}.")
-    with o.heavy_imports():  # each method, readout and strategy declares its own, so they are imported
+    with heavy_imports():  # each method, readout and strategy declares its own, so they are imported
         from semtune.specs.settings import METHOD, PROMPT, READOUT, STRATEGY
 
         part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY), strict=True))[kind]

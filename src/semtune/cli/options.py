@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,17 +39,3 @@ def read_lines(path: Path) -> list[str]:
     if not texts:
         raise DataError(f"{path} is empty; it should hold one text a line.")
     return texts
-
-
-@contextlib.contextmanager
-def heavy_imports() -> Iterator[None]:
-    """Around imports of torch and transformers: without the garbage collector, which finds nothing there.
-
-    It costs a fifth of their time (3.9 against 3.1 s), as every module adds objects that it looks at again and again.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

@@ -11,6 +11,7 @@ from semtune.cli import options as o
 from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
     from semtune.plan.requests import Data, PlanResult
@@ -37,7 +38,7 @@ def plan(
     json: o.Json = False,
 ) -> int:
     """Does it fit, how long does it take, what would have to change: for every method, without downloading weights."""
-    with o.heavy_imports():
+    with heavy_imports():
         import torch
 
         from semtune.measure.machine import cores

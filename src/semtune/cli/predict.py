@@ -9,6 +9,7 @@ import typer
 
 from semtune.cli import options as o
 from semtune.errors import OptionError
+from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
     from semtune.records import Prediction, Target
@@ -33,7 +34,7 @@ def predict(
 
     with RunBar() as bar:
         bar.on_phase(f"loading {run}", None)
-        with o.heavy_imports():
+        with heavy_imports():
             from semtune.runs.load import load_run
         from semtune.records import Example
 

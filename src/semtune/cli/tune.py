@@ -13,6 +13,7 @@ from semtune.cli.generate import with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.registry import TASKS
+from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
     from semtune.records import RunResult, RunSpec
@@ -54,17 +55,17 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
     from semtune.registry import APPROACHES
     from semtune.specs import resolve
 
-    with o.heavy_imports():  # a method brings torch; what comes after it is slower still
+    with heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
     if fit and not APPROACHES.get(resolved.approach).plannable:
         raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
     with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
         bar.on_phase("starting", None)
-        with o.heavy_imports():
+        with heavy_imports():
             from semtune.runs.runner import run
         plan = None
         if fit:
-            with o.heavy_imports():
+            with heavy_imports():
                 from semtune.measure.memory import resident_bytes
                 from semtune.plan.requests import fit_to_memory
             bar.on_phase("planning", None)

@@ -23,6 +23,7 @@ from semtune.registry import APPROACHES, TASKS
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runs.outcome import ending, unmeasured
 from semtune.runs.watch import RunWatch
+from semtune.runtime.imports import heavy_imports
 from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
 
@@ -121,7 +122,8 @@ def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None)
     """What plans the run; None where its approach cannot be planned."""
     if not approach.plannable:
         return None
-    from semtune.runs.guard import Guard
+    with heavy_imports():
+        from semtune.runs.guard import Guard
 
     predicted = [e for examples in data.final.values() for e in examples]
     return Guard(spec, TaskContext.of(data.task), data.train, predicted, plan)
