@@ -38,7 +38,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SEMTUNE_NO_PROGRESS", "1")
-    monkeypatch.setattr("semtune.runs.runner.cores", lambda: 1)
+    monkeypatch.setattr("semtune.approaches.base_model.cores", lambda: 1)
     monkeypatch.setattr("semtune.measure.machine.cores", lambda: 1)
 
 
@@ -63,7 +63,7 @@ def test_the_examples_run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         defaults = tuple(str(tiny_model) if d == "default" else d for d in function.__defaults__ or ())
         monkeypatch.setattr(function, "__defaults__", defaults)
     monkeypatch.setitem(semtune.tune.__kwdefaults__, "model", str(tiny_model))
-    monkeypatch.setattr("semtune.study.launch.ProcessLauncher", Inventing)
+    monkeypatch.setattr("semtune.study.launchers.process.ProcessLauncher", Inventing)
     Inventing.asked = []
     blocks = re.findall(r"```python\n(.*?)```", PYTHON_MD.read_text(encoding="utf-8"), flags=re.DOTALL)
     blocks = [block.replace('semtune.plan("default"', "semtune.plan(MODEL") for block in blocks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import semtune
 from semtune.errors import OptionError, OutputError, UnknownNameError
 from semtune.records import RunResult, RunSpec
 from semtune.registry import METHODS
+from semtune.runs.outcome import unmeasured
 from semtune.specs import write_spec
 
 from .conftest import MOODS, TEXTS
@@ -54,22 +56,31 @@ class Inventing:
 
     asked: list[RunSpec]
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, parallel: int) -> None:
+        self.submitted: dict[Path, RunSpec] = {}
 
-    def run(self, spec: RunSpec, folder: Path) -> RunResult:
-        self.asked.append(spec)
+    def submit(self, spec: RunSpec, folder: Path) -> Path:
+        self.submitted[folder] = spec
+        return folder
+
+    def wait(self, handles: Sequence[Path]) -> tuple[Path, RunResult]:
+        folder = handles[0]
+        spec = self.submitted[folder]
+        if spec.approach == "tuned":
+            self.asked.append(spec)
         folder.mkdir(parents=True)
         write_spec(spec, folder / "spec.yaml")
-        names = {name: getattr(spec, name) for name in ("task", "model", "method", "prompt", "readout", "preset")}
-        return RunResult(**names, seed=spec.seed, status="ok")
+        return folder, unmeasured(spec, "ok")
+
+    def interrupt(self, handles: Sequence[Path]) -> list[tuple[Path, RunResult]]:
+        return []
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """The specs that a study would have run."""
     Inventing.asked = []
-    monkeypatch.setattr("semtune.study.launch.ProcessLauncher", Inventing)
+    monkeypatch.setattr("semtune.study.launchers.process.ProcessLauncher", Inventing)
     return Inventing.asked
 
 
@@ -77,7 +88,7 @@ def test_a_study_of_data_in_memory(asked: list[RunSpec], tmp_path: Path, capsys:
     options: dict[str, Any] = {"methods": ["lora", "dora"], "seeds": [0, 1], "epochs": 2}
     overrides = {"dora": {"rank": 4}}
     study = semtune.study((TEXTS, MOODS), out=tmp_path / "study", label_column="mood", overrides=overrides, **options)
-    assert [(s.method, s.seed, s.rank, s.epochs) for s in asked] == [
+    assert [(s.method, s.seed, s.method_options["rank"], s.epochs) for s in asked] == [
         ("lora", 0, 16, 2), ("lora", 1, 16, 2), ("dora", 0, 4, 2), ("dora", 1, 4, 2),
     ]  # fmt: skip
     assert Path(str(asked[0].task_options.data)).parent == tmp_path / "study" / "data"

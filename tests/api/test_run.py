@@ -27,7 +27,7 @@ Tune = Callable[..., semtune.Run]
 def test_a_run_predicts_what_it_has_learnt(tuned: semtune.Run) -> None:
     assert tuned.result.status == "ok"
     assert tuned.scores["test"]["micro_f1"] > 0.9, "four repeated texts are easy to learn"
-    assert (tuned.spec.rank, tuned.spec.method, tuned.labels) == (4, "lora", ("bad", "good"))
+    assert (tuned.spec.method_options["rank"], tuned.spec.method, tuned.labels) == (4, "lora", ("bad", "good"))
     predictions = tuned.predict(["the soup was warm and kind, 3", "a cold and bitter soup, 4"])
     assert [p.labels for p in predictions] == [("good",), ("bad",)]
     assert tuned.predict("bitter bread, cold people, 9")[0].labels == ("bad",)

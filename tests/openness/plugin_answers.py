@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,10 @@ class TwoLayerHead(BaseReadout):
 
     def _scores(self, texts: Sequence[Sequence[int]]) -> Tensor:
         ids, batch = self.loaded.pack(texts)
-        ends = torch.tensor([len(text) for text in texts]).cumsum(0) - 1
-        return self.layers(self.loaded.hidden_states(ids, batch, ends.tolist()).float())
+        ends = [
+            end - 1 for end in itertools.accumulate(map(len, texts))
+        ]
+        return self.layers(self.loaded.hidden_states(ids, batch, ends).float())
 
 
 class LikeliestLabel:

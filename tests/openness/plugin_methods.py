@@ -35,10 +35,10 @@ class ParallelMLP(nn.Module):
 class LearnedKeyValues(nn.Module):
     """What an attention sees before every text: (keys, values), each (kv_heads, length, head_dim)."""
 
-    def __init__(self, kv_heads: int, length: int, head_dim: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
         super().__init__()
-        self.keys = nn.Parameter(0.02 * torch.randn(kv_heads, length, head_dim))
-        self.values = nn.Parameter(0.02 * torch.randn(kv_heads, length, head_dim))
+        self.keys = nn.Parameter(0.02 * torch.randn(shape, dtype=dtype))
+        self.values = nn.Parameter(0.02 * torch.randn(shape, dtype=dtype))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         return self.keys, self.values
@@ -101,8 +101,8 @@ class LearnedPrefix(_Saved):
         config = loaded.model.config.get_text_config()
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         for attention in loaded.attentions():
-            prefix = LearnedKeyValues(config.num_key_value_heads, settings.length, head_dim)
-            attention.prefix = prefix.to(loaded.compute_dtype)
+            shape = (config.num_key_value_heads, settings.length, head_dim)
+            attention.prefix = LearnedKeyValues(shape, loaded.compute_dtype)
 
 
 PARALLEL_BRANCH, LEARNED_PREFIX = ParallelBranch(), LearnedPrefix()

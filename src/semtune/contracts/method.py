@@ -25,6 +25,9 @@ class Method(Protocol):
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Freeze what stays and add what is trained; no effect on outputs. `settings` is a `Settings`.
 
+        A plan runs this on fake tensors: make parameters in their final dtype and device (`Module.to` cannot convert
+        fake ones), and read no tensor's values.
+
         Raises TargetError, OptionError.
         """
         ...
