@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from semtune.approaches.tuned import TunedModel
 from semtune.errors import MergeRefusedError, OptionError, UnknownNameError
 from semtune.models.loading import compute_dtype, dtype_of, load, quantization_of
-from semtune.nn.linear import NF4Linear, QuantizedLinear, is_linear_layer
+from semtune.nn.linear import NF4Linear, is_linear_layer
 from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
@@ -22,6 +21,9 @@ from semtune.specs import resolve
 from semtune.specs.precision import normalise_precision, precisions
 from semtune.training.optimizer import Optimizer
 from semtune.training.schedule import Schedule
+
+from ..openness.plugin_answers import Int8 as RowwiseInt8
+from ..openness.plugin_answers import Int8Linear
 
 CPU = torch.device("cpu")
 NAME = "toy-int8"
@@ -33,30 +35,9 @@ EXAMPLES = [
 ]
 
 
-class Int8Linear(QuantizedLinear):
-    """Row-wise absmax: W_ij = codes_ij · scales_i."""
-
-    STORAGE: ClassVar[str] = "int8 weights"
-    codes: Tensor
-    scales: Tensor
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, compute_dtype: torch.dtype) -> None:
-        super().__init__(weight.shape[1], weight.shape[0], bias, compute_dtype)
-        scales = weight.float().abs().amax(dim=1, keepdim=True) / 127
-        self.register_buffer("codes", (weight.float() / scales).round().to(torch.int8))
-        self.register_buffer("scales", scales)
-
-    def dequantize(self, dtype: torch.dtype) -> Tensor:
-        return (self.codes * self.scales).to(dtype)
-
-
-class Int8:
+class Int8(RowwiseInt8):
     name = NAME
-    offloadable = False
     note: str | None = "int8: for tests alone"
-
-    def quantize(self, weight: Tensor, bias: Tensor | None, compute_dtype: torch.dtype) -> nn.Module:
-        return Int8Linear(weight, bias, compute_dtype)
 
 
 class Halves(Int8):
