@@ -28,11 +28,11 @@ def watch(bar: RunBar) -> None:
 
 def test_a_log_gets_a_line_for_each_part_and_epoch() -> None:
     text = io.StringIO()
-    watch(RunBar(Console(file=text, force_terminal=False, force_jupyter=False, width=80)))
+    watch(RunBar("micro-F1", Console(file=text, force_terminal=False, force_jupyter=False, width=80)))
     lines = text.getvalue().splitlines()
     assert lines[0] == "training"
     assert lines[1].startswith("epoch 1: 2.0 s")
-    assert lines[1].endswith("0.7500  (best so far)")
+    assert lines[1].endswith("  dev micro-F1 0.7500  (best so far)")
     assert lines[2:] == ["predicting dev"]
 
 
@@ -55,7 +55,7 @@ def test_a_notebook_gets_a_display_that_is_updated(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
     monkeypatch.delenv("SEMTUNE_NO_PROGRESS", raising=False)
     monkeypatch.setattr("semtune.progress.NOTEBOOK_REFRESH_SECONDS", 0.0)
-    watch(RunBar(Console(force_jupyter=True)))
+    watch(RunBar(console=Console(force_jupyter=True)))
     assert any("training" in text and "loss 0.500" in text for text in shown)
     assert any(text.startswith("epoch 1: 2.0 s") for text in shown)
     assert shown[-1].strip() == "", "the bar is gone at the end"
@@ -63,6 +63,6 @@ def test_a_notebook_gets_a_display_that_is_updated(monkeypatch: pytest.MonkeyPat
 
 def test_progress_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMTUNE_NO_PROGRESS", "1")
-    bar = RunBar(Console(file=io.StringIO(), force_jupyter=True))
+    bar = RunBar(console=Console(file=io.StringIO(), force_jupyter=True))
     assert not bar._notebook
     assert bar._bar.disable

@@ -24,6 +24,7 @@ from semtune.errors import (
     did_you_mean,
 )
 from semtune.records import Plan, RunResult, RunSpec
+from semtune.registry import TASKS
 
 if TYPE_CHECKING:
     from semtune.plan.requests import PlanResult
@@ -248,7 +249,8 @@ def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bool, progress: bool) -> RunResult:
     from semtune.specs import resolve
 
-    with observer(progress) as watch, caller_state_kept():
+    title = TASKS.get(spec.task)(spec.task_options).metrics[0].title
+    with observer(progress, title) as watch, caller_state_kept():
         watch.on_phase("starting", None)
         from semtune.measure.memory import resident_bytes
         from semtune.plan.requests import fit_to_memory, load_data, upper_bound_fits

@@ -148,11 +148,11 @@ def temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="semtune-run-"))
 
 
-def observer(progress: bool) -> RunBar | NoProgress:
-    """What watches a run, as a context manager."""
+def observer(progress: bool, metric: str = "") -> RunBar | NoProgress:
+    """What watches a run, as a context manager. `metric`: the title of the task's primary metric."""
     from semtune.progress import NoProgress, RunBar
 
-    return RunBar() if progress else NoProgress()
+    return RunBar(metric) if progress else NoProgress()
 
 
 @contextlib.contextmanager
