@@ -38,12 +38,12 @@ def registered():
 
 def make() -> torch.nn.Module:
     """Weights large enough for the state to matter; end-of-sequence comes now and then."""
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     model = AutoModelForCausalLM.from_config(RecurrentConfig()).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.6)
-        model.lm_head.weight[0] *= 8
+        model.lm_head.weight[0] *= 5
     return model
 
 

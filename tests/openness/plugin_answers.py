@@ -138,7 +138,7 @@ class InProcess:
 class Int8Linear(QuantizedLinear):
     """W_ij = codes_ij · scales_i, one scale a row."""
 
-    STORAGE: ClassVar[str] = "8-bit weights"
+    STORAGE: ClassVar[str] = "int8 weights"
     codes: Tensor
     scales: Tensor
 

@@ -11,6 +11,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from semtune.models.architectures.recurrent import RecurrentArchitecture
 
+DECAY = 0.8
+
 
 class RecurrentConfig(PreTrainedConfig):
     model_type = "toy-recurrent"
@@ -21,22 +23,19 @@ class RecurrentConfig(PreTrainedConfig):
 
 
 class RecurrentBlock(nn.Module):
-    """A gated unit with a residual: z = σ(gate [x; s]), s' = (1 - z) s + z tanh(candidate [x; s]), y = x + out(s')."""
+    """s_t = DECAY s_{t-1} + candidate(x_t), y_t = x_t + out(σ(gate(x_t)) ⊙ s_t), all tokens of a text at once."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.gate, self.candidate = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
+        self.gate, self.candidate = nn.Linear(width, width), nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """(tokens, width) and (width,) -> (tokens, width) and the state after the last token (width,)."""
-        outputs = []
-        for row in x:
-            both = torch.cat([row, state])
-            z = torch.sigmoid(self.gate(both))
-            state = (1 - z) * state + z * torch.tanh(self.candidate(both))
-            outputs.append(row + self.out(state))
-        return torch.stack(outputs), state
+        step = torch.arange(len(x), device=x.device, dtype=x.dtype)
+        weights = torch.tril(DECAY ** (step[:, None] - step))  # (tokens, tokens): of token k in the state after t
+        states = weights @ self.candidate(x) + DECAY ** (step[:, None] + 1) * state
+        return x + self.out(torch.sigmoid(self.gate(x)) * states), states[-1]
 
 
 class RecurrentModel(PreTrainedModel):

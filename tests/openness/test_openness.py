@@ -111,9 +111,10 @@ def test_tasks_of_spans_and_of_free_text(
     assert "Traceback" not in refused.stderr
 
 
-def test_an_architecture_whose_cache_is_a_state(
-    semtune: Semtune, recurrent_model: Path, reviews: Path, tmp_path: Path
-) -> None:
+def test_an_architecture_whose_cache_is_a_state(semtune: Semtune, recurrent_model: Path, tmp_path: Path) -> None:
+    reviews = tmp_path / "few.csv"  # it runs token by token
+    rows = [f"warm {i},good\ncold {i},bad" for i in range(8)]
+    reviews.write_text("\n".join(["comment,mood", *rows]) + "\n", encoding="utf-8")
     record, tables, page = study_of(
         semtune, tmp_path, task="table",
         task_options={"data": str(reviews), "text_column": "comment", "label_column": "mood"},

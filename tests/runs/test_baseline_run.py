@@ -42,7 +42,7 @@ def test_a_baseline_that_does_not_serve_the_task_is_refused_before_anything_is_w
     reviews: Path, tmp_path: Path
 ) -> None:
     options = TaskOptions(data=str(reviews), text_column="comment", label_column="mood")
-    with pytest.raises(OptionError, match="needs a task with sets of labels"):
+    with pytest.raises(OptionError, match="is for tasks of sets of labels, but this task has one label a text"):
         run(RunSpec("table", approach="baseline", baseline="top-2", task_options=options), tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
 

@@ -155,8 +155,15 @@ def read_result(path: Path) -> RunResult:
 def result_from(value: Mapping[str, Any], where: str) -> RunResult:
     """A RunResult from its JSON form. Raises DataError, UnknownNameError, OptionError."""
     try:
-        plain = dict(value)
+        plain = _with_present_status(dict(value))
         plain["scores"] = {split: scores_from(s) for split, s in plain.get("scores", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} does not hold the result of a run ({error!r}).") from error
     return record_from(RunResult, plain, where)
+
+
+def _with_present_status(plain: dict[str, Any]) -> dict[str, Any]:
+    """`plain` with the status "interrupted" where an earlier version wrote "failed" and a reason that says so."""
+    if plain.get("status") == "failed" and str(plain.get("reason") or "").startswith("interrupted by the user"):
+        plain["status"] = "interrupted"
+    return plain
