@@ -1,4 +1,4 @@
-"""A prompted model: model × strategy × prompt. Its weights stay as they are; what each answer took is kept."""
+"""A prompted model: model × strategy × prompt. Weights do not change; every model call is recorded in a transcript."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Prompted:
     trainable_parameters: int | None = 0
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None:
-        """Raises OptionError for a strategy that cannot answer the task's kind of target."""
+        """Raises OptionError for a strategy or prompt that does not support the task's kind of target."""
         self.spec, self.context = spec, context
         strategy_class = STRATEGIES.get(self.name)
         check_serves(context.space.kind, "strategy", self.name, strategy_class.target_kinds)
@@ -71,7 +71,7 @@ class Prompted:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The model's."""
+        """The loaded model's notes, e.g. that its weights are random."""
         return self.loaded.notes
 
     @property
@@ -81,15 +81,15 @@ class Prompted:
 
     @property
     def total_parameters(self) -> int:
-        """Of the model; tied weights count once."""
+        """Number of scalars of the model; tied weights count once."""
         return sum(p.numel() for p in self.loaded.model.parameters())
 
-    def prepare(self, say: Callable[[str], None]) -> None:
+    def prepare(self, on_phase: Callable[[str], None]) -> None:
         """Download and convert the model. Raises ModelError."""
-        prepare_model(self.spec, say)
+        prepare_model(self.spec, on_phase)
 
     def load(self) -> None:
-        """Load the model, frozen, its weights laid out for predicting. Raises ModelError."""
+        """Load the model, freeze it, and prepack its weights. Raises ModelError."""
         s = self.spec
         loaded = load(
             s.model,
@@ -104,7 +104,7 @@ class Prompted:
         self._loaded = loaded
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
-        """Let the strategy look at the training examples; `dev` chooses nothing."""
+        """Let the strategy read the training examples; nothing is chosen on `dev`."""
         self.strategy.fit(train)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:

@@ -44,7 +44,7 @@ class EightBitState(ParameterState):
             arguments = (self.parameter.data, self.residual_bits, *moments, self.grad, *tables)
             training_operators.adamw_8bit_(*arguments, *factors.for_kernel())
             return
-        numbers = (factors.rate, factors.decay, factors.first, factors.second)
+        numbers = (factors.learning_rate, factors.decay, factors.mean_correction, factors.root_correction)
         weights = (self.parameter.data, self.residual_bits, self.master_copy)
         _update_by_formula(*weights, *moments, self.grad, factors.clip, *numbers)
 
