@@ -30,7 +30,7 @@ class TransformersModel:
     notes: tuple[str, ...] = ()
     activation_checkpointing: bool = False
     """Whether a block keeps only its input for the backward: less memory, about a third more matrix products."""
-    packed_head: nn.Module | None = None
+    prepacked_head: nn.Module | None = None
     """The output embedding, prepacked; for prediction only."""
 
     @property
@@ -55,12 +55,12 @@ class TransformersModel:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return self.architecture.linears(self.model)
 
-    def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
-        """Prepack frozen weights for this machine's matrix products, once all is attached; see `models.prepacking`."""
-        count = prepack_frozen(self.model, packed, backward=backward, memory_bytes=memory_bytes)
+    def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
+        """Prepack frozen weights for this CPU, after adapters are attached; see `models.prepacking`."""
+        count = prepack_frozen(self.model, prepack, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         if count and not backward and is_linear_layer(head):
-            self.packed_head = as_linear_layer(head).prepack(backward=False)
+            self.prepacked_head = as_linear_layer(head).prepack(backward=False)
         return count
 
     def new_cache(self, count: int) -> Cache:
@@ -68,11 +68,11 @@ class TransformersModel:
         return self.architecture.new_cache(self.model, count)
 
     def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[Tensor, PackedBatch]:
-        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide."""
+        """Token ids of all texts, concatenated, int64 (tokens,), and the packed batch with their lengths."""
         return self.pack_groups([(texts, cache)])
 
     def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[Tensor, PackedBatch]:
-        """One row of several (texts, cache)."""
+        """As `pack`, for several (texts, cache)."""
         ids = [token for texts, _ in groups for text in texts for token in text]
         parts = [PackedBatch(tuple(len(text) for text in texts), cache) for texts, cache in groups]
         return self._ids(ids), PackedBatch.side_by_side(parts)
@@ -98,7 +98,7 @@ class TransformersModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
-        head = self.packed_head or self.model.get_output_embeddings()  # type: ignore[operator]
+        head = self.prepacked_head or self.model.get_output_embeddings()  # type: ignore[operator]
         product: Tensor = head(hidden)
         return product
 
