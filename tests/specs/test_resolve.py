@@ -73,6 +73,7 @@ def test_a_readouts_settings_take_the_runs_values_and_its_own_options() -> None:
         ({"preset": "defualt"}, 'did you mean "default"'),
         ({"readout": "heads"}, 'did you mean "head"'),
         ({"prompt": "raport"}, 'did you mean "report"'),
+        ({"approach": "magic"}, 'no approach called "magic"'),
     ],
 )
 def test_unknown_names(changes: dict[str, str], says: str) -> None:
@@ -98,7 +99,6 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
         ({"loss_on": "some"}, "loss_on"),
         ({"optimizer": "adagrad"}, "optimizer"),
         ({"precision": "int3"}, "precision"),
-        ({"approach": "magic"}, "approach"),
         ({"rank": "many"}, 'the options of the method lora: "rank" cannot be'),
         ({"method_options": {"rank": 2.5}}, '"rank" cannot be 2.5'),
         ({"method_options": 8}, "method_options"),

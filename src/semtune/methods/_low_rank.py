@@ -75,11 +75,6 @@ def adapters(model: nn.Module) -> dict[str, LowRankLinear]:
     return {path: module for path, module in model.named_modules() if isinstance(module, LowRankLinear)}
 
 
-def adapter_paths(model: nn.Module) -> tuple[str, ...]:
-    """The module paths that carry adapters, in the model's order."""
-    return tuple(adapters(model))
-
-
 def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:
     """The layers among `linears` that `targets` name, in the model's order.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
-from semtune.specs import read_yaml, record_from, resolve, spec_from, with_changes
+from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 
@@ -77,11 +76,6 @@ class StudySpec:
         if len(self.models) > 1:
             parts.insert(0, re.sub(r"[^A-Za-z0-9.]+", "-", spec.model).strip("-"))
         return "-".join(parts)
-
-
-def read_study(path: Path) -> StudySpec:
-    """A study file. Raises OptionError, UnknownNameError."""
-    return study_from(read_yaml(path), str(path))
 
 
 def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
