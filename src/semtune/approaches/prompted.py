@@ -12,6 +12,7 @@ import torch
 
 from semtune.approaches.base_model import prepare_model
 from semtune.contracts import (
+    NO_MAX_LENGTH,
     AnswerGrammar,
     Constraint,
     FitFigures,
@@ -122,7 +123,7 @@ class Prompted:
         return predictions
 
     def save(self, folder: Path) -> None:
-        """Write what the strategy took from the training examples."""
+        """Write what the strategy learnt from the training examples."""
         folder.mkdir(parents=True, exist_ok=True)
         self.strategy.save(folder)
 
@@ -131,7 +132,7 @@ class Prompted:
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:
-        """Append to `transcripts.jsonl` one line an answer: its split, its id, and its calls.
+        """Append to `transcripts.jsonl` one line per example: its split, its id, and its calls.
 
         A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}.
         """
@@ -141,13 +142,13 @@ class Prompted:
 
 
 class RecordingGenerator:
-    """A generator that notes each completion with its prompt, tokens and seconds; `contracts.StrategyGenerator`."""
+    """Records each completion with its prompt, tokens and seconds; implements `contracts.StrategyGenerator`."""
 
     def __init__(self, loaded: LoadedModel, generator: Generator, device: str) -> None:
         self._loaded, self._generator, self._device = loaded, generator, device
         self._constraints: dict[AnswerGrammar, Constraint] = {}
         self.calls: list[dict[str, Any]] = []
-        """Of the present example, in order."""
+        """The calls for the present example, in order."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
@@ -177,7 +178,7 @@ class RecordingGenerator:
     def loglikelihood(
         self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
     ) -> torch.Tensor:
-        """As `contracts.Generator.loglikelihood`; each prompt is noted with its completions and their values."""
+        """As `contracts.Generator.loglikelihood`; each prompt is recorded with its completions and their values."""
         started = synchronised_seconds(self._device)
         values = self._generator.loglikelihood(prompts, completions)
         seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
@@ -196,7 +197,7 @@ class RecordingGenerator:
         return values
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
-        """As `contracts.Generator.label_constraint`; made once a grammar."""
+        """As `contracts.Generator.label_constraint`; made once per grammar."""
         if grammar not in self._constraints:
             self._constraints[grammar] = self._generator.label_constraint(grammar)
         return self._constraints[grammar]
@@ -204,8 +205,4 @@ class RecordingGenerator:
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(text, str):
             return text
-        return self.encode(PromptParts("", text, "", None), NO_LIMIT)
-
-
-NO_LIMIT = 2**31
-"""Tokens that anything may have."""
+        return self.encode(PromptParts("", text, "", None), NO_MAX_LENGTH)

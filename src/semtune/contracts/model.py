@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+NO_MAX_LENGTH = 2**31
+"""A `max_length` that cuts no text."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizedExample:
     """One example as token ids. `ids[prompt_length:]` is the completion, its end-of-sequence token included."""

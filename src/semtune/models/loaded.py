@@ -1,4 +1,4 @@
-"""A loaded model with what belongs to it: `contracts.LoadedModel`."""
+"""Implements `contracts.LoadedModel` for models of transformers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class TransformersModel:
     hidden_size: int
     notes: tuple[str, ...] = ()
     activation_checkpointing: bool = False
-    """Whether a block keeps only its input for the backward: less memory, about a third more matrix products."""
+    """Whether a block stores only its input for the backward: less memory, about a third more computation."""
     prepacked_head: nn.Module | None = None
     """The output embedding, prepacked; for prediction only."""
 
     @property
     def architecture(self) -> Architecture:
-        """What is specific to this model's type."""
+        """The registered architecture of this model's type."""
         return architecture_of(self.model)
 
     @property
@@ -48,7 +48,7 @@ class TransformersModel:
         return self.architecture.blocks(self.model)
 
     def attentions(self) -> list[nn.Module]:
-        """The blocks' attention modules in order; each honours a learned prefix, see `contracts.LoadedModel`."""
+        """The blocks' attention modules in order; each applies a learned prefix, see `contracts.LoadedModel`."""
         return self.architecture.attentions(self.model)
 
     def linears(self) -> dict[str, nn.Module]:
@@ -80,7 +80,7 @@ class TransformersModel:
     def pack_tree(
         self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> tuple[Tensor, PackedBatch, list[tuple[int, ...]]]:
-        """Every continuation behind every prefix, as a tree; ids, batch, and the nodes of each continuation."""
+        """Pack every prefix with all continuations as a tree; ids, batch, and the nodes of each continuation."""
         tree = TokenTree.of(continuations)
         ids = [token for prefix in prefixes for token in (*prefix, *tree.tokens)]
         return self._ids(ids), PackedTree([len(prefix) for prefix in prefixes], tree), list(tree.paths)
@@ -90,20 +90,20 @@ class TransformersModel:
     ) -> Tensor:
         """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
 
-        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
+        query_indices: ascending indices of the tokens whose states are needed; the last block computes only those.
         """
         return self.architecture.hidden_states(
             self.model, input_ids, batch, query_indices, checkpointing=self.activation_checkpointing
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
+        """The LM head: (rows, hidden_size) -> (rows, vocab_size)."""
         head = self.prepacked_head or self.model.get_output_embeddings()  # type: ignore[operator]
-        product: Tensor = head(hidden)
-        return product
+        logits: Tensor = head(hidden)
+        return logits
 
     def next_token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
+        """LM head and summed cross-entropy: (rows, hidden_size) and int64 (rows,) -> scalar, fp32 at least."""
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         return fused_linear_cross_entropy(hidden, head.weight, head.bias, targets)
 

@@ -53,9 +53,9 @@ class EpochEvent:
     metric: str
     """Name of the task's primary metric, which `dev_score` is."""
     seconds: float
-    """Of training, without evaluation."""
+    """Seconds of training, without evaluation."""
     evaluate_seconds: float
-    """Of scoring dev and saving the best weights."""
+    """Seconds of scoring dev and saving the best weights."""
     best: bool
     """Whether this epoch's weights are the best so far."""
 
