@@ -130,7 +130,7 @@ def test_what_is_not_given_is_the_records_default(tuned_spec: Callable[..., RunS
         (["--method", "warm", "--method-option", "warmt=1"], 'did you mean "warmth"'),
         (["--method", "warm", "--method-option", "warmth=hot"], "\"warmth\" cannot be 'hot'"),
         (["--method-option", "rank"], "NAME=VALUE"),
-        (["--readout-option", "max_tokens=8"], 'did you mean "max_new_tokens"'),
+        (["--readout", "generate", "--readout-option", "max_tokens=8"], 'did you mean "max_new_tokens"'),
         (["--prompt-option", "tone=kind"], 'The prompt report has no option "tone"'),
     ],
 )
