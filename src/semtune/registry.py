@@ -1,7 +1,7 @@
 """Name → "module:object", loaded on first use, with "did you mean".
 
-A new method, quantisation, task, prompt, readout, baseline, architecture or model source is one new file and one line
-here; its command-line choice, its contract tests and its row in the docs follow. Code outside semtune adds one at run
+A new object of any kind below (a method, a task, a readout, …) is one new file and one line here; its command-line
+choice, its contract tests and its row in the docs follow. Code outside semtune adds one at run
 time with `Registry.register`. Nothing heavy is imported until `get` is called, so that `semtune --help` and `semtune
 list` stay fast: that is why each entry carries its one-line summary here.
 """
@@ -19,7 +19,7 @@ from semtune.errors import OptionError, UnknownNameError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The location of an object, or the object itself, and what it is in one line."""
+    """A registered object, or where to import it from, and its one-line summary."""
 
     target: Any
     """"package.module:object", or an object that was registered at run time."""
@@ -33,7 +33,7 @@ class Registry:
         self.kind = kind
         self._entries = dict(entries)
         self.aliases = dict(aliases or {})
-        """Other spelling → the name it stands for. Aliases are read wherever a name is, and not iterated over."""
+        """Other spelling (an old name) → registered name. Lookups accept aliases; iteration omits them."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -42,7 +42,7 @@ class Registry:
         return isinstance(name, str) and self.canonical(name) in self._entries
 
     def canonical(self, name: str) -> str:
-        """What the alias `name` stands for; any other name as it is."""
+        """The registered name that the alias `name` stands for; any other name unchanged."""
         return self.aliases.get(name, name)
 
     def summary(self, name: str) -> str:
@@ -50,7 +50,7 @@ class Registry:
         return self._entry(name).summary
 
     def check(self, name: str) -> str:
-        """`name` itself if it is registered, or an alias, without importing it. Raises UnknownNameError."""
+        """`name` unchanged, nothing imported. Raises UnknownNameError unless it is registered or an alias."""
         self._entry(name)
         return name
 
@@ -68,7 +68,7 @@ class Registry:
         Args:
             target: the object, or "package.module:object", imported on first use.
             summary: one line for `semtune list`.
-            replace: whether `target` takes the place of what has the name.
+            replace: whether `target` replaces an object of the same name.
 
         Raises:
             OptionError: the name is taken, or `target` is a string of another form.
@@ -80,7 +80,7 @@ class Registry:
         self._entries[name] = Entry(target, summary)
 
     def unregister(self, name: str) -> None:
-        """Forget `name`. Raises UnknownNameError."""
+        """Remove `name`, for example a plugin's object after a test. Raises UnknownNameError."""
         self.check(name)
         del self._entries[self.canonical(name)]
 
@@ -134,7 +134,7 @@ QUANTIZATIONS = Registry(
         ),
     },
 )
-"""Each name is a precision too."""
+"""Each name is also a value of the option `precision`."""
 
 READOUTS = Registry(
     "readout",
@@ -162,8 +162,6 @@ BASELINES = Registry(
         "tfidf": Entry("semtune.baselines.tfidf:TfidfLogistic", "TF-IDF + logistic regression"),
     },
 )
-
-STRATEGIES = Registry("prompting strategy", {})
 
 SOURCES = Registry(
     "model source",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semtune.methods._low_rank import adapter_paths, adapters
+from semtune.methods._low_rank import adapters
 from semtune.nn.linear import NF4Linear
 from semtune.records import LowRankSettings
 from semtune.registry import METHODS
@@ -150,7 +150,7 @@ def test_peft_reads_ours(name: str, which: str, twins, toy_model, ids: Tensor, t
     theirs = peft.PeftModel.from_pretrained(toy_model(), str(tmp_path)).eval()
     torch.testing.assert_close(theirs(input_ids=ids).logits, ours(input_ids=ids).logits, **CLOSE)
     carrying = {n.removeprefix("base_model.model.") for n, m in theirs.named_modules() if hasattr(m, "lora_A")}
-    assert carrying == set(adapter_paths(ours))
+    assert carrying == set(adapters(ours))
 
 
 @pytest.mark.parametrize("which", list(SETTINGS))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from semtune.errors import MergeRefusedError, ModelError, OptionError, TargetError
-from semtune.methods._low_rank import adapter_paths
+from semtune.methods._low_rank import adapters
 from semtune.methods.dora import DORA
 from semtune.methods.full import FULL
 from semtune.methods.lora import LORA
@@ -23,7 +23,7 @@ LOW_RANK = [LORA, QLORA, DORA]
 
 def attach(loaded, method=LORA, **changes: object) -> tuple[str, ...]:
     method.attach(loaded, dataclasses.replace(BASE, **changes))
-    return adapter_paths(loaded.model)
+    return tuple(adapters(loaded.model))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_target_that_matches_nothing(method, target: str, toy_loaded) -> None:
     with pytest.raises(TargetError) as caught:
         attach(loaded, method, targets=("v_proj", target))
     assert f'"{target}"' in str(caught.value) and "down_proj" in str(caught.value)
-    assert adapter_paths(loaded.model) == ()
+    assert tuple(adapters(loaded.model)) == ()
     assert {name: p.requires_grad for name, p in loaded.model.named_parameters()} == before
 
 
@@ -83,13 +83,13 @@ def test_impossible_settings(method, changes: dict[str, object], toy_loaded) -> 
     loaded = toy_loaded()
     with pytest.raises(OptionError):
         attach(loaded, method, **changes)
-    assert adapter_paths(loaded.model) == ()
+    assert tuple(adapters(loaded.model)) == ()
 
 
 def test_attaching_twice_is_refused(toy_loaded) -> None:
     loaded = toy_loaded()
     attach(loaded)
-    linears = {path: loaded.model.get_submodule(path) for path in adapter_paths(loaded.model)}
+    linears = {path: loaded.model.get_submodule(path) for path in adapters(loaded.model)}
     loaded.linears = lambda: linears
     with pytest.raises(OptionError, match="already"):
         attach(loaded)

@@ -50,7 +50,7 @@ def test_only_where_the_second_copy_is_a_small_share_of_memory(model_folder: Cal
     assert loaded.prepack_frozen(memory_bytes=20 * copy_bytes - 20) == 0
     assert loaded.prepack_frozen(False, memory_bytes=GIB) == 0
     assert loaded.prepack_frozen(memory_bytes=20 * copy_bytes) == 2 * 7
-    assert loaded.packed_head is None
+    assert loaded.prepacked_head is None
     assert loaded.prepack_frozen(True, memory_bytes=GIB) == 0  # nothing plain is left
 
 
@@ -59,4 +59,4 @@ def test_predicting_stores_one_layout_and_the_head(model_folder: Callable[..., P
     loaded.model.requires_grad_(False)
     assert loaded.prepack_frozen(memory_bytes=1, backward=False) == 2 * 7
     assert all(layer._backward is None for layer in loaded.linears().values())
-    assert isinstance(loaded.packed_head, PrepackedLinear)
+    assert isinstance(loaded.prepacked_head, PrepackedLinear)

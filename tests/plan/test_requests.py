@@ -44,7 +44,7 @@ def test_a_run_that_cannot_fit_is_a_result_before_anything_is_loaded(
     spec: RunSpec, machine: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(100_000_000)
-    monkeypatch.setattr(runner._Session, "load", lambda self: pytest.fail("it was loaded"))
+    monkeypatch.setattr(runner._ActiveRun, "load", lambda self: pytest.fail("it was loaded"))
     result = run(spec, tmp_path / "run", Silent())
     assert result.status == "does_not_fit"
     assert result.reason is not None and "0.1 GB are free" in result.reason

@@ -74,6 +74,7 @@ def test_a_readouts_settings_take_the_runs_values_and_its_own_options() -> None:
         ({"preset": "defualt"}, 'did you mean "default"'),
         ({"readout": "heads"}, 'did you mean "head"'),
         ({"prompt": "raport"}, 'did you mean "report"'),
+        ({"approach": "magic"}, 'no approach called "magic"'),
     ],
 )
 def test_unknown_names(changes: dict[str, str], says: str) -> None:

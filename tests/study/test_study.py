@@ -14,7 +14,8 @@ from semtune.records import RunResult, RunSpec
 from semtune.report.tables import all_tables
 from semtune.runs.outcome import unmeasured
 from semtune.runs.runner import run
-from semtune.study.grid import overridden, read_study, study_from
+from semtune.specs import read_yaml
+from semtune.study.grid import overridden, study_from
 from semtune.study.launchers.process import _without_result
 from semtune.study.study import run_study
 
@@ -91,11 +92,11 @@ def test_a_given_option_stands_above_the_files_however_each_is_written() -> None
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda f: f.stem)
 def test_shipped_studies_are_valid(file: Path) -> None:
-    assert read_study(file).runs()
+    assert study_from(read_yaml(file), str(file)).runs()
 
 
 def test_the_original_experiment_is_as_it_was() -> None:
-    runs = read_study(STUDIES / "report.yaml").runs().values()
+    runs = study_from(read_yaml(STUDIES / "report.yaml"), "report.yaml").runs().values()
     assert {s.model for s in runs} == {"meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.2-1B"}
     assert {s.method for s in runs} == {"full", "lora", "qlora"}
     assert {(s.preset, s.readout_options["train_on_prompt"], s.readout) for s in runs} == {("report", True, "generate")}

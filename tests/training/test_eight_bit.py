@@ -49,24 +49,26 @@ def test_an_update_follows_the_equations(dtype: torch.dtype) -> None:
     """From whatever the state holds: unpacked, updated in fp64 as algorithm 2 of Loshchilov & Hutter 2017 says."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(4500, dtype=dtype))
-    updates = eight_bit({"weight": weight}, 0.1, master_weights=True)
-    slot = updates.states["weight"]
-    assert isinstance(slot, EightBitState)
+    optimizer = eight_bit({"weight": weight}, 0.1, master_weights=True)
+    parameter_state = optimizer.states["weight"]
+    assert isinstance(parameter_state, EightBitState)
     for step in range(1, 4):
         grad = torch.randn(4500, dtype=dtype)
-        before = slot.master().double().clone()
-        mean, square = (unpacked(slot, name, 4500) for name in ("mean", "square"))
+        before = parameter_state.master().double().clone()
+        mean, square = (unpacked(parameter_state, name, 4500) for name in ("mean", "square"))
         weight.grad = grad.clone()
-        updates.accumulate()
-        updates.step(0.01, torch.tensor(0.5))
+        optimizer.accumulate()
+        optimizer.step(0.01, torch.tensor(0.5))
         grad64 = 0.5 * grad.double()
         mean = BETAS[0] * mean + (1 - BETAS[0]) * grad64
         square = BETAS[1] * square + (1 - BETAS[1]) * grad64**2
         corrected = (mean / (1 - BETAS[0] ** step)) / ((square / (1 - BETAS[1] ** step)).sqrt() + EPS)
         expected = before * (1 - 0.01 * 0.1) - 0.01 * corrected
-        torch.testing.assert_close(slot.master().double(), expected, rtol=2e-5, atol=2e-6)
-        torch.testing.assert_close(weight.detach(), slot.master().to(dtype))
-        torch.testing.assert_close(unpacked(slot, "mean", 4500), mean, rtol=0.2, atol=0.01 * float(mean.abs().max()))
+        torch.testing.assert_close(parameter_state.master().double(), expected, rtol=2e-5, atol=2e-6)
+        torch.testing.assert_close(weight.detach(), parameter_state.master().to(dtype))
+        torch.testing.assert_close(
+            unpacked(parameter_state, "mean", 4500), mean, rtol=0.2, atol=0.01 * float(mean.abs().max())
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -76,45 +78,49 @@ def test_steps_are_those_of_bitsandbytes(dtype: torch.dtype) -> None:
 
     start = torch.randn(1 << 16, generator=torch.Generator().manual_seed(9)).to(dtype)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    updates = eight_bit({"weight": ours}, 0.1, master_weights=False)
+    optimizer = eight_bit({"weight": ours}, 0.1, master_weights=False)
     reference = AdamW8bit([theirs], lr=1e-2, betas=BETAS, eps=EPS, weight_decay=0.1)
     for step in range(3):
         grad = torch.randn(1 << 16, generator=torch.Generator().manual_seed(step)).to(dtype)
         ours.grad, theirs.grad = grad.clone(), grad.clone()
-        updates.accumulate()
-        updates.step(1e-2, torch.tensor(1.0))
+        optimizer.accumulate()
+        optimizer.step(1e-2, torch.tensor(1.0))
         reference.step()
     moved = (theirs.detach() - start).float().abs().mean()
     assert (ours.detach() - theirs.detach()).float().abs().mean() < 1e-3 * moved
-    state, slot = reference.state[theirs], updates.states["weight"]
-    assert isinstance(slot, EightBitState)
-    for codes, name in ((slot.mean_codes, "state1"), (slot.square_codes, "state2")):
+    state, parameter_state = reference.state[theirs], optimizer.states["weight"]
+    assert isinstance(parameter_state, EightBitState)
+    for codes, name in ((parameter_state.mean_codes, "state1"), (parameter_state.square_codes, "state2")):
         assert (codes.view(-1) != state[name].view(-1)).float().mean() < 0.02
 
 
-def unpacked(slot: EightBitState, name: str, count: int) -> torch.Tensor:
+def unpacked(parameter_state: EightBitState, name: str, count: int) -> torch.Tensor:
     """A moment in fp64, (count,)."""
     levels = dynamic_type(signed=name == "mean").levels
-    return dequantize(getattr(slot, f"{name}_codes"), getattr(slot, f"{name}_scales"), levels).view(-1)[:count].double()
+    return (
+        dequantize(getattr(parameter_state, f"{name}_codes"), getattr(parameter_state, f"{name}_scales"), levels)
+        .view(-1)[:count]
+        .double()
+    )
 
 
 def test_a_small_second_moment_is_not_lost() -> None:
     """Were it zero, the first moment over it would be divided by EPS alone and the weight would leap."""
     weight = nn.Parameter(torch.zeros(4096, dtype=torch.bfloat16))
-    updates = eight_bit({"weight": weight}, 0.0, master_weights=True)
+    optimizer = eight_bit({"weight": weight}, 0.0, master_weights=True)
     grad = torch.full((4096,), 1e-4)
     grad[::256] = 1.0  # the others' squares are 1e-8 of it
     for step in range(5):
         weight.grad = grad.bfloat16() if step == 0 else torch.zeros(4096, dtype=torch.bfloat16)
-        updates.accumulate()
-        updates.step(1e-3, torch.tensor(1.0))
+        optimizer.accumulate()
+        optimizer.step(1e-3, torch.tensor(1.0))
     assert weight.detach().abs().max() < 0.01
 
 
 def test_state_takes_a_quarter_of_its_bytes() -> None:
     weight = nn.Parameter(torch.zeros(1024, 1024, dtype=torch.bfloat16))
-    slot = eight_bit({"weight": weight}, 0.0, master_weights=True).states["weight"]
-    state = [x for x in vars(slot).values() if isinstance(x, torch.Tensor) and x is not weight]
+    parameter_state = eight_bit({"weight": weight}, 0.0, master_weights=True).states["weight"]
+    state = [x for x in vars(parameter_state).values() if isinstance(x, torch.Tensor) and x is not weight]
     per_number = sum(x.numel() * x.element_size() for x in state) / weight.numel()
     assert per_number == pytest.approx(2 + 2 * (1 + 4 / BLOCK))  # the lower half of the master, two moments
 
@@ -135,7 +141,9 @@ def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
             optimizer.accumulate()
             optimizer.clip(1.0)
             optimizer.step()
-        assert [type(slot) is EightBitState for slot in optimizer._own[0][0].states.values()] == [eight]
+        assert [type(parameter_state) is EightBitState for parameter_state in optimizer._own[0][0].states.values()] == [
+            eight
+        ]
         return float(loss.detach())
 
     exact, packed = loss_after(False), loss_after(True)
@@ -148,10 +156,10 @@ def test_on_a_gpu_as_on_a_cpu() -> None:
     found = []
     for device in ("cpu", "cuda"):
         weight = nn.Parameter(torch.randn(4500, generator=torch.Generator().manual_seed(0)).to(device))
-        updates = eight_bit({"weight": weight}, 0.1, master_weights=True)
+        optimizer = eight_bit({"weight": weight}, 0.1, master_weights=True)
         for step in range(3):
             weight.grad = torch.randn(4500, generator=torch.Generator().manual_seed(step)).to(device)
-            updates.accumulate()
-            updates.step(0.01, torch.tensor(0.5))
+            optimizer.accumulate()
+            optimizer.step(0.01, torch.tensor(0.5))
         found.append(weight.detach().cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)

@@ -34,7 +34,7 @@ _FAILURES: Mapping[str, type[SemtuneError]] = {
     "out_of_memory": OutOfMemoryError,
     "diverged": DivergedError,
 }
-"""What is raised for the status of a run that ended by itself, but not well."""
+"""Status of a run that ended without a result -> the exception that `tune` raises for it."""
 
 
 def tune(
@@ -54,9 +54,9 @@ def tune(
 ) -> Run:
     """Tune a model, score it, and return the run.
 
-    Everything happens in this process, so the memory it reports includes what else the process holds; `study` gives
-    each run a process of its own. An interruption (Ctrl-C, a notebook's stop button) ends the training, warns, and
-    returns the run with the best weights so far.
+    Everything happens in this process, so the reported memory includes all that the process has allocated; `study`
+    gives each run a process of its own. An interruption (Ctrl-C, a notebook's stop button) ends the training, warns,
+    and returns the run with the best weights so far.
 
     Args:
         task_or_data: a task's name (`semtune list tasks`); a CSV, TSV, JSON, JSON lines or Parquet file, a folder of
@@ -70,8 +70,8 @@ def tune(
         method: how weights are changed: `semtune list methods`.
         out: the run folder. None: a temporary folder that lives as long as the returned object; pickle the run or copy
             `run.folder` to keep it.
-        overwrite: replace the tuned model that `out` holds.
-        fit: where the run would not fit in memory, let the plan change batch, recomputation or precision.
+        overwrite: replace the tuned model in `out`.
+        fit: where the run would not fit in memory, let the plan change batch size, checkpointing or precision.
         planned: record the plan's memory and time beside those measured. False saves some seconds; a run that might
             not fit is planned all the same.
         progress: show a bar on a terminal or in a notebook.
@@ -117,8 +117,8 @@ def plan(
 
     Args:
         model: as for `tune`.
-        task: whose texts are counted, as `tune` takes them; None: the practice texts, or with `max_length` given as
-            many tokens in every text.
+        task: whose texts are measured, in the forms that `tune` accepts; None: the practice texts, or, where
+            `max_length` is given, texts of that many tokens.
         device: auto (this machine), a size ("12GB"), a size with main memory to spill into ("12GB+32GB"), a card.
         method: one or several; None: all.
         calibrate: measure this machine for 10 s first, and remember it.
@@ -180,14 +180,14 @@ def study(
     folder = temporary_folder() if out is None else Path(out)
     data = DataFolder(folder)
     try:
-        asked, given = _parted(options)
+        task_options, given = _split_task_options(options)
         if _is_study_file(task_or_data):
             values = read_yaml(Path(task_or_data))
             for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
                 values.pop(key, None)
-            values["task_options"] = {**(values.get("task_options") or {}), **asked}
+            values["task_options"] = {**(values.get("task_options") or {}), **task_options}
         else:
-            values = task_values(task_or_data, dev, test, asked, data)
+            values = task_values(task_or_data, dev, test, task_options, data)
             values["task_options"] = dataclasses.asdict(values["task_options"])
         spec = study_from({**values, **given}, "semtune.study()")
         say = (lambda text: print(text, file=sys.stderr, flush=True)) if progress else (lambda text: None)
@@ -208,42 +208,42 @@ def _spec(
     """The spec of one run; data in memory are written. Raises UnknownNameError, OptionError, DataError, OutputError."""
     from semtune.specs import spec_from
 
-    asked, given = _parted(options)
+    task_options, given = _split_task_options(options)
     if "offload_gb" in given:
         given["offload_bytes"] = round(given.pop("offload_gb") * 1e9)
-    given = _by_part(given, where)
-    return spec_from({**task_values(data, dev, test, asked, folder), **given}, where)
+    given = _nest_part_options(given, where)
+    return spec_from({**task_values(data, dev, test, task_options, folder), **given}, where)
 
 
-def _by_part(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`options` with those that only the method, readout or prompt has moved into `method_options` and the like.
+def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`options`, with options of the method, readout, prompt or strategy moved into `method_options` and the like.
 
     Raises UnknownNameError with the nearest known name.
     """
     from semtune.specs.settings import PARTS
     from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS
 
-    found = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
+    nested = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
     known = ["offload_gb", *SPEC_KEYS, *TASK_OPTIONS]
     defaults = {field.name: field.default for field in dataclasses.fields(RunSpec)}
     for part in PARTS:
         chosen = options.get(part.name, defaults[part.name])
         names = part.option_names(chosen) if chosen in part.registry else []
-        own = {name: value for name, value in options.items() if name in names and name not in found}
+        own = {name: value for name, value in options.items() if name in names and name not in nested}
         if own:
-            found[part.options_name] = {**found.get(part.options_name, {}), **own}
+            nested[part.options_name] = {**nested.get(part.options_name, {}), **own}
         known += names
-    moved = {name for part in PARTS for name in found.get(part.options_name, {})}
-    unknown = next((name for name in options if name not in found and name not in moved), None)
+    moved = {name for part in PARTS for name in nested.get(part.options_name, {})}
+    unknown = next((name for name in options if name not in nested and name not in moved), None)
     if unknown is not None:
         raise UnknownNameError(f'{where} has no option "{unknown}"; {did_you_mean(unknown, known)}')
-    return found
+    return nested
 
 
-def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_task_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the task, and all others."""
-    asked = {name: value for name, value in options.items() if name in TASK_OPTIONS}
-    return asked, {name: value for name, value in options.items() if name not in TASK_OPTIONS}
+    of_task = {name: value for name, value in options.items() if name in TASK_OPTIONS}
+    return of_task, {name: value for name, value in options.items() if name not in TASK_OPTIONS}
 
 
 def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bool, progress: bool) -> RunResult:
@@ -256,18 +256,18 @@ def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bo
         from semtune.plan.requests import fit_to_memory, load_data, upper_bound_fits
         from semtune.runs.runner import run
 
-        made = None
+        known_plan = None
         if not planned and upper_bound_fits(resolve(spec), load_data(spec, texts=True)):
-            made = Plan(spec.method, fits=True)
+            known_plan = Plan(spec.method, fits=True)
         if fit:
             watch.on_phase("planning", None)
-            spec, made, changed = fit_to_memory(resolve(spec), resident_bytes())
+            spec, known_plan, changed = fit_to_memory(resolve(spec), resident_bytes())
             watch.say(f"fit changed {changed}")
-        return run(spec, folder, watch, overwrite=overwrite, plan=made)
+        return run(spec, folder, watch, overwrite=overwrite, plan=known_plan)
 
 
 def _ended(run: Run, result: RunResult) -> Run:
-    """The run, where it ended well or was interrupted with weights. Raises SemtuneError, KeyboardInterrupt."""
+    """`run`, if it finished, or was interrupted after weights were saved. Raises SemtuneError, KeyboardInterrupt."""
     if result.status == "ok":
         return run
     if result.status in _FAILURES:
@@ -279,7 +279,7 @@ def _ended(run: Run, result: RunResult) -> Run:
 
 
 def _discard(data: DataFolder, *, temporary: bool) -> None:
-    """Remove the data of a run that never began, or a temporary folder whole."""
+    """Remove the files that were written for a run that failed to start: the data, or the whole temporary folder."""
     if temporary:
         shutil.rmtree(data.owner, ignore_errors=True)
     else:
@@ -291,6 +291,6 @@ def _is_study_file(value: Any) -> TypeGuard[str | os.PathLike[str]]:
 
 
 def _as_typed(data: Any, options: Mapping[str, Any]) -> str:
-    """The call, for the study's record; data in memory by their kind."""
+    """The Python call as text, for the study's record; in-memory data appear as their type's name."""
     first = f"<{type(data).__name__}>" if is_in_memory(data) else repr(os.fspath(data))
     return f"semtune.study({', '.join([first, *(f'{name}={value!r}' for name, value in options.items())])})"

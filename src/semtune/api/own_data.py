@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Texts: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | tuple[Iterable[str], Iterable[Any]] | Iterable[str] | Any"
 """One split: a path, a DataFrame, a datasets.Dataset, `(texts, labels)`, or texts alone for a test without labels."""
 TaskOrData: TypeAlias = "Texts | Mapping[str, Texts]"
-"""A task's name, a training split, or several splits by name (as a datasets.DatasetDict holds them)."""
+"""A task's name, a training split, or several splits by name (as in a datasets.DatasetDict)."""
 
 TASK_OPTIONS = tuple(field.name for field in dataclasses.fields(TaskOptions))
 _HUB = "hub:"

@@ -40,12 +40,12 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files are."""
+        """The run folder."""
         return self._folder
 
     @property
     def kept(self) -> bool:
-        """Whether the run kept anything to predict with."""
+        """Whether the run folder contains weights (or another fitted state) to predict with."""
         from semtune.runs.folder import RunFolder
 
         return RunFolder(self._folder).kept() is not None
@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def result(self) -> RunResult:
-        """What the run measured. Raises DataError: the run was killed before it wrote its result."""
+        """The measured scores, times and memory. Raises DataError: the run was killed before it wrote its result."""
         from semtune.runs.folder import read_result
 
         return read_result(self._folder / "result.json")
@@ -80,15 +80,15 @@ class Run:
         """A prediction for each text, in their order; a single string is one text.
 
         Args:
-            progress: show a bar where there are more texts than one batch; None: as the run was made.
+            progress: show a bar where there are more texts than one batch; None: as given to the constructor.
 
         Raises:
             DataError: an empty text, or something that is no text.
             ModelError: the run kept no weights, or its base model cannot be found.
         """
         examples = [Example(str(number), text, None) for number, text in enumerate(_checked(texts))]
-        shown = self._progress if progress is None else progress
-        with observer(shown and len(examples) > self.spec.predict_batch_size) as watch, caller_state_kept():
+        show_bar = self._progress if progress is None else progress
+        with observer(show_bar and len(examples) > self.spec.predict_batch_size) as watch, caller_state_kept():
             if self._model is None:
                 from semtune.runs.load import load_run
 
@@ -101,7 +101,7 @@ class Run:
         """Each label's probability, (texts, labels), columns in the order of `labels`.
 
         Raises:
-            OptionError: the run's readout answers without probabilities. DataError, ModelError: as `predict`.
+            OptionError: the run's readout predicts no probabilities. DataError, ModelError: as `predict`.
         """
         import numpy as np
 
@@ -130,8 +130,8 @@ class Run:
         files = [path for path in (paths.spec, paths.labels, paths.result, paths.environment) if path.exists()]
         kept = paths.kept()
         files += [] if kept is None else [path for path in kept.rglob("*") if path.is_file()]
-        held = {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in files}
-        return {"files": held, "progress": self._progress}
+        contents = {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in files}
+        return {"files": contents, "progress": self._progress}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         folder = temporary_folder()
@@ -144,7 +144,7 @@ class Run:
 
 
 def temporary_folder() -> Path:
-    """An empty folder of its own; whoever asks has to see to its end."""
+    """A new empty folder; the caller must remove it (`Run.keep_with`)."""
     return Path(tempfile.mkdtemp(prefix="semtune-run-"))
 
 
@@ -157,7 +157,7 @@ def observer(progress: bool, metric: str = "") -> RunBar | NoProgress:
 
 @contextlib.contextmanager
 def caller_state_kept() -> Iterator[None]:
-    """Give random generators and torch's thread count back as they were: a run seeds and sets them for itself."""
+    """Restore random generators and torch's thread count on exit, because a run seeds and sets them."""
     import numpy as np
     import torch
 

@@ -22,12 +22,12 @@ class Study:
     """A study folder. In a notebook it shows itself as its tables."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Raises DataError: `folder` holds no study."""
+        """Raises DataError: `folder` contains no study."""
         from semtune.report.view import load_study
 
         self.folder = Path(folder)
         self.record: dict[str, Any] = load_study(self.folder)
-        """What study.json holds: spec, environment, runs, baselines."""
+        """The content of study.json: spec, environment, runs, baselines."""
 
     @property
     def runs(self) -> dict[str, Run]:

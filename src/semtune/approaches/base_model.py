@@ -15,7 +15,7 @@ from semtune.records import RunSpec
 from semtune.runtime.imports import heavy_imports
 
 
-def prepare_model(spec: RunSpec, say: Callable[[str], None]) -> None:
+def prepare_model(spec: RunSpec, on_phase: Callable[[str], None]) -> None:
     """Make the model's files readable (download, convert) and set torch's threads, so that `load` measures loading.
 
     Raises ModelError.
@@ -23,7 +23,7 @@ def prepare_model(spec: RunSpec, say: Callable[[str], None]) -> None:
     with heavy_imports():
         importlib.import_module("semtune.models.architectures.stock")  # before clocks run: it imports transformers
     check_conversion(spec)
-    say(f"preparing {spec.model}")
+    on_phase(f"preparing {spec.model}")
     prepare(spec.model, trust_remote_code=spec.trust_remote_code)
     torch.set_num_threads(spec.threads or cores())
 

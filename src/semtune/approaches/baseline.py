@@ -33,7 +33,7 @@ class BaselineApproach:
         """The baseline's."""
         return str(self.spec.baseline)
 
-    def prepare(self, say: Callable[[str], None]) -> None:
+    def prepare(self, on_phase: Callable[[str], None]) -> None:
         """Refuse a baseline that cannot answer the task's kind of target. Raises OptionError."""
         check_serves(self.context.space.kind, "baseline", self.name, BASELINES.get(self.name).target_kinds)
 

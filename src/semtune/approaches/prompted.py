@@ -1,4 +1,4 @@
-"""A prompted model: model × strategy × prompt. Its weights stay as they are; what each answer took is kept."""
+"""A prompted model: model × strategy × prompt. Weights do not change; every model call is recorded in a transcript."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from semtune.approaches.base_model import prepare_model
 from semtune.contracts import (
+    NO_MAX_LENGTH,
     AnswerGrammar,
     Constraint,
     FitFigures,
@@ -46,7 +47,7 @@ class Prompted:
     trainable_parameters: int | None = 0
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None:
-        """Raises OptionError for a strategy that cannot answer the task's kind of target."""
+        """Raises OptionError for a strategy or prompt that does not support the task's kind of target."""
         self.spec, self.context = spec, context
         strategy_class = STRATEGIES.get(self.name)
         check_serves(context.space.kind, "strategy", self.name, strategy_class.target_kinds)
@@ -71,7 +72,7 @@ class Prompted:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The model's."""
+        """The loaded model's notes, e.g. that its weights are random."""
         return self.loaded.notes
 
     @property
@@ -81,15 +82,15 @@ class Prompted:
 
     @property
     def total_parameters(self) -> int:
-        """Of the model; tied weights count once."""
+        """Number of scalars of the model; tied weights count once."""
         return sum(p.numel() for p in self.loaded.model.parameters())
 
-    def prepare(self, say: Callable[[str], None]) -> None:
+    def prepare(self, on_phase: Callable[[str], None]) -> None:
         """Download and convert the model. Raises ModelError."""
-        prepare_model(self.spec, say)
+        prepare_model(self.spec, on_phase)
 
     def load(self) -> None:
-        """Load the model, frozen, its weights laid out for predicting. Raises ModelError."""
+        """Load the model, freeze it, and prepack its weights. Raises ModelError."""
         s = self.spec
         loaded = load(
             s.model,
@@ -104,7 +105,7 @@ class Prompted:
         self._loaded = loaded
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
-        """Let the strategy look at the training examples; `dev` chooses nothing."""
+        """Let the strategy read the training examples; nothing is chosen on `dev`."""
         self.strategy.fit(train)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
@@ -122,7 +123,7 @@ class Prompted:
         return predictions
 
     def save(self, folder: Path) -> None:
-        """Write what the strategy took from the training examples."""
+        """Write what the strategy learnt from the training examples."""
         folder.mkdir(parents=True, exist_ok=True)
         self.strategy.save(folder)
 
@@ -131,7 +132,7 @@ class Prompted:
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:
-        """Append to `transcripts.jsonl` one line an answer: its split, its id, and its calls.
+        """Append to `transcripts.jsonl` one line per example: its split, its id, and its calls.
 
         A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}.
         """
@@ -141,13 +142,13 @@ class Prompted:
 
 
 class RecordingGenerator:
-    """A generator that notes each completion with its prompt, tokens and seconds; `contracts.StrategyGenerator`."""
+    """Records each completion with its prompt, tokens and seconds; implements `contracts.StrategyGenerator`."""
 
     def __init__(self, loaded: LoadedModel, generator: Generator, device: str) -> None:
         self._loaded, self._generator, self._device = loaded, generator, device
         self._constraints: dict[AnswerGrammar, Constraint] = {}
         self.calls: list[dict[str, Any]] = []
-        """Of the present example, in order."""
+        """The calls for the present example, in order."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
@@ -177,7 +178,7 @@ class RecordingGenerator:
     def loglikelihood(
         self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
     ) -> torch.Tensor:
-        """As `contracts.Generator.loglikelihood`; each prompt is noted with its completions and their values."""
+        """As `contracts.Generator.loglikelihood`; each prompt is recorded with its completions and their values."""
         started = synchronised_seconds(self._device)
         values = self._generator.loglikelihood(prompts, completions)
         seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
@@ -196,7 +197,7 @@ class RecordingGenerator:
         return values
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
-        """As `contracts.Generator.label_constraint`; made once a grammar."""
+        """As `contracts.Generator.label_constraint`; made once per grammar."""
         if grammar not in self._constraints:
             self._constraints[grammar] = self._generator.label_constraint(grammar)
         return self._constraints[grammar]
@@ -204,8 +205,4 @@ class RecordingGenerator:
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(text, str):
             return text
-        return self.encode(PromptParts("", text, "", None), NO_LIMIT)
-
-
-NO_LIMIT = 2**31
-"""Tokens that anything may have."""
+        return self.encode(PromptParts("", text, "", None), NO_MAX_LENGTH)

@@ -40,7 +40,7 @@ from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 
 class TunedModel:
-    """A base model with a method and a readout attached: what is trained and what predicts."""
+    """A base model with a method (adapters, for example) and a readout attached: what is trained and what predicts."""
 
     def __init__(self, spec: RunSpec, loaded: LoadedModel, space: TargetSpace) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
@@ -49,7 +49,7 @@ class TunedModel:
         self.method: Method = METHODS.get(spec.method)
         prompt_class, readout_class = PROMPTS.get(spec.prompt), READOUTS.get(spec.readout)
         prompt: Prompt = prompt_class(space, prompt_settings(spec))
-        seed_everything(spec.seed)  # before adapters are made: their start is part of the run
+        seed_everything(spec.seed)  # before heads and adapters are made, so that their initial weights depend on it
         self.readout: Readout = readout_class(loaded, prompt, space, readout_settings(spec))
         loaded.activation_checkpointing = spec.activation_checkpointing
         self.method.attach(loaded, self.settings)
@@ -69,12 +69,12 @@ class TunedModel:
         return cls(spec, loaded, space)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Answers in the order of `examples`."""
+        """Predictions in the order of `examples`, without dropout."""
         self.loaded.model.eval()
         return self.readout.answer(examples, progress)
 
     def save(self, folder: Path) -> None:
-        """Write what was trained."""
+        """Write the trained parameters of method and readout to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.method.save(self.loaded.model, folder, self.settings, self.loaded.name)
         self.readout.save(folder)
@@ -85,13 +85,13 @@ class TunedModel:
         self.readout.load(folder)
 
     def merge(self) -> None:
-        """Fold what was trained into the model, for predicting alone. Raises MergeRefusedError."""
+        """Merge the adapters into the base weights; the model then only predicts. Raises MergeRefusedError."""
         self.method.merge(self.loaded.model)
         self.loaded.model.requires_grad_(False)
         self.loaded.prepack_frozen(self.spec.prepack, memory_bytes=total_memory_bytes(), backward=False)
 
     def groups(self) -> list[ParameterGroup]:
-        """What is trained, and how fast."""
+        """The trained parameters of method and readout, with their learning rates."""
         s = self.settings
         method_parameters = self.method.trainable(self.loaded.model)
         eight_bit = self.spec.optimizer == "adamw-8bit"
@@ -102,13 +102,13 @@ class TunedModel:
         return groups
 
     def trainable_parameters(self) -> int:
-        """Numbers that are trained."""
+        """Number of trained scalars."""
         return sum(p.numel() for group in self.groups() for p in group.parameters.values())
 
     def total_parameters(self) -> int:
-        """Numbers in the base model and everything attached; a 4-bit weight's numbers count like any others."""
-        stored = stored_numel(self.loaded.model)
-        plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights once
+        """Number of scalars of the base model and all that is attached; a 4-bit weight counts as if dequantised."""
+        stored = stored_numel(self.loaded.model)  # 4-bit and prepacked weights, which are no nn.Parameters
+        plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights count once
         return stored + plain + sum(p.numel() for p in self.readout.trainable().values())
 
 
@@ -138,7 +138,7 @@ class Tuned:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The model's: random weights, weights that were rounded before."""
+        """The loaded model's notes, e.g. that its weights are random or were quantised before."""
         return self.model.loaded.notes
 
     @property
@@ -148,17 +148,17 @@ class Tuned:
 
     @property
     def trainable_parameters(self) -> int:
-        """Of the method and the readout."""
+        """Number of trained scalars of the method and the readout."""
         return self.model.trainable_parameters()
 
     @property
     def total_parameters(self) -> int:
-        """Of the base model and everything attached."""
+        """Number of scalars of the base model and all that is attached."""
         return self.model.total_parameters()
 
     @property
     def fit_figures(self) -> FitFigures:
-        """Of the training loop. The first step warms caches and allocators up and is left out of rates."""
+        """Figures of the training loop. The first step and epoch warm up caches and allocators, so rates omit them."""
         outcome = self._outcome
         steps, tokens = outcome.step_seconds[1:], outcome.tokens[1:]
         epochs = outcome.epoch_seconds[1:] or outcome.epoch_seconds
@@ -172,13 +172,13 @@ class Tuned:
             train_seconds=outcome.train_seconds or None,
         )
 
-    def prepare(self, say: Callable[[str], None]) -> None:
+    def prepare(self, on_phase: Callable[[str], None]) -> None:
         """Refuse a prompt or readout that does not serve the task; download and convert the model.
 
         Raises OptionError, ModelError.
         """
         check_combination(self.spec.prompt, self.spec.readout, self.context.space)
-        prepare_model(self.spec, say)
+        prepare_model(self.spec, on_phase)
 
     def load(self) -> None:
         """Load the base model, attach method and readout. Raises ModelError, TargetError, OptionError."""
@@ -198,7 +198,7 @@ class Tuned:
         )  # fmt: skip
         metric = self.context.primary
         metrics = MetricsFile(watch.metrics_file)
-        work = _Work(model, dev, watch)
+        work = _TunedWork(model, dev, watch)
         observers = [metrics, *watch.observers]
         try:
             state = TrainState.begin(model.groups(), texts, settings, self._outcome)
@@ -227,8 +227,8 @@ class Tuned:
         """Nothing beside the weights."""
 
 
-class _Work:
-    """What the training loop is handed: the readout's loss, dev scoring, and where the best weights go."""
+class _TunedWork:
+    """`training.loop.Work`: the readout's loss, dev scoring, and saving of the best weights."""
 
     def __init__(self, model: TunedModel, dev: Sequence[Example], watch: FitWatch) -> None:
         self.model, self.dev, self.watch = model, dev, watch
@@ -251,7 +251,7 @@ class _Work:
 
 
 def seed_everything(seed: int) -> None:
-    """Python's, NumPy's and torch's generators."""
+    """Seed Python's, NumPy's and torch's global generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

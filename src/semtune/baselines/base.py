@@ -1,4 +1,4 @@
-"""What the baselines share."""
+"""The base class of baselines."""
 
 from __future__ import annotations
 

@@ -27,15 +27,15 @@ from semtune.records import CommonReadoutOptions, LowRankSettings, TaskOptions
 from semtune.records.options import ANSWERS, METHOD
 
 PANELS = {TaskOptions: "Task data", LowRankSettings: METHOD, CommonReadoutOptions: ANSWERS}
-"""Heading in `--help` of the records whose fields name none."""
+"""Record -> heading in `--help` for those of its fields that declare no panel."""
 WITHOUT_DEFAULTS = (LowRankSettings, CommonReadoutOptions)
-"""Records whose defaults are the presets' and the readouts' to decide."""
+"""Records whose fields get no default here: presets and readouts decide theirs."""
 GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One parameter of a command, and the field that its value is for."""
+    """One command-line parameter, and the record and field that receive its converted value."""
 
     parameter: inspect.Parameter
     record: type[Any]
@@ -89,7 +89,7 @@ def type_name(hint: Any) -> str:
 
 
 def _collect(options: Mapping[str, _Option], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The given values by field. Raises OptionError."""
+    """Field -> converted value, of the options that were given. Raises OptionError."""
     values: dict[str, Any] = {}
     for name, option in options.items():
         if arguments[name] is None:
@@ -100,8 +100,9 @@ def _collect(options: Mapping[str, _Option], arguments: Mapping[str, Any]) -> di
 
 
 def _options_of(record: type[Any], skipped: set[str], defaults: bool) -> list[_Option]:
+    """The options of the fields of `record` but `skipped`, each with its old spellings as hidden options."""
     hints = typing.get_type_hints(record)
-    made: list[_Option] = []
+    options: list[_Option] = []
     for field in dataclasses.fields(record):
         hint = _without_none(hints[field.name])
         if field.name in skipped or dataclasses.is_dataclass(hint):
@@ -116,11 +117,11 @@ def _options_of(record: type[Any], skipped: set[str], defaults: bool) -> list[_O
             "rich_help_panel": field.metadata["panel"] or PANELS[record],
             "show_default": "the preset's" if record is LowRankSettings else default is not None,
         }
-        made.append(_option(record, field.name, field.name, kind, flag, convert, default, settings))
+        options.append(_option(record, field.name, field.name, kind, flag, convert, default, settings))
         for old in field.metadata["old_flags"]:
             hidden = {"help": field.metadata["help"], "hidden": True}
-            made.append(_option(record, field.name, f"old_{field.name}", kind, old, convert, None, hidden))
-    return made
+            options.append(_option(record, field.name, f"old_{field.name}", kind, old, convert, None, hidden))
+    return options
 
 
 def _option(

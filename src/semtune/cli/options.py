@@ -1,4 +1,4 @@
-"""What several commands share: --json, lines for the reader, files of texts, imports of torch."""
+"""Helpers of several commands: --json, lines on standard error, files of texts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on t
 
 
 def print_json(value: Any) -> None:
-    """The one JSON document of a command with --json."""
+    """Print the one JSON document of a command with --json."""
     sys.stdout.flush()
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def say(text: str) -> None:
-    """A line for the reader; never on standard output, which belongs to results."""
+    """Print a line to standard error; standard output is for results alone."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -16,7 +16,7 @@ from semtune.registry import TASKS
 from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
-    from semtune.records import RunResult, RunSpec
+    from semtune.records import RunResult
 
 
 @with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions)
@@ -46,11 +46,11 @@ def tune(
         from semtune.records import to_plain
 
         o.print_json(to_plain(result))
-    return _tell(result, run_spec, out, quiet=json)
+    return _print_result(result, run_spec, out, quiet=json)
 
 
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
-    """Bound memory so that a run which cannot fit fails by itself, then run."""
+    """Run with a memory limit, so that a run that cannot fit fails with an allocation error of its own."""
     from semtune.progress import RunBar
     from semtune.registry import APPROACHES
     from semtune.specs import resolve
@@ -74,8 +74,8 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
         return run(run_spec, out, bar, overwrite=overwrite, plan=plan, bound_memory=True)
 
 
-def _tell(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
-    """The result in a few lines, and the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
+def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
+    """Print the result; returns the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
     if result.status != "ok":
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
         return 130 if result.status == "interrupted" else 1

@@ -9,7 +9,7 @@ from semtune.contracts.generation import Constraint, Generator, StrategyGenerato
 from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
-from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer, WeightStream
+from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
@@ -17,6 +17,7 @@ from semtune.contracts.strategy import Strategy
 from semtune.contracts.task import Task
 
 __all__ = [
+    "NO_MAX_LENGTH",
     "AnswerGrammar",
     "Approach",
     "Architecture",

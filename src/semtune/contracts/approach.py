@@ -1,4 +1,4 @@
-"""What a row of a study offers: it is fitted, predicts, is saved and read back, whatever it is made of."""
+"""The contract of an approach: the methods of anything that a study compares (tuned, prompted, baseline)."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class TaskContext:
 
 @dataclass(frozen=True, slots=True)
 class FitFigures:
-    """What an approach measured of its own fitting; None: there is no such figure, and the runner's own counts.
+    """What an approach measured of its own fitting; None: not measured, so what the runner measured stands.
 
-    The fields but `steps` are those of the same names in `RunResult`; times are in seconds.
+    Every field except `steps` overwrites the field of the same name in `RunResult`; times are in seconds.
     """
 
     steps: int = 0
-    """Optimizer steps made. Where there is one, what an interrupted `fit` has learnt is worth saving."""
+    """Optimizer steps made. From the first one on the runner saves the weights of an interrupted `fit`."""
     epochs_trained: int | None = None
     best_epoch: int | None = None
     seconds_per_iteration: float | None = None
@@ -76,7 +76,7 @@ class FitWatch(Protocol):
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Seconds, read after the approach's device has finished what it was given."""
+        """The time in seconds, read after the approach's device has been synchronised."""
         ...
 
     @property
@@ -84,10 +84,10 @@ class FitWatch(Protocol):
         """The JSON-lines file of steps and epochs (`metrics.jsonl`); an approach without steps writes none."""
         ...
 
-    def score_dev(self, answer: Callable[[], Sequence[Prediction]]) -> float:
-        """The primary score of the dev predictions that `answer` makes.
+    def score_dev(self, predict_dev: Callable[[], Sequence[Prediction]]) -> float:
+        """The primary score of the dev predictions that `predict_dev` returns.
 
-        `answer` runs in the memory phase "evaluate", and the runner leaves its seconds out of fitting's.
+        `predict_dev` runs in the memory phase "evaluate", and the runner does not count its time as training time.
         """
         ...
 
@@ -96,10 +96,13 @@ class FitWatch(Protocol):
         ...
 
     def keep(self, save: Callable[[Path], None]) -> Path:
-        """Keep the present state as the best so far: `save` writes it to the folder it is given.
+        """Store the present weights as the best so far, in place of those stored before.
+
+        Args:
+            save: writes the weights to the folder that it receives; `Approach.save`, mostly.
 
         Returns:
-            The folder where the state is until fitting ends.
+            That folder, which exists until `fit` returns.
         """
         ...
 
@@ -112,11 +115,11 @@ class Approach(Protocol):
     """
 
     uses: ClassVar[frozenset[str]]
-    """The choices of a `RunSpec` that mean something here: model, method, prompt, readout, strategy, baseline."""
+    """The fields of a `RunSpec` that this approach reads: of model, method, prompt, readout, strategy, baseline."""
     plannable: ClassVar[bool]
-    """Whether a plan can foresee its memory and time: it has a training step that runs on fake tensors."""
+    """Whether a plan can estimate its memory and time: it has a training step that runs on fake tensors."""
     kept_in: ClassVar[str]
-    """The folder inside the run folder with what was fitted."""
+    """Name of the subfolder of the run folder that `save` writes in the end, e.g. "adapter"."""
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None: ...
 
@@ -127,22 +130,22 @@ class Approach(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its figures must know, once it is loaded."""
+        """Sentences printed beside its figures, e.g. that weights are random; known after `load`."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it computes: "cpu", "cuda"."""
+        """The type of the device that it computes on: "cpu", "cuda"."""
         ...
 
     @property
     def trainable_parameters(self) -> int | None:
-        """How many numbers are trained, once it is loaded; None: it has no parameters to count."""
+        """Number of trained scalars, known after `load`; None: it has no parameters to count."""
         ...
 
     @property
     def total_parameters(self) -> int | None:
-        """How many numbers it has in all, once it is loaded."""
+        """Number of scalars of all parameters, known after `load`; None: it has no parameters to count."""
         ...
 
     @property
@@ -150,31 +153,35 @@ class Approach(Protocol):
         """What it measured of its fitting so far, also after `fit` was interrupted."""
         ...
 
-    def prepare(self, say: Callable[[str], None]) -> None:
-        """Do what must come before the run folder exists: refuse, download, convert; `say` names the phase.
+    def prepare(self, on_phase: Callable[[str], None]) -> None:
+        """Do what must come before the run folder exists: check the spec, download and convert the model.
 
-        Raises SemtuneError.
+        Args:
+            on_phase: receives a line such as "preparing NAME" when a long phase begins.
+
+        Raises:
+            SemtuneError: the spec or the model is at fault.
         """
         ...
 
     def load(self) -> None:
-        """Bring everything into memory that `fit`, `restore` and `predict` need. Raises SemtuneError."""
+        """Load what `fit`, `restore` and `predict` need (weights, tokenizer) into memory. Raises SemtuneError."""
         ...
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
-        """Learn from `train`; whatever is chosen on `dev` is chosen here. Afterwards the best state is in place.
+        """Learn from `train`, choose epoch and threshold on `dev`; afterwards the best weights are in place.
 
         Raises:
-            DivergedError: the training went to infinity. SemtuneError: the data or an option is at fault.
+            DivergedError: a loss or a gradient norm is not finite. SemtuneError: the data or an option is at fault.
         """
         ...
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Predictions in the order of `examples`; `progress` receives how many more are done."""
+        """Predictions in the order of `examples`; `progress` receives how many were done since its last call."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what was fitted to `folder`, which may not exist yet. Partly fitted counts too."""
+        """Write what was fitted to `folder`, which may not exist yet; also called after an interrupted `fit`."""
         ...
 
     def restore(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an architecture and its cache offer: what differs between model types, behind one contract."""
+"""The contracts of an architecture, its packed batch and its cache: all that differs between model types."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class Cache(Protocol):
-    """What a model keeps of texts that go on: keys and values, or a recurrent model's state. A row is a text."""
+    """The state of the tokens read so far: the keys and values, or a recurrent model's state. Row i is text i."""
 
     lengths: list[int]
-    """Tokens of each text that are in the cache."""
+    """Number of tokens of each text that are in the cache."""
 
     @property
     def rewindable(self) -> bool:
-        """Whether `rewind` works. Speculative decoding needs it: rejected drafts are taken back."""
+        """Whether `rewind` works. Speculative decoding needs it to remove rejected drafts."""
         ...
 
     def advance(self, lengths: Sequence[int]) -> None:
-        """Count `lengths[i]` more tokens of text i; once a forward, after every layer has stored them."""
+        """Add `lengths[i]` to the length of text i. Called once a forward, after every layer has stored its tokens."""
         ...
 
     def rewind(self, lengths: Sequence[int]) -> None:
-        """Forget all but the first `lengths[i]` tokens of each text. Raises ValueError where it cannot."""
+        """Truncate text i to its first `lengths[i]` tokens. Raises ValueError where the cache is not rewindable."""
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with the texts `rows` alone, in that order; a row may be named more than once."""
+        """Select the texts `rows`, in that order, and drop the others; a row may be named more than once."""
         ...
 
     def join(self, other: Any) -> None:
@@ -38,7 +38,7 @@ class Cache(Protocol):
         ...
 
     def grow(self, tokens: int) -> None:
-        """Take the memory that `tokens` more tokens of every text would take; their values are arbitrary. For plans."""
+        """Allocate `tokens` more tokens for every text, with arbitrary values. Plans use it to measure full caches."""
         ...
 
 
@@ -46,10 +46,10 @@ class Batch(Protocol):
     """A packed (varlen) batch: which tokens of one row belong to which text. Made by `LoadedModel.pack`."""
 
     lengths: tuple[int, ...]
-    """New tokens of each text."""
+    """Number of new tokens of each text."""
 
     def advance(self) -> None:
-        """Count these tokens in the caches."""
+        """Advance the batch's caches by `lengths`."""
         ...
 
 
@@ -60,22 +60,22 @@ class Architecture(Protocol):
     """
 
     tree_attention: bool
-    """Whether `hidden_states` takes trees of continuations behind a shared prefix (`LoadedModel.pack_tree`)."""
+    """Whether `hidden_states` accepts trees of continuations behind a shared prefix (`LoadedModel.pack_tree`)."""
 
     def install(self, model: nn.Module) -> None:
         """Make a loaded model ready for packed batches, in place; parameter names stay. Raises ModelError."""
         ...
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
-        """The decoder's blocks in order: units for hooks, sharding and activation checkpointing."""
+        """The decoder's blocks (layers) in order: the units of hooks, sharding and activation checkpointing."""
         ...
 
     def attentions(self, model: nn.Module) -> list[nn.Module]:
-        """The modules in the blocks that honour a learned prefix set as `attention.prefix`; none where none can."""
+        """The attention modules that read a learned prefix from their attribute `prefix`; [] where none does."""
         ...
 
     def linears(self, model: nn.Module) -> dict[str, nn.Module]:
-        """The linear layers of the blocks that carry adapters and are quantised, by module path, in order."""
+        """The linear layers of the blocks, by module path, in order: what adapters and quantisations replace."""
         ...
 
     def new_cache(self, model: nn.Module, count: int) -> Cache:
@@ -97,7 +97,7 @@ class Architecture(Protocol):
             input_ids: int64 (tokens,), the new tokens of all texts, one text after the other.
             batch: a `semtune.nn.packed_batch.PackedBatch`. A cache in it is read, extended and advanced.
             query_indices: ascending indices into the row of tokens; None: all tokens.
-            checkpointing: whether the backward computes each block's activations again from its input.
+            checkpointing: activation checkpointing: the backward recomputes each block's activations from its input.
 
         Returns:
             (tokens or query_indices, hidden_size).

@@ -1,4 +1,4 @@
-"""What generation offers to readouts and prompting strategies."""
+"""The contracts of generation: constraints, and the generator that prompting strategies call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starts the runs of a study: this machine's processes, or an engine for many machines."""
+"""The contract of a launcher, which starts a study's runs: in local processes, or on many machines."""
 
 from __future__ import annotations
 

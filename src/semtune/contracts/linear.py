@@ -41,12 +41,12 @@ class LinearLayer(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where products run; an offloaded W is stored elsewhere."""
+        """The device of the matrix multiplications; an offloaded W is stored in main memory."""
         ...
 
     @property
     def weight_numel(self) -> int:
-        """Elements of W."""
+        """Number of elements of W."""
         ...
 
     @property

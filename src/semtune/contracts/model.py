@@ -1,4 +1,4 @@
-"""What a loaded model offers to methods, readouts and generation."""
+"""The contracts of a loaded model, its tokenizer and its stream of weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+NO_MAX_LENGTH = 2**31
+"""A `max_length` that cuts no text."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizedExample:
     """One example as token ids. `ids[prompt_length:]` is the completion, its end-of-sequence token included."""
@@ -23,14 +27,14 @@ class TokenizedExample:
     ids: tuple[int, ...]
     prompt_length: int
     target: Target | None
-    """None: the example has none."""
+    """None: an unlabelled example."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Tokenizer(Protocol):
-    """A tokenizer with what training and decoding need of it."""
+    """What training and decoding need of a tokenizer."""
 
     eos_id: int
     vocab_size: int
@@ -44,12 +48,12 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self) -> list[bytes | None]:
-        """The bytes each token id stands for, as in running text; None for special tokens. (vocab_size,)"""
+        """For each token id, the bytes it stands for within a text; None for special tokens. (vocab_size,)"""
         ...
 
 
 class LoadedModel(Protocol):
-    """A loaded model with what belongs to it. Methods and readouts change `model` in place."""
+    """A causal language model in memory, and its tokenizer. Methods and readouts change `model` in place."""
 
     model: nn.Module
     """A causal language model of transformers."""
@@ -60,7 +64,7 @@ class LoadedModel(Protocol):
     hidden_size: int
     notes: tuple[str, ...]
     activation_checkpointing: bool
-    """Whether blocks keep only their input for the backward."""
+    """Whether blocks store only their input for the backward, which recomputes the rest."""
 
     @property
     def tree_attention(self) -> bool:
@@ -74,9 +78,9 @@ class LoadedModel(Protocol):
     def attentions(self) -> list[nn.Module]:
         """The blocks' attention modules in order.
 
-        Each honours a learned prefix: where `attention.prefix` is a module, calling it without arguments gives
-        (keys, values), each (kv_heads, prefix_length, head_dim). Every query attends to them, keys are not rotated,
-        positions stay as they are, and the cache does not hold them.
+        Each applies a learned prefix: where `attention.prefix` is a module, calling it without arguments returns
+        (keys, values), each (kv_heads, prefix_length, head_dim). Every query attends to them; they get no rotary
+        embedding, shift no positions, and are not stored in the cache.
         """
         ...
 
@@ -84,10 +88,13 @@ class LoadedModel(Protocol):
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
-    def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
-        """Lay frozen weights out for this machine's products, once all is attached; how many.
+    def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
+        """Convert frozen weights to the CPU's prepacked layout, after adapters are attached; the number of layers.
 
-        `packed` None: if there is memory to spare, of the machine's `memory_bytes`.
+        Args:
+            prepack: None: where the second copy is small beside `memory_bytes`, or no backward follows.
+            memory_bytes: memory of the machine.
+            backward: whether the backward needs the weights too.
         """
         ...
 
@@ -96,20 +103,20 @@ class LoadedModel(Protocol):
         ...
 
     def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[torch.Tensor, Batch]:
-        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide.
+        """Token ids of all texts, concatenated, int64 (tokens,), and the packed batch with their lengths.
 
         With a cache, `texts` are the new tokens of the texts in it.
         """
         ...
 
     def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[torch.Tensor, Batch]:
-        """One row of several (texts, cache): decoding requests share a forward with requests in prefill."""
+        """As `pack`, for several (texts, cache): decoding requests share a forward with requests in prefill."""
         ...
 
     def pack_tree(
         self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> tuple[torch.Tensor, Batch, list[tuple[int, ...]]]:
-        """Every continuation behind every prefix, as a tree of tokens behind each prefix (tree attention).
+        """Pack every prefix with all continuations behind it; equal beginnings are shared as a tree (tree attention).
 
         Returns:
             The token ids; the batch, in which a text is a prefix and the nodes of the tree; and for each continuation
@@ -122,16 +129,16 @@ class LoadedModel(Protocol):
     ) -> torch.Tensor:
         """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
 
-        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
+        query_indices: ascending indices of the tokens whose states are needed; the last block computes only those.
         """
         ...
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
+        """The LM head: (rows, hidden_size) -> (rows, vocab_size)."""
         ...
 
     def next_token_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
+        """LM head and summed cross-entropy: (rows, hidden_size) and int64 (rows,) -> scalar, fp32 at least."""
         ...
 
 

@@ -24,7 +24,7 @@ class PromptParts:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What could be read from a completion."""
+    """The target that a prompt parsed from a completion."""
 
     target: Target | None
     """None: nothing could be read."""

@@ -1,4 +1,4 @@
-"""What a readout offers: the training loss and the predictions together."""
+"""The contract of a readout: the training loss and the predictions together."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ReadoutSettings:
     """Options that all readouts share; a readout's own `Settings` adds fields."""
 
     max_length: int
-    """Tokens of prompt and completion together."""
+    """Maximum number of tokens of prompt and completion together."""
     predict_batch_size: int
-    """Examples that are predicted at once."""
+    """Number of examples that are predicted at once."""
     seed: int
 
 
 class Readout(Protocol):
-    """How targets come out of a model: loss and predictions together.
+    """How targets are read from a model, e.g. as generated text or from a classification head.
 
     Constructed as `ReadoutClass(loaded, prompt, space, settings)`, before the method freezes anything.
     """
@@ -50,11 +50,11 @@ class Readout(Protocol):
 
     @property
     def max_new_tokens(self) -> int:
-        """The most tokens that a prediction generates; 0 where nothing is generated. Plans size the cache by it."""
+        """Maximum number of tokens generated for an example; 0: none are. Plans size the cache by it."""
         ...
 
     def prepare(self, train: Sequence[Example]) -> None:
-        """Look at the training examples once before training (label frequencies, say)."""
+        """Read the training examples once before training, e.g. to count label frequencies."""
         ...
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -70,7 +70,7 @@ class Readout(Protocol):
         ...
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[torch.Tensor, int]:
-        """The sum of the batch's losses (a scalar with a graph), and over how many targets it sums.
+        """The loss summed over the batch's targets (a scalar with a graph), and the number of targets.
 
         The training loop divides by the targets of the whole optimizer step, so accumulation over micro-batches equals
         one large batch.
@@ -78,15 +78,15 @@ class Readout(Protocol):
         ...
 
     def num_targets(self, tokenized: TokenizedExample) -> int:
-        """How many loss targets `tokenized` has, without running the model."""
+        """Number of loss targets of `tokenized`, without running the model."""
         ...
 
     def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
-        """Choose what is chosen on dev (a threshold; nothing for most readouts), and predict dev with it."""
+        """Choose a decision threshold on dev, where the readout has one, and return the predictions for dev."""
         ...
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Predictions in the order of `examples`; `progress` receives how many more are done."""
+        """Predictions in the order of `examples`; `progress` receives how many were done since its last call."""
         ...
 
     def save(self, folder: Path) -> None:

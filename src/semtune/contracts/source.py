@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What a caller may tell a model source."""
+    """Options of a model source."""
 
     seed: int = 0
-    """Of random weights; other sources do not use it."""
+    """Seed of random weights; sources with real weights do not use it."""
     trust_remote_code: bool = False
     """Run Python code that came with the model."""
     revision: str | None = None

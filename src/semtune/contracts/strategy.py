@@ -1,4 +1,4 @@
-"""What a prompting strategy offers: an answer from a model whose weights stay as they are."""
+"""The contract of a prompting strategy: predictions of a model whose weights do not change."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from semtune.records import Example, Prediction, TargetKind
 
 
 class Strategy(Protocol):
-    """A way of asking a language model. Constructed as `StrategyClass(context, prompt, settings)`."""
+    """A way of prompting a language model. Constructed as `StrategyClass(context, prompt, settings)`."""
 
     name: ClassVar[str]
     target_kinds: ClassVar[frozenset[TargetKind]]
-    """The kinds of target that it can answer."""
+    """The kinds of target that it can predict."""
     Settings: ClassVar[type[Any]]
     """A frozen dataclass of its options, from `RunSpec.strategy_options`."""
 
     def __init__(self, context: TaskContext, prompt: Prompt, settings: Any) -> None: ...
 
     def fit(self, train: Sequence[Example]) -> None:
-        """Take from the training examples what the prompts need (few-shot examples, an index, nothing)."""
+        """Store what the prompts need of the training examples (few-shot examples, an index, nothing)."""
         ...
 
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
-        """The answer to one example. What is asked of `generator` becomes the example's transcript."""
+        """The prediction for one example. The calls of `generator` become the example's transcript."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -13,13 +13,13 @@ from semtune.contracts import AnswerGrammar, Tokenizer
 from semtune.errors import ModelError
 
 Position = tuple[int, int, int]
-"""(item, offset in bytes, part): one way to read the bytes so far as the beginning of a valid answer.
+"""(item, offset in bytes, part): a state of the nondeterministic automaton, one reading of the bytes so far.
 
 Item -1 is the start text, items 0 … n-1 are labels, item n is "none". Part 0 is the item's own bytes, part 1 the
 delimiter after it.
 """
 State = frozenset[Position]
-"""All ways to read the bytes so far."""
+"""A state of the deterministic automaton: the set of all readings of the bytes so far."""
 
 
 class LabelAutomaton:
@@ -36,7 +36,7 @@ class LabelAutomaton:
         return self._close({(-1, 0, 0)})
 
     def step(self, state: State, byte: int) -> State:
-        """The state after one more byte; empty when no valid answer begins so."""
+        """The state after one more byte; the empty set where no valid answer begins with these bytes."""
         after: set[Position] = set()
         for item, offset, part in state:
             text = self._text(item, part)
@@ -49,18 +49,19 @@ class LabelAutomaton:
         return any(item >= 0 and part == 0 and offset == len(self._items[item]) for item, offset, part in state)
 
     def max_bytes(self) -> int:
-        """Bytes of the longest answer; decoding needs at most as many tokens and one end-of-sequence."""
+        """Upper bound of the bytes of an answer; decoding needs at most that many tokens and one end-of-sequence."""
         labels = self._items[: self._labels]
         listed = sum(map(len, labels)) + len(self._separator) * len(labels)
         return len(self._start) + max(listed, len(self._items[-1]))
 
     def _text(self, item: int, part: int) -> bytes:
+        """The bytes that a position is within."""
         if part == 1:
             return self._separator
         return self._start if item == -1 else self._items[item]
 
     def _close(self, positions: set[Position]) -> State:
-        """Add the positions that follow without a byte: all items after the start, later ones after a delimiter."""
+        """The epsilon closure: adds all items after the start text, later labels after a delimiter, and delimiters."""
         closed = set(positions)
         todo = list(positions)
         while todo:
@@ -83,7 +84,7 @@ class LabelAutomaton:
 
 
 class TokenAutomaton:
-    """`contracts.Constraint` of a label automaton over a vocabulary: the allowed tokens, cached per state."""
+    """Implements `contracts.Constraint` by a label automaton and a vocabulary; allowed tokens are cached per state."""
 
     def __init__(self, automaton: LabelAutomaton, token_bytes: Sequence[bytes | None], eos_id: int) -> None:
         self.automaton, self._eos_id, self._bytes = automaton, eos_id, token_bytes
@@ -101,12 +102,12 @@ class TokenAutomaton:
         """
         if state not in self._allowed:
             found: list[int] = []
-            todo = [(state, self._trie)]
+            todo = [(state, self._trie)]  # the state after the bytes of each trie node
             while todo:
-                at, node = todo.pop()
+                current, node = todo.pop()
                 found += node.tokens
                 for byte, child in node.children.items():
-                    after = self.automaton.step(at, byte)
+                    after = self.automaton.step(current, byte)
                     if after:
                         todo.append((after, child))
             if self.automaton.complete(state):
@@ -140,6 +141,8 @@ def check_spellable(tokenizer: Tokenizer, grammar: AnswerGrammar, *, name: str) 
 
 
 class _Node:
+    """A trie node: its children by byte, and the ids of the tokens whose bytes end here."""
+
     __slots__ = ("children", "tokens")
 
     def __init__(self) -> None:
@@ -148,7 +151,7 @@ class _Node:
 
 
 def _trie(entries: Iterable[tuple[bytes, int]]) -> _Node:
-    """Token ids by their bytes."""
+    """A trie (prefix tree) of (bytes, token id) pairs; its root."""
     root = _Node()
     for text, token in entries:
         node = root

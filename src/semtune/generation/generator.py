@@ -6,21 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from semtune.contracts import AnswerGrammar, Constraint, LoadedModel, PromptParts, TokenizedExample
+from semtune.contracts import NO_MAX_LENGTH, AnswerGrammar, Constraint, LoadedModel, PromptParts, TokenizedExample
 from semtune.generation.constraints import check_spellable, label_constraint
 from semtune.generation.greedy import greedy
 from semtune.generation.loglikelihood import loglikelihood
 from semtune.records import Example
-
-MAX_LENGTH = 2**31
-"""Tokens of a prompt given as text, at most: none is cut."""
 
 
 class Generator:
     """Greedy completions and log-likelihoods. A prompt or completion is a text or its token ids.
 
     Args:
-        batch_size: how many of the longest prompts run at once; None: all (`greedy`, `loglikelihood`).
+        batch_size: as in `greedy` and `loglikelihood`; None: all prompts at once.
     """
 
     def __init__(self, loaded: LoadedModel, *, batch_size: int | None = None) -> None:
@@ -62,4 +59,4 @@ class Generator:
     def _tokenize(self, text: str, completion: str | None) -> TokenizedExample:
         parts = PromptParts(prefix="", text=text, suffix="", completion=completion)
         example = Example("", text, None)
-        return self._loaded.tokenizer.encode(example, parts, MAX_LENGTH, completion=completion is not None)
+        return self._loaded.tokenizer.encode(example, parts, NO_MAX_LENGTH, completion=completion is not None)

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from semtune.contracts import Cache, Constraint, LoadedModel
+from semtune.generation.grouping import consecutive_groups
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.nn.argmax import row_argmax
 
 LOGIT_ROWS = 256
-"""Rows of logits (vocab_size each) that exist at once, about."""
+"""About as many rows of logits, (rows, vocab_size), exist at once; a request with a longer draft exceeds it."""
 
 
 @dataclass
@@ -30,21 +31,22 @@ class _Request:
     """One text that is being continued."""
 
     pending_ids: Sequence[int]
-    """Final tokens that the cache lacks: the prompt, later the last generated token."""
+    """Tokens that the next forward must read: the prompt, later the last generated token."""
     state: Any
     """The constraint's state after the generated tokens."""
     generated_ids: list[int] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
+    """Proposed tokens after the pending ones, which the next forward accepts or rejects."""
     finished: bool = False
 
     @property
     def new_ids(self) -> list[int]:
-        """What the next forward reads."""
+        """Input of the next forward: the pending tokens, then the draft."""
         return [*self.pending_ids, *self.draft]
 
 
 _Group = tuple[list[_Request], Cache]
-"""Requests and the cache whose rows are theirs."""
+"""Requests and their cache: row i of the cache is request i."""
 
 
 @torch.no_grad()
@@ -64,9 +66,9 @@ def greedy(
         prompts: token ids of each text, none empty.
         max_new_tokens: one at least.
         constraint: which tokens are allowed; None: all.
-        batch_size: how many of the longest prompts decode at once; None: all. They come first, so that a batch too
-            large for the memory fails at once. Later, more of the shorter ones share as many cached tokens, which are
-            what takes memory.
+        batch_size: number of prompts decoded at once, the longest first, so that a batch too large for the memory
+            fails at once; None: all. The prompt tokens of that first batch are the budget of the cache from then on,
+            so more than `batch_size` of the shorter prompts may decode together.
         prompt_lookup: proposes drafts and learns from finished outputs; None: an empty one.
         progress: receives how many more texts are finished.
 
@@ -86,7 +88,7 @@ def greedy(
         prefill = _admit(waiting, budget, at_least_one=not decoding)
         groups = [g for g in ((decoding, cache), (prefill, loaded.new_cache(len(prefill)))) if g[0]]
         for request in (*decoding, *prefill):
-            limit = max_new_tokens - len(request.generated_ids) - 1
+            limit = max_new_tokens - len(request.generated_ids) - 1  # one token follows the draft in any case
             request.draft = prompt_lookup.propose(request.generated_ids, limit) if cache.rewindable else []
         predicted = _forward(loaded, groups, constraint)
         decoding, cache = [], loaded.new_cache(0)
@@ -122,8 +124,11 @@ def _accept_drafts(
     constraint: Constraint | None,
     eos_id: int,
 ) -> list[int]:
-    """Extend `requests` by what was predicted and rewind `cache` before rejected drafts; the rows that go on."""
-    lengths = []  # of each text, the cached tokens that stay
+    """Append the predicted tokens to `requests` and rewind `cache` to before rejected drafts.
+
+    Returns the rows of the requests that are not finished.
+    """
+    lengths = []  # per request, the cached tokens that stay
     for request, cached in zip(requests, cache.lengths, strict=True):
         rejected = len(request.draft)
         rejected -= _accept(request, next(predicted), constraint, eos_id)
@@ -148,21 +153,24 @@ def _forward(loaded: LoadedModel, groups: Sequence[_Group], constraint: Constrai
 def _predict(
     loaded: LoadedModel, hidden: Tensor, requests: Sequence[_Request], constraint: Constraint | None
 ) -> Iterator[list[int]]:
-    """The best (allowed) token at each query of each request; hidden (sum of draft + 1, hidden_size)."""
+    """For each request, the best (allowed) token at each query; hidden (sum of len(draft) + 1, hidden_size)."""
     row = 0
-    for group in _chunks([len(request.draft) + 1 for request in requests], LOGIT_ROWS):
-        counts = [len(requests[i].draft) + 1 for i in group]
-        logits = loaded.logits(hidden[row : row + sum(counts)])  # (queries of the group, vocab)
+    for chunk in consecutive_groups([len(request.draft) + 1 for request in requests], LOGIT_ROWS):
+        counts = [len(requests[i].draft) + 1 for i in chunk]
+        logits = loaded.logits(hidden[row : row + sum(counts)])  # (queries of the chunk, vocab_size)
         row += sum(counts)
         if constraint is None:
             yield from (part.tolist() for part in torch.split(row_argmax(logits), counts))
         else:
-            for i, part in zip(group, torch.split(logits, counts), strict=True):
+            for i, part in zip(chunk, torch.split(logits, counts), strict=True):
                 yield _best_allowed(part, requests[i], constraint)
 
 
 def _best_allowed(logits: Tensor, request: _Request, constraint: Constraint) -> list[int]:
-    """The best allowed token at each query, up to the first that differs from the draft; logits (draft + 1, vocab)."""
+    """The best allowed token at each query, up to the first that differs from the draft.
+
+    logits: (len(draft) + 1, vocab_size). Later queries follow a rejected token, so their tokens are of no use.
+    """
     best: list[int] = []
     state = request.state
     for row, drafted in zip(logits, [*request.draft, None], strict=True):
@@ -175,7 +183,7 @@ def _best_allowed(logits: Tensor, request: _Request, constraint: Constraint) -> 
 
 
 def _accept(request: _Request, best: Sequence[int], constraint: Constraint | None, eos_id: int) -> int:
-    """Generate the accepted part of the draft and one token after it; how many draft tokens were accepted."""
+    """Append the accepted part of the draft and one token after it to `generated_ids`; the number accepted."""
     accepted = 0
     for token, drafted in zip(best, [*request.draft, None], strict=False):
         if token == eos_id:
@@ -189,17 +197,3 @@ def _accept(request: _Request, best: Sequence[int], constraint: Constraint | Non
         accepted += 1
     request.pending_ids = request.generated_ids[-1:]
     return accepted
-
-
-def _chunks(counts: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Neighbouring indices whose counts sum to `most` at most, or a single index of a larger count."""
-    group: list[int] = []
-    total = 0
-    for i, n in enumerate(counts):
-        if group and total + n > most:
-            yield group
-            group, total = [], 0
-        group.append(i)
-        total += n
-    if group:
-        yield group

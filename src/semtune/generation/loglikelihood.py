@@ -3,7 +3,7 @@
 log p(completion | prompt) = sum over its tokens of log softmax(logits)[token], over the whole vocabulary. Where the
 model supports tree attention, the completions follow the prompt as a tree of tokens in one forward: the shared
 prefix, and what completions begin alike with, are computed once. Other models compute the prompt once and continue
-copies of its cache. The vocabulary product runs only where a completion's next token is scored.
+copies of its cache. The LM head runs only at positions whose next token is scored.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from semtune.contracts import LoadedModel
+from semtune.generation.grouping import consecutive_groups
 
 FORWARD_TOKENS = 1024
-"""Tokens of one forward, about: larger matrix products are hardly faster, and memory stays bounded."""
+"""About as many tokens run in one forward: more are hardly faster, and memory stays bounded."""
 TREE_NODES = 512
-"""Tokens of the completions of one forward, about: of more completions, a text's prompt is computed several times."""
+"""About as many completion tokens follow a prompt in one forward; for more completions the prompt is run again."""
 LOGIT_ROWS = 128
-"""Rows of logits that exist at once."""
+"""Rows of logits, (rows, vocab_size), that exist at once."""
 
 Ids = Sequence[int]
 
@@ -40,8 +41,8 @@ def loglikelihood(
     Args:
         prompts: token ids of each text, none empty.
         completions: token ids of each completion (end-of-sequence is a token like any other), none empty.
-        batch_size: texts of one forward, at most; None: as many as `FORWARD_TOKENS` allows.
-        progress: receives how many more texts are done.
+        batch_size: most texts of one forward; None: as many as `FORWARD_TOKENS` allows.
+        progress: receives how many texts were done since its last call.
 
     Returns:
         (texts, completions), in nats; fp32, or fp64 for an fp64 model.
@@ -60,7 +61,7 @@ def loglikelihood(
 
 
 def _one_batch(loaded: LoadedModel, prompts: Sequence[Ids], completions: Sequence[Ids], dtype: torch.dtype) -> Tensor:
-    """(texts, completions)."""
+    """As `loglikelihood`, for texts and completions of one forward: (texts, completions)."""
     # The last token of a completion is scored and predicts nothing.
     inputs = [tokens[:-1] for tokens in completions]
     states = _tree_states if loaded.tree_attention else _cached_states
@@ -80,7 +81,15 @@ def _one_batch(loaded: LoadedModel, prompts: Sequence[Ids], completions: Sequenc
 def _tree_states(
     loaded: LoadedModel, prompts: Sequence[Ids], inputs: Sequence[Ids]
 ) -> tuple[Tensor, list[tuple[int, ...]]]:
-    """Hidden states of each prompt's last token and of all nodes, text by text, and each input's nodes."""
+    """Hidden states behind every prompt, with completions that begin alike as one tree of tokens (nodes).
+
+    Args:
+        inputs: the completions without their last tokens; one may be empty.
+
+    Returns:
+        Hidden states (texts · (1 + nodes), hidden_size): of each text the prompt's last token, then all nodes; and for
+        each input, the node of each of its tokens.
+    """
     input_ids, batch, paths = loaded.pack_tree(prompts, inputs)
     query_indices: list[int] = []
     end = 0
@@ -93,9 +102,9 @@ def _tree_states(
 def _cached_states(
     loaded: LoadedModel, prompts: Sequence[Ids], inputs: Sequence[Ids]
 ) -> tuple[Tensor, list[tuple[int, ...]]]:
-    """As `_tree_states`, without tree attention: every token of every input is a node of its own; two forwards."""
-    firsts = list(itertools.accumulate([0, *(len(tokens) for tokens in inputs)]))
-    paths = [tuple(range(first, first + len(tokens))) for first, tokens in zip(firsts, inputs, strict=False)]
+    """As `_tree_states`, without tree attention, in two forwards: every token of every input is a node of its own."""
+    first_nodes = list(itertools.accumulate([0, *(len(tokens) for tokens in inputs)]))
+    paths = [tuple(range(first, first + len(tokens))) for first, tokens in zip(first_nodes, inputs, strict=False)]
     cache = loaded.new_cache(len(prompts))
     input_ids, batch = loaded.pack(prompts, cache)
     last_indices = [end - 1 for end in itertools.accumulate(len(prompt) for prompt in prompts)]
@@ -105,7 +114,9 @@ def _cached_states(
         return ends, paths
     cache.keep([row for row in range(len(prompts)) for _ in continued])
     input_ids, batch = loaded.pack(continued * len(prompts), cache)
-    nodes = loaded.hidden_states(input_ids, batch).view(len(prompts), firsts[-1], -1)
+    nodes = loaded.hidden_states(input_ids, batch).view(
+        len(prompts), first_nodes[-1], -1
+    )  # (texts, nodes, hidden_size)
     return torch.cat([ends.unsqueeze(1), nodes], dim=1).flatten(0, 1), paths
 
 
@@ -123,34 +134,30 @@ def _log_probabilities(
     out = torch.empty(len(rows), dtype=dtype, device=hidden.device)
     for chunk, (first, last) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
         start = chunk * LOGIT_ROWS
-        logits = loaded.logits(hidden[start : start + LOGIT_ROWS])  # (LOGIT_ROWS, vocab)
-        normal = torch.log_softmax(logits, dim=-1, dtype=dtype)
+        logits = loaded.logits(hidden[start : start + LOGIT_ROWS])  # (LOGIT_ROWS, vocab_size)
+        log_probs = torch.log_softmax(logits, dim=-1, dtype=dtype)
         entries = order[first:last]
-        out[entries] = normal[rows[entries] - start, tokens[entries]]
+        out[entries] = log_probs[rows[entries] - start, tokens[entries]]
     return out.view(texts, -1)
 
 
 def _count_nodes(completions: Sequence[Ids]) -> int:
-    """Nodes of the tree of the completions without their last tokens: their distinct beginnings."""
+    """Number of distinct non-empty beginnings of the completions without their last tokens: the nodes of their tree."""
     return len({tuple(tokens[:n]) for tokens in completions for n in range(1, len(tokens))})
 
 
 def _groups(completions: Sequence[Ids]) -> Iterator[list[int]]:
-    """Indices of completions in groups of `TREE_NODES` tokens or one completion; neighbours begin alike."""
-    group: list[int] = []
-    total = 0
-    for i in sorted(range(len(completions)), key=lambda i: tuple(completions[i])):
-        if group and total + len(completions[i]) > TREE_NODES:
-            yield group
-            group, total = [], 0
-        group.append(i)
-        total += len(completions[i])
-    if group:
-        yield group
+    """Indices of completions in groups of at most `TREE_NODES` tokens, or of one longer completion.
+
+    Sorted by token ids, so that completions that begin alike share a group and its tree.
+    """
+    order = sorted(range(len(completions)), key=lambda i: tuple(completions[i]))
+    for group in consecutive_groups([len(completions[i]) for i in order], TREE_NODES):
+        yield [order[i] for i in group]
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices of texts in groups of `FORWARD_TOKENS` padded tokens or one text, the longest first."""
+    """Indices of texts, longest first, in groups of at most `FORWARD_TOKENS` padded tokens, or of one longer text."""
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if group and (len(group) == batch_size or lengths[group[0]] * (len(group) + 1) > FORWARD_TOKENS):

@@ -12,24 +12,25 @@ from collections import Counter
 from collections.abc import Sequence
 
 ORDER = 6
-"""Tokens of context that a lookup compares, at most."""
+"""Maximum number of context tokens that a lookup compares."""
 MAX_DRAFT_TOKENS = 16
-"""Tokens of one draft, at most."""
+"""Maximum number of tokens of a draft."""
 MIN_PROBABILITY = 0.5
 """A draft ends where the probability that all of it is accepted falls below this.
 
 One more token in a forward costs about as much as it saves when it is accepted half of the time.
 """
 _START = -1
+"""Stands before the first generated token, so that an output's beginning is a context of its own."""
 
 
 class PromptLookup:
-    """Proposes what followed the last tokens in earlier outputs; the longest known context decides."""
+    """An n-gram table of earlier outputs. Proposes what followed the longest context that the table contains."""
 
     def __init__(self, eos_id: int, known: Sequence[Sequence[int]] = ()) -> None:
-        """`known`: token ids of likely outputs."""
+        """known: token ids of likely outputs, to begin with."""
         self._eos_id = eos_id
-        self._after: dict[tuple[int, ...], Counter[int]] = {}
+        self._next_tokens: dict[tuple[int, ...], Counter[int]] = {}
         for tokens in known:
             self.learn(tokens)
 
@@ -38,7 +39,7 @@ class PromptLookup:
         path = [_START, *tokens]
         for at in range(1, len(path)):
             for first in range(max(at - ORDER, 0), at):
-                self._after.setdefault(tuple(path[first:at]), Counter())[path[at]] += 1
+                self._next_tokens.setdefault(tuple(path[first:at]), Counter())[path[at]] += 1
 
     def propose(self, generated_ids: Sequence[int], max_tokens: int) -> list[int]:
         """Up to `max_tokens` probable tokens after `generated_ids`; never end-of-sequence, which nothing follows."""
@@ -57,7 +58,7 @@ class PromptLookup:
     def _likeliest(self, path: Sequence[int]) -> tuple[int, float]:
         """The token that followed most often and its share; half a count is reserved for unknown tokens."""
         for first in range(len(path)):
-            counts = self._after.get(tuple(path[first:]))
+            counts = self._next_tokens.get(tuple(path[first:]))
             if counts:
                 token, count = counts.most_common(1)[0]
                 return token, count / (counts.total() + 0.5)

@@ -19,7 +19,7 @@ ALL_LINEAR = "all-linear"
 
 
 class LowRankMethod:
-    """Low-rank adapters on chosen linear layers; with row magnitudes (DoRA) where `magnitudes`."""
+    """Low-rank adapters on chosen linear layers, with DoRA's trained row norms if `magnitudes`."""
 
     Settings = LowRankSettings
 
@@ -29,7 +29,7 @@ class LowRankMethod:
         self.magnitudes = magnitudes
 
     def attach(self, loaded: LoadedModel, settings: LowRankSettings) -> None:
-        """Freeze the whole model and wrap the targets in `LowRankLinear`; all is checked before anything changes.
+        """Freeze the whole model and wrap the targets in `LowRankLinear`; everything is checked before any change.
 
         Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
         """
@@ -49,7 +49,7 @@ class LowRankMethod:
         }
 
     def merge(self, model: nn.Module) -> None:
-        """Fold every adapter into its base layer's weight, computed in the adapter's dtype and rounded once, in place.
+        """Merge every adapter into its base layer's weight, computed in the adapter's dtype and rounded once, in place.
 
         Raises MergeRefusedError where a base layer refuses (4-bit weights), before anything is changed.
         """
@@ -66,18 +66,13 @@ class LowRankMethod:
         _peft_files.save(model, adapters(model), folder, settings, base_model)
 
     def load(self, model: nn.Module, folder: Path) -> None:
-        """Read adapters in PEFT's file format into an attached model. Raises ModelError, before any was changed."""
+        """Read adapters in PEFT's file format into an attached model. Raises ModelError before any is changed."""
         _peft_files.load(adapters(model), folder)
 
 
 def adapters(model: nn.Module) -> dict[str, LowRankLinear]:
     """Every adapter of `model`, by module path."""
     return {path: module for path, module in model.named_modules() if isinstance(module, LowRankLinear)}
-
-
-def adapter_paths(model: nn.Module) -> tuple[str, ...]:
-    """The module paths that carry adapters, in the model's order."""
-    return tuple(adapters(model))
 
 
 def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:
@@ -114,7 +109,7 @@ def _matches(paths: Iterable[str], target: str) -> list[str]:
 
 
 def _check_settings(bases: Mapping[str, nn.Module], settings: LowRankSettings) -> None:
-    """Raises OptionError for a rank, alpha or dropout that cannot be."""
+    """Raises OptionError for an impossible rank, alpha or dropout."""
     if settings.rank < 1:
         raise OptionError(f"The rank must be at least 1, not {settings.rank}")
     for path, base in bases.items():

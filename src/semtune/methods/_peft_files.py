@@ -1,6 +1,6 @@
 """Reads and writes adapters in the file format of PEFT (huggingface/peft), in both directions.
 
-`adapter_config.json` says what was attached where; `adapter_model.safetensors` has, for a layer at PATH,
+`adapter_config.json` describes the adapters and their layers; `adapter_model.safetensors` has, for a layer at PATH,
 `base_model.model.PATH.lora_A.weight`, `….lora_B.weight` and, for DoRA, `….lora_magnitude_vector`.
 """
 
@@ -53,7 +53,7 @@ def save(
 def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
     """Read the files in `folder` into `adapters`, which must be of the same kind, rank and scale, on the same layers.
 
-    Raises ModelError for a missing, broken or different file; `adapters` are then as they were.
+    Raises ModelError for a missing, broken or different file; `adapters` are then unchanged.
     """
     _check_config(adapters, folder / CONFIG_FILE)
     tensors = _by_peft_name(adapters)
@@ -80,7 +80,7 @@ def _target_modules(model: nn.Module, adapters: Mapping[str, LowRankLinear]) -> 
 
 
 def _check_config(adapters: Mapping[str, LowRankLinear], path: Path) -> None:
-    """The config at `path` fits `adapters`. Raises ModelError."""
+    """Raises ModelError unless the config at `path` describes `adapters`."""
     config = _read_config(path)
     if config.get("peft_type") != "LORA":
         raise ModelError(f"{path} describes a {config.get('peft_type')} adapter; only LORA adapters can be read")

@@ -8,7 +8,7 @@ from semtune.contracts import PromptParts, TokenizedExample
 from semtune.records import Example
 
 BYTES_PER_TOKEN = 4
-"""Of English text in the usual vocabularies."""
+"""Average of English text in the usual vocabularies."""
 
 
 class ApproximateTokenizer:

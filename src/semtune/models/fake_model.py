@@ -1,4 +1,4 @@
-"""A model of fake tensors, for plans: it needs the config alone; no weights are read and none take memory.
+"""A model of fake tensors, for plans: built from the config alone, without reading or allocating weights.
 
 The same code as for a real model fills it (`meta_model.fill`), one tensor after the other, so that the peak of loading
 is traced too. Call it inside a fake-tensor mode.
@@ -20,7 +20,7 @@ from semtune.models.meta_model import build_meta_model, expected_tensors, materi
 
 
 def layer_count(config: Any) -> int:
-    """Blocks of the decoder."""
+    """Number of the decoder's blocks."""
     return int(config.get_text_config().num_hidden_layers)
 
 
@@ -48,8 +48,8 @@ def build_fake_model(
     """As `loading.load`, with fake tensors in place of those in the files.
 
     Args:
-        dtype: of the computation.
-        stored_dtype: of the tensors in the model's files.
+        dtype: compute dtype.
+        stored_dtype: dtype of the tensors in the model's files.
 
     Raises:
         ModelError: transformers has no causal language model for `config`.

@@ -1,4 +1,4 @@
-"""A loaded model with what belongs to it: `contracts.LoadedModel`."""
+"""Implements `contracts.LoadedModel` for models of transformers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class TransformersModel:
     hidden_size: int
     notes: tuple[str, ...] = ()
     activation_checkpointing: bool = False
-    """Whether a block keeps only its input for the backward: less memory, about a third more matrix products."""
-    packed_head: nn.Module | None = None
+    """Whether a block stores only its input for the backward: less memory, about a third more computation."""
+    prepacked_head: nn.Module | None = None
     """The output embedding, prepacked; for prediction only."""
 
     @property
     def architecture(self) -> Architecture:
-        """What is specific to this model's type."""
+        """The registered architecture of this model's type."""
         return architecture_of(self.model)
 
     @property
@@ -48,19 +48,19 @@ class TransformersModel:
         return self.architecture.blocks(self.model)
 
     def attentions(self) -> list[nn.Module]:
-        """The blocks' attention modules in order; each honours a learned prefix, see `contracts.LoadedModel`."""
+        """The blocks' attention modules in order; each applies a learned prefix, see `contracts.LoadedModel`."""
         return self.architecture.attentions(self.model)
 
     def linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return self.architecture.linears(self.model)
 
-    def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
-        """Prepack frozen weights for this machine's matrix products, once all is attached; see `models.prepacking`."""
-        count = prepack_frozen(self.model, packed, backward=backward, memory_bytes=memory_bytes)
+    def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
+        """Prepack frozen weights for this CPU, after adapters are attached; see `models.prepacking`."""
+        count = prepack_frozen(self.model, prepack, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         if count and not backward and is_linear_layer(head):
-            self.packed_head = as_linear_layer(head).prepack(backward=False)
+            self.prepacked_head = as_linear_layer(head).prepack(backward=False)
         return count
 
     def new_cache(self, count: int) -> Cache:
@@ -68,11 +68,11 @@ class TransformersModel:
         return self.architecture.new_cache(self.model, count)
 
     def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[Tensor, PackedBatch]:
-        """Token ids of all texts in one row, int64 (tokens,), and the batch that says how they divide."""
+        """Token ids of all texts, concatenated, int64 (tokens,), and the packed batch with their lengths."""
         return self.pack_groups([(texts, cache)])
 
     def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[Tensor, PackedBatch]:
-        """One row of several (texts, cache)."""
+        """As `pack`, for several (texts, cache)."""
         ids = [token for texts, _ in groups for text in texts for token in text]
         parts = [PackedBatch(tuple(len(text) for text in texts), cache) for texts, cache in groups]
         return self._ids(ids), PackedBatch.side_by_side(parts)
@@ -80,7 +80,7 @@ class TransformersModel:
     def pack_tree(
         self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> tuple[Tensor, PackedBatch, list[tuple[int, ...]]]:
-        """Every continuation behind every prefix, as a tree; ids, batch, and the nodes of each continuation."""
+        """Pack every prefix with all continuations as a tree; ids, batch, and the nodes of each continuation."""
         tree = TokenTree.of(continuations)
         ids = [token for prefix in prefixes for token in (*prefix, *tree.tokens)]
         return self._ids(ids), PackedTree([len(prefix) for prefix in prefixes], tree), list(tree.paths)
@@ -90,20 +90,20 @@ class TransformersModel:
     ) -> Tensor:
         """The last hidden states of a packed batch: (tokens,) -> (tokens or query_indices, hidden_size).
 
-        `query_indices`: the tokens whose states are needed, ascending; what only others need is not computed.
+        query_indices: ascending indices of the tokens whose states are needed; the last block computes only those.
         """
         return self.architecture.hidden_states(
             self.model, input_ids, batch, query_indices, checkpointing=self.activation_checkpointing
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The vocabulary product: (rows, hidden_size) -> (rows, vocab_size)."""
-        head = self.packed_head or self.model.get_output_embeddings()  # type: ignore[operator]
-        product: Tensor = head(hidden)
-        return product
+        """The LM head: (rows, hidden_size) -> (rows, vocab_size)."""
+        head = self.prepacked_head or self.model.get_output_embeddings()  # type: ignore[operator]
+        logits: Tensor = head(hidden)
+        return logits
 
     def next_token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Summed cross-entropy of the vocabulary product: (rows, hidden_size) and (rows,) -> scalar, fp32 at least."""
+        """LM head and summed cross-entropy: (rows, hidden_size) and int64 (rows,) -> scalar, fp32 at least."""
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         return fused_linear_cross_entropy(hidden, head.weight, head.bias, targets)
 

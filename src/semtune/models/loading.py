@@ -2,8 +2,8 @@
 
 Precisions: "fp32", "bf16" and "fp64" store every weight in that dtype and compute in it; "auto" is bf16 where this
 machine multiplies bf16 natively and fp32 where it does not (old spelling: "compute"). The name of a quantisation
-(`registry.QUANTIZATIONS`) quantises the decoder's linear layers; everything else is then stored, and everything
-computed, in the dtype of "auto".
+(`registry.QUANTIZATIONS`) quantises the decoder's linear layers; all other weights are then stored in the dtype of
+"auto", and everything is computed in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from semtune.runtime.processor import native_bf16
 from semtune.specs.precision import AUTO, normalise_precision
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-"""The precisions that are a dtype; the others compute in the dtype that the device multiplies fastest."""
+"""The precisions that name a dtype; "auto" and the quantisations compute in bf16 or fp32, as the device has it."""
 
 
 def load(
@@ -39,25 +39,25 @@ def load(
     revision: str | None = None,
     offload_bytes: int = 0,
 ) -> TransformersModel:
-    """The model `name` in evaluation mode, without a KV cache of its own, with semtune's unpadded attention.
+    """Load the model `name`, in evaluation mode, with semtune's packed attention, and its tokenizer.
 
     Args:
         precision: one of `specs.precision.precisions()`.
         seed: of random weights, which only `shape:` models have.
-        offload_bytes: how much of the decoder's linear weights to offload to main memory.
+        offload_bytes: bytes of the decoder's linear weights to keep in main memory (CPU offload).
 
     Raises:
         ModelError: the model cannot be found, read or trusted.
         OptionError: an impossible precision or device.
     """
-    target = resolve_device(device)
-    dtype = compute_dtype(precision, target)
+    resolved_device = resolve_device(device)
+    dtype = compute_dtype(precision, resolved_device)
     located = locate(name, SourceOptions(seed, trust_remote_code, revision))
     model = build_meta_model(located.config, dtype, trust_remote_code=trust_remote_code)
-    materialise_buffers(model, target)
-    # Reading a tokenizer is Python's work, filling the model the disk's and torch's: they run side by side.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        reading = beside.submit(
+    materialise_buffers(model, resolved_device)
+    # The tokenizer is parsed by Python while torch and the disk fill the model: the two overlap well.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        tokenizer_future = executor.submit(
             load_tokenizer,
             located.tokenizer_folder,
             vocab_size(located.config),
@@ -65,15 +65,20 @@ def load(
             trust_remote_code=trust_remote_code and not located.fold_vocabulary,
         )
         notes = finish(
-            model, located.weights(model), precision=precision, dtype=dtype, device=target, offload_bytes=offload_bytes
+            model,
+            located.weights(model),
+            precision=precision,
+            dtype=dtype,
+            device=resolved_device,
+            offload_bytes=offload_bytes,
         )
-        tokenizer = reading.result()
+        tokenizer = tokenizer_future.result()
     return TransformersModel(
         model=model,
         tokenizer=tokenizer,
         name=name,
         compute_dtype=dtype,
-        device=target,
+        device=resolved_device,
         hidden_size=int(located.config.get_text_config().hidden_size),
         notes=(*located.notes, *notes),
     )
@@ -88,7 +93,7 @@ def finish(
     device: torch.device,
     offload_bytes: int = 0,
 ) -> tuple[str, ...]:
-    """Fill a meta-device model from `stream` and install its architecture; the model's notes.
+    """Fill a meta-device model from `stream`, quantise, offload and install its architecture; returns its notes.
 
     Raises ModelError, OptionError.
     """
@@ -110,12 +115,12 @@ def finish(
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype that products run in on `device`. Raises OptionError on an unknown precision."""
+    """The dtype of matrix multiplications on `device`. Raises OptionError on an unknown precision."""
     return dtype_of(precision, bf16=native_bf16(device.type))
 
 
 def dtype_of(precision: str, *, bf16: bool) -> torch.dtype:
-    """The dtype that products run in on a device that multiplies bf16 natively or not. Raises OptionError."""
+    """The dtype of matrix multiplications on a device with (`bf16`) or without native bf16. Raises OptionError."""
     return _DTYPES.get(normalise_precision(precision), torch.bfloat16 if bf16 else torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""What can be known of a model by its name, without its weights: config, tokenizer, stored dtype, conversion."""
+"""Finds a model by its name, without its weights: config, tokenizer, stored dtype, conversion."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def planning_tokenizer(name: str, config: Any, *, trust_remote_code: bool = Fals
 
 
 def vocab_size(config: Any) -> int:
-    """How many rows the model's embedding has."""
+    """Number of rows of the model's input embedding."""
     return int(config.get_text_config().vocab_size)

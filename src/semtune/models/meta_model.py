@@ -1,7 +1,7 @@
 """A model without weights, and filling it from a stream one tensor at a time.
 
 The architecture is built on the "meta" device, where a tensor has a shape and no bytes. Buffers that no file contains
-(the rotary frequencies) are made real through transformers' own initialisation. Each tensor of the stream is then
+(the rotary frequencies) are computed by transformers' own initialisation. Each tensor of the stream is then
 converted, or quantised, and installed before the next one is read, so the model is never resident twice.
 """
 
@@ -20,6 +20,7 @@ from semtune.models.architectures import linears_of
 from semtune.models.quiet import quiet
 
 _NAMED_IN_MESSAGES = 3
+"""Number of tensors that a message names; it counts the others."""
 
 
 def build_meta_model(config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False) -> nn.Module:
@@ -49,7 +50,7 @@ def expected_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def materialise_buffers(model: nn.Module, device: torch.device) -> None:
-    """Make the buffers that no file contains real, with the values that transformers gives them."""
+    """Allocate the buffers that no file contains on `device`, with the values that transformers computes for them."""
     for module in model.modules():
         names = [n for n in module._non_persistent_buffers_set if module._buffers.get(n) is not None]
         if not names:
@@ -73,8 +74,8 @@ def fill(
     """Install every tensor of `stream` in `model`, on `device`.
 
     Args:
-        dtype: of floating tensors; what quantised layers compute in.
-        quantization: makes the decoder's linear layers; None: they stay plain.
+        dtype: of floating-point tensors, and the compute dtype of quantised layers.
+        quantization: replaces the decoder's linear layers by quantised ones; None: they stay as they are.
         offloaded: paths of modules whose tensors stay in main memory, whatever `device` is.
 
     Returns:
@@ -87,6 +88,8 @@ def fill(
 
 
 class _Filler:
+    """The state of one `fill`: which tensors are still missing, unused, or waiting for their layer's other tensor."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -103,7 +106,8 @@ class _Filler:
         self._quantised = set(linears_of(model)) if quantization is not None else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
-        self._halves: dict[str, dict[str, torch.Tensor]] = {}  # weight or bias of a quantised layer, awaiting the other
+        self._incomplete: dict[str, dict[str, torch.Tensor]] = {}
+        """Path of a layer to quantise -> its weight or bias, until the other one arrives."""
         self._unused: list[str] = []
 
     def run(self) -> tuple[str, ...]:
@@ -157,12 +161,12 @@ class _Filler:
     def _quantise(self, path: str, leaf: str, tensor: torch.Tensor) -> None:
         assert self._quantization is not None
         linear = self._model.get_submodule(path)
-        halves = self._halves.setdefault(path, {})
-        halves[leaf] = tensor
-        if len(halves) < (1 if linear.bias is None else 2):
+        tensors = self._incomplete.setdefault(path, {})
+        tensors[leaf] = tensor
+        if len(tensors) < (1 if linear.bias is None else 2):
             return
-        del self._halves[path]
-        quantised = self._quantization.quantize(halves["weight"], halves.get("bias"), self._dtype)
+        del self._incomplete[path]
+        quantised = self._quantization.quantize(tensors["weight"], tensors.get("bias"), self._dtype)
         self._model.set_submodule(path, quantised.train(linear.training))
 
     def _check_copies(self, copies: dict[str, torch.Tensor]) -> None:

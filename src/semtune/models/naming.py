@@ -12,21 +12,21 @@ from semtune.registry import SOURCES
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """A name understood: which source of `registry.SOURCES`, and what it is asked for."""
+    """A parsed model name: a source of `registry.SOURCES`, and the reference within it (path, hub id, …)."""
 
     source: str
     reference: str
 
 
 def resolve(name: str) -> ModelName:
-    """Which source `name` belongs to: the first one, in the registry's order, that claims it.
+    """Parse `name`: the first source, in the registry's order, that claims it.
 
     Raises:
         ModelError: no source claims it, or one says what is wrong with it.
     """
-    asked = SOURCES.canonical(name)
+    canonical = SOURCES.canonical(name)
     for source in SOURCES:
-        reference = SOURCES.get(source).claims(asked)
+        reference = SOURCES.get(source).claims(canonical)
         if reference is not None:
             return ModelName(source, reference)
     prefix, colon, _ = name.partition(":")
@@ -44,7 +44,7 @@ def resolve(name: str) -> ModelName:
 
 
 def source_of(name: str, options: SourceOptions | None = None) -> ModelSource:
-    """The source of `name`, asked for it. Nothing is read yet. Raises ModelError: see `resolve`."""
-    understood = resolve(name)
-    source: ModelSource = SOURCES.get(understood.source)(understood.reference, options or SourceOptions())
+    """The source object for `name`. Nothing is read yet. Raises ModelError as `resolve` does."""
+    parsed = resolve(name)
+    source: ModelSource = SOURCES.get(parsed.source)(parsed.reference, options or SourceOptions())
     return source

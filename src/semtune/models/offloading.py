@@ -11,11 +11,11 @@ from semtune.nn.offloaded import OffloadedLinear
 
 
 def offloaded_paths(model: nn.Module, offload_bytes: int, item_bytes: int) -> list[str]:
-    """Paths of the decoder's linear layers to offload, the last first, until their weights amount to `offload_bytes`.
+    """Paths of the decoder's linear layers to offload: the last layers, until their weights have `offload_bytes`.
 
     Args:
         model: may be on the meta device.
-        item_bytes: of one element of a loaded weight.
+        item_bytes: bytes of one element of a loaded weight.
     """
     chosen: list[str] = []
     chosen_bytes = 0

@@ -1,7 +1,8 @@
 """Packed batches through transformers' own interfaces: an attention function, and a mask function of the same name.
 
 A `semtune.nn.packed_batch.PackedBatch` reaches every attention layer as the keyword argument `packed_batch`.
-transformers would build a mask for the packed row; a four-dimensional placeholder mask keeps it from doing so.
+transformers would build a (1, 1, tokens, tokens) mask for the packed batch; the caller passes a four-dimensional
+placeholder mask, which transformers takes as it is.
 
 Calls without a `packed_batch` (padded batches, `generate`) use transformers' sdpa and the mask that the mask function
 of the same name builds. Without that second registration transformers would silently pass no mask at all, and padded
@@ -25,7 +26,7 @@ from semtune.nn.packed_batch import PackedBatch
 
 NAME = "semtune_packed"
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
-"""Terms that some architectures add to their scores and this function does not."""
+"""Keyword arguments of attention variants that `packed_attention` does not compute: soft capping, sinks, biases."""
 
 
 def install_attention(model: nn.Module) -> None:
@@ -52,7 +53,10 @@ def _attention(
     packed_batch: PackedBatch | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention signature: q (1, heads, tokens, head_dim) -> (1, tokens, heads, head_dim)."""
+    """transformers' attention signature: q (1, heads, tokens, head_dim) -> (1, tokens, heads, head_dim).
+
+    Raises ModelError where the architecture's attention needs what `packed_attention` does not compute.
+    """
     prefix = learned_prefix(module)
     if packed_batch is None:
         if prefix is not None:
@@ -76,7 +80,10 @@ def _attention(
 def _with_prefix(
     prefix: Prefix, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The prefix before keys and values (texts, kv_heads, seqlen_k, head_dim), and the mask that shows it to all."""
+    """Keys and values with the prefix in front, (texts, kv_heads, prefix + seqlen_k, head_dim), and the mask.
+
+    Every query may attend to the whole prefix.
+    """
     if mask is None:  # the queries are the last seqlen_q of seqlen_k positions
         seqlen_q, seqlen_k = query.shape[2], key.shape[2]
         mask = torch.ones(1, 1, seqlen_q, seqlen_k, dtype=torch.bool, device=query.device)

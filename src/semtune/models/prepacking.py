@@ -15,21 +15,21 @@ MEMORY_SHARE = 0.05
 """Largest share of the machine's memory for the second copy of the weights, unless the user asks for prepacking."""
 
 
-def prepack_frozen(model: nn.Module, packed: bool | None, *, backward: bool, memory_bytes: int) -> int:
+def prepack_frozen(model: nn.Module, prepack: bool | None, *, backward: bool, memory_bytes: int) -> int:
     """Replace the decoder's frozen linear layers that can be prepacked; how many were replaced.
 
     Biases stay the same parameters, trained or not.
 
     Args:
-        packed: None: only where the second copy needs at most `MEMORY_SHARE` of the machine's memory.
-        memory_bytes: the machine's, or the limit of its container.
+        prepack: None: where no backward follows, or the second copy needs at most `MEMORY_SHARE` of the memory.
+        memory_bytes: memory of the machine, or the limit of its container.
         backward: whether gradients flow through the layers.
     """
     paths = [path for path, module in linears_of(model).items() if as_linear_layer(module).can_prepack]
     copy_bytes = sum(as_linear_layer(model.get_submodule(path)).weight_bytes for path in paths)
-    if packed is None:
-        packed = not backward or would_prepack(copy_bytes, memory_bytes)
-    if not packed:
+    if prepack is None:
+        prepack = not backward or would_prepack(copy_bytes, memory_bytes)
+    if not prepack:
         return 0
     for path in paths:  # no reference to a plain layer outlives its replacement, so only one is resident twice
         _prepack(model, path, backward=backward)

@@ -1,1 +1,1 @@
-"""How targets come out of a model: loss and predictions together. One file per readout."""
+"""Readouts: how targets are read from a model, with loss and predictions together. One file per readout."""

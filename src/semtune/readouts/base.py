@@ -1,4 +1,4 @@
-"""What readouts share: the constructor, doing nothing by default, and deciding by the probability of each label."""
+"""Base classes of readouts: one without parameters or state, and one that thresholds label probabilities."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from semtune.records.targets import LABEL_KINDS, predictions_from
 Matrix = npt.NDArray[float64]
 
 DIGITS = 6
-"""Decimals of the probabilities that a prediction carries."""
+"""Decimals to which the probabilities in a prediction are rounded."""
 
 
 class BaseReadout:
-    """A readout without parameters, state or generated text; subclasses add what they have."""
+    """A readout without parameters, state or generated text; subclasses override what they have."""
 
     name: ClassVar[str]
     target_kinds: ClassVar[frozenset[TargetKind]]
@@ -40,14 +40,14 @@ class BaseReadout:
         return 0
 
     def prepare(self, train: Sequence[Example]) -> None:
-        """Nothing to learn from the data before training."""
+        """Does nothing: no statistics of the data are needed."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """No parameters of its own."""
         return {}
 
     def learning_rate(self) -> float | None:
-        """None: there is nothing of its own to train."""
+        """None: there are no parameters of its own."""
         return None
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
@@ -59,10 +59,10 @@ class BaseReadout:
         return self.answer(dev)
 
     def save(self, folder: Path) -> None:
-        """Nothing to save."""
+        """Does nothing: there is no state."""
 
     def load(self, folder: Path) -> None:
-        """Nothing to load."""
+        """Does nothing: there is no state."""
 
 
 class LabelProbabilities(BaseReadout):
@@ -93,10 +93,10 @@ class LabelProbabilities(BaseReadout):
 
     def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
         """Choose the threshold on `dev` by `choose_threshold`, and predict `dev` with it."""
-        found = self.probabilities(dev, None)
+        probabilities = self.probabilities(dev, None)
         if not self.single and dev:
-            self.threshold = choose_threshold(dev, found)
-        return self._decide(dev, found)
+            self.threshold = choose_threshold(dev, probabilities)
+        return self._decide(dev, probabilities)
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Labels at or above the threshold (the most probable one where exactly one applies), with probabilities."""

@@ -1,4 +1,4 @@
-"""What readouts share: prompts and completions as token ids, last hidden states, batches of similar length."""
+"""Helpers of readouts: prompts and completions as token ids, last hidden states, batches of similar length."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from semtune.contracts import LoadedModel, Prompt
+from semtune.contracts import NO_MAX_LENGTH, LoadedModel, Prompt
 from semtune.records import Example, TargetKind, label_target
-
-NO_LIMIT = 2**31
-"""Tokens of a completion, at most: none is cut."""
 
 
 def last_hidden(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> Tensor:
@@ -22,7 +19,7 @@ def last_hidden(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> Tensor:
 
 
 def last_indices(lengths: Sequence[int]) -> list[int]:
-    """Index of each text's last token in the packed row."""
+    """Index of each text's last token in a packed batch."""
     return [end - 1 for end in itertools.accumulate(lengths)]
 
 
@@ -30,18 +27,18 @@ def prompt_ids(
     loaded: LoadedModel, prompt: Prompt, examples: Sequence[Example], max_length: int
 ) -> list[tuple[int, ...]]:
     """Token ids of each example's prompt; targets are removed first, so that no prompt can contain them."""
-    blind = [dataclasses.replace(e, target=None) for e in examples]
-    return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in blind]
+    unlabelled = [dataclasses.replace(e, target=None) for e in examples]
+    return [loaded.tokenizer.encode(e, prompt.encode(e), max_length, completion=False).ids for e in unlabelled]
 
 
 def label_completions(
-    loaded: LoadedModel, prompt: Prompt, kind: TargetKind, answers: Sequence[tuple[str, ...]]
+    loaded: LoadedModel, prompt: Prompt, kind: TargetKind, label_sets: Sequence[tuple[str, ...]]
 ) -> list[list[int]]:
-    """Token ids of each answer (the labels it consists of), end-of-sequence included."""
+    """Token ids of the completion for each set of labels, end-of-sequence included."""
     completions = []
-    for labels in answers:
+    for labels in label_sets:
         example = Example(", ".join(labels), "text", label_target(kind, labels))
-        tokenized = loaded.tokenizer.encode(example, prompt.encode(example), NO_LIMIT, completion=True)
+        tokenized = loaded.tokenizer.encode(example, prompt.encode(example), NO_MAX_LENGTH, completion=True)
         completions.append(list(tokenized.ids[tokenized.prompt_length :]))
     return completions
 

@@ -40,13 +40,13 @@ class NextTokenLoss(BaseReadout):
         )
 
     def num_targets(self, tokenized: TokenizedExample) -> int:
-        """Tokens that are predicted: the completion with its end-of-sequence, or all but the first."""
+        """Number of predicted tokens: completion and end-of-sequence; with `train_on_prompt` all but the first."""
         return len(tokenized) - self._first_target(tokenized)
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         """Summed cross-entropy of the next token at the target positions (scalar fp32), and their number.
 
-        The vocabulary product runs at these positions only. The last token of each text is a target and never an input.
+        The LM head runs at these positions only. The last token of each text is a target and never an input.
         """
         input_ids, packed = self.loaded.pack([e.ids[:-1] for e in batch])
         query_indices: list[int] = []
@@ -66,7 +66,7 @@ class NextTokenLoss(BaseReadout):
 
 
 class Generate(NextTokenLoss):
-    """Greedy decoding, and whatever kind of target the prompt parses from the completion."""
+    """Greedy decoding; the prompt parses the target from the completion. Any kind of target."""
 
     name = "generate"
     target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"label_set", "single_label", "spans", "text"})
@@ -81,11 +81,11 @@ class Generate(NextTokenLoss):
 
     @property
     def max_new_tokens(self) -> int:
-        """The most tokens of a completion."""
+        """Maximum number of tokens of a completion."""
         return self.settings.max_new_tokens
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
-        """Greedy decoding of `predict_batch_size` texts at once; predictions in the order of `examples`."""
+        """Decode greedily, `predict_batch_size` texts at once; predictions in the order of `examples`."""
         prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
         completions = greedy(
             self.loaded,
@@ -105,10 +105,11 @@ class Generate(NextTokenLoss):
         return predictions
 
     def _likely_completions(self) -> list[list[int]]:
-        """Token ids of each label alone, from which speculative decoding learns; none where targets are not labels."""
+        """Each label as a completion (token ids), for prompt lookup to draft from; [] where targets are no labels."""
         if self.space.kind not in LABEL_KINDS:
             return []
         return label_completions(self.loaded, self.prompt, self.space.kind, [(label,) for label in self.space.labels])
 
     def _constraint(self) -> Constraint | None:
+        """What restricts the tokens; None: every token is allowed. Subclasses override it."""
         return None

@@ -1,4 +1,4 @@
-"""Log-likelihood ranking: trained as `generate`; at inference the log-likelihood of each label as an answer decides.
+"""Log-likelihood ranking: trained as `generate`; the prediction follows from the log-likelihood of each label.
 
 A label's score is log p(label, end-of-sequence | text), exact over the whole vocabulary. Its probability is its share
 among all labels (and "none", where a label set may be empty): a softmax over the scores.
@@ -28,13 +28,13 @@ class LogLikelihood(LabelProbabilities, NextTokenLoss):
         self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: NextTokenLoss.Settings
     ) -> None:
         super().__init__(loaded, prompt, space, settings)
-        answers = [(label,) for label in space.labels] + ([] if self.single else [()])
-        self._completions = label_completions(loaded, prompt, space.kind, answers)
+        label_sets = [(label,) for label in space.labels] + ([] if self.single else [()])
+        self._completions = label_completions(loaded, prompt, space.kind, label_sets)
 
     def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """Each label's share of the likelihood of all labels (and of "none"); (examples, labels), fp64."""
         prompts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
         batch_size = self.settings.predict_batch_size
         scores = loglikelihood(self.loaded, prompts, self._completions, batch_size=batch_size, progress=progress)
-        shares: Matrix = scores.double().softmax(dim=-1)[:, : len(self.space.labels)].numpy()
-        return shares
+        probabilities: Matrix = scores.double().softmax(dim=-1)[:, : len(self.space.labels)].numpy()
+        return probabilities

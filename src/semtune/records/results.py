@@ -27,22 +27,22 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one method would take on one device, before it runs."""
+    """The estimated memory and time of one method on one device."""
 
     method: str
     fits: bool
-    """Without spilling."""
+    """Whether it fits in the device's memory without offloading."""
     spill_bytes: int = 0
-    """Of frozen weights that would wait in main memory and cross the bus every step; 0: none, or that does not help."""
+    """Bytes of frozen weights to offload to main memory so that it fits; 0: none, or offloading does not help."""
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
-    """By phase (load, train, evaluate), the bare runtime or the CUDA context included."""
+    """Phase (load, train, evaluate) -> peak bytes, including the bare runtime or the CUDA context."""
     seconds_per_iteration: float | None = None
-    """Of a typical optimizer step; with what crosses the bus where it would spill."""
+    """Seconds of a typical optimizer step, including the transfers of offloaded weights."""
     train_seconds: float | None = None
-    """Of all epochs; None without a task."""
+    """Seconds of all epochs; None without a task."""
     advice: tuple[Advice, ...] = ()
     largest: Mapping[str, Any] = field(default_factory=dict)
-    """The largest batch_size, max_length and model that would fit, all else as asked."""
+    """The largest batch_size, max_length and model that would fit, each with all other options unchanged."""
     reason: str | None = None
     """Why there is no figure: the method cannot attach to this model."""
 
@@ -67,18 +67,18 @@ class RunResult:
     total_parameters: int | None = None
     epochs_trained: int | None = None
     best_epoch: int | None = None
-    """The epoch whose weights were kept: that of the best dev score."""
+    """The epoch with the best dev score, whose weights are saved."""
     selected_on: str | None = None
     """The split that chose the epoch (and, for `head`, the threshold); its scores are optimistic."""
     seconds_per_iteration: float | None = None
     """Median over optimizer steps, the first (warm-up) step left out."""
     seconds_per_epoch: float | None = None
-    """Training alone, dev scoring left out."""
+    """Mean seconds of training per epoch, without dev scoring."""
     tokens_per_second: float | None = None
-    """Real tokens trained on per second; padding never counts."""
+    """Tokens trained on per second, without padding."""
     load_seconds: float | None = None
     train_seconds: float | None = None
-    """The whole training phase less dev scoring."""
+    """Seconds of the training phase, without dev scoring."""
     predict_seconds: float | None = None
     predict_examples_per_second: float | None = None
     runtime_bytes: int | None = None
@@ -86,12 +86,12 @@ class RunResult:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """Peak resident bytes per phase (load, train, evaluate), runtime included; on CUDA the device's peak bytes."""
     predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
-    """As `peak_bytes`, from the plan; on CUDA the context is in it, which is no part of `peak_bytes` there."""
+    """The plan's estimate of `peak_bytes`; on CUDA it includes the context, which `peak_bytes` does not."""
     predicted_seconds_per_iteration: float | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
-    """By split."""
+    """Split -> scores."""
     notes: tuple[str, ...] = ()
-    """What a reader must know: random weights, weights already rounded to 4 bits, …"""
+    """Sentences printed beside the figures: weights are random, were already rounded to 4 bits, …"""
     out: str | None = None
     """The run folder."""
     approach: str = "tuned"

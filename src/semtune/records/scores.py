@@ -16,10 +16,10 @@ class Metric:
     name: str
     """Key in records, e.g. "micro_f1"."""
     title: str
-    """How tables, figures and messages call it, e.g. "micro-F1"."""
+    """Name in tables, figures and messages, e.g. "micro-F1"."""
     higher_is_better: bool = True
     short: str = ""
-    """How the heading of a narrow table calls it; empty: `title`."""
+    """Heading in a narrow table; empty: `title`."""
 
     def better(self, one: float, other: float) -> bool:
         """Whether the value `one` is better than the value `other`."""

@@ -153,12 +153,12 @@ def predictions_from(
 ) -> list[Prediction]:
     """Predictions from the probability of each label.
 
-    A label set holds the labels whose probability is at least `threshold`; a single label is the most probable one (the
+    A label set has the labels whose probability is at least `threshold`; a single label is the most probable one (the
     first of equals).
 
     Args:
         probabilities: (examples, labels), labels in the order of `space`; an array will do.
-        digits: decimals of the probabilities that a prediction carries; None: all.
+        digits: decimals to which the predictions' probabilities are rounded; None: not rounded.
     """
     predictions = []
     for example, values in zip(examples, probabilities, strict=True):

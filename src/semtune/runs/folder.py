@@ -1,14 +1,14 @@
-"""The run folder: what a run leaves behind, and how it is written so that nothing is ever half there.
+"""The run folder: the files of a run, each written whole or not at all.
 
 spec.yaml                   everything needed to run again
 data/                       the texts of a run that was started from Python with texts in memory; never removed here
 environment.json            versions, processor, threads
 labels.json                 label space and kind of target: predicting needs no data
-metrics.jsonl               one line a step and one an epoch, as it goes (approaches that have steps)
-checkpoints/best/           the best state so far, whole at every instant; moved to one of the next two at the end
+metrics.jsonl               one line per step and per epoch, written during training (approaches that have steps)
+checkpoints/best/           the best state so far, always complete; moved to one of the next two at the end
 adapter/                    a tuned model's weights (PEFT's file format for adapters), and the readout's own parameters
 fitted/                     what a baseline or a prompting strategy has learnt
-transcripts.jsonl           what a prompted model was asked and what it generated, one line an answer
+transcripts.jsonl           prompts and completions of a prompted model, one line per example
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
 """
@@ -51,8 +51,8 @@ class RunFolder:
         """A folder ready for a new run.
 
         Raises:
-            OutputError: it cannot be written, holds other things, or holds a fitted approach (finished, or kept by a
-                run that was killed) and `overwrite` is False. Nothing was removed then.
+            OutputError: it cannot be written, contains other files, or contains a fitted approach (finished, or from
+                a run that was killed) and `overwrite` is False. Nothing was removed then.
         """
         folder = cls(path)
         try:
@@ -73,7 +73,7 @@ class RunFolder:
         return folder
 
     def predictions(self, split: str) -> Path:
-        """Where a split's predictions go."""
+        """The file of a split's predictions."""
         return self.path / f"predictions-{split}.json"
 
     def kept(self) -> Path | None:
@@ -81,7 +81,7 @@ class RunFolder:
         return next((folder for folder in (self.adapter, self.fitted, self.best) if folder.exists()), None)
 
     def finished(self) -> bool:
-        """Whether a run ended here and left its result and a fitted state."""
+        """Whether a run has ended here, with a result and a fitted state."""
         return self.result.exists() and self.spec.exists() and self.kept() in (self.adapter, self.fitted)
 
     def _clear(self) -> None:
@@ -95,9 +95,9 @@ class RunFolder:
                 shutil.rmtree(folder)
 
     def keep_best(self, save: Callable[[Path], None]) -> None:
-        """Make what `save` writes to the folder it is given checkpoints/best/.
+        """Replace checkpoints/best/ by what `save` writes to the folder that it receives.
 
-        An interruption while it writes leaves the old one as it was, never parts of two.
+        An interruption while `save` writes leaves the old state untouched.
         """
         draft, former = self.best.with_name("draft"), self.best.with_name("former")
         for folder in (draft, former):

@@ -19,7 +19,7 @@ class Guard:
     def __init__(
         self, spec: RunSpec, context: TaskContext, train: list[Example], predicted: list[Example], plan: Plan | None
     ) -> None:
-        """`predicted`: the examples to predict. `plan`: of this very run, where there is one already."""
+        """`predicted`: the examples to predict. `plan`: of this run, if it was made before."""
         self._spec, self._data = spec, Data(context.space, train, predicted)
         self.plan = plan
 
@@ -42,7 +42,7 @@ class Guard:
             )
 
     def make_plan(self, runtime_bytes: int) -> None:
-        """Plan this run. A plan that fails is no reason for a run not to be made, or not to be written down."""
+        """Plan this run. A failure to plan is logged and neither stops the run nor its record."""
         try:
             _, self.plan = plan_run(self._spec, self._data, runtime_bytes)
         except Exception:

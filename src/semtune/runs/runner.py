@@ -1,7 +1,6 @@
-"""One run of any approach: load, fit, predict, score, and write it all down. A run that fails is a result too.
+"""One run of any approach: load, fit, predict, score, and write the run folder. A failed run has a `result.json` too.
 
-Nothing here imports torch: a run of a baseline stays a light process. What needs it (a model, a plan, a GPU's clock)
-comes in through the approach.
+Nothing here imports torch, so that a baseline runs in a small process; approaches and plans import it when needed.
 """
 
 from __future__ import annotations
@@ -36,13 +35,15 @@ FINAL_SPLITS = ("dev", "test")
 
 
 class RunProgress(Protocol):
-    """What a run tells whoever watches it; also an observer of the training loop."""
+    """Receives the progress of a run, e.g. to draw a bar; also an observer of the training loop."""
 
     def on_phase(self, text: str, total: int | None) -> None:
-        """A part of the run begins; `total` is the number of things that `on_done` will count."""
+        """A phase such as "loading" begins; `total` is the number of examples that `on_done` will count in it."""
         ...
 
-    def on_done(self, count: int) -> None: ...
+    def on_done(self, count: int) -> None:
+        """`count` more examples are done."""
+        ...
 
     def on_step(self, event: StepEvent) -> None: ...
 
@@ -51,7 +52,7 @@ class RunProgress(Protocol):
 
 @dataclass
 class _Data:
-    """The splits of a task. `final`: those that are predicted at the end; "test" may be unlabelled or empty."""
+    """A task and its splits. `final`: those predicted at the end, by name; "test" may be unlabelled or empty."""
 
     task: Task
     train: list[Example]
@@ -68,12 +69,12 @@ def run(
     plan: Plan | None = None,
     bound_memory: bool = False,
 ) -> RunResult:
-    """Fit the approach of `spec`, predict, score, and leave a run folder at `out`.
+    """Fit the approach of `spec`, predict, score, and write the run folder `out`.
 
     Args:
-        plan: of this very run, where there is one already.
-        bound_memory: let a run on a CPU that needs more than the free memory fail by itself, with an allocation error.
-            The bound is the process's, from now on.
+        plan: the plan of this run, if it was made before; None: made here when needed.
+        bound_memory: limit this process to the free memory, until it ends, so that a CPU run that needs more fails
+            with an allocation error instead of exhausting the machine.
 
     Raises:
         SemtuneError: the spec, the data, the model or `out` is at fault; nothing was fitted. Running out of memory,
@@ -90,19 +91,19 @@ def run(
     write_spec(spec, folder.spec)
     write_labels(folder, context.space)
     write_json(folder.environment, environment())
-    session = _Session(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan))
+    active = _ActiveRun(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan))
     try:
-        session.check()
-        session.load()
-        session.fit()
-        session.evaluate()
-        session.finish("ok", None)
+        active.check()
+        active.load()
+        active.fit()
+        active.evaluate()
+        active.finish("ok", None)
     except BaseException as error:
         status, reason = ending(error)
-        session.finish(status, reason)
+        active.finish(status, reason)
         if status == "failed":
             raise
-    return session.result
+    return active.result
 
 
 def _load_data(spec: RunSpec) -> _Data:
@@ -119,7 +120,7 @@ def _load_data(spec: RunSpec) -> _Data:
 
 
 def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None) -> Guard | None:
-    """What plans the run; None where its approach cannot be planned."""
+    """The object that plans the run and stops one that cannot fit; None: the approach is not plannable."""
     if not approach.plannable:
         return None
     with heavy_imports():
@@ -129,8 +130,8 @@ def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None)
     return Guard(spec, TaskContext.of(data.task), data.train, predicted, plan)
 
 
-class _Session:
-    """A run under way: its parts in order, and the result as far as it is known."""
+class _ActiveRun:
+    """A run in progress: one method per phase, called in order, and the result as far as it is known."""
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class _Session:
             self.guard.check(self.meter.runtime_bytes, lambda: self.progress.on_phase("planning", None))
 
     def load(self) -> None:
-        """Everything that fitting and predicting need."""
+        """Load what fitting and predicting need, and record its time and parameters."""
         self.progress.on_phase(f"loading {self.result.model or self.approach.name}", None)
         started = self.clock()
         with self.meter.phase("load"):
@@ -184,7 +185,7 @@ class _Session:
         self.folder.promote_best(self.approach.kept_in)
 
     def evaluate(self) -> None:
-        """Predict dev and test with the kept state, write the predictions, score what is labelled."""
+        """Predict dev and test with the best state, write the predictions, score the labelled splits."""
         task, scores = self.data.task, dict(self.result.scores)
         for split, examples in self.data.final.items():
             if not examples:
@@ -206,7 +207,7 @@ class _Session:
             )
 
     def finish(self, status: Status, reason: str | None) -> None:
-        """Write `result.json`, and keep what was fitted so far."""
+        """Write `result.json`; after a failed or interrupted fit also save the weights so far."""
         kept = self.folder.path / self.approach.kept_in
         if not kept.exists():
             if self.folder.best.exists():
@@ -223,12 +224,12 @@ class _Session:
             runtime_bytes=self.meter.runtime_bytes,
             peak_bytes=dict(self.meter.peak_bytes),
             **self._planned(status),
-            **_known(self.approach.fit_figures),
+            **_measured_fields(self.approach.fit_figures),
         )
         write_json(self.folder.result, self.result)
 
     def _planned(self, status: Status) -> dict[str, Any]:
-        """What the plan says, for a reader to compare; made now where the run needed none to begin."""
+        """The plan's estimates, to compare with what was measured; a finished run without a plan is planned now."""
         if self.guard is None:
             return {}
         if status == "ok" and self.guard.plan is None:
@@ -242,7 +243,7 @@ class _Session:
         }
 
 
-def _known(figures: FitFigures) -> dict[str, Any]:
-    """The fields of a result that an approach measured itself."""
+def _measured_fields(figures: FitFigures) -> dict[str, Any]:
+    """The fields of `RunResult` that an approach measured itself."""
     values = {field.name: getattr(figures, field.name) for field in fields(figures) if field.name != "steps"}
     return {name: value for name, value in values.items() if value is not None}

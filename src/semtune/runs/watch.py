@@ -31,15 +31,15 @@ class RunWatch:
         self.observers, self.clock, self.metrics_file = observers, clock, folder.metrics
         self._task, self._dev, self._folder, self._meter = task, dev, folder, meter
         self.scoring_seconds = 0.0
-        """In `score_dev`, which is no part of fitting."""
+        """Seconds spent in `score_dev`, which the runner subtracts from the training time."""
         self.scored = False
-        """Whether dev was scored, so that it chose something."""
+        """Whether `score_dev` was called: the result then says that dev selected the state."""
 
-    def score_dev(self, answer: Callable[[], Sequence[Prediction]]) -> float:
-        """The primary score of the dev predictions that `answer` makes, measured as part of "evaluate"."""
+    def score_dev(self, predict_dev: Callable[[], Sequence[Prediction]]) -> float:
+        """The primary score of the dev predictions that `predict_dev` returns, measured as part of "evaluate"."""
         started = self.clock()
         with self._meter.phase("evaluate"):
-            predictions = answer()
+            predictions = predict_dev()
         self.scored = True
         score = self._task.score(self._dev, predictions).value
         self.scoring_seconds += self.clock() - started
@@ -50,6 +50,6 @@ class RunWatch:
         return self._task.best_threshold(dev, probabilities)
 
     def keep(self, save: Callable[[Path], None]) -> Path:
-        """Make what `save` writes the best state so far; the folder where it is until fitting ends."""
+        """Store what `save` writes as the best state so far; the folder that contains it until fitting ends."""
         self._folder.keep_best(save)
         return self._folder.best

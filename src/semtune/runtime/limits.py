@@ -1,4 +1,4 @@
-"""A memory limit for this process, and recognising that memory ran out.
+"""A memory limit for this process, and a test whether an exception means that memory ran out.
 
 With a limit a run that cannot fit fails with an allocation error of its own, before the kernel kills some process.
 The limit is RLIMIT_DATA (getrlimit(2)): since Linux 4.7 it bounds private writable memory, where tensors live, and
@@ -14,7 +14,7 @@ import sys
 from semtune.errors import OutOfMemoryError
 
 _OUT_OF_MEMORY_MESSAGES = ("can't allocate memory", "cannot allocate memory", "out of memory", "defaultcpuallocator")
-"""Parts of what the allocators of torch and of the system say, in lower case."""
+"""Parts of the error messages of torch's and the system's allocators, in lower case."""
 
 
 def limit_memory(limit_bytes: int | None) -> bool:

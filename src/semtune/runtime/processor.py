@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
-"""As /proc/cpuinfo names them: two of x86, two of ARM."""
+"""Feature flags in /proc/cpuinfo, two of x86 and two of ARM."""
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Refusing, before anything runs, a prompt, readout, baseline or strategy that cannot serve the task's targets."""
+"""Checks that a prompt, readout, baseline or strategy supports the task's kind of target, before anything runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ KIND_WORDS: dict[TargetKind, str] = {
     "spans": "labelled spans",
     "text": "free texts",
 }
-"""What the targets of a kind are, for messages."""
+"""Kind of target -> its name in messages."""
 
 
 def check_serves(kind: TargetKind, what: str, name: str, target_kinds: Collection[TargetKind]) -> None:
-    """Refuse what cannot serve the task.
+    """Check that a registered object supports the task's kind of target.
 
     Args:
-        kind: of the task's targets.
-        what: the singular of a registry, e.g. "readout".
-        name: in that registry.
-        target_kinds: what `name` serves.
+        kind: the task's kind of target.
+        what: the kind of a registry, e.g. "readout".
+        name: a name in that registry.
+        target_kinds: the kinds that the object supports.
 
-    Raises OptionError with what is registered and would serve.
+    Raises:
+        OptionError: it does not; the message lists the registered objects that do.
     """
     if kind in target_kinds:
         return
@@ -38,9 +39,10 @@ def check_serves(kind: TargetKind, what: str, name: str, target_kinds: Collectio
 
 
 def check_combination(prompt: str, readout: str, space: TargetSpace) -> None:
-    """Check that a prompt and a readout, by name, serve a task's targets and each other. No model is loaded.
+    """Check that a prompt and a readout, by name, support a task's targets and work together. No model is loaded.
 
-    Raises OptionError naming what would work; UnknownNameError.
+    Raises:
+        OptionError: they do not; the message lists what does. UnknownNameError: an unknown name.
     """
     prompt_class: Any = registry.PROMPTS.get(prompt)
     readout_class: Any = registry.READOUTS.get(readout)
@@ -60,5 +62,5 @@ def check_combination(prompt: str, readout: str, space: TargetSpace) -> None:
 
 
 def _registry(what: str) -> registry.Registry:
-    """The registry whose entries are called `what` in messages."""
+    """The registry whose `kind` is `what`."""
     return next(r for r in vars(registry).values() if isinstance(r, registry.Registry) and r.kind == what)

@@ -1,7 +1,7 @@
-"""The options of a run's method, readout, prompt and strategy: each names a `Settings` dataclass, looked up here.
+"""The options of a run's method, readout, prompt and strategy, each declared in a nested dataclass `Settings`.
 
-A field of `Settings` is an option of its own, unless a RunSpec has a field of the same name (a readout's `max_length`,
-say): then the run's value is used.
+A field of `Settings` is an option of that object, unless RunSpec has a field of the same name (such as `max_length`,
+which readouts need too): then the run's value is used.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ PRECISION = "precision"
 COMMON_METHOD_OPTIONS = tuple(f.name for f in dataclasses.fields(LowRankSettings))
 """Method options with a command-line flag and a study key of their own. Not every method has all of them."""
 COMMON_READOUT_OPTIONS = tuple(f.name for f in dataclasses.fields(CommonReadoutOptions))
-"""The same of readouts, as users spell them; `loss_on` is the option `train_on_prompt`."""
+"""Readout options with a flag and a study key, as users spell them; `loss_on` sets the option `train_on_prompt`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One choice of a run that has options of its own."""
+    """A field of RunSpec that names a registered object with options: its method, readout, prompt or strategy."""
 
     name: str
-    """The RunSpec's field with the choice, e.g. "method"; `<name>_options` has its options."""
+    """The field, e.g. "method"; the RunSpec field `<name>_options` has the options."""
     registry: Registry
     common: tuple[str, ...] = ()
-    """Options that files and commands may share over members of which none has them."""
+    """Options that a study may give for all its members even where none of them has the option."""
 
     @property
     def options_name(self) -> str:
@@ -63,18 +63,18 @@ def parts_of(spec: RunSpec) -> tuple[Part, ...]:
 
 
 def with_present_names(spec: RunSpec) -> RunSpec:
-    """`spec` with former names of its method, readout, prompt and strategy replaced by the present ones."""
+    """`spec` with aliases (old names) of its method, readout, prompt and strategy replaced by the registered names."""
     present: dict[str, Any] = {part.name: part.registry.canonical(getattr(spec, part.name)) for part in PARTS}
     return dataclasses.replace(spec, **present)
 
 
 def option_fields(settings: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
-    """The fields of a `Settings` class that are options of its own."""
+    """The fields of a `Settings` class that are options, that is, not fields of RunSpec."""
     return tuple(f for f in dataclasses.fields(settings) if f.name not in RUN_FIELDS)
 
 
 def method_settings(spec: RunSpec) -> MethodSettings:
-    """The preset of the method of `spec` with the given options in place. Raises OptionError, UnknownNameError."""
+    """The preset of the method of `spec`, overridden by the options of `spec`. Raises OptionError, UnknownNameError."""
     method: Method = METHODS.get(spec.method)
     if spec.preset not in method.presets:
         raise UnknownNameError(
@@ -82,8 +82,8 @@ def method_settings(spec: RunSpec) -> MethodSettings:
             f"{did_you_mean(spec.preset, method.presets)}"
         )
     preset = method.presets[spec.preset]
-    fixed = {f.name: getattr(preset, f.name) for f in dataclasses.fields(preset)}
-    settings: MethodSettings = _settings(METHOD, spec, fixed)
+    values = {f.name: getattr(preset, f.name) for f in dataclasses.fields(preset)}
+    settings: MethodSettings = _settings(METHOD, spec, values)
     return settings
 
 
@@ -111,7 +111,10 @@ _SETTINGS_OF = {
 
 
 def filled_options(spec: RunSpec) -> dict[str, Any]:
-    """A value for every option of every part that `spec` uses, by the RunSpec's field. Raises as `method_settings`."""
+    """RunSpec field (`method_options`, …) -> a value for every option, for the parts that the approach uses.
+
+    Raises OptionError, UnknownNameError.
+    """
     filled: dict[str, Any] = {}
     for part in parts_of(spec):
         settings = _SETTINGS_OF[part.name](spec)
@@ -121,7 +124,7 @@ def filled_options(spec: RunSpec) -> dict[str, Any]:
 
 
 def canonical(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options in the form in which equal ones compare equal: tuples for lists, today's spelling of values."""
+    """Options in one normal form, so that equal ones compare equal: tuples for lists, "auto" for the old "compute"."""
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     if plain.get("precision") == "compute":
         plain["precision"] = "auto"
@@ -135,11 +138,11 @@ def check_option_names(spec: RunSpec) -> None:
         known = part.option_names(chosen)
         for key in getattr(spec, part.options_name):
             if key not in known:
-                raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_known(key, known)}')
+                raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_suggestion(key, known)}')
 
 
 def check_foreign_options(spec: RunSpec) -> None:
-    """Raises OptionError for options of a part that the approach of `spec` does not use; a precision always passes."""
+    """Raises OptionError for an option of a part that the approach does not use; `precision` is always accepted."""
     used = parts_of(spec)
     for part in PARTS:
         foreign = [key for key in getattr(spec, part.options_name) if key != PRECISION]
@@ -150,9 +153,9 @@ def check_foreign_options(spec: RunSpec) -> None:
 
 
 def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
-    """`spec` without the options of parts other than `parts`, and without those that its choices do not have.
+    """`spec` without the options of other parts than `parts`, and without options that the chosen objects lack.
 
-    The precision stays: it belongs to the base model, with every approach that has one.
+    The precision stays, as it belongs to the base model, which every approach but a baseline has.
     """
     options = spec.method_options
     kept: dict[str, Any] = {part.options_name: {} for part in PARTS}
@@ -165,29 +168,30 @@ def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
 
 
 def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[str]) -> None:
-    """Raises OptionError for an option, given to several members of `part`, that none of them has.
+    """Raises OptionError for an option that none of the `chosen` members of `part` (the methods of a study, say) has.
 
-    The part's common options pass: study files share them over whatever they compare.
+    The part's common options are accepted in any case: study files give them for whatever they compare.
     """
     known = {name for member in chosen for name in part.option_names(member)}
     for key in options:
         if key not in known and key not in part.common:
-            raise OptionError(f'None of the {part.name}s has an option "{key}"; {_known(key, known)}')
+            raise OptionError(f'None of the {part.name}s has an option "{key}"; {_suggestion(key, known)}')
 
 
-def _known(key: str, known: Iterable[str]) -> str:
+def _suggestion(key: str, known: Iterable[str]) -> str:
+    """The end of a message about the unknown option `key`."""
     names = list(known)
     return did_you_mean(key, names) if names else "it has none."
 
 
-def _settings(part: Part, spec: RunSpec, fixed: Mapping[str, Any] | None = None) -> Any:
-    """The settings of a part: the run's values of shared fields, `fixed`, and above them what `spec` gives."""
+def _settings(part: Part, spec: RunSpec, preset: Mapping[str, Any] | None = None) -> Any:
+    """The `Settings` of a part; the options of `spec` override `preset`, which overrides the run's shared fields."""
     check_option_names(spec)
     chosen = getattr(spec, part.name)
     cls = part.settings_class(chosen)
     shared = {f.name: getattr(spec, f.name) for f in dataclasses.fields(cls) if f.name in RUN_FIELDS}
     given = {key: _as_tuple(cls, key, value) for key, value in canonical(getattr(spec, part.options_name)).items()}
-    return record_from(cls, {**shared, **(fixed or {}), **given}, f"the options of the {part.name} {chosen}")
+    return record_from(cls, {**shared, **(preset or {}), **given}, f"the options of the {part.name} {chosen}")
 
 
 def _as_tuple(cls: type[Any], key: str, value: Any) -> Any:

@@ -29,9 +29,9 @@ from semtune.specs.yaml_file import read_yaml, write_yaml
 
 FLAT_KEYS = (*COMMON_METHOD_OPTIONS, *COMMON_READOUT_OPTIONS)
 SPEC_KEYS = (*RUN_FIELDS, *FLAT_KEYS)
-"""Every key that a run's options may have today."""
+"""Every key of a run's options: RunSpec fields and flat keys."""
 EARLIER_KEYS = {"recompute": "activation_checkpointing", "packed": "prepack", "stream_bytes": "offload_bytes"}
-"""Keys of earlier versions, still read, and what they are called now."""
+"""Key of an earlier version, still read -> its present name."""
 _OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
 
 
@@ -41,8 +41,8 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
     Args:
         values: RunSpec fields, flat keys, and keys of earlier versions. None for a flat key means: not given.
         where: names the values in messages.
-        shared: the values are meant for several methods or readouts: an option that this run's do not have is left
-            out. That imports the method. Otherwise `resolve` refuses such an option.
+        shared: whether the values are meant for several methods or readouts. Then an option that this run's method
+            or readout lacks is left out (which imports them); otherwise `resolve` refuses it.
 
     Raises:
         UnknownNameError: an unknown key. OptionError: a value of the wrong type, or a missing one.
@@ -58,7 +58,7 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
 
 
 def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`values` under the fields of a RunSpec: earlier keys renamed, flat keys moved into their option mappings.
+    """`values` by RunSpec field: earlier keys renamed, flat keys moved into their option mappings.
 
     Raises UnknownNameError, OptionError.
     """
@@ -79,7 +79,7 @@ def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `above` in place; option mappings are joined key by key. Both are nested."""
+    """`base` overridden by `above`, option mappings key by key; both have the form that `nested` returns."""
     both = {**base, **above}
     for name in _OPTION_MAPPINGS:
         if isinstance(base.get(name), Mapping) and isinstance(above.get(name), Mapping):
@@ -108,7 +108,7 @@ def with_method(spec: RunSpec, method: str, *, shared: bool) -> RunSpec:
 def read_spec(path: Path) -> RunSpec:
     """A run's `spec.yaml`. Raises OptionError, UnknownNameError.
 
-    Files of earlier versions give every flat option to every method; what a method does not have is left out of them.
+    Files of earlier versions have all flat options with every method; those that the method lacks are left out.
     """
     values = read_yaml(path)
     return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))

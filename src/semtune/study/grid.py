@@ -5,25 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
-from semtune.specs import read_yaml, record_from, resolve, spec_from, with_changes
+from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
 STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
-"""Keys of the study itself beside the axes."""
+"""Further keys that are the study's own, not options of its runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """What a study compares."""
+    """A checked study file: the values of each axis, and the options of the runs."""
 
     task: str
     models: tuple[str, ...] = ("default",)
@@ -32,9 +31,9 @@ class StudySpec:
     readouts: tuple[str, ...] = ("head",)
     seeds: tuple[int, ...] = (0,)
     shared: Mapping[str, Any] = field(default_factory=dict)
-    """Options that all runs share, e.g. epochs; those of methods (rank, say) reach the methods that have them."""
+    """Options of all runs, e.g. epochs; an option of methods, e.g. rank, applies to the methods that have it."""
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Options of single methods, above the shared ones; a method must have them."""
+    """Method -> its options, which override the shared ones; the method must have them."""
     task_options: TaskOptions = field(default_factory=TaskOptions)
     strategies: tuple[str, ...] = ()
     """Prompting strategies: each gives a row with every model, prompt and seed."""
@@ -42,7 +41,7 @@ class StudySpec:
     """None: all that are registered."""
     launcher: str = "process"
     parallel: int = 1
-    """Runs under way at once."""
+    """Maximum number of runs at once."""
 
     def runs(self) -> dict[str, RunSpec]:
         """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
@@ -73,15 +72,12 @@ class StudySpec:
         return resolve(with_changes(shared, self.overrides.get(method, {})))
 
     def _name(self, spec: RunSpec) -> str:
-        parts = [spec.method, spec.readout, spec.prompt, f"s{spec.seed}"]
-        if len(self.models) > 1:
-            parts.insert(0, re.sub(r"[^A-Za-z0-9.]+", "-", spec.model).strip("-"))
-        return "-".join(parts)
+        return self.folder_name(spec.model, spec.method, spec.readout, spec.prompt, f"s{spec.seed}")
 
-
-def read_study(path: Path) -> StudySpec:
-    """A study file. Raises OptionError, UnknownNameError."""
-    return study_from(read_yaml(path), str(path))
+    def folder_name(self, model: str, *choices: str) -> str:
+        """The name of a run's folder: its choices, after the model's name where the study has several models."""
+        prefix = (re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-"),) if len(self.models) > 1 else ()
+        return "-".join((*prefix, *choices))
 
 
 def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
@@ -117,7 +113,7 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
 
 
 def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A study's plain values with `given` (axes in the plural, options of runs) above those of the file."""
+    """A study's plain values: those of the file, overridden by `given` (plural axes, options of runs)."""
     base = {key: value for key, value in file.items() if not any(AXES[axis] == key for axis in AXES.keys() & given)}
     options = {key: value for key, value in base.items() if key in SPEC_KEYS or key in EARLIER_KEYS}
     own = {*AXES, *STUDY_KEYS}
@@ -150,7 +146,7 @@ def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _with_own_nested(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with those that no RunSpec knows but `method` has moved into `method_options`."""
+    """`options`, with those that only `method` has (no field of RunSpec) moved into `method_options`."""
     unknown = [key for key in options if key not in SPEC_KEYS and key not in EARLIER_KEYS]
     own = [key for key in unknown if key in METHOD.option_names(method)]  # asked, and imported, only where needed
     if not own:

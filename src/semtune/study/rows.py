@@ -1,8 +1,7 @@
-"""The rows of a study beside its tuned models: prompted models and baselines, as run specs by the name of a folder."""
+"""The prompted models and baselines of a study, as run specs by the name of their folder."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,15 +18,13 @@ def prompted_runs(study: StudySpec) -> dict[str, RunSpec]:
             for strategy in study.strategies:
                 for seed in study.seeds:
                     values = {**study.shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed}
-                    parts = [strategy, prompt, f"s{seed}"]
-                    if len(study.models) > 1:
-                        parts.insert(0, re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-"))
-                    grid["-".join(parts)] = _spec(study, "prompted", values)
+                    name = study.folder_name(model, strategy, prompt, f"s{seed}")
+                    grid[name] = _spec(study, "prompted", values)
     return grid
 
 
 def baseline_runs(study: StudySpec, names: tuple[str, ...]) -> dict[str, RunSpec]:
-    """The baselines `names`, resolved, by baseline. Raises UnknownNameError."""
+    """Baseline -> its resolved run spec. Raises UnknownNameError."""
     return {name: _spec(study, "baseline", {"baseline": name}) for name in names}
 
 

@@ -38,15 +38,15 @@ def run_study(
     *,
     parallel: int = 1,
 ) -> dict[str, Any]:
-    """Run what is not there yet and write `out/study.json`; returns what it holds.
+    """Run what `out` does not contain yet and write `out/study.json`; returns its content.
 
-    A run that an earlier call finished with the same spec is kept, so an interrupted study goes on where it stopped.
+    A run that an earlier call finished with the same spec is not repeated, so an interrupted study continues.
 
     Args:
         command: what the user typed, for the record.
         launcher: starts the runs.
         say: receives one line about each run.
-        parallel: runs under way at once at most. More than one share the machine, so their seconds are not comparable.
+        parallel: maximum number of runs at once. They share the machine, so with more than 1 times do not compare.
 
     Raises:
         SemtuneError: the study, the data or `out` is at fault; KeyboardInterrupt: the user stopped it. What had
@@ -62,13 +62,11 @@ def run_study(
     for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in tuned.values()):
         check_combination(prompt, readout, space)
     names = tuple(BASELINES) if study.baselines is None else study.baselines
-    notes = {name: _cannot(name, task) for name in names}
+    notes = {name: _inapplicable(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
     _check_folder(out)
     record = _record(study, task, splits, command, parallel)
-    jobs = [_Job(f"baseline {name}", spec, out / "baselines" / name) for name, spec in baselines.items()]
-    for number, (name, spec) in enumerate(grid.items(), start=1):
-        jobs.append(_Job(f"run {number} of {len(grid)}: {name}", spec, out / name))
+    jobs = _jobs(baselines, grid, out)
     results: dict[Path, RunResult] = {}
 
     def write() -> None:
@@ -94,11 +92,19 @@ def run_study(
 
 @dataclass(frozen=True)
 class _Job:
-    """One run of the study: how it is announced, what to run, where."""
+    """One run of the study: the line that announces it, its spec, its run folder."""
 
     title: str
     spec: RunSpec
     folder: Path
+
+
+def _jobs(baselines: Mapping[str, RunSpec], grid: Mapping[str, RunSpec], out: Path) -> list[_Job]:
+    """The baselines, then the grid."""
+    jobs = [_Job(f"baseline {name}", spec, out / "baselines" / name) for name, spec in baselines.items()]
+    for number, (name, spec) in enumerate(grid.items(), start=1):
+        jobs.append(_Job(f"run {number} of {len(grid)}: {name}", spec, out / name))
+    return jobs
 
 
 def _run_jobs(
@@ -108,16 +114,16 @@ def _run_jobs(
     say: Callable[[str], None],
     finish: Callable[[_Job, RunResult], None],
 ) -> None:
-    """Keep up to `parallel` jobs under way until all are done.
+    """Run `jobs`, up to `parallel` at once; `finish` records each result.
 
-    Raises KeyboardInterrupt when the user stops the study or one of its runs. The others are interrupted then, and
-    those that finished all the same are recorded.
+    Raises KeyboardInterrupt when the user stops the study or one of its runs. The other runs are interrupted then, and
+    those that had finished meanwhile are recorded.
     """
     waiting = deque(jobs)
-    under_way: dict[Any, _Job] = {}
+    active: dict[Any, _Job] = {}
     try:
-        while waiting or under_way:
-            while waiting and len(under_way) < parallel:
+        while waiting or active:
+            while waiting and len(active) < parallel:
                 job = waiting.popleft()
                 result = finished(job.spec, job.folder)
                 if result is None:
@@ -125,24 +131,24 @@ def _run_jobs(
                 elif job.spec.approach != "baseline":  # those are many and quick
                     say(f"{job.title} (kept from before)")
                 if result is None:
-                    under_way[launcher.submit(job.spec, job.folder)] = job
+                    active[launcher.submit(job.spec, job.folder)] = job
                 else:
                     finish(job, result)
-            if under_way:
-                handle, result = launcher.wait(list(under_way))
+            if active:
+                handle, result = launcher.wait(list(active))
                 if result.status == "interrupted":
-                    under_way.pop(handle)
+                    active.pop(handle)
                     raise KeyboardInterrupt
-                finish(under_way.pop(handle), result)
+                finish(active.pop(handle), result)
     except BaseException:
-        for handle, result in launcher.interrupt(list(under_way)):
+        for handle, result in launcher.interrupt(list(active)):
             if result.status != "interrupted":
-                finish(under_way[handle], result)
+                finish(active[handle], result)
         raise
 
 
 def finished(spec: RunSpec, folder: Path) -> RunResult | None:
-    """The result of an earlier run of the very same spec in `folder` that ended well; None: run it."""
+    """The result of an earlier run of the same spec in `folder`, if its status is "ok"; None: it must be run."""
     paths = RunFolder(folder)
     if not paths.finished():
         return None
@@ -154,7 +160,7 @@ def finished(spec: RunSpec, folder: Path) -> RunResult | None:
 
 
 def _check_folder(out: Path) -> None:
-    """Raises OutputError for a folder that holds something else, or cannot be written."""
+    """Raises OutputError for a folder that contains something else, or cannot be written."""
     occupied = out.exists() and (not out.is_dir() or any(child.name != DATA for child in out.iterdir()))
     if occupied and not (out / "study.json").exists():
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
@@ -164,7 +170,7 @@ def _check_folder(out: Path) -> None:
 def _record(
     study: StudySpec, task: Task, splits: Mapping[str, list[Example]], command: str, parallel: int
 ) -> dict[str, Any]:
-    """`study.json` before the first run."""
+    """The content of `study.json` before the first run."""
     shared = f"up to {parallel} runs were under way at once: their seconds depend on each other"
     return {
         "format": FORMAT,
@@ -191,7 +197,7 @@ def _unlabelled(examples: Sequence[Example]) -> bool:
     return bool(examples) and any(e.target is None for e in examples)
 
 
-def _cannot(name: str, task: Task) -> str | None:
+def _inapplicable(name: str, task: Task) -> str | None:
     """Why a baseline does not apply to the task; None: it does."""
     kinds = BASELINES.get(name).target_kinds
     if task.target_kind in kinds:

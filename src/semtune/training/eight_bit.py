@@ -1,8 +1,8 @@
 """AdamW whose moments are stored in 8 bits, block by block (Dettmers, Lewis, Shleifer & Zettlemoyer 2022, section 2).
 
-A moment thus takes 1 + 4/256 bytes in place of 4. An update dequantises both, computes in fp32 as `masters` does, and
-quantises them again. One thing is not the paper's: a second moment above zero is not rounded to zero, because the first
-moment would then be divided by `EPS` alone.
+A moment thus takes 1 + 4/256 bytes per element in place of 4. An update dequantises both, computes in fp32 as `masters`
+does, and quantises them again. Unlike the paper's, a second moment above zero is not rounded to zero, because the
+first moment would then be divided by `EPS` alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from semtune.training.masters import BETAS, EPS, Factors, ParameterState, Parame
 SMALLEST = 4096
 """Parameters with fewer elements have fp32 moments, as in bitsandbytes: there is little to save."""
 _MEANS, _SQUARES = dynamic_type(signed=True), dynamic_type(signed=False)
-"""Made on import, so that they are never fake tensors of a plan."""
+"""The 256 levels of the signed and the unsigned code, made on import so that they are never fake tensors of a plan."""
 _CHUNK = 1 << 20  # elements that are dequantised at a time; a multiple of BLOCK
 
 
 class EightBitState(ParameterState):
-    """With both moments as codes, uint8 (blocks, 256), and scales, fp32 (blocks,)."""
+    """A parameter with both moments as codes, uint8 (blocks, 256), and scales, fp32 (blocks,)."""
 
     def __init__(self, parameter: nn.Parameter, *, master: bool) -> None:
         super().__init__(parameter, master=master)
@@ -44,9 +44,9 @@ class EightBitState(ParameterState):
             arguments = (self.parameter.data, self.residual_bits, *moments, self.grad, *tables)
             training_operators.adamw_8bit_(*arguments, *factors.for_kernel())
             return
-        numbers = (factors.rate, factors.decay, factors.first, factors.second)
+        scalars = (factors.learning_rate, factors.decay, factors.mean_correction, factors.root_correction)
         weights = (self.parameter.data, self.residual_bits, self.master_copy)
-        _update_by_formula(*weights, *moments, self.grad, factors.clip, *numbers)
+        _update_by_formula(*weights, *moments, self.grad, factors.clip, *scalars)
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -61,28 +61,30 @@ class EightBitState(ParameterState):
 @composite(
     "adamw_8bit_formula_(Tensor(a!) weight, Tensor(b!)? residual_bits, Tensor(c!)? master_copy, "
     "Tensor(d!) mean_codes, Tensor(e!) mean_scales, Tensor(f!) square_codes, Tensor(g!) square_scales, Tensor grad, "
-    "Tensor clip, float learning_rate, float decay, float mean_factor, float square_factor) -> ()",
+    "Tensor clip, float learning_rate, float decay, float mean_correction, float root_correction) -> ()",
     chunked=True,
 )
 def _update_by_formula(
     weight: Tensor, residual_bits: Tensor | None, master_copy: Tensor | None, mean_codes: Tensor, mean_scales: Tensor,
-    square_codes: Tensor, square_scales: Tensor, grad: Tensor, clip: Tensor, rate: float, decay: float, first: float,
-    second: float,
+    square_codes: Tensor, square_scales: Tensor, grad: Tensor, clip: Tensor, learning_rate: float,
+    decay: float, mean_correction: float, root_correction: float,
 ) -> None:  # fmt: skip
-    """One update, a chunk of the parameter at a time."""
+    """One AdamW update in torch operations, a chunk at a time; for devices and dtypes without a kernel."""
     state = ParameterState(nn.Parameter(weight, requires_grad=False), master=False)
     state.residual_bits, state.master_copy = residual_bits, master_copy
     moments = (mean_codes, mean_scales, square_codes, square_scales)
     for start in range(0, weight.numel(), _CHUNK):
         part = slice(start, min(start + _CHUNK, weight.numel()))
-        _update_chunk(state, part, moments, grad.flatten()[part], clip, (rate, decay, first, second))
+        scalars = (learning_rate, decay, mean_correction, root_correction)
+        _update_chunk(state, part, moments, grad.flatten()[part], clip, scalars)
 
 
 def _update_chunk(
     state: ParameterState, part: slice, moments: tuple[Tensor, ...], grad: Tensor, clip: Tensor,
-    numbers: tuple[float, float, float, float],
+    scalars: tuple[float, float, float, float],
 ) -> None:  # fmt: skip
-    (rate, decay, first, second), device = numbers, grad.device
+    """Update the elements `part`, whole blocks but for the last; `grad` is that part's."""
+    (learning_rate, decay, mean_correction, root_correction), device = scalars, grad.device
     rows, length = slice(part.start // BLOCK, -(-part.stop // BLOCK)), part.stop - part.start
     mean_codes, mean_scales, square_codes, square_scales = (x[rows] for x in moments)
     grad32 = (grad.float() * clip.to(device)).float()
@@ -91,9 +93,9 @@ def _update_chunk(
     square = dequantize(square_codes, square_scales, _SQUARES.levels.to(device))
     mean.lerp_(grad32, 1 - BETAS[0])
     square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
-    change = mean / square.sqrt().mul_(second).add_(EPS)
+    change = mean / square.sqrt().mul_(root_correction).add_(EPS)
     master = state.master(part).mul_(decay)
-    master.add_(change.view(-1)[:length], alpha=-rate * first)
+    master.add_(change.view(-1)[:length], alpha=-learning_rate * mean_correction)
     state.write_back(master, part)
     middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
     mean_codes[:], mean_scales[:] = quantize(mean, middles[0])
@@ -101,7 +103,7 @@ def _update_chunk(
 
 
 def eight_bit(parameters: Mapping[str, nn.Parameter], weight_decay: float, *, master_weights: bool) -> ParameterStates:
-    """Parameters with 8-bit moments; with `master_weights` those of 16 bits have fp32 masters."""
+    """States with 8-bit moments; with `master_weights` 16-bit parameters have fp32 masters."""
     states = {name: EightBitState(p, master=master_weights) for name, p in parameters.items()}
     return ParameterStates(states, weight_decay)
 

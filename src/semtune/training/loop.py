@@ -1,7 +1,7 @@
-"""The one loop: every method and readout goes through it, or the comparison is not fair.
+"""The training loop. All methods and readouts are trained by this one, so that their comparison is fair.
 
-It knows neither: it receives parameters, tokenized texts, a loss and a function that scores dev. Progress bars,
-`metrics.jsonl` and checkpoints are observers outside it.
+The loop knows neither methods nor readouts: it receives an optimizer, tokenized texts, a loss and a function that
+scores dev (`Work`). Progress bars and `metrics.jsonl` are observers outside it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class StepEvent:
     step: int
     """From 1."""
     steps: int
-    """Of the whole training, if it does not stop early."""
+    """Number of steps of the whole training, if it does not stop early."""
     epoch: int
     """From 1."""
     loss: float
-    """Per loss target."""
+    """Mean over the loss targets (tokens or labels) of the step."""
     grad_norm: float
-    """Before clipping."""
+    """L2 norm over all trained parameters, before clipping."""
     learning_rate: float
     tokens: int
-    """Real tokens; padding does not count."""
+    """Tokens of the step's texts; padding does not count."""
     seconds: float
 
 
@@ -53,13 +53,15 @@ class EpochEvent:
     metric: str
     """Name of the task's primary metric, which `dev_score` is."""
     seconds: float
-    """Training alone."""
+    """Seconds of training, without evaluation."""
     evaluate_seconds: float
+    """Seconds of scoring dev and saving the best weights."""
     best: bool
+    """Whether this epoch's weights are the best so far."""
 
 
 class Observer(Protocol):
-    """What happens beside the loop."""
+    """Receives the loop's events."""
 
     def on_step(self, event: StepEvent) -> None: ...
 
@@ -67,15 +69,19 @@ class Observer(Protocol):
 
 
 class StepWork(Protocol):
-    """What one optimizer step calls (a readout, for one)."""
+    """What one optimizer step calls; a readout has these two methods."""
 
-    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]: ...
+    def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
+        """The summed (not averaged) loss of a micro-batch, a scalar, and the number of targets it is summed over."""
+        ...
 
-    def num_targets(self, tokenized: TokenizedExample) -> int: ...
+    def num_targets(self, tokenized: TokenizedExample) -> int:
+        """The number of targets of one text, without running the model."""
+        ...
 
 
 class Work(StepWork, Protocol):
-    """What the loop calls."""
+    """What the training loop calls."""
 
     def train_mode(self, training: bool) -> None:
         """Turn dropout on or off."""
@@ -86,7 +92,7 @@ class Work(StepWork, Protocol):
         ...
 
     def keep(self) -> None:
-        """Keep the present weights as the best so far."""
+        """Save the present weights as the best so far."""
         ...
 
 
@@ -101,14 +107,14 @@ def train(
     observers: Sequence[Observer] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Train for `settings.epochs` epochs, score dev after each, keep the best.
+    """Train for `settings.epochs` epochs; score dev after each and save the weights of the best.
 
     Args:
-        state: where training begins (`TrainState.begin`: the first step). It goes along with training.
+        state: optimizer, schedule, sampler and outcome so far, updated in place (`TrainState.begin`: the first step).
         texts: the tokenized training examples that `state` was made for.
         metric: name of what `work.evaluate` returns.
         higher_is_better: whether a larger dev score is the better one.
-        clock: a synchronised clock in seconds.
+        clock: the time in seconds, read after the device has been synchronised.
 
     Raises:
         DivergedError: the loss or the gradient norm is not finite; the weights are then those before that step.
@@ -147,9 +153,10 @@ def train(
 def optimizer_step(
     work: StepWork, optimizer: Optimizer, micro_batches: Sequence[Sequence[TokenizedExample]], max_grad_norm: float
 ) -> tuple[float, float, int]:
-    """One optimizer step: its loss per target, its gradient norm before clipping, its real tokens.
+    """One optimizer step; returns its loss per target, its gradient norm before clipping, its tokens without padding.
 
     The loss is divided by the number of targets of the whole step, so that micro-batches equal one large batch.
+    Raises DivergedError, before any weight changes, where the loss or the norm is not finite.
     """
     num_targets = sum(work.num_targets(e) for batch in micro_batches for e in batch)
     total: Tensor | None = None
@@ -178,7 +185,7 @@ def _timed_step(
     max_grad_norm: float,
     clock: Callable[[], float],
 ) -> StepEvent:
-    """One optimizer step, noted in `state.outcome`."""
+    """One optimizer step, recorded in `state.outcome`."""
     outcome, rate, started = state.outcome, state.optimizer.learning_rate(), clock()
     loss, norm, tokens = optimizer_step(work, state.optimizer, micro_batches, max_grad_norm)
     seconds = clock() - started
@@ -194,7 +201,7 @@ def _out_of_patience(outcome: TrainOutcome, settings: TrainSettings) -> bool:
 
 
 def _is_better(score: float | None, best: float | None, higher_is_better: bool) -> bool:
-    """Whether to keep the weights: there is no score, or it beats the best so far (the first of equals stays)."""
+    """Whether to save the weights: there is no score, or it beats the best so far (the first of equals stays)."""
     if score is None or best is None:
         return True
     return score > best if higher_is_better else score < best

@@ -24,28 +24,29 @@ EPS = 1e-8
 
 
 class Factors(NamedTuple):
-    """What an update multiplies by."""
+    """The factors of AdamW's update t, which are the same for every weight of a parameter."""
 
-    rate: float
-    """The learning rate."""
+    learning_rate: float
     decay: float
-    """1 - rate · weight decay."""
-    first: float
-    """1 / (1 - beta1^t)."""
-    second: float
-    """1 / sqrt(1 - beta2^t)."""
+    """1 - learning_rate · weight_decay."""
+    mean_correction: float
+    """1 / (1 - beta1^t): bias correction of the first moment."""
+    root_correction: float
+    """1 / sqrt(1 - beta2^t): bias correction of the square root of the second moment."""
     clip: Tensor
-    """Factor of the gradient, a scalar."""
+    """min(1, max_grad_norm / norm), a scalar that multiplies the gradient."""
 
     def for_kernel(self) -> tuple[float, ...]:
-        """The arguments of the compiled updates, in their order."""
-        return self.rate, *BETAS, EPS, self.decay, self.first, self.second, float(self.clip)
+        """The scalar arguments of the compiled operators `adamw_` and `adamw_8bit_`, in their order."""
+        corrections = (self.mean_correction, self.root_correction)
+        return self.learning_rate, *BETAS, EPS, self.decay, *corrections, float(self.clip)
 
 
 class ParameterState:
     """A bf16 parameter, the low 16 bits of its fp32 master weight, and its accumulated gradient.
 
-    Parameters of other dtypes have no residual bits: an fp16 parameter stores its whole master, all others have none.
+    An fp16 parameter has a whole fp32 master in place of the residual bits; an fp32 or fp64 one is its own master.
+    Subclasses add the moments.
 
     Args:
         master: whether a 16-bit parameter has an fp32 master weight.
@@ -56,10 +57,10 @@ class ParameterState:
         self.parameter = parameter
         self.grad: Tensor | None = None
         self.steps = 0
-        """Updates so far: t of the bias correction."""
+        """Number of updates made: t of the bias correction."""
         self.residual_bits: Tensor | None = None
         self.master_copy: Tensor | None = None
-        """fp32 (numel,)."""
+        """The master weight of an fp16 parameter, fp32 (numel,)."""
         if master and parameter.dtype == torch.bfloat16:
             bits = zeros(parameter.numel(), torch.int16, parameter) if residual_bits is None else residual_bits
             self.residual_bits = bits
@@ -67,14 +68,17 @@ class ParameterState:
             self.master_copy = parameter.detach().flatten().float()
 
     def accumulate(self) -> None:
-        """Move the parameter's gradient here; from the second micro-batch on add to it, in fp32 at least."""
+        """Take over `parameter.grad` and set it to None; from the second micro-batch on add it up, in fp32 at least."""
         new, self.parameter.grad = self.parameter.grad, None
         if new is not None:
             dtype = torch.promote_types(new.dtype, torch.float32)
             self.grad = new if self.grad is None else self.grad.to(dtype).add_(new)
 
     def master(self, part: slice = slice(None)) -> Tensor:
-        """That part of the master weight, fp32 (fp64 for an fp64 parameter): a new tensor or a view of the copy."""
+        """Elements `part` of the flattened master weight, fp32 (fp64 for an fp64 parameter).
+
+        A view of `master_copy` or of an fp32 or fp64 parameter; a new tensor for bf16.
+        """
         if self.master_copy is not None:
             return self.master_copy[part]
         weight = self.parameter.detach().flatten()[part]
@@ -83,7 +87,7 @@ class ParameterState:
         return join(weight, self.residual_bits[part])
 
     def write_back(self, master: Tensor, part: slice = slice(None)) -> None:
-        """Round that part of `master` to the parameter's dtype and store what is lost in the residual bits."""
+        """Round `master`, the new elements `part`, into the parameter; the residual bits store what rounding lost."""
         weight = self.parameter.data.flatten()[part]
         if self.residual_bits is not None:
             rounded, residual = split(master)
@@ -93,27 +97,27 @@ class ParameterState:
             weight.copy_(master)
 
     def supports_kernel(self) -> bool:
-        """Whether a compiled operator can update the parameter with this gradient."""
+        """Whether a compiled operator can update the parameter with `grad`."""
         return self.grad is not None and supports(self.parameter.data) and self.grad.is_contiguous()
 
     def update(self, factors: Factors) -> None:
-        """Change the parameter and the moments by one step."""
+        """Update the parameter and the moments with `grad`."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state between two steps by name: references, not copies. The weight itself is the model's."""
+        """Name -> tensor of the state that a checkpoint needs beside the parameter: references, not copies."""
         stored = {"residual_bits": self.residual_bits, "master": self.master_copy}
         return {name: tensor for name, tensor in stored.items() if tensor is not None}
 
 
 class ParameterStates:
-    """Parameters that share a learning rate, with their states by name."""
+    """The states, by name, of parameters that share a learning rate and a weight decay."""
 
     def __init__(self, states: Mapping[str, ParameterState], weight_decay: float) -> None:
         self.states, self._weight_decay = dict(states), weight_decay
 
     def accumulate(self) -> None:
-        """Move the gradients here; called after each backward."""
+        """Take over every parameter's gradient; called after each backward."""
         for state in self.states.values():
             state.accumulate()
 
@@ -124,7 +128,7 @@ class ParameterStates:
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip: Tensor) -> None:
-        """Update every parameter that has a gradient, scaled by the scalar `clip`, and drop the gradients."""
+        """Update every parameter that has a gradient, which `clip` multiplies, and drop the gradients."""
         for state in self.states.values():
             if state.grad is not None:
                 state.steps += 1
@@ -138,14 +142,14 @@ class ParameterStates:
         return {name: {"step": torch.tensor(state.steps), **state.tensors()} for name, state in self.states.items()}
 
     def load_state_dict(self, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Copy what `state_dict` gave. Raises ModelError where a tensor is missing, unknown or of another form."""
+        """Copy what `state_dict` returned. Raises ModelError where names, shapes or dtypes differ."""
         for name, state in self.states.items():
             copy_tensors(name, state.tensors(), {k: v for k, v in saved[name].items() if k != "step"})
             state.steps = int(saved[name]["step"])
 
 
 class _FullState(ParameterState):
-    """With both moments in fp32, (numel,)."""
+    """A 16-bit parameter with its master and both moments in fp32, (numel,)."""
 
     def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, residual_bits: Tensor) -> None:
         super().__init__(parameter, master=True, residual_bits=residual_bits)
@@ -161,32 +165,31 @@ class _FullState(ParameterState):
         grad32, master = grad.flatten().float() * factors.clip, self.master()
         self.mean.lerp_(grad32, 1 - BETAS[0])
         self.square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
-        denominator = self.square.sqrt().mul_(factors.second).add_(EPS)
-        self.write_back(
-            master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-factors.rate * factors.first)
-        )
+        denominator = self.square.sqrt().mul_(factors.root_correction).add_(EPS)
+        step_size = factors.learning_rate * factors.mean_correction
+        self.write_back(master.mul_(factors.decay).addcdiv_(self.mean, denominator, value=-step_size))
 
     def tensors(self) -> dict[str, Tensor]:
         return {**super().tensors(), "exp_avg": self.mean, "exp_avg_sq": self.square}
 
 
 def masters(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> ParameterStates:
-    """16-bit parameters with fp32 masters and moments."""
+    """States of 16-bit parameters with fp32 masters and moments; each kind of state is one allocation, split up."""
     sizes = [parameter.numel() for parameter in parameters.values()]
     like = next(iter(parameters.values()))
-    state = zip(
+    arguments = zip(
         parameters.values(),
         torch.split(zeros(sum(sizes), torch.float32, like), sizes),
         torch.split(zeros(sum(sizes), torch.float32, like), sizes),
         torch.split(zeros(sum(sizes), torch.int16, like), sizes),
         strict=True,
     )
-    states = (_FullState(*of_one) for of_one in state)
+    states = (_FullState(*of_one) for of_one in arguments)
     return ParameterStates(dict(zip(parameters, states, strict=True)), weight_decay)
 
 
 def split(master: Tensor) -> tuple[Tensor, Tensor]:
-    """fp32 to the nearest bf16 and the residual bits (int16), from which `join` restores the same bits.
+    """Split fp32 (n,) into the nearest bf16 and residual bits, int16; `join` restores exactly the same bits.
 
     Halfway between two bf16 numbers the one farther from zero is taken (torch takes the even one). The sign of the
     int16 then says in which direction was rounded; with ties to even that would take a 17th bit.
@@ -196,7 +199,7 @@ def split(master: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def join(weight: Tensor, residual_bits: Tensor) -> Tensor:
-    """The fp32 master that `split` took apart."""
+    """The fp32 master weight of a bf16 weight and its residual bits: the inverse of `split`."""
     return ((weight.view(torch.int16).int() << 16) + residual_bits).view(torch.float32)
 
 
@@ -226,7 +229,7 @@ def copy_tensors(parameter: str, targets: Mapping[str, Tensor], saved: Mapping[s
 
 
 def _square_sum(grad: Tensor) -> Tensor:
-    """A scalar in fp64."""
+    """Sum of squares, a scalar in fp64."""
     if supports(grad):
         partial: Tensor = training_operators.square_sum(grad)
         return partial.sum()

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one line a step and one an epoch, flushed at once, so that a run that is killed leaves its lines."""
+"""`metrics.jsonl`: one line per step and per epoch, flushed at once, so that a killed run leaves its lines."""
 
 from __future__ import annotations
 

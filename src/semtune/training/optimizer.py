@@ -1,8 +1,8 @@
-"""AdamW (Loshchilov & Hutter 2017) over groups of named parameters, with fp32 master weights where asked for.
+"""AdamW (Loshchilov & Hutter 2017) over groups of named parameters, optionally with fp32 master weights.
 
 `master_weights` is the mixed precision of Micikevicius et al. (2018): weights are used in bf16, the optimizer updates
 fp32 masters and writes them back rounded. Without masters a bf16 weight of size 1 cannot change by less than 2^-8, and
-small updates are lost, as in the original recipe's pure bf16. Moments are fp32, or 8 bits where asked for.
+small updates are lost, as in the original recipe's pure bf16. Moments are fp32 or, optionally, 8 bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ParameterGroup:
     """Parameters that share a learning rate."""
 
     parameters: Mapping[str, nn.Parameter]
-    """By name: dotted module path. A name stands in one group only; the optimizer's state is stored under it."""
+    """Dotted module path -> parameter. Names are unique over all groups; the optimizer's state is stored under them."""
     learning_rate: float
     weight_decay: float = 0.0
     master_weights: bool = False
@@ -44,11 +44,11 @@ class Optimizer:
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], schedule: Schedule) -> None:
-        """Raises ValueError where a name stands in two groups."""
+        """Raises ValueError where a name is in two groups."""
         self._own: list[tuple[ParameterStates, float]] = []
-        """semtune's own states, with learning rates."""
+        """semtune's own states, each with its learning rate before the schedule."""
         self._torch: dict[str, nn.Parameter] = {}
-        """Parameters of torch's AdamW."""
+        """The parameters that torch's AdamW updates, by name."""
         torch_groups: list[dict[str, Any]] = []
         names = [name for group in groups for name in group.parameters]
         if len(names) != len(set(names)):
@@ -76,14 +76,14 @@ class Optimizer:
         self._clip = torch.ones(())
 
     def accumulate(self) -> None:
-        """After each backward: move the gradients of semtune's own states there, adding up in fp32."""
+        """Called after each backward: semtune's own states take over their gradients and add them up in fp32."""
         for states, _ in self._own:
             states.accumulate()
 
     def clip(self, max_norm: float) -> Tensor:
-        """Scale all gradients to a joint norm of at most `max_norm`; returns the norm before, a scalar.
+        """Scale all gradients to a total L2 norm of at most `max_norm`; returns the norm before, a scalar.
 
-        Gradients of semtune's own states are scaled in the coming `step`, which reads them anyway.
+        Gradients of semtune's own states are scaled in the next `step`, which reads them anyway.
         """
         parameters = list(self._torch.values())
         grads = [p.grad for p in parameters if p.grad is not None]
@@ -112,13 +112,13 @@ class Optimizer:
         self._schedule.advance()
 
     def learning_rate(self) -> float:
-        """The first group's learning rate in the coming step."""
+        """The first group's learning rate in the next step."""
         return self._first_rate * self._schedule.factor()
 
     def state_dict(self) -> StateDict:
-        """Step and moments of every parameter between two steps: references, so write or copy them before the next.
+        """Step, moments and residual bits of every parameter; references, so write or copy them before the next step.
 
-        The weights are not in it, but what they lack to their masters is.
+        The weights themselves are not in it.
         """
         state: StateDict = {}
         for states, _ in self._own:
@@ -128,7 +128,7 @@ class Optimizer:
         return state
 
     def load_state_dict(self, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Copy what `state_dict` gave, after the weights have been loaded into the model.
+        """Copy what `state_dict` returned, after the weights have been loaded into the model.
 
         Raises ModelError where it belongs to other parameters, another optimizer or another precision.
         """

@@ -17,7 +17,7 @@ class RandomState:
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, lists and numbers alone, so that torch.save(weights_only), safetensors and JSON can hold them."""
+        """Tensors, lists and numbers alone, so that torch.save(weights_only) and the like can store them."""
         version, python, gauss = random.getstate()
         _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         return {

@@ -1,11 +1,11 @@
-"""Batches of texts of like length: less padding inside attention, steps of even cost.
+"""Batches of texts of similar length: less padding inside attention, and steps of similar cost.
 
 Texts are shuffled, cut into pools of `POOL` batches, sorted by length within each pool, cut into batches, and the
 batches are shuffled again: near-random order, near-equal lengths. In the first epoch the batch with the most tokens
-comes first, so that a run which will not fit fails in its first step, not hours in.
+comes first, so that a run that does not fit in memory fails in its first step, not after hours.
 
-With several processes (ranks) a batch holds `batch_size` texts for each of them and is dealt out text by text in the
-order of length, so that every rank takes as many micro-batches of nearly the same size as any other.
+With several processes (ranks) a batch has `batch_size` texts for each of them. Its texts, sorted by length, go to the
+ranks in turn, so that all ranks have equally many micro-batches of nearly equal size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POOL = 50
 
 
 class LengthGroupedSampler:
-    """The micro-batches of every optimizer step, epoch after epoch; the same for the same seed.
+    """Iterates over the micro-batches of each optimizer step of an epoch; deterministic given the seed.
 
     Args:
         lengths: tokens of each text.
@@ -48,9 +48,9 @@ class LengthGroupedSampler:
         self._lengths, self._batch_size, self._seed = list(lengths), batch_size, seed
         self._accumulation_steps, self._rank, self._world_size = accumulation_steps, rank, world_size
         self.epoch = 0
-        """From 0."""
+        """Counted from 0."""
         self.position = 0
-        """Optimizer steps of this epoch that have been handed out."""
+        """Number of optimizer steps of this epoch that were yielded."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -68,7 +68,7 @@ class LengthGroupedSampler:
         self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the next step is, and what the order of the texts follows from. The same on every rank."""
+        """The position, and all that determines the order of the texts; the same on every rank."""
         return {
             "epoch": self.epoch,
             "position": self.position,
@@ -80,7 +80,7 @@ class LengthGroupedSampler:
         }
 
     def load_state_dict(self, saved: Mapping[str, int]) -> None:
-        """Go on where `state_dict` was taken. Raises OptionError where the order of the texts would be another."""
+        """Continue where `state_dict` was taken. Raises OptionError where the order of the texts would differ."""
         for name, value in self.state_dict().items():
             if name not in ("epoch", "position") and saved[name] != value:
                 raise OptionError(
@@ -90,6 +90,7 @@ class LengthGroupedSampler:
         self.epoch, self.position = int(saved["epoch"]), int(saved["position"])
 
     def _steps(self, epoch: int) -> list[list[list[int]]]:
+        """The optimizer steps of an epoch: this rank's micro-batches of text indices."""
         batches = epoch_batches(self._lengths, self._batch_size * self._world_size, self._seed, epoch, self._world_size)
         mine = [batch[self._rank :: self._world_size] for batch in batches]
         return optimizer_steps(mine, self._accumulation_steps)
@@ -102,8 +103,8 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
         lengths: tokens of each text.
         batch_size: texts of a batch; the last one of a pool may be smaller.
         epoch: counted from 0.
-        smallest: texts that a batch has at least, where there are so many. Only if it equals `batch_size` may one batch
-            be larger than that.
+        smallest: minimum number of texts of a batch, where there are so many. Only if it equals `batch_size` can a
+            batch be larger than `batch_size`.
     """
     rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))

@@ -9,7 +9,7 @@ from semtune.errors import OptionError
 
 
 class Schedule:
-    """The factor of every group's learning rate, optimizer step by optimizer step.
+    """Computes the factor of all learning rates at each optimizer step.
 
     Args:
         total_steps: optimizer steps of the whole training; the factor is 0 from there on.
@@ -20,14 +20,14 @@ class Schedule:
         self.total_steps = total_steps
         self.warmup_steps = max(1, round(warmup_fraction * total_steps))
         self.step = 0
-        """Optimizer steps taken."""
+        """Number of optimizer steps made."""
 
     def factor(self) -> float:
-        """The factor of the coming step, 0 to 1."""
+        """The factor of the next step, 0 to 1."""
         return schedule_factor(self.step, self.warmup_steps, self.total_steps)
 
     def advance(self) -> None:
-        """One optimizer step has been taken."""
+        """Count one optimizer step; called after each."""
         self.step += 1
 
     def state_dict(self) -> dict[str, int]:
@@ -35,7 +35,7 @@ class Schedule:
         return {"step": self.step, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
 
     def load_state_dict(self, saved: Mapping[str, int]) -> None:
-        """Go on at the saved step. Raises OptionError where the training that wrote it had another length."""
+        """Continue at the saved step. Raises OptionError where the training that wrote it had another length."""
         for name in ("warmup_steps", "total_steps"):
             if saved[name] != getattr(self, name):
                 raise OptionError(

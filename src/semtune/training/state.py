@@ -1,4 +1,4 @@
-"""All that decides how training goes on, apart from the weights: settings, outcome so far, and the objects' states."""
+"""The state of a training apart from the weights: its settings, its outcome so far, and what a checkpoint needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semtune.training.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What the loop itself needs to know."""
+    """The options of the training loop."""
 
     epochs: int
     batch_size: int
@@ -24,34 +24,34 @@ class TrainSettings:
     warmup_fraction: float
     max_grad_norm: float
     patience: int | None
-    """Epochs in a row without a better dev score after which training stops; None: it never does."""
+    """Number of epochs in a row without a better dev score after which training stops; None: no early stopping."""
     seed: int
 
 
 @dataclass
 class TrainOutcome:
-    """What the loop measured."""
+    """What the training loop measured so far."""
 
     steps: int = 0
-    """Optimizer steps."""
+    """Number of optimizer steps made."""
     epochs_trained: int = 0
     best_epoch: int | None = None
-    """From 1."""
+    """Counted from 1."""
     best_dev_score: float | None = None
-    """Of the task's primary metric."""
+    """Value of the task's primary metric."""
     epochs_since_best: int = 0
     train_seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     epoch_seconds: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
-    """Real tokens of each step."""
+    """Tokens of each step, without padding."""
 
     def state_dict(self) -> dict[str, Any]:
         """The fields, as numbers and lists of numbers."""
         return dataclasses.asdict(self)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take the fields over."""
+        """Set the fields to those that `state_dict` returned."""
         for f in dataclasses.fields(self):
             value = saved[f.name]
             setattr(self, f.name, list(value) if isinstance(value, list) else value)
@@ -61,8 +61,8 @@ class TrainOutcome:
 class TrainState:
     """The objects of one training, each with `state_dict` and `load_state_dict`.
 
-    Whoever makes it and hands it to `train` can save it in an observer's `on_step` or `on_epoch`, and go on from there
-    with the same weights, a new TrainState and `load_state_dict`: every later step has the same bits.
+    An observer's `on_step` or `on_epoch` can save it. Training continues from there with the same weights, a new
+    TrainState and `load_state_dict`; every later step is then bitwise the same.
     """
 
     optimizer: Optimizer
@@ -82,13 +82,13 @@ class TrainState:
         rank: int = 0,
         world_size: int = 1,
     ) -> TrainState:
-        """At the first step.
+        """The state before the first step.
 
         Args:
-            groups: what is trained and how fast.
+            groups: the trained parameters with their learning rates.
             texts: the tokenized training examples, all of them on every rank.
-            outcome: filled in as training goes, so that a run which fails half-way still knows what it measured.
-            rank: this process, from 0, of the `world_size` that train together.
+            outcome: updated during training, so that a run that fails half-way still has what was measured.
+            rank: index of this process, from 0, among the `world_size` that train together.
         """
         sampler = LengthGroupedSampler(
             [len(text) for text in texts],
@@ -102,11 +102,11 @@ class TrainState:
         return cls(Optimizer(groups, schedule), schedule, sampler, RandomState(), outcome or TrainOutcome())
 
     def state_dict(self) -> dict[str, Any]:
-        """One entry an object. Tensors of the optimizer are references: write or copy them before the next step."""
+        """One entry per object. Tensors of the optimizer are references: write or copy them before the next step."""
         return {f.name: getattr(self, f.name).state_dict() for f in dataclasses.fields(self)}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken. Load the weights into the model first.
+        """Continue where `state_dict` was taken. The weights must be in the model already.
 
         Raises ModelError, OptionError where it belongs to another model, method, optimizer or order of texts.
         """

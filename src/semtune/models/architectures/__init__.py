@@ -1,4 +1,4 @@
-"""What differs between model types: their blocks, caches and forwards (`contracts.Architecture`).
+"""Architectures, one file each: the blocks, caches and forwards of model types (`contracts.Architecture`).
 
 `stock`: transformers' own forward with semtune's attention function, for every type without an entry of its own.
 `fused`: Llama-like blocks whose elementwise steps are fused. `recurrent`: a base class for models that carry a state.

@@ -1,7 +1,7 @@
 """Llama-like decoders (Llama, Mistral, Qwen2, Qwen3) whose blocks run their elementwise steps fused.
 
-The forward of a packed row embeds the tokens, calls the blocks (`fused_blocks`) and takes the final norm. The last
-block computes only the rows that are needed: a loss over completions needs the keys and values of every token there,
+The forward of a packed batch embeds the tokens, calls the blocks (`fused_blocks`) and applies the final norm. The last
+block computes only the tokens that are needed: a loss over completions needs the keys and values of every token there,
 but queries, output projection and MLP of the completion's tokens alone.
 """
 
@@ -31,8 +31,8 @@ class FusedArchitecture(StockArchitecture):
     """A decoder of blocks x + o(attention(q, k, v of norm(x))), then x + down(silu(gate) ⊙ up) of norm(x).
 
     Args:
-        qk_norm: whether queries and keys are normed head by head.
-        window_of_config: whether every layer has the config's sliding window, instead of an attribute of its own.
+        qk_norm: whether an RMSNorm follows the query and key projections, head by head.
+        window_of_config: whether every layer reads `sliding_window` from the config, instead of its own attribute.
     """
 
     def __init__(self, *, qk_norm: bool = False, window_of_config: bool = False) -> None:
@@ -51,6 +51,7 @@ class FusedArchitecture(StockArchitecture):
         fuse(base.norm, FusedRMSNorm)
 
     def _fuse_block(self, block: Any) -> None:
+        """Fuse a block and its children, in place."""
         attention, norms = block.self_attn, [block.input_layernorm, block.post_attention_layernorm]
         fuse(attention, FusedAttention)
         attention.window = getattr(attention.config if self._window_of_config else attention, "sliding_window", None)
@@ -91,15 +92,15 @@ class FusedArchitecture(StockArchitecture):
 
 
 def rotary_table(base: Any, positions: int, like: Tensor) -> Rotary:
-    """cos and sin for positions 0 … `positions` - 1, by the model's own rule, in the dtype of `like`."""
-    at = torch.arange(positions, device=like.device).unsqueeze(0)
-    cos, sin = base.rotary_emb(like, position_ids=at)  # (1, positions, head_dim): the two halves are equal
+    """cos and sin, each (positions, head_dim / 2), from the model's rotary embedding, in the dtype of `like`."""
+    position_ids = torch.arange(positions, device=like.device).unsqueeze(0)
+    cos, sin = base.rotary_emb(like, position_ids=position_ids)  # (1, positions, head_dim): the two halves are equal
     half = cos.shape[-1] // 2
     return Rotary(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
 
 
 def _fits(model: nn.Module) -> bool:
-    """Whether the config describes the block that is fused: SwiGLU, and rotary embeddings over whole heads."""
+    """Whether the config describes the block of `fused_blocks`: SwiGLU, rotary embedding over whole heads."""
     config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
     return config.hidden_act == "silu" and getattr(config, "partial_rotary_factor", None) in (None, 1.0)
 

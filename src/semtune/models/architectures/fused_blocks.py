@@ -1,9 +1,10 @@
-"""Block, attention, MLP and norm of a Llama-like decoder over packed rows, with fused elementwise steps.
+"""Block, attention, MLP and norm of a Llama-like decoder over a packed batch, with fused elementwise steps.
 
-`fuse` gives a module of transformers one of these classes on top of its own, as FSDP2 does with modules that it shards.
-So parameters, their names, children and hooks stay, and `isinstance` of transformers' class stays true. Each class
-serves two kinds of calls: packed rows (rows, hidden_size) take the code here; anything else is transformers' own
-forward, so `model(input_ids, attention_mask)` and `generate` work as before.
+`fuse` makes a module of transformers an instance of a subclass of its own class and one of these, as FSDP2 does with
+modules that it shards. So parameters, their names, children and hooks stay, and `isinstance` of transformers' class
+stays true. Each class serves two kinds of calls: a packed batch, (tokens, hidden_size) without a batch dimension, runs
+the code here; a tensor with a batch dimension runs transformers' own forward, so `model(input_ids, attention_mask)`
+and `generate` work as before. "Rows" below are tokens of a packed batch.
 
 Everything with weights is called as a module: hooks, adapters, 4-bit layers and per-block sharding need nothing here.
 """
@@ -27,20 +28,23 @@ from semtune.nn.padding import Rotary
 
 @dataclass(frozen=True, slots=True)
 class BlockInputs:
-    """What a block of a packed forward receives beside the hidden states; all blocks but the last share one."""
+    """What a block receives beside the hidden states of a packed batch.
+
+    All blocks but the last share one; only the last has query indices, as the others' keys need every token.
+    """
 
     batch: PackedBatch
     rotary: Rotary
     query_indices: tuple[int, ...] | None = None
     """Indices of the tokens for which the block computes its output; None: all tokens."""
     query_rows: Tensor | None = None
-    """int64: `query_indices`, padded to a multiple by repeating the first; None where that is None."""
+    """int64 (query rows,): `query_indices`, padded to a multiple by repeating the first; None where that is None."""
     checkpointing: bool = False
-    """Whether the backward computes the block's activations again from its input (Chen et al. 2016)."""
+    """Activation checkpointing: the backward recomputes the block's activations from its input (Chen et al. 2016)."""
 
 
 def fuse(module: nn.Module, fused: type[nn.Module]) -> None:
-    """Put `fused` before the class of `module`, in place; without effect where that has been done."""
+    """Make the class of `module`, in place, a subclass of `fused` and its present class; a second call does nothing."""
     if not isinstance(module, fused):
         key = (fused, type(module))
         if key not in _CLASSES:
@@ -49,7 +53,7 @@ def fuse(module: nn.Module, fused: type[nn.Module]) -> None:
 
 
 _CLASSES: dict[tuple[type, type], type] = {}
-"""The combined class of each fused class and class of transformers, made once."""
+"""(fused class, class of transformers) -> their common subclass, made once."""
 
 
 class FusedRMSNorm(nn.Module):
@@ -59,7 +63,7 @@ class FusedRMSNorm(nn.Module):
     variance_epsilon: float
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
-        """norm(x), or with a residual (norm(x + residual), x + residual); packed rows are (rows, width)."""
+        """norm(x), or with a residual (norm(x + residual), x + residual); x and residual (rows, hidden_size)."""
         # transformers computes the norm in fp32 even for fp64 models, so fp64 is left to it.
         if x.dim() != 2 or x.dtype == torch.float64:
             if residual is None:
@@ -82,17 +86,17 @@ class FusedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, hidden_size) -> (rows, hidden_size)."""
         if x.dim() != 2:
-            stock: Tensor = super().forward(x)
-            return stock
+            unfused: Tensor = super().forward(x)
+            return unfused
         out: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
         return out
 
 
 class FusedAttention(nn.Module):
-    """Projections around `packed_attention`.
+    """The four projections, and `packed_attention` between them.
 
-    `prefix`, a child module or None: a learned prefix, whose call gives (keys, values), each (kv_heads, prefix_length,
-    head_dim).
+    The optional child module `prefix` is a learned prefix (prefix tuning): calling it returns (keys, values), each
+    (kv_heads, prefix_length, head_dim).
     """
 
     q_proj: nn.Module
@@ -110,16 +114,16 @@ class FusedAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, *args: Any, packed: BlockInputs | None = None, **kwargs: Any
     ) -> tuple[Tensor, Any]:
-        """(rows, hidden_size) -> (query rows, hidden_size), and None for the weights, as transformers returns them."""
+        """(rows, hidden_size) -> (query rows, hidden_size), and None in place of the attention weights."""
         if packed is None:
-            stock: tuple[Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
-            return stock
+            unfused: tuple[Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
+            return unfused
         rows = packed.query_rows
         queries = hidden_states if rows is None else hidden_states.index_select(0, rows)
         q = self.q_proj(queries).view(len(queries), -1, self.head_dim)
         k = self.k_proj(hidden_states).view(len(hidden_states), -1, self.head_dim)
         if self.qk_norm:
-            q, k = self._by_head(self.q_norm, q), self._by_head(self.k_norm, k)
+            q, k = self._norm_heads(self.q_norm, q), self._norm_heads(self.k_norm, k)
         attn_output = packed_attention(
             q,
             k,
@@ -135,8 +139,8 @@ class FusedAttention(nn.Module):
         return self.o_proj(attn_output.view(len(attn_output), -1)), None
 
     @staticmethod
-    def _by_head(norm: nn.Module, x: Tensor) -> Tensor:
-        """The norm of each head of (rows, heads, head_dim)."""
+    def _norm_heads(norm: nn.Module, x: Tensor) -> Tensor:
+        """`norm` over head_dim of x, (rows, heads, head_dim)."""
         normed: Tensor = norm(x.reshape(-1, x.shape[-1])).view(x.shape)
         return normed
 
@@ -158,7 +162,9 @@ class FusedBlock(nn.Module):
         packed: BlockInputs | None = None,
         **kwargs: Any,
     ) -> Any:
-        """With `packed`: (hidden_states, residual), each (rows, hidden_size), of the query rows; None: a zero residual.
+        """With `packed`: hidden_states and residual, (rows, hidden_size) -> the two, each (query rows, hidden_size).
+
+        residual None: the first block, whose input is `hidden_states` alone.
 
         Activation checkpointing is inside, not around the call, so that hooks fire once and FSDP2 gathers once.
         """
@@ -166,8 +172,8 @@ class FusedBlock(nn.Module):
             return super().forward(hidden_states, *args, **kwargs)
         if not (packed.checkpointing and torch.is_grad_enabled()):
             return self._packed_forward(hidden_states, residual, packed)
-        rerun: Callable[..., Any] = checkpoint
-        return rerun(self._packed_forward, hidden_states, residual, packed, use_reentrant=False)
+        checkpointed: Callable[..., Any] = checkpoint  # typed here, as torch leaves it untyped
+        return checkpointed(self._packed_forward, hidden_states, residual, packed, use_reentrant=False)
 
     def _packed_forward(
         self, hidden_states: Tensor, residual: Tensor | None, packed: BlockInputs

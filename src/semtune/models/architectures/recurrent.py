@@ -1,7 +1,7 @@
 """A base class for models that carry a state from token to token (RNNs, state-space models).
 
-Such a model cannot share a row between texts as attention does, so each text of a packed batch runs alone. A subclass
-says how one text runs (`run_text`); batches, caches, query indices and activation checkpointing are here.
+A mask separates the texts of a packed batch in attention but not in a recurrence, so each text runs alone. A subclass
+defines how one text runs (`run_text`); batches, caches, query indices and activation checkpointing are here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from semtune.nn.packed_batch import PackedBatch
 
 
 class StateCache:
-    """The state of each text after its last token; `contracts.Cache` says what the methods promise.
+    """The state of each text after its last token; implements `contracts.Cache`.
 
-    A state is whatever `run_text` returns; it is never changed in place, so rows may share one.
+    A state is the second value that `run_text` returns; it is never changed in place, so rows may share one.
     """
 
     rewindable = False
@@ -28,19 +28,19 @@ class StateCache:
     def __init__(self, texts: int) -> None:
         self.lengths = [0] * texts
         self.states: list[Any] = [None] * texts
-        """None: a text without tokens."""
+        """One state per text; None: no tokens so far."""
 
     def advance(self, lengths: Sequence[int]) -> None:
-        """Count `lengths[i]` more tokens of text i."""
+        """Add `lengths[i]` to the length of text i."""
         self.lengths = [a + b for a, b in zip(self.lengths, lengths, strict=True)]
 
     def rewind(self, lengths: Sequence[int]) -> None:
-        """Raises ValueError unless `lengths` are the present ones: a state does not remember earlier tokens apart."""
+        """Raises ValueError unless `lengths` are the present ones: earlier states are not stored."""
         if list(lengths) != self.lengths:
             raise ValueError(f"a state after {self.lengths} tokens cannot be rewound to {list(lengths)}")
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with the texts `rows` alone, in that order; a row may be named more than once."""
+        """Select the texts `rows`, in that order, and drop the others; a row may be named more than once."""
         self.lengths, self.states = [self.lengths[r] for r in rows], [self.states[r] for r in rows]
 
     def join(self, other: StateCache) -> None:
@@ -48,7 +48,7 @@ class StateCache:
         self.lengths, self.states = self.lengths + other.lengths, self.states + other.states
 
     def grow(self, tokens: int) -> None:
-        """Count `tokens` more of every text; a state needs no more memory for them."""
+        """Add `tokens` to every length; a state needs no more memory for them."""
         self.lengths = [n + tokens for n in self.lengths]
 
 
@@ -58,7 +58,7 @@ class RecurrentArchitecture(StockArchitecture):
     tree_attention = False
 
     def run_text(self, model: nn.Module, input_ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Run one text on, or from its beginning.
+        """Run one text from its beginning, or continue it from `state`.
 
         Args:
             model: the causal language model.
@@ -71,14 +71,14 @@ class RecurrentArchitecture(StockArchitecture):
         raise NotImplementedError
 
     def install(self, model: nn.Module) -> None:
-        """Nothing to install: the model runs as it is."""
+        """Does nothing: the model runs transformers' own forward."""
 
     def attentions(self, model: nn.Module) -> list[nn.Module]:
         """None: there is no attention that a learned prefix could reach."""
         return []
 
     def new_cache(self, model: nn.Module, count: int) -> StateCache:
-        """`count` texts without a state."""
+        """A cache of `count` texts without tokens."""
         return StateCache(count)
 
     def hidden_states(
@@ -90,15 +90,18 @@ class RecurrentArchitecture(StockArchitecture):
         *,
         checkpointing: bool = False,
     ) -> Tensor:
-        """(tokens,) -> (tokens or query_indices, hidden_size), text by text; checkpointing keeps a text's ids alone."""
+        """(tokens,) -> (tokens or query_indices, hidden_size), text by text.
+
+        With `checkpointing` the backward recomputes each text from its ids and its first state.
+        """
         hidden: list[Tensor] = []
         texts = iter(torch.split(input_ids, list(batch.lengths)))
         for part in batch.parts or (batch,):
             cache: Any = part.cache
             for row in range(len(part.lengths)):
                 state = cache.states[row] if cache is not None else None
-                states, state = self._run(model, next(texts), state, checkpointing)
-                hidden.append(states)
+                text_hidden, state = self._run(model, next(texts), state, checkpointing)
+                hidden.append(text_hidden)
                 if cache is not None:
                     cache.states[row] = state
         batch.advance()
@@ -110,6 +113,6 @@ class RecurrentArchitecture(StockArchitecture):
     def _run(self, model: nn.Module, input_ids: Tensor, state: Any, checkpointing: bool) -> tuple[Tensor, Any]:
         if not (checkpointing and torch.is_grad_enabled()):
             return self.run_text(model, input_ids, state)
-        rerun: Callable[..., Any] = checkpoint
-        pair: tuple[Tensor, Any] = rerun(self.run_text, model, input_ids, state, use_reentrant=False)
+        checkpointed: Callable[..., Any] = checkpoint  # typed here, as torch leaves it untyped
+        pair: tuple[Tensor, Any] = checkpointed(self.run_text, model, input_ids, state, use_reentrant=False)
         return pair

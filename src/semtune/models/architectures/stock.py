@@ -1,4 +1,4 @@
-"""The default architecture: transformers' own forward over a packed row, with semtune's attention function."""
+"""The default architecture: transformers' own forward over a packed batch, with semtune's attention function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
 
 
 class StockArchitecture:
-    """A causal decoder whose layers mix tokens by attention alone. `contracts.Architecture` says what methods promise.
+    """A causal decoder whose layers mix tokens by attention alone; implements `contracts.Architecture`.
 
     Args:
         excluded_linears: last path components of linear layers that neither carry adapters nor are quantised (a
@@ -45,7 +45,7 @@ class StockArchitecture:
         return [block for _, block in self._named_blocks(model)]
 
     def attentions(self, model: nn.Module) -> list[nn.Module]:
-        """The modules in the blocks that hand themselves to the attention function."""
+        """The modules in the blocks that call transformers' attention interface: they have these two attributes."""
         return [
             module
             for block in self.blocks(model)
@@ -75,11 +75,11 @@ class StockArchitecture:
         *,
         checkpointing: bool = False,
     ) -> Tensor:
-        """(tokens,) -> (tokens or query_indices, hidden_size); pads the row to a multiple for the forward."""
+        """(tokens,) -> (tokens or query_indices, hidden_size); pads the tokens to a multiple for the forward."""
         tokens = input_ids.shape[0]
         batch.padding = padding_to_multiple(tokens)
-        row = F.pad(input_ids, (0, batch.padding))
-        hidden = self._forward(model, row, batch, query_indices, checkpointing)
+        padded_ids = F.pad(input_ids, (0, batch.padding))
+        hidden = self._forward(model, padded_ids, batch, query_indices, checkpointing)
         batch.advance()
         return hidden[:tokens]
 

@@ -1,4 +1,4 @@
-"""What several sources of models share: the members that most answer alike, and the reading of a config."""
+"""A base class of model sources with the usual answers, and the reading of a config."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from semtune.registry import ARCHITECTURES
 
 
 class Source:
-    """Members of `contracts.ModelSource` as most sources have them; a source overrides what is different there."""
+    """The members of `contracts.ModelSource` that most sources have in common; a source overrides what differs."""
 
     prefix = ""
     borrows_tokenizer = False
 
     @classmethod
     def claims(cls, name: str) -> str | None:
-        """What follows the source's prefix."""
+        """The part of `name` after the source's prefix; None: it has another prefix."""
         return name.removeprefix(f"{cls.prefix}:") if cls.prefix and name.startswith(f"{cls.prefix}:") else None
 
     def conversion_bytes(self) -> int:
@@ -29,7 +29,7 @@ class Source:
         return 0
 
     def stored_dtype(self, config: Any) -> torch.dtype:
-        """What the config says, else bf16."""
+        """The config's dtype; bf16 where it names none."""
         dtype = getattr(config.get_text_config(), "dtype", None)
         return dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
 

@@ -1,7 +1,7 @@
 """A GGUF file (llama.cpp's format), dequantised once into the local cache as safetensors.
 
-The cache is keyed by the file's sha256. The conversion runs in a process of its own: it holds the whole model in fp32
-at once, which must not stay in, or be measured as, this process's memory.
+The cache is keyed by the file's sha256. The conversion needs the whole model in memory in fp32, so it runs in
+a process of its own: that memory must not stay in, or be measured as, this process's memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from semtune.runtime.cache import cache_folder
 _LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
 _CONVERTER_BYTES, _CONVERSION_SHARE = 614_000_000, 1.16
-"""Of its peak: whatever the model, and for each byte of it in fp32. Fitted to conversions of 135, 347 and 878 million
-numbers (peaks of 1.24, 2.22 and 4.70 GB, within 1%)."""
+"""Peak memory of the conversion: a constant, and bytes per byte of the fp32 model. Fitted to models of
+135, 347 and 878 million parameters (peaks of 1.24, 2.22 and 4.70 GB, within 1%)."""
 
 
 class GgufSource(Source):
@@ -68,14 +68,14 @@ class GgufSource(Source):
             raise _unreadable(self._file, error) from error
 
     def tokenizer_folder(self) -> Path:
-        """That of the conversion. Raises ModelError where it has not been made."""
+        """The folder of the converted model. Raises ModelError where it has not been converted."""
         folder = cached_folder(_digest(self._file))
         if not folder.is_dir():
             raise ModelError(f"{self._file.name} has not been converted yet.")
         return FolderSource(str(folder), self._options).tokenizer_folder()
 
     def conversion_bytes(self) -> int:
-        """What the process that converts it will hold at its peak; 0 where that has been done. Raises ModelError."""
+        """Estimated peak bytes of the converting process; 0: it is converted already. Raises ModelError."""
         if cached_folder(_digest(self._file)).is_dir():
             return 0
         import gguf
@@ -92,7 +92,7 @@ class GgufSource(Source):
 
 
 def cached_folder(sha256: str) -> Path:
-    """Where the conversion of the GGUF file with this digest is kept, whether or not it has been made."""
+    """The cache folder for the converted GGUF file with this digest; it may not exist yet."""
     return cache_folder() / _entry(sha256)
 
 

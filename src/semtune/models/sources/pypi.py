@@ -105,7 +105,7 @@ class PypiSource(Source):
 
     @property
     def _folder_options(self) -> SourceOptions:
-        """Code of a wheel is never trusted, whatever was allowed: the folder holds what the conversion wrote."""
+        """Code of a wheel is never trusted, whatever was allowed: the folder contains what the conversion wrote."""
         return replace(self._options, trust_remote_code=False)
 
     def _wheel_model(self) -> WheelModel:
@@ -114,7 +114,7 @@ class PypiSource(Source):
         return WHEEL_MODELS[self._name]
 
     def _cached(self) -> Path | None:
-        """The folder in transformers' format that the cache holds, or None."""
+        """The cached folder in transformers' format; None: it is not in the cache."""
         folder = cached_folder(self._wheel_model().member_sha256)
         return folder if folder.is_dir() else None
 
