@@ -63,9 +63,7 @@ class TwoLayerHead(BaseReadout):
 
     def _scores(self, texts: Sequence[Sequence[int]]) -> Tensor:
         ids, batch = self.loaded.pack(texts)
-        ends = [
-            end - 1 for end in itertools.accumulate(map(len, texts))
-        ]
+        ends = [end - 1 for end in itertools.accumulate(map(len, texts))]
         return self.layers(self.loaded.hidden_states(ids, batch, ends).float())
 
 
