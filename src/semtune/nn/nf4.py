@@ -135,21 +135,21 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return codes, *_quantize_scales(absmax - offset), offset
 
 
-def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
+def dequantize_nf4(quantized: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
     """The (out, in) matrix in `dtype`: level × scale in fp32, rounded once; in `out` (out · in,) if given.
 
     For bf16 on a CPU a compiled operator does it. The formula looks up each byte in a table of 256 pairs of levels and
     copies the pair as one 8-byte integer: on two cores 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048) to fp32;
     indexing a (256, 2) table of floats took 1.5 and 28 ms.
     """
-    rows, columns = packed.shape
+    rows, columns = quantized.shape
     count = rows * columns
     full = count - count % BLOCK
-    codes = packed.codes.reshape(-1)
+    codes = quantized.codes.reshape(-1)
     if out is None:
         out = torch.empty(count, dtype=dtype, device=codes.device)
     fill = _fill_compiled if full == count and supports(out) and in_main_memory(codes) else _fill_by_formula
-    fill(codes, packed.scales, packed.nested_absmax, packed.offset, out)
+    fill(codes, quantized.scales, quantized.nested_absmax, quantized.offset, out)
     return out.view(rows, columns)
 
 

@@ -236,7 +236,7 @@ def _is_view(func: Any) -> bool:
 
 
 def _signature(argument: Any) -> Any:
-    """The part of an argument on which a formula's operations depend: shape, strides and dtype of a tensor."""
+    """What a formula's operations depend on: a tensor's shape, strides and dtype; any other argument itself."""
     if isinstance(argument, Tensor):
         return argument.shape, argument.stride(), argument.dtype
     return argument

@@ -98,7 +98,7 @@ def measure(budget_seconds: float) -> Rates:
         _loop_rate(dtype, share),
         _moving_rate(_MOVED_BYTES, share),
         _moving_rate(_COLD_BYTES, share),
-        (coded.packed.codes.numel() + coded.packed.scales.numel() + 2 * buffer.numel()) / unpacked,
+        (coded.quantized.codes.numel() + coded.quantized.scales.numel() + 2 * buffer.numel()) / unpacked,
         _operation_seconds(small, share),
     )
 

@@ -65,15 +65,15 @@ class NF4Linear(QuantizedLinear):
         """A layer with `weight` (out, in) quantised. `compute_dtype` None: the weight's dtype."""
         rows, columns = weight.shape
         layer = cls(columns, rows, bias is not None, compute_dtype or weight.dtype, device="meta")
-        packed = quantize_nf4(weight)
-        layer.codes, layer.scales = packed.codes, packed.scales
-        layer.nested_absmax, layer.offset = packed.nested_absmax, packed.offset
+        quantized = quantize_nf4(weight)
+        layer.codes, layer.scales = quantized.codes, quantized.scales
+        layer.nested_absmax, layer.offset = quantized.nested_absmax, quantized.offset
         if bias is not None:
             layer.bias = frozen_parameter(bias, layer.compute_dtype)
         return layer
 
     @property
-    def packed(self) -> NF4Tensor:
+    def quantized(self) -> NF4Tensor:
         """The stored codes and scales (no copy)."""
         shape = (self.out_features, self.in_features)
         return NF4Tensor(self.codes, self.scales, self.nested_absmax, self.offset, shape)
@@ -83,7 +83,7 @@ class NF4Linear(QuantizedLinear):
 
         It is written to `out` (out · in,) if given, else to a new tensor.
         """
-        return dequantize_nf4(self.packed, dtype or self.compute_dtype, out)
+        return dequantize_nf4(self.quantized, dtype or self.compute_dtype, out)
 
     def _transient_weight(self, dtype: torch.dtype) -> Tensor:
         """The weight in `dtype`; on a CPU it lies in a buffer that all 4-bit layers share."""
