@@ -28,7 +28,7 @@ if platform.machine() == "x86_64":
 extension = Extension(
     "semtune.nn.kernels._compiled",
     sources=[f"src/semtune/nn/kernels/{name}.c" for name in NAMES],
-    depends=[f"src/semtune/nn/kernels/{name}.h" for name in ("adamw", "common", "mask", "product")],
+    depends=[f"src/semtune/nn/kernels/{name}.h" for name in ("adamw", "common", "mask", "matmul")],
     extra_compile_args=FLAGS,
     extra_link_args=["-fopenmp"],
     optional=True,

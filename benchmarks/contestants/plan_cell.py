@@ -43,7 +43,7 @@ def main(settings: Settings) -> dict[str, Any]:
                 seconds.append(time.perf_counter() - started)
     with meter.phase("evaluate"):
         started = time.perf_counter()
-        tuned.predict(workload.asked)
+        tuned.predict(workload.predicted)
         evaluate_seconds = time.perf_counter() - started
     return {
         "runtime_bytes": meter.runtime_bytes,

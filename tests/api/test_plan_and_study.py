@@ -32,7 +32,7 @@ def test_a_plan_counts_the_texts_it_is_given(tiny_model: Path, monkeypatch: pyte
     semtune.plan(str(tiny_model), task=(TEXTS, MOODS), batch_size=2)
     spec, methods, device, data = known
     assert (spec.batch_size, device, set(methods)) == (2, "auto", set(METHODS))
-    assert {e.text for e in [*data.train, *data.asked]} == set(TEXTS)
+    assert {e.text for e in [*data.train, *data.predicted]} == set(TEXTS)
     known.clear()
     semtune.plan(str(tiny_model), max_length=32)
     assert known[3].train is None

@@ -30,7 +30,7 @@ BYTES = {"plain": IN * OUT * 2, "prepacked": IN * OUT * 2, "offloaded": IN * OUT
 @pytest.fixture(params=KINDS)
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """A frozen bf16 layer with a bias. A prepacked one is laid out plainly, as oneDNN may lack bf16 here."""
-    monkeypatch.setattr(prepacked, "_laid_out", lambda weight: weight.clone())
+    monkeypatch.setattr(prepacked, "_prepack", lambda weight: weight.clone())
     torch.manual_seed(0)
     linear = nn.Linear(IN, OUT, dtype=torch.bfloat16).requires_grad_(False)
     if request.param == "plain":

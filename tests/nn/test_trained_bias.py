@@ -24,7 +24,7 @@ FP32_MASTERS = {"rtol": 1e-4, "atol": 1e-5}
 @pytest.fixture(autouse=True)
 def prepackable_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepacked layers without oneDNN's bf16 support: the layout is the plain one, everything else is as elsewhere."""
-    monkeypatch.setattr(prepacked, "_laid_out", lambda weight: weight.clone())
+    monkeypatch.setattr(prepacked, "_prepack", lambda weight: weight.clone())
     monkeypatch.setattr(plain, "can_prepack", lambda linear: not linear.weight.requires_grad)
 
 

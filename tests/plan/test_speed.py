@@ -1,4 +1,4 @@
-"""Seconds out of effort and rates; a short look at this machine."""
+"""Seconds from cost and rates; a short look at this machine."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 import pytest
 
 from semtune.plan import speed
+from semtune.plan.cost import Cost
 from semtune.plan.speed import Rates
-from semtune.plan.trace import Cost
 
 RATES = Rates(((1e6, 1e9), (1e8, 3e9)), ((1e6, 2e9), (1e8, 6e9)), 1e8, 1e9, 2.5e8, 5e8, 1e-6)
 
 
 def test_seconds_are_the_sum_of_what_is_done() -> None:
-    effort = Cost(((1e6, 10.0), (1e8, 2.0)), loop_flops=1e8, moved_bytes=2e9, unpacked_bytes=1e9, operations=1000.0)
-    assert RATES.seconds(effort, packed=False) == pytest.approx(10 * 1e-3 + 2 / 30 + 1 + 2 + 2 + 1e-3)
-    assert RATES.seconds(effort, packed=True) == pytest.approx(10 * 5e-4 + 2 / 60 + 1 + 2 + 2 + 1e-3)
+    cost = Cost(((1e6, 10.0), (1e8, 2.0)), loop_flops=1e8, moved_bytes=2e9, unpacked_bytes=1e9, operations=1000.0)
+    assert RATES.seconds(cost, prepacked=False) == pytest.approx(10 * 1e-3 + 2 / 30 + 1 + 2 + 2 + 1e-3)
+    assert RATES.seconds(cost, prepacked=True) == pytest.approx(10 * 5e-4 + 2 / 60 + 1 + 2 + 2 + 1e-3)
 
 
 def test_what_comes_from_main_memory_takes_longer() -> None:
-    effort = Cost((), loop_flops=0, moved_bytes=1e9, unpacked_bytes=0, operations=0)
-    assert RATES.seconds(effort, packed=False) == pytest.approx(1)
-    assert RATES.seconds(effort.plus(effort.cold()), packed=False) == pytest.approx(1 + 4)
+    cost = Cost((), loop_flops=0, moved_bytes=1e9, unpacked_bytes=0, operations=0)
+    assert RATES.seconds(cost, prepacked=False) == pytest.approx(1)
+    assert RATES.seconds(cost.plus(cost.cold()), prepacked=False) == pytest.approx(1 + 4)
 
 
 def test_rates_between_two_sizes_and_beyond() -> None:
     middle = Cost(((1e7, 1.0),), 0, 0, 0, 0)
-    assert RATES.seconds(middle, packed=False) == pytest.approx(1e7 / 2e9)
+    assert RATES.seconds(middle, prepacked=False) == pytest.approx(1e7 / 2e9)
     tiny, huge = Cost(((1.0, 1.0),), 0, 0, 0, 0), Cost(((1e12, 1.0),), 0, 0, 0, 0)
-    assert RATES.seconds(tiny, packed=False) == pytest.approx(1e-9)
-    assert RATES.seconds(huge, packed=False) == pytest.approx(1e12 / 3e9)
+    assert RATES.seconds(tiny, prepacked=False) == pytest.approx(1e-9)
+    assert RATES.seconds(huge, prepacked=False) == pytest.approx(1e12 / 3e9)
 
 
 def test_a_machine_is_measured_and_remembered(tmp_path: Path) -> None:
@@ -48,14 +48,14 @@ def test_a_machine_is_measured_and_remembered(tmp_path: Path) -> None:
         )
         > 0
     )
-    speed.remember(rates, file)
-    assert speed.remembered(file, 60.0) == rates
+    speed.write_rates(rates, file)
+    assert speed.read_rates(file, 60.0) == rates
     os.utime(file, (0, 0))
-    assert speed.remembered(file, 60.0) is None
+    assert speed.read_rates(file, 60.0) is None
 
 
 @pytest.mark.parametrize("broken", ["", "{}", "[]", '{"plain": 3}'])
 def test_a_broken_file_is_none(tmp_path: Path, broken: str) -> None:
     file = tmp_path / "rates.json"
     file.write_text(broken, encoding="utf-8")
-    assert speed.remembered(file, 60.0) is None
+    assert speed.read_rates(file, 60.0) is None

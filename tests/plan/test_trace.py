@@ -42,7 +42,7 @@ def test_few_layers_stretched_are_all_layers(
     toy: Toy, method: str, readout: str, activation_checkpointing: bool
 ) -> None:
     spec = toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, precision=None)
-    given = trace._Given(lambda r: filled_workload(r, spec))
+    given = trace._WorkloadOnce(lambda r: filled_workload(r, spec))
     few = extrapolate.SHALLOW_CHECKPOINTED if activation_checkpointing else extrapolate.SHALLOW
     shallow, deep, full = (
         trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), given, 64)
@@ -148,7 +148,7 @@ def test_a_repeated_formula_is_recorded_as_if_it_ran_again(
 ) -> None:
     spec = toy.spec(method=method, precision=None, dropout=0.05)
     known = toy.trace(spec, gpu=gpu)
-    monkeypatch.setattr(recorder_module, "_likeness", lambda argument: object())  # no two calls are alike
+    monkeypatch.setattr(recorder_module, "_signature", lambda argument: object())  # no two calls are alike
     assert toy.trace(spec, gpu=gpu) == known
 
 
@@ -213,4 +213,4 @@ def test_products_are_counted_forward_and_backward() -> None:
         (x @ weight.t()).sum().backward()
     flops = [f for section in recorder.sections for f in section.product_flops if f]
     assert flops == [2.0 * 3 * 5 * 7] * 3
-    assert [s.name for s in recorder.sections] == ["forward", "backward", "collect"]
+    assert [s.name for s in recorder.sections] == ["forward", "backward", "accumulate"]

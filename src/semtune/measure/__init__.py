@@ -1,1 +1,1 @@
-"""Memory, clock, machine and environment. Nothing here imports torch until it is asked about torch."""
+"""Memory, clock, machine and environment. Imports torch only in functions that need it."""

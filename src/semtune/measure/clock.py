@@ -1,4 +1,4 @@
-"""Clocks that wait for the device: a GPU runs behind the program, so time is read only after it has caught up."""
+"""Clocks that synchronise with the device: kernels run asynchronously, so time is read after they have finished."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 def synchronised_seconds(device: str = "cpu") -> float:
-    """A monotonic time in seconds, read when the device has finished all work given to it."""
+    """A monotonic time in seconds, read after the device has finished all queued work."""
     if device.startswith("cuda"):
         import torch
 
@@ -29,9 +29,9 @@ class Stopwatch:
         self._device = device
         self._started: float | None = None
         self.seconds = 0.0
-        """Of all blocks that have ended."""
+        """Total seconds of all blocks that have ended."""
         self.last_seconds = 0.0
-        """Of the block that ended last."""
+        """Seconds of the block that ended last."""
 
     def __enter__(self) -> Stopwatch:
         if self._started is not None:
@@ -44,7 +44,7 @@ class Stopwatch:
     ) -> None:
         started, self._started = self._started, None
         if started is not None:
-            # After an error the device may be unusable; its time is then read without waiting.
+            # After an error the device may be unusable; the time is then read without synchronising.
             now = synchronised_seconds(self._device) if kind is None else time.perf_counter()
             self.last_seconds = now - started
             self.seconds += self.last_seconds

@@ -1,4 +1,4 @@
-"""What a figure depends on besides its spec: `environment.json` of a run. No names of hosts, users or folders."""
+"""The environment of a run, on which its figures depend: `environment.json`. No names of hosts, users or folders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from semtune.measure import machine
 
 
 def environment() -> dict[str, Any]:
-    """Package versions, Python, system, processor, cores, memory, and what torch says of threads and GPUs, for JSON.
+    """Package versions, Python, system, processor, cores, memory, and torch's threads and GPUs, for JSON.
 
-    Imports nothing heavy: a process without torch cannot depend on what torch would say, so that is left out there.
+    torch is not imported: a process without it cannot depend on its settings, so they are left out there.
     """
     found: dict[str, Any] = {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What this machine can do: cores, memory (as far as its container allows), GPUs, bf16."""
+"""The capabilities of this machine: cores, memory (as far as its container allows), GPUs, bf16."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
     "bitsandbytes",
     "peft",
 )
-"""Whose versions are recorded with every run, where they are installed."""
+"""Packages whose versions are recorded with every run, where they are installed."""
 
 
 def cores() -> int:
@@ -40,7 +40,7 @@ def cores() -> int:
 
 
 def native_bf16(device_type: str = "cpu") -> bool:
-    """Whether bf16 products run in hardware on "cpu" or "cuda" here."""
+    """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware."""
     return _native_bf16(device_type)
 
 
@@ -61,7 +61,7 @@ def total_memory_bytes() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Bytes that can still be taken without swapping, within the container's limit."""
+    """Bytes that can be allocated without swapping, within the container's limit."""
     import psutil
 
     limit, used = cgroup_memory()
@@ -70,7 +70,7 @@ def available_memory_bytes() -> int:
 
 
 def cgroup_memory(root: Path = _CGROUP_ROOT, membership: Path = _PROC_CGROUP) -> tuple[int | None, int]:
-    """(limit, used) in bytes of the tightest control group around this process; limit None: there is none.
+    """(limit, used) in bytes of the control group around this process with the least free memory; limit None: no limit.
 
     Page cache that the kernel would drop under pressure is not counted as used. Versions 1 and 2 are read.
     """
@@ -89,7 +89,7 @@ def cgroup_memory(root: Path = _CGROUP_ROOT, membership: Path = _PROC_CGROUP) ->
         else:
             continue
         group = base / path.lstrip("/")
-        for folder in (group, *group.parents):  # a limit of any group around this one holds too
+        for folder in (group, *group.parents):  # limits of all enclosing groups apply
             limit = _read_number(folder / limit_name)
             if limit is not None and limit < _UNLIMITED_BYTES:
                 used = max(0, (_read_number(folder / usage_name) or 0) - _read_stat(folder / "memory.stat", cache_key))
@@ -143,7 +143,7 @@ def package_versions() -> dict[str, str]:
 
 
 def doctor() -> dict[str, Any]:
-    """What `semtune doctor` shows: this machine, and the installed packages. Imports torch."""
+    """The output of `semtune doctor`: this machine, and the installed packages. Imports torch."""
     import torch
 
     return {

@@ -1,9 +1,9 @@
 """Peak memory of each phase of a run (load, train, evaluate), and of the bare runtime.
 
 On Linux the kernel keeps the process's high-water mark of resident memory (VmHWM in /proc/self/status); writing "5" to
-/proc/self/clear_refs lowers it to what is resident now (proc(5)). Before that, garbage is collected and glibc is asked
-to give freed memory back, so that one phase's leftovers are not the next one's peak. `ru_maxrss` is no substitute: a
-child inherits it from its parent and it cannot be reset. Elsewhere a thread samples the resident size.
+/proc/self/clear_refs lowers it to what is resident now (proc(5)). Before that, garbage is collected and glibc
+returns freed memory to the system, so that one phase's leftovers are not the next one's peak. `ru_maxrss` is no
+substitute: a child inherits it from its parent and it cannot be reset. Elsewhere a thread samples the resident size.
 
 On a GPU the figures are the caching allocator's: bytes in live tensors (`peak_bytes`) and bytes taken from the device
 (`reserved_bytes`); the process's own peak is then in `host_peak_bytes`.
@@ -30,7 +30,7 @@ _SAMPLE_SECONDS = 0.005
 class PhaseMeter:
     """Peak bytes by phase. A phase may be entered several times (the highest peak counts) and inside another one.
 
-    Entering "evaluate" inside "train" interrupts "train": what evaluating takes is not counted as training's.
+    Entering "evaluate" inside "train" interrupts "train": memory of evaluating does not count for training.
     Construct it after the imports and before anything is loaded: `runtime_bytes` is read then.
 
     >>> meter = PhaseMeter()
@@ -52,22 +52,22 @@ class PhaseMeter:
 
     @property
     def peak_bytes(self) -> dict[str, int]:
-        """By phase: of the GPU where the run is on one, else resident bytes, runtime included."""
+        """Peak bytes by phase: the GPU's where the run is on one, else resident bytes, runtime included."""
         return dict(self._allocated if self._on_gpu else self._host)
 
     @property
     def host_peak_bytes(self) -> dict[str, int]:
-        """By phase: resident bytes of this process."""
+        """Peak resident bytes of this process by phase."""
         return dict(self._host)
 
     @property
     def reserved_bytes(self) -> dict[str, int]:
-        """By phase: bytes that torch's allocator took from the GPU; empty on a CPU."""
+        """Peak bytes by phase that torch's allocator has reserved on the GPU; empty on a CPU."""
         return dict(self._reserved)
 
     @contextlib.contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Measure the block as part of phase `name`. What was measured counts also when the block raises."""
+        """Measure the block as part of phase `name`, also when the block raises."""
         self._note()
         self._open.append(name)
         self._reset()
@@ -82,7 +82,7 @@ class PhaseMeter:
                 self._mark.stop()
 
     def _note(self) -> None:
-        """Credit the peak since the last reset to the innermost open phase."""
+        """Count the peak since the last reset for the innermost open phase."""
         if not self._open:
             return
         name = self._open[-1]
@@ -105,7 +105,7 @@ class PhaseMeter:
 
 
 def release_memory() -> None:
-    """Collect garbage, and give freed memory back to the system where the C library can (glibc)."""
+    """Collect garbage, and return freed memory to the system where the C library can (glibc)."""
     gc.collect()
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
@@ -113,14 +113,14 @@ def release_memory() -> None:
 
 
 def resident_bytes() -> int:
-    """Bytes of this process that are in memory now."""
+    """Resident bytes of this process."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
 
 
 def kernel_mark_works() -> bool:
-    """Whether the kernel keeps a high-water mark here that can be reset (Linux; not in every sandbox)."""
+    """Whether the kernel has a high-water mark that can be reset (Linux, but not every sandbox)."""
     try:
         _CLEAR_REFS.write_text("5")
         return _read_mark() > 0
@@ -135,7 +135,7 @@ class _HighWaterMark(Protocol):
 
 
 class _KernelMark:
-    """VmHWM."""
+    """Peak resident bytes, from the kernel's high-water mark (VmHWM)."""
 
     def reset(self) -> None:
         _CLEAR_REFS.write_text("5")
@@ -148,7 +148,7 @@ class _KernelMark:
 
 
 class _SampledMark:
-    """The highest resident size that a thread saw, looking every 5 ms; shorter peaks are missed."""
+    """Peak resident bytes, sampled by a thread every 5 ms; shorter peaks are missed."""
 
     def __init__(self) -> None:
         self._highest = 0
@@ -178,7 +178,7 @@ class _SampledMark:
 
 
 def _read_mark() -> int:
-    """VmHWM in bytes; 0 where the kernel does not tell."""
+    """VmHWM in bytes; 0 where the kernel does not report it."""
     for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

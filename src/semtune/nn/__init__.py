@@ -1,1 +1,1 @@
-"""Tensor mathematics with no opinion: low-rank autograd, NF4, attention over unpadded texts. torch only."""
+"""Layers and functions on tensors: linear layers, adapters, NF4, attention over packed batches. Knows no model."""

@@ -1,8 +1,8 @@
 """Causal attention over packed texts, each text by itself, with rotary embeddings and an optional learned prefix.
 
 Queries, keys and values are padded into blocks and rotated there; the output is unpadded again (see `packed_batch`).
-For short texts on a CPU the matrix products are written out (`short_attention`). Long texts, and all texts on a GPU,
-use torch's fused kernel.
+For short texts on a CPU attention runs as explicit matrix products (`short_attention`). Long texts, and all texts on a
+GPU, use torch's fused kernel.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
     Rotary,
+    block_angles,
     causal_softmax_,
     gather_padded,
     gather_rows,
     pad,
     rotate,
     softmax_under,
-    turns_of,
     unpad,
 )
 from semtune.nn.short_attention import short_attention
 
 PLAIN_UP_TO = 256
-"""Longest text (tokens) for which attention is written out; longer ones use the fused kernel."""
+"""Tokens of the longest text whose attention runs as explicit matrix products; longer ones use the fused kernel."""
 
 Prefix = tuple[Tensor, Tensor]
 """Learned keys and values, each (kv_heads, prefix_length, head_dim); keys are not rotated."""
 
 
 class _Call(NamedTuple):
-    """What the code paths share beside q, k and v."""
+    """Arguments that all code paths share beside q, k and v."""
 
     packed_batch: PackedBatch
     layout: Layout
@@ -48,7 +48,7 @@ class _Call(NamedTuple):
     rotary: Rotary | None
 
     def with_cache(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values, padded (texts, kv_heads, max_seqlen, head_dim); those of the whole texts."""
+        """Add padded keys and values (texts, kv_heads, max_seqlen, head_dim) to the cache; returns all of the texts."""
         cache: Any = self.packed_batch.cache
         if cache is None:
             return keys, values
@@ -114,7 +114,7 @@ def _part_by_part(
     query_indices: tuple[int, ...] | None,
     prefix: Prefix | None,
 ) -> Tensor:
-    """The parts of `packed_batch` one after the other."""
+    """Attention for each part of `packed_batch`, one after the other."""
     attn_output: list[Tensor] = []
     first_query = first_token = 0
     for part, indices in zip(packed_batch.parts, packed_batch.split_query_indices(query_indices), strict=True):
@@ -150,11 +150,11 @@ def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call) -> Tensor:
 def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None) -> Tensor:
     """All other cases, with autograd: torch's fused kernel, or products under an explicit mask."""
     layout, heads, kv_heads = call.layout, q.shape[1], k.shape[1]
-    qb = _pick(q, layout, True)
-    kb, vb = _pick(k, layout, False), _pick(v, layout, False)
+    qb = _pad_any(q, layout, True)
+    kb, vb = _pad_any(k, layout, False), _pad_any(v, layout, False)
     if call.rotary is not None:
-        turns = turns_of(call.rotary, layout)
-        qb, kb = rotate(qb, turns.q), rotate(kb, turns.k)
+        angles = block_angles(call.rotary, layout)
+        qb, kb = rotate(qb, angles.q), rotate(kb, angles.k)
     kb, vb = call.with_cache(kb, vb)
     plain = layout.causal and layout.cache_is_empty and call.window is None and layout.num_queries == layout.tokens
     if plain and prefix is None:
@@ -165,7 +165,7 @@ def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None
             kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
             bias = F.pad(bias, (prefix[0].shape[1], 0))  # 0: visible
         out = _masked(qb, kb, vb, bias, call.scale)
-    result: Tensor = _unpick(out, len(q), layout)
+    result: Tensor = _unpad_any(out, len(q), layout)
     return result
 
 
@@ -185,7 +185,7 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     return torch.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
 
 
-class _Pick(torch.autograd.Function):
+class _PadAny(torch.autograd.Function):
     """Packed rows (rows, heads, head_dim) -> a padded block; the gradient of padding is dropped.
 
     (That gradient is exactly zero as long as attention is causal and the outputs of padded queries are dropped.)
@@ -202,7 +202,7 @@ class _Pick(torch.autograd.Function):
         return gather_rows(grad.flatten(1, 2), ctx.rows, grad.shape[1], ctx.layout, queries=ctx.queries), None, None
 
 
-class _Unpick(torch.autograd.Function):
+class _UnpadAny(torch.autograd.Function):
     """A padded block of outputs (texts, heads, max_seqlen_q, head_dim) -> packed rows; padded queries are dropped."""
 
     @staticmethod
@@ -219,5 +219,5 @@ class _Unpick(torch.autograd.Function):
         return block, None, None
 
 
-_pick: Callable[..., Tensor] = _Pick.apply
-_unpick: Callable[..., Tensor] = _Unpick.apply
+_pad_any: Callable[..., Tensor] = _PadAny.apply
+_unpad_any: Callable[..., Tensor] = _UnpadAny.apply

@@ -1,8 +1,10 @@
-"""The 8-bit "dynamic" data types, and fp32 numbers in them, block by block (Dettmers 2016, arXiv:1511.04561; Dettmers,
-Lewis, Shleifer & Zettlemoyer 2022, "8-bit Optimizers via Block-wise Quantization", ICLR).
+"""Block-wise quantisation of fp32 numbers to the 8-bit "dynamic" data types.
 
-A block of numbers is divided by its largest absolute value, and each quotient becomes the nearest of 256 levels. The
-levels are spread over seven decades, so that small numbers of a block keep a relative precision, if a lower one.
+Dettmers 2016, arXiv:1511.04561; Dettmers, Lewis, Shleifer & Zettlemoyer 2022, "8-bit Optimizers via Block-wise
+Quantization", ICLR.
+
+Each block of numbers is divided by its largest absolute value, and each quotient becomes the nearest of 256 levels. The
+levels cover seven decades, so that small numbers of a block also keep some relative precision.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ _CELLS = (-_SMALLEST_EXPONENT << (23 - _CELL_SHIFT)) + 1
 def dynamic_levels(*, signed: bool = True) -> tuple[float, ...]:
     """The 256 levels of the 8-bit dynamic type, ascending, as exact fp32 values.
 
-    The decade 10^-6 … 10^0 of a value is given by its leading zero bits; what bits remain split [0.1, 1] of that decade
-    evenly: 1 cell in the smallest decade, 64 in the largest, twice as many where no bit is needed for the sign; a level
-    is the middle of its cell. 0 and 1 are added.
+    The leading zero bits of a code give its decade, 10^-6 … 10^0. The remaining bits divide [0.1, 1] of that decade
+    evenly: into 1 cell in the smallest decade and 64 in the largest, twice as many in unsigned types. A level is the
+    middle of its cell. 0 and 1 are levels too.
     """
     levels = [0.0, 1.0]
     for bits in range(_DECADES):
@@ -39,15 +41,15 @@ def dynamic_levels(*, signed: bool = True) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DynamicType:
-    """Levels and what finds the nearest of them."""
+    """The levels of one 8-bit type, and tables to find the nearest level of a quotient."""
 
     levels: Tensor
     """fp32 (256,), ascending."""
     middles: Tensor
-    """fp32 (256,), above each level; a quotient on one belongs to that level, and none is above the last."""
+    """fp32 (256,): the midpoint between each level and the next, infinity after the last. A midpoint rounds down."""
     first: Tensor
-    """int32 (2, cells), for positive and negative quotients: the lowest code of those whose upper 16 bits are a cell's,
-    cells counting from 2^-24 to 1. The nearest level is at most two codes higher."""
+    """int32 (2, cells) for positive and negative quotients. A cell is a range of quotients with the same upper 16
+    bits, counted from 2^-24 to 1. An entry is the lowest code in its cell; the nearest level is at most two higher."""
 
     @property
     def zero(self) -> int:
@@ -56,19 +58,21 @@ class DynamicType:
 
 
 def dynamic_type(*, signed: bool) -> DynamicType:
-    """On the CPU."""
+    """The tables of the signed or the unsigned type, on the CPU."""
     levels = torch.tensor(dynamic_levels(signed=signed), dtype=torch.float32, device="cpu")
     middles = torch.cat([(levels[:-1] + levels[1:]) / 2, torch.tensor([math.inf])])
     bits = (torch.arange(_CELLS, dtype=torch.int32) + ((127 + _SMALLEST_EXPONENT) << (23 - _CELL_SHIFT))) << _CELL_SHIFT
     lowest = bits.view(torch.float32).clone()
     lowest[0] = 0.0
-    next_up = (bits + (1 << _CELL_SHIFT) - 1).view(torch.float32)  # of a negative cell the lowest has the largest bits
+    next_up = (bits + (1 << _CELL_SHIFT) - 1).view(
+        torch.float32
+    )  # the lowest number of a negative cell has the largest bits
     first = torch.stack([torch.bucketize(x, middles, out_int32=True) for x in (lowest, -next_up)])
     return DynamicType(levels, middles, first)
 
 
 def dequantize(codes: Tensor, scales: Tensor, levels: Tensor) -> Tensor:
-    """uint8 (blocks, 256) and fp32 (blocks,) -> fp32 (blocks, 256)."""
+    """Codes, uint8 (blocks, 256), and scales, fp32 (blocks,) -> values, fp32 (blocks, 256)."""
     return torch.take(levels, codes.long()).mul_(scales.unsqueeze(1))
 
 
@@ -76,8 +80,8 @@ def quantize(values: Tensor, middles: Tensor, *, keep_positive: bool = False) ->
     """fp32 (blocks, 256) -> codes, uint8 (blocks, 256), and scales, fp32 (blocks,).
 
     Args:
-        middles: of the type's levels.
-        keep_positive: a number above zero does not become zero, though that be the nearest (of unsigned types).
+        middles: see `DynamicType`.
+        keep_positive: for unsigned types; a positive number gets at least code 1, even where 0 is nearer.
     """
     scales = values.abs().amax(dim=1)
     quotients = (values / scales.unsqueeze(1)).nan_to_num_(nan=0.0)  # 0 / 0 where a block is all zero

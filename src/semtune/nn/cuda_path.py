@@ -1,6 +1,6 @@
 """Selects between the CPU's and CUDA's code path.
 
-Fused CUDA kernels and CPU loops need different algorithms, so several functions of `nn` ask where a tensor lives. A
+Fused CUDA kernels and CPU loops need different algorithms, so several functions of `nn` depend on a tensor's device. A
 CPU-only build of torch cannot run autograd on fake tensors of device "cuda" (the process ends with "PyTorch is not
 linked with support for cuda devices", torch 2.13), so code that studies the CUDA path there uses tensors of device
 "cpu" inside `assume_cuda()`.
@@ -23,7 +23,7 @@ def on_cuda(x: Tensor) -> bool:
 
 @contextlib.contextmanager
 def assume_cuda(assumed: bool = True) -> Iterator[None]:
-    """Selects the CUDA code path inside, whatever device the tensors name; process-wide, for one thread at a time."""
+    """Select the CUDA code path inside for tensors of any device. Process-wide; not for several threads at once."""
     global _assumed
     before, _assumed = _assumed, assumed
     try:

@@ -1,12 +1,12 @@
 """Dropout whose mask is a function of a seed (SplitMix64, Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195).
 
-A mask costs as much as reading the numbers it covers, so it is made again in backward instead of being kept. Element i
-of a tensor, counted in memory's order, gets 16 bits: those number i mod 4, the lowest first, of
+Computing a mask takes as long as reading the numbers it covers, so backward computes it again and nothing is saved.
+Element i of a tensor, in memory order, gets 16 bits, number i mod 4 (lowest first) of
 
     z = seed + ⌊i/4⌋ · 0x9e3779b97f4a7c15;  z = (z ⊕ z >> 30) · 0xbf58476d1ce4e5b9;
     z = (z ⊕ z >> 27) · 0x94d049bb133111eb;  z ⊕ z >> 31                                       (mod 2^64)
 
-and is dropped when they are below `threshold`. Integers alone: the same mask on every machine and device.
+and is dropped if they are below `threshold`. The formula uses integers alone, so every device gives the same mask.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 class DropoutMask(NamedTuple):
-    """A mask as the two numbers that it is computed from."""
+    """A dropout mask, as the two numbers that determine it."""
 
     seed: int
-    """64 bits, as a number from 0."""
+    """64 bits as an unsigned number."""
     threshold: int
-    """How many of the 65536 values of an element's 16 bits drop it."""
+    """An element is dropped if its 16 bits are below this (0 to 65535)."""
 
     @property
     def keep_probability(self) -> float:
-        """What kept elements must be divided by."""
+        """The share of elements that are kept; their scale is 1 over it."""
         return 1 - self.threshold / _STEPS
 
     def signed(self) -> tuple[int, int]:
-        """Seed and threshold as operators take them: the seed's 64 bits as a signed number."""
+        """Seed and threshold as arguments of an operator: the seed's 64 bits as a signed number."""
         return _signed(self.seed), self.threshold
 
 
 @composite("draw_seed() -> int", outputs=lambda: 0, cost=negligible)
 def _draw_seed() -> int:
-    """64 bits of torch's global CPU generator, as a signed number. An operator, as fake tensors cannot be read back."""
+    """64 bits of torch's global CPU generator as a signed number; an operator, because fake tensors have no values."""
     return int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
 
 
 def draw_mask(dropout: float) -> DropoutMask:
-    """A new mask from torch's global generator; `dropout` in [0, 1) is realised in steps of 1/65536."""
+    """A new mask from torch's global generator; `dropout` in [0, 1) is rounded to a multiple of 1/65536."""
     return DropoutMask(_draw_seed() % 2**64, min(round(dropout * _STEPS), _STEPS - 1))
 
 
 def apply_mask(x: Tensor, mask: DropoutMask) -> Tensor:
-    """x where kept, else 0: not scaled. A new tensor of x's shape."""
+    """x where the mask keeps it, else 0; not scaled. A new tensor of x's shape."""
     x = x.contiguous()
     if supports(x):
         out: Tensor = operators.dropout(x, *mask.signed())
@@ -62,7 +62,7 @@ def apply_mask(x: Tensor, mask: DropoutMask) -> Tensor:
 
 
 def add_masked_(total: Tensor, delta: Tensor, mask: DropoutMask) -> Tensor:
-    """total + delta where kept, in place; both have the shape that the mask was drawn for."""
+    """total += delta where the mask keeps it; both have the shape that the mask was drawn for."""
     if supports(total, delta):
         operators.add_masked_(total, delta, *mask.signed())
         return total
@@ -85,7 +85,7 @@ def _mask_tensor(x: Tensor, seed: int, threshold: int) -> Tensor:
     z = (z ^ _shifted(z, 30)) * _signed(_MULTIPLIERS[1])
     z = (z ^ _shifted(z, 27)) * _signed(_MULTIPLIERS[2])
     lanes = (z ^ _shifted(z, 31)).view(torch.int16)[:count]
-    # int16 holds the 16 bits as a number from -32768 on; the top half of the unsigned range is negative there
+    # int16 is signed: its negative numbers are the upper half of the unsigned range
     unsigned = lanes.int() & (_STEPS - 1)
     return (unsigned >= threshold).view(x.shape)
 
@@ -95,6 +95,6 @@ def _signed(bits: int) -> int:
     return bits - 2**64 if bits >= 2**63 else bits
 
 
-def _shifted(z: Tensor, places: int) -> Tensor:
-    """z >> places, zeros coming in."""
-    return (z >> places) & ((1 << (64 - places)) - 1)
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    """z >> bits as a logical shift, of int64 z."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,7 +1,7 @@
-"""RMSNorm, with the residual sum before it, and SwiGLU: each one step with a hand-written backward.
+"""RMSNorm, RMSNorm fused with the residual addition before it, and SwiGLU, with hand-written backward passes.
 
-A decoder layer written in torch's own operations spends a third of a CPU's time on small passes over memory. These
-functions need fewer passes and save less between forward and backward: what is cheap is computed again.
+A decoder layer of torch's own operations spends a third of its time on a CPU on small passes over memory. These
+functions need fewer passes and save fewer tensors for backward, which computes cheap intermediate results again.
 
 - RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467):  y_i = w_i x_i / rms(x),  rms(x) = sqrt(mean(x²) + eps)
 - SwiGLU (Shazeer 2020, arXiv:2002.05202):            y = silu(gate) ⊙ up,      silu(g) = g σ(g)
@@ -25,14 +25,14 @@ from semtune.nn.kernels import operators, supports
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """(rows, width) and (width,) -> (rows, width), in x's dtype."""
+    """RMSNorm: x (rows, width) and weight (width,) -> (rows, width), in x's dtype."""
     if on_cuda(x):
         return _library_norm(x, weight, eps)
     return _rms_norm(x, weight, eps)
 
 
 def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x + delta, and its norm: (rows, width) twice and (width,) -> (rows, width) twice."""
+    """x + delta and its RMSNorm, each (rows, width); x and delta are (rows, width), weight is (width,)."""
     if on_cuda(x):
         total = x + delta
         return total, _library_norm(total, weight, eps)
@@ -47,7 +47,7 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _library_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """torch's fused CUDA kernel, called by name for other devices' tensors, where `F.rms_norm` is several kernels."""
+    """torch's fused CUDA kernel. Fake CPU tensors call it by name, because `F.rms_norm` splits it into several."""
     if x.is_cuda:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
     normed: Tensor = torch.ops.aten._fused_rms_norm(x, [x.shape[-1]], weight, eps)[0]
@@ -55,7 +55,7 @@ def _library_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """With n = x / rms and h = dy ⊙ w:  dx = (h - n mean(h ⊙ n)) / rms,  dw = sum of dy ⊙ n over rows."""
+    """RMSNorm. With n = x / rms and h = dy ⊙ w:  dx = (h - n mean(h ⊙ n)) / rms,  dw = sum of dy ⊙ n over rows."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -99,7 +99,7 @@ class _AddRMSNorm(torch.autograd.Function):
 
 
 def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The norm (rows, width), and 1 / rms (rows, 1) in fp32 at least."""
+    """The RMSNorm (rows, width), and 1 / rms (rows, 1) in fp32 at least."""
     if supports(x, weight):
         fused: tuple[Tensor, Tensor] = operators.rms_norm(x, weight, eps)
         return fused
@@ -110,7 +110,7 @@ def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _norm_backward(x: Tensor, weight: Tensor, inverse: Tensor, grad_y: Tensor, grad_x: Tensor | None) -> Tensor:
-    """The gradient of the norm's input x, plus `grad_x` where x was used elsewhere too; a new tensor (rows, width)."""
+    """The gradient of the norm's input x, plus `grad_x` from other uses of x; a new tensor (rows, width)."""
     if supports(x, weight, grad_y, grad_x):
         fused: Tensor = operators.rms_norm_backward(x, weight, inverse, grad_y, grad_x)
         return fused
@@ -122,7 +122,7 @@ def _norm_backward(x: Tensor, weight: Tensor, inverse: Tensor, grad_y: Tensor, g
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, inverse: Tensor, grad_y: Tensor) -> Tensor:
-    """(width,), summed in fp32 at least."""
+    """The gradient of the norm's weight (width,), summed in fp32 at least."""
     if supports(x, weight, grad_y):
         total: Tensor = operators.rms_norm_weight_grad(x, inverse, grad_y)
         return total.to(weight.dtype)

@@ -1,4 +1,4 @@
-"""Keys and values of texts that are being continued, for decoding."""
+"""The key-value cache for decoding."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GROWTH = 32
-"""Tokens by which the arrays grow beyond what is needed when they are full."""
+"""Extra tokens of capacity whenever the arrays grow."""
 
 
 class KeyValueCache:
-    """Keys and values of `texts` texts, layer by layer, each text's tokens at the left of its row.
+    """Keys and values of `texts` texts, layer by layer, right-padded.
 
-    Arrays are (texts, kv_heads, capacity, head_dim), grown as needed; `lengths` counts the tokens of each text.
-    `contracts.Cache` says what the methods promise.
+    Arrays are (texts, kv_heads, capacity, head_dim) and grow as needed; `lengths` counts the tokens of each text. The
+    methods are those of `contracts.Cache`.
     """
 
     rewindable = True
@@ -26,7 +26,7 @@ class KeyValueCache:
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
         self._rows: dict[object, tuple[Tensor, Tensor]] = {}
-        """Source and target rows of the present forward's tokens; the same for every layer."""
+        """Source and target rows of the tokens of this forward; the same for every layer."""
 
     def extend(self, layer: int, keys: Tensor, values: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Append `counts[i]` new tokens to text i, given right-padded (texts, kv_heads, max(counts), head_dim).
@@ -37,7 +37,10 @@ class KeyValueCache:
         if layer not in self._keys:
             if max(self.lengths) != 0:
                 raise RuntimeError(f"layer {layer} was not cached from the first token on")
-            self._keys[layer], self._values[layer] = keys, values  # not copied: many texts are never continued
+            self._keys[layer], self._values[layer] = (
+                keys,
+                values,
+            )  # not copied, because many texts need no second forward
             return keys, values
         if self._keys[layer].shape[2] < needed:
             more = (0, 0, 0, needed + GROWTH - self._keys[layer].shape[2])
@@ -47,17 +50,19 @@ class KeyValueCache:
         )
         for cached, new in ((self._keys[layer], keys), (self._values[layer], values)):
             rows = new.reshape(-1, new.shape[-1])  # (texts · kv_heads · max(counts), head_dim)
-            picked = rows if len(source) == len(rows) else rows.index_select(0, source)  # all: in their order already
+            picked = (
+                rows if len(source) == len(rows) else rows.index_select(0, source)
+            )  # without padding they are in order
             cached.view(-1, cached.shape[-1]).index_copy_(0, target, picked)
         return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
 
     def advance(self, counts: Sequence[int]) -> None:
-        """Note that every layer has been extended by `counts`; call once a forward."""
+        """Add `counts` to `lengths`; call once per forward, after every layer has been extended."""
         self.lengths = [a + b for a, b in zip(self.lengths, counts, strict=True)]
         self._rows.clear()
 
     def rewind(self, lengths: Sequence[int]) -> None:
-        """Forget all but the first `lengths[i]` tokens of each text i.
+        """Truncate each text i to its first `lengths[i]` tokens.
 
         The arrays keep the old values until new tokens overwrite them: no query attends to keys after its position.
         """
@@ -67,7 +72,7 @@ class KeyValueCache:
         self._rows.clear()
 
     def grow(self, tokens: int) -> None:
-        """Grow by `tokens` tokens of arbitrary values for every text: a plan measures the memory of a full cache."""
+        """Extend every text by `tokens` tokens of arbitrary values, to trace the memory of a full cache."""
         self.lengths = [n + tokens for n in self.lengths]
         self._rows.clear()
         needed = max(self.lengths, default=0) + GROWTH
@@ -76,7 +81,7 @@ class KeyValueCache:
                 arrays[layer] = F.pad(array, (0, 0, 0, max(0, needed - array.shape[2])))
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep the texts `rows` alone, in that order; a row may be named more than once, which copies it."""
+        """Keep only the texts `rows`, in that order; a row that occurs twice is copied."""
         if list(rows) == list(range(len(self.lengths))):
             return
         self.lengths = [self.lengths[r] for r in rows]

@@ -1,9 +1,8 @@
-"""Cross-entropy over a vocabulary without ever holding all of its scores.
+"""Fused linear cross-entropy: loss and gradient of an output embedding, one chunk of logits at a time.
 
-The gradient of -log softmax(z)_t in z is softmax(z) - onehot(t): it needs nothing that comes later, so it is formed in
-the forward, chunk by chunk, in the place of the scores themselves, and multiplied on at once (as in Liger Kernel, Hsu
-et al. 2024, arXiv:2410.10989). Peak memory is one chunk of scores, whatever the number of rows, and nothing is computed
-twice.
+The gradient of -log softmax(z)_t with respect to the logits z is softmax(z) - onehot(t), so the forward can compute it:
+for each chunk of rows it overwrites the logits with their gradient and multiplies that by the weight (as in Liger
+Kernel, Hsu et al. 2024, arXiv:2410.10989). At most one chunk of logits is in memory, and nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import operators, supports
 
 CHUNK_BYTES = 64 << 20
-"""Scores held at once."""
-_UPCAST_BYTES = 4 << 20  # of a chunk, upcast to fp32 at once: it then stays in the cache
+"""Bytes of the logits of one chunk."""
+_UPCAST_BYTES = 4 << 20  # fp32 logits that are processed at a time, so that they stay in the CPU's cache
 
 
 def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -33,7 +32,7 @@ def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | No
         targets: (rows,), token ids.
 
     Returns:
-        A scalar in fp32 (fp64 for fp64 input). Gradients reach hidden, and weight and bias where these require one.
+        A scalar in fp32 (fp64 for fp64 input), differentiable in hidden, weight and bias.
     """
     return _fused_linear_cross_entropy(hidden, weight, bias, targets)
 
@@ -50,15 +49,15 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
         rows = max(1, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            scores = F.linear(hidden[part], weight, bias)  # (rows, vocab)
-            total += _loss_and_gradient(scores, targets[part], loss_dtype, any(needs))
+            logits = F.linear(hidden[part], weight, bias)  # (rows, vocab)
+            total += _loss_and_gradient(logits, targets[part], loss_dtype, any(needs))
             if grad_hidden is not None:
-                torch.mm(scores, weight, out=grad_hidden[part])
+                torch.mm(logits, weight, out=grad_hidden[part])
             if grad_weight is not None:
-                torch.addmm(grad_weight, scores.t(), hidden[part], beta=int(start > 0), out=grad_weight)
+                torch.addmm(grad_weight, logits.t(), hidden[part], beta=int(start > 0), out=grad_weight)
             if grad_bias is not None:
-                grad_bias += scores.sum(dim=0)
-        # Not as saved tensors: autograd would hold on to them, and could then not add to a whole vocabulary's in place.
+                grad_bias += logits.sum(dim=0)
+        # Not as saved tensors: autograd would keep a reference, and then copies instead of accumulating in place.
         ctx.grads = (grad_hidden, grad_weight, grad_bias)
         return total
 
@@ -74,19 +73,19 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 _fused_linear_cross_entropy: Callable[..., Tensor] = _FusedLinearCrossEntropy.apply
 
 
-def _loss_and_gradient(scores: Tensor, targets: Tensor, loss_dtype: torch.dtype, needs_grad: bool) -> Tensor:
-    """The summed loss of a chunk; `scores` (rows, vocab) become their gradient, rounded once, where one is needed."""
-    if supports(scores):
-        losses: Tensor = operators.cross_entropy_(scores, targets, needs_grad)
+def _loss_and_gradient(logits: Tensor, targets: Tensor, loss_dtype: torch.dtype, needs_grad: bool) -> Tensor:
+    """The summed loss of a chunk. If `needs_grad`, `logits` (rows, vocab) become their gradient, rounded once."""
+    if supports(logits):
+        losses: Tensor = operators.cross_entropy_(logits, targets, needs_grad)
         return losses.sum()
-    total = torch.zeros((), dtype=loss_dtype, device=scores.device)
-    step = max(1, _UPCAST_BYTES // (4 * scores.shape[1])) if not on_cuda(scores) else len(scores)
-    for start in range(0, len(scores), step):
-        rows, aims = scores[start : start + step], targets[start : start + step].unsqueeze(1)
+    total = torch.zeros((), dtype=loss_dtype, device=logits.device)
+    step = max(1, _UPCAST_BYTES // (4 * logits.shape[1])) if not on_cuda(logits) else len(logits)
+    for start in range(0, len(logits), step):
+        rows, target_columns = logits[start : start + step], targets[start : start + step].unsqueeze(1)
         logs = torch.log_softmax(rows, dim=-1, dtype=loss_dtype)
-        total -= logs.gather(1, aims).sum()
+        total -= logs.gather(1, target_columns).sum()
         if needs_grad:
             gradient = logs.exp_()
-            gradient.scatter_add_(1, aims, torch.full_like(aims, -1, dtype=loss_dtype))
+            gradient.scatter_add_(1, target_columns, torch.full_like(target_columns, -1, dtype=loss_dtype))
             rows.copy_(gradient)
     return total

@@ -3,12 +3,12 @@
 LoRA (Hu et al. 2021, arXiv:2106.09685):    y = W x + b + s B A drop(x),            s = alpha / r
 DoRA (Liu et al. 2024, arXiv:2402.09353):   y = (m / n) * (W x + s B A drop(x)) + b,  n_i = ||(W + s B A)_i||
 
-W (out, in) is frozen, of any kind of linear layer (`contracts.LinearLayer`); A (r, in), B (out, r) and the row
+W (out, in) is frozen, in any linear layer (`contracts.LinearLayer`); A (r, in), B (out, r) and the row
 magnitudes m (out,) are trained, and the bias b may be.
 
 - Saved for backward: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which the next operation
-  mostly saves anyway. Never a dropout mask (see `dropout`) or a dequantised weight.
-- W has no gradient; x has one only where a lower layer is trained, which saves the lowest adapters a product.
+  usually saves too. Never a dropout mask (see `dropout`) or a dequantised weight.
+- W has no gradient; x has one only where a lower layer is trained, so the lowest adapters need one matmul less.
 - Products run in x's dtype (in fp32 where the adapter's are a compiled loop, see `low_rank_products`); A, B and m stay
   in their own (fp32) and so do their gradients.
 - n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
@@ -41,17 +41,17 @@ _ROW_CHUNK = 1 << 20  # weights that are upcast to fp32 at once while row norms 
 class LowRankLinear(nn.Module):
     """A frozen linear layer with a low-rank adapter; DoRA where `magnitudes`.
 
-    At the start B is 0, so the output equals the base layer's to the bit (only DoRA over a base with a bias may differ
+    B is 0 at first, so the output is bitwise equal to the base layer's (only DoRA over a base with a bias may differ
     in the last one: the bias is added after the scaling); A is Kaiming-uniform with a = sqrt(5), as in LoRA's
     reference. Parameters are fp32, or fp64 over an fp64 base: `lora_A` (rank, in), `lora_B` (out, rank) and, for DoRA
-    alone, `magnitude` (out,), which starts as ||W_i||.
+    alone, `magnitude` (out,), which is ||W_i|| at first.
 
     Args:
         base: the linear layer to wrap; its parameters are frozen here. The bias may be made trainable afterwards.
         rank: r, at least 1 and at most min(in, out).
-        alpha: the product is scaled by alpha / rank.
-        dropout: probability, in [0, 1), that an element of the adapter's input is dropped while training; realised in
-            steps of 1/65536.
+        alpha: B A is scaled by alpha / rank.
+        dropout: probability, in [0, 1), that an element of the adapter's input is dropped while training; rounded
+            to a multiple of 1/65536.
     """
 
     magnitude: nn.Parameter | None
@@ -78,7 +78,7 @@ class LowRankLinear(nn.Module):
         row_squares = _row_squares(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
         self.register_buffer("base_row_square", row_squares, persistent=False)
         self.register_parameter("magnitude", None)
-        if magnitudes:  # by the formula of the forward, so that m / n is 1 to the bit
+        if magnitudes:  # computed as in forward, so that m / n is exactly 1
             self.magnitude = nn.Parameter(self.row_norms(layer.compute_dtype))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class LowRankLinear(nn.Module):
 
     @torch.no_grad()
     def row_norms(self, dtype: torch.dtype) -> Tensor:
-        """||W_i + s B_i A|| of every output row, (out,), its one product with W in `dtype`; DoRA only."""
+        """||W_i + s B_i A|| of every output row, (out,); the matmul with W runs in `dtype`. DoRA only."""
         assert self.base_row_square is not None
         a, b = self.lora_A, self.lora_B
         crossed = as_linear_layer(self.base).matmul(a.to(dtype)).t()  # (r, in) x (in, out) -> (out, r)
@@ -109,7 +109,7 @@ class LowRankLinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """The base layer with `merged_weight` as its weight, to be installed in this one's stead.
+        """The base layer with `merged_weight` as its weight, which replaces this module.
 
         Raises MergeRefusedError.
         """
@@ -210,8 +210,8 @@ _scale_rows: Callable[..., Tensor] = _ScaleRows.apply
 def _norms(base_row_square: Tensor, crossed: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """||W_i + s B_i A|| (out,), of ||W_i||² (out,) and W Aᵀ (out, r)."""
     cross = (crossed.to(b.dtype) * b).sum(dim=1)
-    product = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
-    return (base_row_square + 2 * scale * cross + scale * scale * product).clamp(min=0).sqrt()
+    update_square = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
+    return (base_row_square + 2 * scale * cross + scale * scale * update_square).clamp(min=0).sqrt()
 
 
 def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""A low-rank adapter's products beside its base layer's: y += s B A drop(x), and their gradients.
+"""The matrix products of a low-rank adapter, y += s B A drop(x), and their gradients.
 
-For bf16 on a CPU each direction is one compiled operator (`nn.kernels`), which computes in fp32: with a rank of 8 these
-products are passes over memory, and a call of the matrix library for each costs more than its work.
+For bf16 on a CPU forward and backward are one compiled operator each (`nn.kernels`), which computes in fp32: at a rank
+of 8 memory bandwidth bounds these products, and the overhead of a library call for each exceeds its work.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from semtune.nn.dropout import DropoutMask, add_masked_, apply_mask
 from semtune.nn.kernels import supports, training_operators
 from semtune.nn.kernels.training_operators import LANES
 
-_LARGEST_RANK = 32
-"""Of the compiled operator; above it the matrix library's bf16 products are worth their calls."""
+_MAX_COMPILED_RANK = 32
+"""Largest rank of the compiled operator; above it bf16 matmuls of the library are faster."""
 
 
 class Adapter(NamedTuple):
-    """A (r, in) and B (out, r), the factor s of their product, and the mask of their input (None: no dropout)."""
+    """A (r, in) and B (out, r), the factor s on B A, and the dropout mask of the input (None: no dropout)."""
 
     a: Tensor
     b: Tensor
@@ -43,7 +43,7 @@ def add_low_rank_(y: Tensor, rows: Tensor, adapter: Adapter) -> Tensor:
 def low_rank_gradients(
     grad_y: Tensor, rows: Tensor, inner: Tensor, adapter: Adapter, grad_x: Tensor | None, needs_a: bool, needs_b: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of A and B in their own dtype, where needed; the adapter's part of x's is added to `grad_x`.
+    """The gradients of A and B in their own dtype, where needed; `grad_x` += the adapter's part of x's gradient.
 
     Args:
         grad_y: (tokens, out).
@@ -53,7 +53,7 @@ def low_rank_gradients(
     """
     a, b, scale, mask = adapter
     grad_a = grad_b = None
-    if inner.dtype != rows.dtype:  # the compiled operator's
+    if inner.dtype != rows.dtype:  # from the compiled operator
         numbers = (scale, *_seed_and_threshold(mask), [needs_a, needs_b])
         grad_a, grad_b = training_operators.low_rank_backward_(rows, a, b, grad_y.contiguous(), inner, grad_x, *numbers)
         return grad_a, grad_b
@@ -76,7 +76,7 @@ def _compiled(y: Tensor, rows: Tensor, adapter: Adapter) -> bool:
     a, b = adapter.a, adapter.b
     fp32 = all(x.dtype == torch.float32 and x.is_contiguous() for x in (a, b))
     aligned = rows.shape[1] % LANES == 0 and y.shape[1] % LANES == 0
-    return supports(y, rows) and fp32 and aligned and len(a) <= _LARGEST_RANK
+    return supports(y, rows) and fp32 and aligned and len(a) <= _MAX_COMPILED_RANK
 
 
 def _seed_and_threshold(mask: DropoutMask | None) -> tuple[int, int]:

@@ -1,17 +1,17 @@
 """NF4: 4-bit NormalFloat weights with double quantisation (QLoRA, Dettmers et al. 2023, sections 3 and appendix E).
 
-Weights are cut into blocks of 64 in row-major order. A block is divided by its largest absolute value ("absmax") and
-each quotient becomes the nearest of 16 levels; two 4-bit codes share a byte, the earlier weight in the high half. The
-absmaxes less their mean are quantised again, in blocks of 256, with the 8-bit "dynamic" data type (Dettmers 2016,
-arXiv:1511.04561). A weight thus costs 4 + 8/64 + 32/(64·256) ≈ 4.127 bits.
+Blocks are 64 weights in row-major order. A block is divided by its largest absolute value ("absmax") and each quotient
+becomes the nearest of 16 levels; two 4-bit codes share a byte, the earlier weight in the high half. The absmaxes less
+their mean are quantised again, in blocks of 256, with the 8-bit "dynamic" data type (Dettmers 2016, arXiv:1511.04561).
+A weight thus costs 4 + 8/64 + 32/(64·256) ≈ 4.127 bits.
 
-The result is equal to the bit to `bitsandbytes.functional.quantize_4bit(w, blocksize=64, quant_type="nf4",
-compress_statistics=True)` of bitsandbytes 0.50 on a CPU with its native library. Two things there are not what the
-papers suggest, and are followed here:
+The result is bitwise equal to `bitsandbytes.functional.quantize_4bit(w, blocksize=64, quant_type="nf4",
+compress_statistics=True)` of bitsandbytes 0.50 on a CPU with its native library. Two details differ from the
+papers and are copied from bitsandbytes:
 
 - the 8-bit codes do not go to the nearest of 256 levels but through a table of 65,536 cells over [-1, 1], so a quotient
-  near the border of two levels, or within 1.5e-5 of zero, may get a neighbour. (bitsandbytes without its native library
-  compares with the midpoints instead, and its scale codes then differ in about one in eight for blocks of such values.)
+  near the border of two levels, or within 1.5e-5 of zero, may get the neighbouring level. (Without its native library
+  bitsandbytes compares with the midpoints, and one in eight of its scale codes differs for blocks of such values.)
 - a last block that is not full is divided by its absmax; full blocks are multiplied by the absmax's reciprocal.
 
 The mean of the absmaxes is torch's, whose last bit may depend on the number of threads.
@@ -51,8 +51,8 @@ class NF4Tensor:
     """A quantised (out, in) matrix.
 
     Where `in` is a multiple of 64 the codes are (out, in / 2) and the scales (out, in / 64), so both can be sharded by
-    rows; elsewhere they are flat, because a block then runs over the end of a row. `nested_absmax` and `offset`
-    (1 / 16384 of the weights' count) follow the flat order of the scales and stay whole.
+    rows; elsewhere they are flat, because blocks then cross the ends of rows. `nested_absmax` and `offset`
+    (1 / 16384 of the weights' count) follow the flat order of the scales and are not sharded.
     """
 
     codes: Tensor
@@ -71,7 +71,7 @@ def _nf4_levels() -> tuple[float, ...]:
 
     They are quantiles of the standard normal: 8 probabilities evenly spaced from `1 - delta` down towards 1/2 give the
     positive levels, 7 the negative ones, and zero is a level of its own; all are divided by the largest. delta is the
-    mean of 1/32 and 1/30, so that neither end is infinite. fp32 steps where the reference has them, or bits differ.
+    mean of 1/32 and 1/30, so that neither end is infinite. Steps in fp32 where the reference has them, for equal bits.
     """
     highest = 0.9677083
     quantile = NormalDist().inv_cdf
@@ -81,16 +81,16 @@ def _nf4_levels() -> tuple[float, ...]:
     return tuple((levels / levels.max()).tolist())
 
 
-# Plain numbers, made once on import: tensors of them are made per call, so that tracing with fake tensors sees its own.
+# Plain numbers: each call creates its own tensors from them, which are fake while tracing.
 NF4_LEVELS = _nf4_levels()
 DYNAMIC_LEVELS = dynamic_levels()
 _NF4_TABLE = (ctypes.c_float * len(NF4_LEVELS))(*NF4_LEVELS)
 _DYNAMIC_TABLE = (ctypes.c_float * len(DYNAMIC_LEVELS))(*DYNAMIC_LEVELS)
-"""Both tables as the compiled loop reads them."""
+"""Both tables for the compiled loop."""
 
 
 def quantize_nf4(weight: Tensor) -> NF4Tensor:
-    """`weight` (out, in), any float dtype, in NF4. Works through it in chunks: no fp32 copy of the whole is made."""
+    """Quantise `weight` (out, in), of any float dtype, chunk by chunk, so that no fp32 copy of it is needed."""
     rows, columns = weight.shape
     codes, scales, nested_absmax, offset = _quantize(weight.detach())
     if columns % BLOCK == 0:
@@ -103,7 +103,7 @@ def _quantized_outputs(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     nested = -(-blocks // NESTED_BLOCK)
     return (
         weight.new_empty((weight.numel() + 1) // 2, dtype=torch.uint8),
-        weight.new_empty(nested * NESTED_BLOCK, dtype=torch.uint8)[:blocks],  # as quantising them leaves it
+        weight.new_empty(nested * NESTED_BLOCK, dtype=torch.uint8)[:blocks],  # a view, as in `_quantize`
         weight.new_empty(nested, dtype=torch.float32),
         weight.new_empty((), dtype=torch.float32),
     )
@@ -135,21 +135,21 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return codes, *_quantize_scales(absmax - offset), offset
 
 
-def dequantize_nf4(packed: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
+def dequantize_nf4(quantized: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
     """The (out, in) matrix in `dtype`: level × scale in fp32, rounded once; in `out` (out · in,) if given.
 
-    A compiled operator makes bf16 on a CPU. The formula looks up each byte in a table of 256 pairs of levels and copies
-    the pair as one 8-byte integer: on two cores 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048) to fp32; indexing a
-    (256, 2) table of floats took 1.5 and 28 ms.
+    For bf16 on a CPU a compiled operator does it. The formula looks up each byte in a table of 256 pairs of levels and
+    copies the pair as one 8-byte integer: on two cores 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048) to fp32;
+    indexing a (256, 2) table of floats took 1.5 and 28 ms.
     """
-    rows, columns = packed.shape
+    rows, columns = quantized.shape
     count = rows * columns
     full = count - count % BLOCK
-    codes = packed.codes.reshape(-1)
+    codes = quantized.codes.reshape(-1)
     if out is None:
         out = torch.empty(count, dtype=dtype, device=codes.device)
     fill = _fill_compiled if full == count and supports(out) and in_main_memory(codes) else _fill_by_formula
-    fill(codes, packed.scales, packed.nested_absmax, packed.offset, out)
+    fill(codes, quantized.scales, quantized.nested_absmax, quantized.offset, out)
     return out.view(rows, columns)
 
 
@@ -166,14 +166,14 @@ _DEQUANTIZE_ARGUMENTS = "(Tensor codes, Tensor scales, Tensor nested_absmax, Ten
 def _fill_compiled(
     out: None, codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, target: Tensor
 ) -> None:
-    """Fills bf16 `target`, whose elements are a multiple of 64; all flat but `scales`."""
+    """Fill bf16 `target`, whose number of elements is a multiple of 64; all arguments but `scales` are flat."""
     parts, tables = (codes, scales, nested_absmax, float(offset)), (_NF4_TABLE, _DYNAMIC_TABLE)
     run("nf4_dequantize", *parts, *tables, target, target.numel() // BLOCK)
 
 
 @composite(f"nf4_dequantize_formula_{_DEQUANTIZE_ARGUMENTS}", chunked=True)
 def _fill_by_formula(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offset: Tensor, out: Tensor) -> None:
-    """Fills `out` of any float dtype; all flat but `scales`."""
+    """Fill `out`, of any float dtype; all arguments but `scales` are flat."""
     count = out.numel()
     full = count - count % BLOCK
     absmax = _dequantize_scales(scales, nested_absmax, offset)
@@ -196,17 +196,17 @@ def _pack(codes: Tensor) -> Tensor:
 
 
 def _pair_table(device: torch.device) -> Tensor:
-    """int64 (256,): entry b holds the fp32 levels of b's high and low half, in that order of memory."""
+    """int64 (256,): entry b contains the fp32 levels of the high and the low half of byte b, in that memory order."""
     levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=device)
     return torch.cartesian_prod(levels, levels).view(torch.int64).view(256)  # (256, 2) fp32 -> (256,) int64
 
 
 def _quantize_scales(values: Tensor) -> tuple[Tensor, Tensor]:
-    """8-bit codes (n,) and absmaxes (ceil(n / 256),) of fp32 `values` (n,); the table is described above."""
+    """8-bit codes (n,) and absmaxes (ceil(n / 256),) of fp32 `values` (n,)."""
     count = values.numel()
     blocks = F.pad(values, (0, -count % NESTED_BLOCK)).view(-1, NESTED_BLOCK)
     absmax = blocks.abs().amax(dim=1)
-    # 0 · (1 / 0) in a block of zeros is NaN; the codes there are 0, which is what -1 becomes
+    # 0 · (1 / 0) in a block of zeros is NaN; its codes are 0, which -1 is rounded to
     quotients = (blocks * (1.0 / absmax).unsqueeze(1)).clamp(-1, 1).nan_to_num(nan=-1.0)
     cells = ((quotients + 1) * ((_TABLE_CELLS - 1) / 2) + 0.5).long()
     levels = torch.tensor(DYNAMIC_LEVELS, dtype=torch.float32, device=values.device)
@@ -216,7 +216,7 @@ def _quantize_scales(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dequantize_scales(scales: Tensor, nested_absmax: Tensor, offset: Tensor) -> Tensor:
-    """fp32 (blocks,): the absmax of every block."""
+    """The absmax of every block, fp32 (blocks,)."""
     codes = scales.reshape(-1)
     levels = torch.tensor(DYNAMIC_LEVELS, dtype=torch.float32, device=codes.device)
     nested = nested_absmax.repeat_interleave(NESTED_BLOCK)[: codes.numel()]

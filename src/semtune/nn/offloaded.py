@@ -1,8 +1,8 @@
-"""A frozen linear layer whose weight stays in main memory and is copied to the device for each product.
+"""CPU offload: a frozen linear layer whose weight stays in main memory and is copied to the device for each matmul.
 
-For a GPU that is too small for the model: only the weight of the layer at work is on the card. The price is the bus
-(PCIe), which the weight crosses in the forward and again in the backward. The copy runs on the device's own stream,
-from pinned memory where there is a GPU, so no product begins before its weight has arrived. Nothing is prefetched.
+For a GPU that is too small for the model: it has only the weight of the layer that is running. The weight crosses the
+bus (PCIe) in the forward and again in the backward. The copy from pinned memory runs on the device's current stream, so
+each matmul waits for its weight. Nothing is prefetched.
 
 The CUDA code path has never run on a GPU: tests run it with the CPU as device.
 """
@@ -18,11 +18,11 @@ from semtune.nn.linear import FrozenLinear
 
 
 class OffloadedLinear(FrozenLinear):
-    """y = x Wᵀ + b with W (out, in) frozen in main memory; b, on the device, starts frozen too.
+    """y = x Wᵀ + b with W (out, in) frozen in main memory; b is on the device, frozen at first.
 
     Args:
-        linear: its weight is in main memory; it is pinned where the device is a GPU.
-        device: where products run.
+        linear: a layer with its weight in main memory, which is pinned where the device is a GPU.
+        device: the device that computes.
     """
 
     weight: Tensor
@@ -35,7 +35,7 @@ class OffloadedLinear(FrozenLinear):
         self.register_buffer("weight", weight.pin_memory() if device.type == "cuda" else weight)
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """W in `dtype` on the device; on a CPU it may be the stored weight itself."""
+        """W in `dtype` on the device; on a CPU possibly the stored weight itself."""
         return self.weight.to(self._device, non_blocking=True).to(dtype)
 
     @property
@@ -54,6 +54,6 @@ class OffloadedLinear(FrozenLinear):
         return "weights that are offloaded to main memory; leave --offload-gb out"
 
     def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
-        """This layer, its weight changed in main memory: see `LinearLayer`."""
+        """See `LinearLayer`; returns this layer with its weight in main memory updated."""
         self.weight.copy_(update(self.dequantize(self.weight_dtype)))
         return self

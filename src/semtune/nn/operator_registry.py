@@ -1,14 +1,14 @@
 """Registers operators in torch's dispatcher under the namespace `semtune`, each with a fake implementation and a cost.
 
-A registered operator (`torch.library`) is visible to everything that works below Python functions: FakeTensorMode runs
-its fake implementation, dispatch modes see one call of it, torch.compile puts it into its graph. Two kinds exist:
+A registered operator (`torch.library`) is visible to everything below Python functions: FakeTensorMode runs its fake
+implementation, dispatch modes see one call of it, torch.compile puts it into its graph. Two kinds exist:
 
 - `compiled`: a loop in C (`nn.kernels`) for CPU tensors. Its cost is declared beside it, as in torch's `flop_registry`,
-  because no mode can look into it.
-- `composite`: a formula in torch operations for every device. Its cost is that of these operations; whoever needs it
-  runs `Operator.formula`, as torch's decomposition tables are used.
+  because no mode sees inside it.
+- `composite`: a formula in torch operations for every device. Its cost is that of these operations; a recorder
+  runs `Operator.formula` instead of the operator, as with torch's decomposition tables.
 
-What a call costs, and what has still to be measured, stands in docs/LOG.md.
+docs/LOG.md has the measured overhead of a call.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _library = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyp
 
 @dataclass(frozen=True, slots=True)
 class OperatorCost:
-    """What one call of an operator does, by the resource that bounds it."""
+    """The cost of one call of an operator, by the resource that bounds it."""
 
     moved_bytes: int = 0
-    """Read and written, where memory bandwidth is the bound."""
+    """Bytes read and written, where memory bandwidth is the bound."""
     loop_flops: float = 0.0
     """Floating-point operations of small products inside the loop."""
     unpacked_bytes: int = 0
-    """Read and written while codes are turned into numbers, where the decoding is the bound."""
+    """Bytes read and written while codes are dequantised, where that is the bound."""
     workspace_bytes: int = 0
-    """Allocated for the duration of the call, beyond the outputs."""
+    """Bytes allocated for the duration of the call, beyond the outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Operator:
     overload: Any
     """torch.ops.semtune.NAME.default."""
     cost: Callable[..., OperatorCost] | None = None
-    """(*arguments, out) -> the call's cost, from shapes and dtypes alone."""
+    """(*arguments, out=outputs) -> the cost of the call, from shapes and dtypes alone."""
     formula: Callable[..., Any] | None = None
-    """The torch operations that the call consists of; takes the operator's arguments."""
+    """The torch operations of the call, as a function of the operator's arguments."""
     chunked: bool = False
     """Whether `formula` loops over chunks, each of which reuses the memory of the one before."""
 
@@ -78,7 +78,7 @@ def traffic_bytes(arguments: Any, out: Any) -> int:
 
 
 def no_output(*arguments: Any) -> None:
-    """The outputs of an operator that only writes to its arguments."""
+    """No outputs: the operator only writes to its arguments."""
 
 
 def compiled(
@@ -89,7 +89,7 @@ def compiled(
     Args:
         schema: in torch's notation, without the namespace; written arguments are marked, as `Tensor(a!) x`.
         outputs: (*arguments) -> the new tensors that the operator returns, not yet filled. It is the fake
-            implementation too, so that the two cannot disagree. None stands for an output that is not needed.
+            implementation too, so that the two cannot disagree. None: an output that is not needed.
         cost: see `Operator`.
 
     Returns:
@@ -118,13 +118,13 @@ def composite(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates a function of torch operations, which becomes an operator for every device.
 
-    Worth it where a function makes many small operations or loops over chunks, and depends on its tensors' shapes and
-    dtypes and its plain arguments alone. It must return new tensors or nothing.
+    For functions that run many small operations or loop over chunks. Their operations may depend only on the shapes and
+    dtypes of tensors and on plain arguments. They must return new tensors or nothing.
 
     Args:
         schema, outputs: as in `compiled`.
         chunked: see `Operator`.
-        cost: declared for a function whose operations cannot run on fake tensors; it stands in for the formula.
+        cost: for a function whose operations cannot run on fake tensors; used instead of the formula.
 
     Returns:
         The operator, to be called with positional arguments.

@@ -31,7 +31,7 @@ class PackedBatch:
     lengths: tuple[int, ...]
     cache: Cache | None = None
     padding: int = 0
-    """Dummy tokens behind the last text, which no attention reads; see `padding_to_multiple`."""
+    """Dummy tokens behind the last text, which attention ignores; see `padding_to_multiple`."""
     parts: tuple[PackedBatch, ...] = ()
     """The batches that this row concatenates; see `side_by_side`."""
     _layouts: dict[object, Layout] = field(default_factory=dict, init=False, repr=False)
@@ -40,7 +40,7 @@ class PackedBatch:
     def cache_seqlens(self) -> list[int]:
         """Tokens of each text that are in the cache already."""
         if self.parts:
-            return [start for part in self.parts for start in part.cache_seqlens]
+            return [n for part in self.parts for n in part.cache_seqlens]
         return list(self.cache.lengths) if self.cache is not None else [0] * len(self.lengths)
 
     @classmethod
@@ -66,7 +66,7 @@ class PackedBatch:
         return by_part
 
     def advance(self) -> None:
-        """Count these tokens in the caches; once a forward, after every layer has stored them."""
+        """Add these tokens to the caches' lengths; call once per forward, after every layer has stored them."""
         for part in self.parts:
             part.advance()
         if self.cache is not None:
@@ -78,7 +78,7 @@ class PackedBatch:
         return torch.tensor([flat + [0] * self.padding], device=device)
 
     def layout(self, device: torch.device, query_indices: tuple[int, ...] | None = None) -> Layout:
-        """The index tensors of attention, made once a forward. `query_indices`: see `Layout`."""
+        """The index tensors of attention, computed once per forward. `query_indices`: see `Layout`."""
         if query_indices not in self._layouts:
             self._layouts[query_indices] = Layout(self.lengths, self.cache_seqlens, query_indices, device)
         return self._layouts[query_indices]
@@ -107,8 +107,8 @@ class Layout:
         self.query_counts = tuple(len(offsets) for offsets in by_text)
         self.max_seqlen_q = max(self.query_counts)
         self.num_queries = sum(self.query_counts)
-        self.turns: dict[object, object] = {}
-        """cos and sin of the rows' rotary angles, which attention makes once a forward and keeps here."""
+        self.angles: dict[object, object] = {}
+        """cos and sin of the rows' rotary angles, which attention computes once per forward (`padding`)."""
         self._device = device
         # A padded query repeats the text's last query, which keeps its values finite. A text without query indices gets
         # its first token as a dummy query.
@@ -141,11 +141,11 @@ class Layout:
         With `queries`, the packed rows are those of the query tokens alone.
         """
         counts, max_seqlen = self._side(queries)
-        return self._index(("into", heads, queries), counts, max_seqlen, heads)
+        return self._index(("pad", heads, queries), counts, max_seqlen, heads)
 
     def unpad_index(self, heads: int, *, queries: bool) -> Tensor:
         """int64 (tokens · heads,): the row of the padded block of each packed row."""
-        key = ("from", heads, queries)
+        key = ("unpad", heads, queries)
         if key not in self._rows:
             counts, max_seqlen = self._side(queries)
             text = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)], device=self._device)
@@ -171,9 +171,9 @@ class Layout:
         return self._rows[key]
 
     def row_ranges(self, *, queries: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """int32 tensors for the compiled kernels: each text's first packed row, its number of rows, their positions.
+        """int32 tensors for the compiled kernels: offsets (texts,), counts (texts,), positions (texts, max_seqlen).
 
-        The first two are (texts,), positions are (texts, max_seqlen).
+        Text i has the `counts[i]` packed rows from `offsets[i]` on, at these positions.
         """
         key = ("ranges", queries)
         if key not in self._ranges:
@@ -216,8 +216,8 @@ class Layout:
 def padding_to_multiple(tokens: int) -> int:
     """Dummy tokens that pad a row of `tokens` to a multiple of `ROW_MULTIPLE`; 0 for shorter rows.
 
-    On CPU oneDNN compiles a matrix product for every new size and keeps it with its scratch memory; rows of any length
-    would compile hundreds of them. Rows below the multiple (decoding) have few sizes.
+    On a CPU oneDNN compiles code for every new size of a matrix product and caches it with scratch memory. Without
+    padding it would do so for hundreds of sizes. Rows below the multiple (decoding) have few sizes.
     """
     return -tokens % ROW_MULTIPLE if tokens > ROW_MULTIPLE else 0
 
@@ -227,10 +227,10 @@ def _offsets_by_text(lengths: Sequence[int], query_indices: tuple[int, ...] | No
     if query_indices is None:
         return [list(range(n)) for n in lengths]
     offsets: list[list[int]] = [[] for _ in lengths]
-    text, start = 0, 0
+    text, first = 0, 0
     for index in query_indices:
-        while index >= start + lengths[text]:
-            start += lengths[text]
+        while index >= first + lengths[text]:
+            first += lengths[text]
             text += 1
-        offsets[text].append(index - start)
+        offsets[text].append(index - first)
     return offsets

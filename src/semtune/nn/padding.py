@@ -1,8 +1,8 @@
-"""What stands around attention's two products: rows into padded blocks and back, rotary angles, softmax.
+"""Steps around the two matrix products of attention: padding, unpadding, rotary embeddings, softmax.
 
-Each is one compiled loop in bf16 on a CPU (`nn.kernels`), torch operations elsewhere.
+For bf16 on a CPU each is one compiled loop (`nn.kernels`), elsewhere torch operations.
 
-Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of the Llama family,
+Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of Llama,
     rotate(x)_t = (x₁ cos - x₂ sin, x₂ cos + x₁ sin),  x₁, x₂ the halves of a head.
 """
 
@@ -24,16 +24,16 @@ class Rotary(NamedTuple):
     sin: Tensor
 
 
-class Turns(NamedTuple):
+class BlockAngles(NamedTuple):
     """cos and sin for blocks of queries and of keys, each (texts or 1, 1, max_seqlen, head_dim / 2)."""
 
     q: tuple[Tensor, Tensor]
     k: tuple[Tensor, Tensor]
 
 
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
-    """x (texts, heads, max_seqlen, head_dim) turned by its positions' angles; `sign` -1 turns back."""
-    cos, sin = turn
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
+    """x (texts, heads, max_seqlen, head_dim) rotated by its positions' angles; `sign` -1 rotates back."""
+    cos, sin = angles
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
     if torch.is_grad_enabled() and x.requires_grad:
@@ -62,7 +62,7 @@ def gather_rows(x: Tensor, rows: int, heads: int, layout: Layout, *, queries: bo
 
 
 def pad(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
-    """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), turned where `rotary`; zero in padded places."""
+    """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), rotated if `rotary` is given; padding is 0."""
     if supports(x):
         max_seqlen = layout.max_seqlen_q if queries else layout.max_seqlen
         angles = (None, None) if rotary is None else fp32_angles(rotary, layout)
@@ -72,13 +72,13 @@ def pad(x: Tensor, layout: Layout, rotary: Rotary | None, *, queries: bool) -> T
     padded = layout.padded(x.shape[1], queries=queries)
     if padded is not None:
         block.view(-1, block.shape[-1]).index_fill_(0, padded, 0.0)
-    return block if rotary is None else rotate(block, turns_of(rotary, layout)[0 if queries else 1])
+    return block if rotary is None else rotate(block, block_angles(rotary, layout)[0 if queries else 1])
 
 
 def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | None, *, queries: bool) -> Tensor:
-    """A block in the order (texts, heads, max_seqlen, head_dim), turned back where `rotary` -> (rows, heads, head_dim).
+    """A block (texts, heads, max_seqlen, head_dim) of any shape -> (rows, heads, head_dim); padding rows are zero.
 
-    Filler rows are zero.
+    It is rotated back if `rotary` is given.
     """
     if supports(x):
         max_seqlen, filled = (
@@ -89,15 +89,15 @@ def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | Non
         flat: Tensor = attention_operators.unpad(x, *layout.row_ranges(queries=queries), *angles, *sizes)
         return flat
     if rotary is not None:
-        turn = turns_of(rotary, layout)[0 if queries else 1]
-        x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), turn, sign=-1)
+        block = block_angles(rotary, layout)[0 if queries else 1]
+        x = rotate(x.view(layout.texts, heads, -1, x.shape[-1]), block, sign=-1)
     return gather_rows(x, rows, heads, layout, queries=queries)
 
 
 def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
-    """Scores (texts · kv_heads, group · max_seqlen_q, max_seqlen) -> softmax over the keys a query sees, in place.
+    """Scores (texts · kv_heads, group · max_seqlen_q, max_seqlen) -> softmax over the visible keys, in place.
 
-    Keys after a query have weight 0; rows of padded queries are nobody's.
+    Keys after a query have weight 0. Rows of padded queries are undefined.
     """
     if supports(scores):
         _, counts, positions = layout.row_ranges(queries=True)
@@ -107,31 +107,31 @@ def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) ->
 
 
 def softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
-    """softmax(scale · scores + bias); scores (texts · kv_heads, group · max_seqlen_q, seqlen_k) are used up."""
+    """softmax(scale · scores + bias); scores (texts · kv_heads, group · max_seqlen_q, seqlen_k) are overwritten."""
     by_text = scores.view(layout.texts, heads, layout.max_seqlen_q, -1)
     torch.add(bias, by_text, alpha=scale, out=by_text)
     return torch.softmax(scores, dim=-1)
 
 
 def softmax_backward(weights: Tensor, grad: Tensor, scale: float) -> Tensor:
-    """The gradient of the weights -> of the scores before scaling; (groups, queries, keys)."""
+    """Gradient of the attention weights -> gradient of the unscaled scores; both (groups, queries, keys)."""
     return torch._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(scale)
 
 
 def fp32_angles(rotary: Rotary, layout: Layout) -> tuple[Tensor, Tensor]:
-    """The tables in fp32, made once a forward."""
+    """cos and sin in fp32, computed once per forward."""
     key = ("fp32", id(rotary.cos))
-    if key not in layout.turns:
-        layout.turns[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
-    return layout.turns[key]  # type: ignore[return-value]
+    if key not in layout.angles:
+        layout.angles[key] = (rotary.cos.float().contiguous(), rotary.sin.float().contiguous())
+    return layout.angles[key]  # type: ignore[return-value]
 
 
-def turns_of(rotary: Rotary, layout: Layout) -> Turns:
-    """The angles of each place in the blocks."""
-    turns = layout.turns.get(id(rotary.cos))
-    if not isinstance(turns, Turns):
+def block_angles(rotary: Rotary, layout: Layout) -> BlockAngles:
+    """cos and sin for every row of the padded blocks, computed once per forward."""
+    found = layout.angles.get(id(rotary.cos))
+    if not isinstance(found, BlockAngles):
         at_q, at_k = layout.query_positions(), layout.key_positions()
         q = (rotary.cos[at_q].unsqueeze(1), rotary.sin[at_q].unsqueeze(1))
-        turns = Turns(q, (rotary.cos[at_k].unsqueeze(1), rotary.sin[at_k].unsqueeze(1)))
-        layout.turns[id(rotary.cos)] = turns
-    return turns
+        found = BlockAngles(q, (rotary.cos[at_k].unsqueeze(1), rotary.sin[at_k].unsqueeze(1)))
+        layout.angles[id(rotary.cos)] = found
+    return found

@@ -1,9 +1,9 @@
 """Causal attention over a packed batch of short texts, as explicit matrix products with a hand-written backward.
 
-On a CPU torch's fused kernel costs more in its bfloat16 backward than it saves, and its products of a text's few dozen
-rows keep the machine at a fraction of its peak. For bf16 on a CPU one compiled operator (`nn.kernels`) works on one
-text and one kv head at a time, in fp32 within a core's cache. It saves q, k and v alone; backward computes the weights
-again.
+On a CPU torch's fused kernel loses more time in its bfloat16 backward than it saves, and its matrix products of a few
+dozen rows reach a fraction of the peak FLOP/s. For bf16 on a CPU one compiled operator (`nn.kernels`) handles one text
+and one kv head at a time, in fp32 within a core's cache. It saves only q, k and v; backward computes the attention
+weights again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from semtune.nn.padding import (
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layout: Layout, scale: float) -> Tensor:
-    """softmax(q kᵀ scale) v of texts without cached tokens, each by itself; `rotary` is applied to q and k.
+    """softmax(q kᵀ scale) v for each text by itself, without cached tokens; `rotary` is applied to q and k.
 
     Args:
         q: (rows, heads, head_dim): the query tokens, and any number of padding rows behind them.
@@ -41,12 +41,12 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, layo
 
 
 class _ShortAttention(torch.autograd.Function):
-    """With P the softmax:
+    """O = P V with P = softmax(scale Q Kᵀ), and its backward:
 
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = scale P ⊙ (dP - sum over keys of P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q.
 
-    Query heads of one kv head are taken together, so keys are never repeated. Kept: the blocks and P; q, k and v alone
-    where the compiled loop runs.
+    The query heads of one kv head form one matrix, so keys are never repeated. Saved for backward: the padded blocks
+    and P, or only q, k and v where the compiled operator runs.
     """
 
     @staticmethod
@@ -93,19 +93,19 @@ def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v:
     qb, kb, vb, weights = ctx.saved_tensors
     rotary, layout = ctx.rotary, ctx.layout
     (query_rows, key_rows), (heads, kv_heads) = ctx.rows, ctx.heads
-    # Padded queries have zeros here, so that they add nothing to keys and values.
+    # The gradient of padded queries is zero, so they add nothing to the gradients of keys and values.
     grad = pad(grad_out, layout, None, queries=True).view(*weights.shape[:2], -1)
     grad_q = grad_k = grad_v = None
     if needs_v:
-        product = torch.bmm(weights.transpose(1, 2), grad)
-        grad_v = unpad(product, key_rows, kv_heads, layout, None, queries=False)
+        grad_block = torch.bmm(weights.transpose(1, 2), grad)
+        grad_v = unpad(grad_block, key_rows, kv_heads, layout, None, queries=False)
     if needs_q or needs_k:
         grad_scores = softmax_backward(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
     if needs_q:
         grad_q = unpad(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
     if needs_k:
-        product = torch.bmm(grad_scores.transpose(1, 2), qb)
-        grad_k = unpad(product, key_rows, kv_heads, layout, rotary, queries=False)
+        grad_block = torch.bmm(grad_scores.transpose(1, 2), qb)
+        grad_k = unpad(grad_block, key_rows, kv_heads, layout, rotary, queries=False)
     return grad_q, grad_k, grad_v
 
 
@@ -113,9 +113,9 @@ _short_attention: Callable[..., Tensor] = _ShortAttention.apply
 
 
 def _positions(rotary: Rotary | None, layout: Layout, scale: float) -> tuple[Tensor | int | float | None, ...]:
-    """The operators' last arguments: where each text's rows are, the rotary angles, the scale and sequence lengths."""
-    query_starts, query_counts, query_positions = layout.row_ranges(queries=True)
-    key_starts, key_counts, _ = layout.row_ranges(queries=False)
+    """The operators' last arguments: offsets, counts and positions, rotary angles, scale, sequence lengths."""
+    query_offsets, query_counts, query_positions = layout.row_ranges(queries=True)
+    key_offsets, key_counts, _ = layout.row_ranges(queries=False)
     angles = (None, None) if rotary is None else fp32_angles(rotary, layout)
-    indices = (query_starts, query_counts, query_positions, key_starts, key_counts)
+    indices = (query_offsets, query_counts, query_positions, key_offsets, key_counts)
     return (*indices, *angles, scale, layout.max_seqlen_q, layout.max_seqlen)

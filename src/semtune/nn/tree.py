@@ -1,8 +1,8 @@
 """Tree attention: many continuations of a shared prefix in one forward (Miao et al. 2023, arXiv:2305.09781).
 
-Continuations that begin with the same tokens share them as nodes of a tree. A text is its prefix followed by the nodes.
-A node attends to the prefix, to its ancestors and to itself, and its position is its depth behind the prefix. So its
-hidden state is the one that it has when its branch is the only continuation.
+Continuations that begin with the same tokens share those tokens as nodes of a tree. A text is the prefix, then all
+nodes. A node attends to the prefix, its ancestors and itself; its position is the length of the prefix plus its depth.
+So its hidden state is the same as with its branch as the only continuation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from semtune.nn.packed_batch import Layout, PackedBatch
 
 @dataclass(frozen=True, slots=True)
 class TokenTree:
-    """Sequences of tokens, joined where they begin alike. Parents come before their children."""
+    """Sequences of tokens as a tree in which common beginnings are shared. Parents come before their children."""
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
@@ -29,6 +29,7 @@ class TokenTree:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> TokenTree:
+        """The tree of these sequences."""
         nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
         paths = []
         for sequence in sequences:
@@ -68,7 +69,7 @@ class PackedTree(PackedBatch):
         return torch.tensor([flat + [0] * self.padding], device=device)
 
     def layout(self, device: torch.device, query_indices: tuple[int, ...] | None = None) -> Layout:
-        """The index tensors of attention, made once a forward. `query_indices`: see `Layout`."""
+        """The index tensors of attention, computed once per forward. `query_indices`: see `Layout`."""
         if query_indices not in self._layouts:
             self._layouts[query_indices] = _TreeLayout(
                 self.lengths, self.prefix_lengths, self.tree, query_indices, device

@@ -1,6 +1,6 @@
-"""What a run is planned for: this machine, a size such as "12GB" or "12GB+32GB", or a graphics card by its name.
+"""Devices to plan for: this machine, a memory size such as "12GB" or "12GB+32GB", or a GPU by name.
 
-"12GB" means 12 GiB, as cards are sold. What stands behind the plus is main memory that frozen weights may wait in.
+"12GB" means 12 GiB, as in names of cards. The size after the plus is main memory for CPU offload of frozen weights.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ GIB = 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GB|GiB|G)", re.IGNORECASE)
 
 CUDA_CONTEXT_BYTES = int(0.45 * GIB)
-"""Of the driver and the libraries' kernels, before any tensor. Assumed: about 0.3 to 0.6 GiB, by card and version."""
+"""Memory of the driver and the libraries' kernels. Assumed: it is about 0.3 to 0.6 GiB, by card and version."""
 CUDA_WORKSPACE_BYTES = 64 << 20
-"""Of cuBLAS: two streams' worth of its default 32 MiB."""
+"""Workspaces of cuBLAS for two streams, 32 MiB each by default."""
 CUDA_FRAGMENTATION = 0.05
-"""Assumed, of what a step allocates and frees: reserved by torch's caching allocator and in no tensor at the peak."""
+"""Assumed: torch's caching allocator reserves, unused at the peak, this share of what a step allocates and frees."""
 CUDA_ROUNDING_BYTES = 512
 """torch's caching allocator rounds every tensor up to a multiple of this (c10/cuda/CUDACachingAllocator.cpp)."""
 CUDA_UTILISATION = 0.4
-"""Assumed, of a card's peak rate that a step reaches."""
+"""Assumed share of a card's peak FLOP/s that a step reaches."""
 BUS_BYTES_PER_SECOND = 12e9
 """Assumed: three quarters of what PCIe 4.0 × 8 or 3.0 × 16 carries (16 GB/s)."""
 _UNNAMED_FLOPS, _UNNAMED_BANDWIDTH = 25.5e12, 360e9
-"""Of a card of which only the size is known: those of an RTX 3060."""
+"""FLOP/s and bytes/s of an RTX 3060, assumed for a card whose memory size alone is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A graphics card as its maker describes it."""
+    """A GPU's data sheet."""
 
     memory_bytes: int
     flops_per_second: float
-    """Dense bf16 (fp16 where there is none) products with fp32 sums."""
+    """Dense bf16 matrix products with fp32 accumulation (fp16 on cards without bf16)."""
     bytes_per_second: float
     """Memory bandwidth."""
     native_bf16: bool = True
@@ -67,39 +67,40 @@ CARDS = {
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a run would have."""
+    """Memory and speed that are available to a run."""
 
     name: str
     kind: Literal["cpu", "cuda"]
     memory_bytes: int
-    """That the whole run may take."""
+    """Memory for the whole run."""
     spill_bytes: int = 0
-    """Main memory beside it that frozen weights may wait in."""
+    """Main memory for CPU offload of frozen weights."""
     native_bf16: bool = True
     flops_per_second: float | None = None
-    """Assumed; None: measured on this machine."""
+    """FLOP/s that a step is assumed to reach; None: measured on this machine."""
     bytes_per_second: float | None = None
+    """Assumed memory bandwidth; None: measured on this machine."""
     assumptions: tuple[str, ...] = ()
 
 
-def parse_device(text: str, here: Device) -> Device:
+def parse_device(text: str, local: Device) -> Device:
     """The device that `text` names.
 
     Args:
-        here: this machine, for "auto", "cpu" and "cuda".
+        local: this machine, for "auto" and its own kind ("cpu" or "cuda").
 
     Raises:
-        OptionError: no such device, or a size that is none.
+        OptionError: an unknown device or a malformed size.
     """
-    if text in ("auto", "here", here.kind):
-        return here
+    if text in ("auto", "here", local.kind):
+        return local
     first, plus, second = text.partition("+")
     spill = _size(second) if plus else 0
     if plus and spill is None:
         raise OptionError(f'"{second}" in --device {text} is no size; write it as 12GB+32GB.')
     card = CARDS.get(first.strip().lower().replace(" ", "-"))
     if card is not None:
-        device = _of_card(first.strip(), card)
+        device = _card_device(first.strip(), card)
     else:
         memory = _size(first)
         if memory is None:
@@ -108,7 +109,7 @@ def parse_device(text: str, here: Device) -> Device:
         if memory < GIB // 2:
             raise OptionError(f"--device {text} is too small for any run; give at least 0.5GB.")
         unnamed = Card(memory, _UNNAMED_FLOPS, _UNNAMED_BANDWIDTH)
-        device = _of_card(first, unnamed)
+        device = _card_device(first, unnamed)
         device = replace(
             device,
             assumptions=(*device.assumptions, "speed: that of an RTX 3060, as only the card's size is known"),
@@ -116,7 +117,7 @@ def parse_device(text: str, here: Device) -> Device:
     return replace(device, name=text, spill_bytes=spill or 0)
 
 
-def _of_card(name: str, card: Card) -> Device:
+def _card_device(name: str, card: Card) -> Device:
     return Device(
         name=name,
         kind="cuda",

@@ -1,11 +1,18 @@
-"""From a few layers to all of them.
+"""Memory of all layers from traces of two shallow runs.
 
-With one layer more, every instant of a run holds a fixed number of bytes more, but instants differ in how many: at the
-start of backward all activations stand, at its end all gradients do. A peak is therefore a maximum of linear functions,
-and only each instant by itself can be extrapolated. The layer that the deeper run has more is found as two stretches of
-the same operations, one after the other, where the shallower run has one. Instants before it are matched by counting
-from the start, those after it from the end, its own both ways: as its first and as its last such layer. Layers that
-both runs lack lie between these two and, being equal, hold what lies between.
+Tensor bytes at one instant grow linearly with the number of layers, but different instants grow at different rates: at
+the start of backward all activations are live, at its end all gradients. A peak is the maximum of these lines, so each
+instant is extrapolated by itself, and the maximum is taken afterwards. That requires matching the instants of a run of
+n layers (shallow) with those of a run of n + 1 (deep). `repeated` finds the layer L that the deep run has twice in
+succession. Three cases cover the instants of the full run:
+
+               1. from the start     2. in neither run     3. from the end
+    shallow    before, its L                               its L, after
+    deep       before, first L                             last L, after
+    full       before, first L       L  L  ...  L          last L, after
+
+Instants of cases 1 and 3 are matched by counting from the start and from the end. The layers of case 2 are equal, so
+their live bytes change linearly from the first L to the last and never exceed both.
 """
 
 from __future__ import annotations
@@ -15,26 +22,29 @@ from collections.abc import Callable, Sequence
 from semtune.plan.history import Section
 
 SHALLOW = 3
-"""Layers that are run: a first one, a last one, and one of those between; then another run has one more."""
+"""Layers of the shallow run: the first, one in the middle, the last. The deep run has one more."""
 SHALLOW_CHECKPOINTED = 4
-"""Where blocks are computed again in backward, a block's operations mix with its neighbours' at both ends."""
+"""The same with activation checkpointing: operations of a block then interleave with both neighbours' in backward."""
 
 
 def peak_bytes(shallow: Section, deep: Section, more: int) -> int:
-    """The most bytes that are live in this section with `more` layers than the shallow run had."""
+    """The peak of live bytes in this section with `more` layers than the shallow run has."""
     first, last = repeated(shallow.operations, deep.operations)
     a, b = shallow.live_bytes, deep.live_bytes
     shift = len(b) - len(a)
-    from_start = [with_more(x, y, more) for x, y in zip(a[:last], b[:last], strict=True)]
-    from_end = [with_more(x, y, more) for x, y in zip(a[first:], b[first + shift :], strict=True)]
+    from_start = [extrapolated(x, y, more) for x, y in zip(a[:last], b[:last], strict=True)]
+    from_end = [extrapolated(x, y, more) for x, y in zip(a[first:], b[first + shift :], strict=True)]
     return max((*from_start, *from_end), default=0)
 
 
 def repeated(shallow: Sequence[str], deep: Sequence[str]) -> tuple[int, int]:
-    """Where the shallow run has the layer that the deep one has twice: its first operation, and the one behind it.
+    """The half-open range of the shallow run's operations that the deep run has twice, one directly after the other.
 
-    The middle, twice, where several passes over the layers follow one another: small ones (norms of gradients) do.
-    Raises ValueError where the deep run did less.
+    A section that goes through the layers several times (norms of gradients, for example) has no such range. Its
+    middle is returned twice then, an empty range: the first half is matched from the start, the second from the end.
+
+    Raises:
+        ValueError: the deep run has fewer operations.
     """
     period = len(deep) - len(shallow)
     if period < 0:
@@ -49,19 +59,19 @@ def repeated(shallow: Sequence[str], deep: Sequence[str]) -> tuple[int, int]:
     return half, half
 
 
-def with_more(shallow: float, deep: float, more: int) -> int:
-    """What grows by the same amount with each layer, with `more` layers than the shallow run had."""
+def extrapolated(shallow: float, deep: float, more: int) -> int:
+    """A figure that grows by `deep - shallow` with each layer, for `more` layers than the shallow run has."""
     return round(shallow + (deep - shallow) * more)
 
 
 def total(shallow: Section, deep: Section, more: int, of: Callable[[Section], float]) -> float:
-    """A sum over a section's operations, with `more` layers than the shallow run had."""
+    """A sum over the operations of a section, for `more` layers than the shallow run has."""
     a, b = of(shallow), of(deep)
     return a + (b - a) * more
 
 
 def match(shallow: Sequence[Section], deep: Sequence[Section]) -> list[tuple[Section, Section]]:
-    """The sections of both depths side by side. Raises ValueError when they are not the same ones."""
+    """Pairs of the same section in both runs. Raises ValueError where their sections differ in name or order."""
     if [s.name for s in shallow] != [s.name for s in deep]:
         raise ValueError("the two depths went through different sections")
     return list(zip(shallow, deep, strict=True))

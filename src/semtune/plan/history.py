@@ -1,4 +1,4 @@
-"""The history of a stretch of a run, operation by operation."""
+"""Sections of a trace: live bytes and cost of every operation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from semtune.nn.operator_registry import OperatorCost
 
 @dataclass
 class Section:
-    """A stretch of a run whose operations are the same at every depth but for the layers in between.
+    """Consecutive operations of one part of a run, such as a forward pass.
 
-    The lists have one element per instant, which is the end of an operation as a rule.
+    All lists have one element per instant: the end of an operation, or one of its allocations.
     """
 
     name: str
@@ -25,12 +25,12 @@ class Section:
     loop_flops: list[float] = field(default_factory=list)
     """FLOPs of low-rank products in compiled loops."""
     moved_bytes: list[int] = field(default_factory=list)
-    """Read and written by each operation that is no matrix product."""
+    """Bytes that an operation reads and writes; 0 for matrix products."""
     unpacked_bytes: list[int] = field(default_factory=list)
-    """Read and written by compiled loops that turn codes into numbers."""
+    """Bytes that a compiled loop reads and writes to dequantise codes."""
 
     def append(self, operation: str, live_bytes: int, cost: OperatorCost, product_flops: float = 0.0) -> None:
-        """Note one operation at whose end `live_bytes` are live; the cost's workspace is live beside them."""
+        """Append one operation, at whose end `live_bytes` are live in addition to its workspace."""
         self.operations.append(operation)
         self.live_bytes.append(live_bytes + cost.workspace_bytes)
         self.product_flops.append(product_flops)
@@ -39,7 +39,7 @@ class Section:
         self.unpacked_bytes.append(cost.unpacked_bytes)
 
     def since(self, start: int, live_bytes: int) -> Section:
-        """A copy of what was done from instant `start` on, with live bytes counted beyond `live_bytes`."""
+        """A copy of the instants from `start` on, with `live_bytes` subtracted from their live bytes."""
         return Section(
             self.name,
             self.operations[start:],
@@ -51,7 +51,7 @@ class Section:
         )
 
     def extend(self, more: Section, live_bytes: int) -> None:
-        """Append `more`, a result of `since`, on top of `live_bytes`."""
+        """Append `more`, a result of `since`, with `live_bytes` added to its live bytes."""
         self.operations += more.operations
         self.live_bytes += [live_bytes + live for live in more.live_bytes]
         self.product_flops += more.product_flops
@@ -60,12 +60,12 @@ class Section:
         self.unpacked_bytes += more.unpacked_bytes
 
     def cut(self, start: int) -> None:
-        """Forget everything from instant `start` on."""
+        """Remove the instants from `start` on."""
         for column in self._columns():
             del column[start:]
 
     def fold(self, start: int, stop: int, period: int) -> None:
-        """Remove instants `start` to `stop`; their costs are added to those `period` instants before each."""
+        """Remove instants `start` to `stop` (exclusive), adding the cost of each to the instant `period` before it."""
         costs: tuple[list[Any], ...] = (self.product_flops, self.loop_flops, self.moved_bytes, self.unpacked_bytes)
         for column in costs:
             for at in range(stop - 1, start - 1, -1):
@@ -85,11 +85,11 @@ class Section:
 
 
 def without_repeated_chunks(section: Section) -> Section:
-    """Folds a loop's iterations from the third on into the second, in place.
+    """Fold the third and all further iterations of a chunked loop into the second, in place.
 
-    Chunks of a loop reuse the memory of the chunk before. Counted one by one they would pass for so much more memory
-    asked of the heap (`overhead`). An iteration repeats the one before it when its operations are the same and no more
-    bytes are live at any of them.
+    A chunk reuses the memory of the chunk before it. Kept apart, all chunks would count as allocated bytes, of which
+    `overhead` takes a share as fragmentation. An iteration repeats the one before it where its operations are the same
+    and none of them has more live bytes.
     """
     start, period = _longest_repetition(section)
     if period:
@@ -101,14 +101,14 @@ def without_repeated_chunks(section: Section) -> Section:
     return section
 
 
-_LONGEST_ITERATION = 96
-"""Operations."""
+_MAX_ITERATION = 96
+"""Operations that an iteration may have at most."""
 
 
 def _longest_repetition(section: Section) -> tuple[int, int]:
-    """First instant and length of the iteration that is repeated over the longest stretch; (0, 0): there is none."""
+    """First instant and length of the iteration whose repetitions cover the most instants; (0, 0): none repeats."""
     best = (0, 0, 0)  # instants repeated, first instant, period
-    for period in range(2, min(_LONGEST_ITERATION, len(section.operations) // 2) + 1):
+    for period in range(2, min(_MAX_ITERATION, len(section.operations) // 2) + 1):
         run = 0
         for at in range(period, len(section.operations)):
             run = run + 1 if _repeats(section, at, period) else 0
@@ -118,7 +118,7 @@ def _longest_repetition(section: Section) -> tuple[int, int]:
 
 
 def _repeats(section: Section, at: int, period: int) -> bool:
-    """Whether instant `at` does what the one `period` before did, with no more memory."""
+    """Whether instant `at` has the operation of the one `period` before it, and no more live bytes."""
     earlier = at - period
     return (
         section.operations[at] == section.operations[earlier] and section.live_bytes[at] <= section.live_bytes[earlier]

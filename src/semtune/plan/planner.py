@@ -1,6 +1,6 @@
-"""From a run's spec and a device to a `Plan`: does it fit, how long does it take, what would have to change.
+"""Estimates of one run on one device: peak memory, whether it fits, seconds of a step.
 
-What a plan needs from floors above (putting a tuned model together, reading a task) is handed in as a `PlanRequest`.
+Layers above this package (building a tuned model, reading a task) are passed in as functions of a `PlanRequest`.
 """
 
 from __future__ import annotations
@@ -31,54 +31,57 @@ _CPU_ROUNDING_BYTES = 64
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Everything a plan depends on but the spec."""
+    """Everything that a plan depends on beside the spec."""
 
     config: Any
     """transformers' config of the base model."""
     stored_dtype: torch.dtype
-    """Of the tensors in its files."""
+    """The dtype of the tensors in the model's files."""
     tokenizer: Tokenizer
     assemble: Callable[[RunSpec, LoadedModel], Assembled]
+    """Attaches method and readout of a spec to a model."""
     workload: Callable[[RunSpec, Readout], Workload]
+    """Encodes the batches and texts of a spec with its readout."""
     device: Device
     rates: Rates | None
-    """None: times are left out."""
+    """None: plans have no times."""
     runtime_bytes: int
-    """Of a process that has done its imports and nothing else."""
+    """Resident bytes of a process after its imports."""
     machine_bytes: int
     """This machine's memory, of which frozen weights may take a share for a second copy."""
     conversion_bytes: int = 0
-    """Of another process in main memory, before the first run."""
+    """Peak bytes of the process that converts the model's file before the first run; 0: nothing is converted."""
     note: str | None = None
-    """What a reader must know of the tokenizer."""
+    """A remark on the tokenizer for the plan's reader."""
 
 
 @dataclass
 class Estimate:
-    """One spec's figures on the requested device."""
+    """Memory and time of one spec on the requested device."""
 
     spec: RunSpec
     trace: Trace
     peak_bytes: dict[str, int]
     seconds: float | None
-    """Of a typical optimizer step."""
+    """Seconds of a typical optimizer step."""
     memory_bytes: int
+    """Memory of the device."""
     fixed_bytes: int
-    """Of `memory_bytes`, that no tensor can have."""
+    """Bytes of `memory_bytes` that are not available to tensors."""
 
     @property
-    def has_room(self) -> bool:
-        """Whether what stands between two steps fits, so that smaller steps can help."""
-        return self.trace.kept_bytes < self.room_bytes
+    def state_fits(self) -> bool:
+        """Whether weights and optimizer state fit, so that a step with smaller activations can fit."""
+        return self.trace.kept_bytes < self.tensor_memory_bytes
 
     @property
-    def room_bytes(self) -> int:
-        """For tensors."""
+    def tensor_memory_bytes(self) -> int:
+        """Memory of the device that is available to tensors."""
         return self.memory_bytes - self.fixed_bytes
 
     @property
     def highest_bytes(self) -> int:
-        """Over all phases."""
+        """The highest peak of all phases."""
         return max(self.peak_bytes.values())
 
     @property
@@ -88,23 +91,23 @@ class Estimate:
 
 @dataclass
 class Planner:
-    """Answers about one model on one device; what was worked out once is not worked out again.
+    """Plans runs of one model on one device. Traces are memoised by spec.
 
     Args:
-        traced: by spec, for planners of the same request on devices that differ in size alone.
+        traced: traces by spec; may be shared by planners whose requests differ only in the device's memory.
     """
 
     request: PlanRequest
     traced: dict[str, Trace] = field(default_factory=dict)
 
     def estimate(self, spec: RunSpec) -> Estimate:
-        """Bytes and seconds of `spec`, which is resolved. Raises what loading and attaching raise."""
+        """Estimate the run of a resolved spec. Raises what loading and attaching raise."""
         q, trace = self.request, self._trace(spec)
         on_gpu = q.device.kind == "cuda"
-        peaks = overhead.peak_bytes(trace, q.device, q.runtime_bytes, packed=trace.packed)
+        peaks = overhead.peak_bytes(trace, q.device, q.runtime_bytes, prepacked=trace.prepacked)
         if not on_gpu and q.conversion_bytes:
             peaks = {**peaks, "load": max(peaks["load"], q.runtime_bytes + q.conversion_bytes)}
-        seconds = None if q.rates is None else q.rates.seconds(trace.step, packed=trace.packed)
+        seconds = None if q.rates is None else q.rates.seconds(trace.step, prepacked=trace.prepacked)
         if on_gpu and spec.offload_bytes:
             outside = min(spec.offload_bytes, trace.frozen_bytes)
             peaks = {phase: peak - outside + fetched_bytes(trace) for phase, peak in peaks.items()}
@@ -113,7 +116,7 @@ class Planner:
         return Estimate(spec, trace, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
 
     def plan(self, spec: RunSpec) -> Plan:
-        """Without advice (see `advice`)."""
+        """The plan of a resolved spec, without advice (see `advice`). Raises what loading and attaching raise."""
         found = self.estimate(spec)
         spill = 0 if found.fits else spill_bytes(found, self.request.device)
         seconds = found.seconds
@@ -130,7 +133,7 @@ class Planner:
         )
 
     def _trace(self, spec: RunSpec) -> Trace:
-        spec = dataclasses.replace(spec, offload_bytes=0)  # where weights wait is reckoned afterwards
+        spec = dataclasses.replace(spec, offload_bytes=0)  # `estimate` accounts for offloading afterwards
         key = repr(spec)
         if key in self.traced:
             return self.traced[key]
@@ -142,7 +145,7 @@ class Planner:
             dtype=dtype_of(precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
             tokenizer=q.tokenizer, activation_checkpointing=spec.activation_checkpointing,
         )  # fmt: skip
-        prepack = spec.prepack if spec.prepack is not None else self._would_pack
+        prepack = spec.prepack if spec.prepack is not None else self._would_prepack
         resolved = dataclasses.replace(spec, prepack=prepack and not on_gpu)
         self.traced[key] = trace(
             base,
@@ -153,8 +156,8 @@ class Planner:
         return self.traced[key]
 
     @functools.cached_property
-    def _would_pack(self) -> bool:
-        """As `models.packing` decides with all layers there, which it cannot see in a plan."""
+    def _would_prepack(self) -> bool:
+        """The decision of `models.prepacking` for all layers, of which a traced model has only a few."""
         config = self.request.config
         one = linears_of(build_meta_model(with_layers(config, 1), torch.bfloat16))
         numel = sum(p.numel() for layer in one.values() for p in layer.parameters())
@@ -162,7 +165,7 @@ class Planner:
 
 
 def spill_bytes(found: Estimate, device: Device) -> int:
-    """How many bytes of frozen weights must wait in main memory for a run to go on a card; 0: none, or it cannot."""
+    """Bytes of frozen weights to offload so that the run fits the GPU; 0 where none need to or too few can be."""
     needed = found.highest_bytes - device.memory_bytes
     if not device.spill_bytes or needed <= 0 or found.spec.offload_bytes:
         return 0
@@ -173,11 +176,14 @@ def spill_bytes(found: Estimate, device: Device) -> int:
 
 
 def fetched_bytes(trace: Trace) -> int:
-    """Of weights on their way: a block's worth, as what was fetched is freed before the next block is at work."""
+    """Bytes of staging buffers for offloaded weights: one block, which is freed before the next block runs."""
     return trace.frozen_bytes // trace.layers
 
 
 def spill_seconds(spilled_bytes: int, spec: RunSpec) -> float:
-    """What an optimizer step spends on the bus: forward and backward fetch the weights, recomputing once more."""
+    """Seconds of an optimizer step spent on copying offloaded weights.
+
+    Forward and backward copy them once each; activation checkpointing copies them once more for its second forward.
+    """
     times = (3 if spec.activation_checkpointing else 2) * spec.accumulation_steps
     return times * spilled_bytes / BUS_BYTES_PER_SECOND

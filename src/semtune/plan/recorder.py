@@ -1,12 +1,12 @@
-r"""Records what a step on fake tensors would allocate, multiply and move: one instant per operation.
+r"""Records live bytes, FLOPs and moved bytes of a run on fake tensors, one instant per operation.
 
 Fake tensors (torch.\_subclasses.fake_tensor) have shapes and no bytes. A dispatch mode sees every operation below
 autograd, those of backward and of the optimizer included. A storage counts from the operation that returns it until
-Python frees it, as in a real run. What an operation of torch allocates and frees inside itself is not seen; `overhead`
-knows the parts of it that matter. Operators of `nn` declare what they do (`nn.operator_registry`):
+Python frees it, as in a real run. What an operation of torch allocates and frees inside itself is not recorded;
+`overhead` adds what matters of it. Operators of `nn` declare their cost (`nn.operator_registry`):
 
-- a compiled one by its cost, whose workspace is live for the one instant of the call;
-- a composite one by its formula, which is run once for each combination of shapes and repeated from memory after that.
+- a compiled operator by a function; its workspace is live at the one instant of the call;
+- a composite operator by a formula in torch operations, which runs once for each combination of shapes and is memoised.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
 
 
 FormulaSections = dict[tuple[Any, ...], Section]
-"""What composite operators did, by overload and the shapes, dtypes and plain values of their arguments."""
+"""Memoised sections of composite operators; the key is the overload with shapes, dtypes and values of its arguments."""
 
 
 class Recorder:
-    """Collects `sections` while `recording`.
+    """Appends operations to `sections` while `recording`.
 
     Args:
-        round_to: what the device's allocator rounds a tensor's bytes up to.
+        round_to: the device's allocator rounds every tensor up to a multiple of so many bytes.
         cuda: fake tensors take the CUDA code path.
         formulas: shared by recorders with the same `round_to` and `cuda`, so that each formula is run once.
     """
@@ -49,50 +49,51 @@ class Recorder:
         self._round_to, self._cuda = round_to, cuda
         self._known_formulas: FormulaSections = {} if formulas is None else formulas
         self._live = 0
-        self._known: set[int] = set()
-        """Addresses of the storages that are counted."""
+        self._counted: set[int] = set()
+        """Addresses of the storages that count as live."""
         self._current: Section | None = None
 
     @property
     def live_bytes(self) -> int:
-        """Of all storages that are alive."""
+        """Bytes of all live storages."""
         return self._live
 
     @contextlib.contextmanager
     def recording(self, *, fake: bool = True) -> Iterator[None]:
-        """Inside, all tensors are fake, and what is done to them is recorded.
+        """Record every operation inside.
 
-        Real ones where not `fake`: to check a plan against what the same step holds.
+        Args:
+            fake: run on fake tensors; False keeps real ones, to compare a plan with the same step measured.
         """
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         if not fake:
-            with _Watch(self, answers=False), _Marks(self, answers=False):
+            with _DispatchRecorder(self, answers=False), _SectionMarker(self, answers=False):
                 yield
             return
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
             assume_cuda(self._cuda),
-            _Watch(self),
-            _Marks(self),
+            _DispatchRecorder(self),
+            _SectionMarker(self),
         ):
             yield
 
     def begin(self, name: str) -> None:
-        """From here on operations belong to a new section."""
+        """Begin a new section, which gets all further operations."""
         self._current = Section(name)
         self.sections.append(self._current)
         self._current.append("begin", self._live, OperatorCost())
 
     def on_operation(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """Note an operation of torch, or a compiled operator, that has returned `out`."""
+        """Record an operation of torch, or a compiled operator, that has returned `out`."""
         outputs = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
         operator = OPERATORS.get(func)
         if operator is not None and operator.cost is not None:
-            self._note_declared(str(func), operator.cost(*args, out=out), outputs)
+            self._record_declared(str(func), operator.cost(*args, out=out), outputs)
             return
         for x in outputs:
-            self._hold(x)
+            self._count(x)
         section = self._current
         if section is None or all(x.device.type == "meta" for x in outputs):
             return
@@ -104,15 +105,15 @@ class Recorder:
             inputs = tree_leaves((args, kwargs))
             section.append(str(func), self._live, OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(outputs))))
 
-    def _note_declared(self, name: str, cost: OperatorCost, outputs: list[Tensor]) -> None:
-        """Note an operator with a declared cost. Each of its allocations is an instant of its own.
+    def _record_declared(self, name: str, cost: OperatorCost, outputs: list[Tensor]) -> None:
+        """Record an operator with a declared cost. Each of its allocations is an instant of its own.
 
-        A new output counts twice as moved, as torch.empty_like does here with its argument; the workspace once, as
-        torch.empty does. The rates that seconds are made of were compared with measured steps on these terms.
+        Moved bytes count as those of torch's own operations: a new output twice (torch.empty_like reads its argument
+        and writes a result), the workspace once (torch.empty). `speed` was compared with measured steps so.
         """
         sizes = []
         for x in outputs:
-            self._hold(x)
+            self._count(x)
             sizes.append((2 * tensor_bytes(x), 0, self._live))
         if cost.workspace_bytes:
             workspace = self._rounded(cost.workspace_bytes)
@@ -125,34 +126,34 @@ class Recorder:
             section.append("allocate", live, OperatorCost(moved_bytes=moved, workspace_bytes=workspace))
         section.append(name, self._live, cost)
 
-    def on_composite(self, operator: Operator, args: tuple[Any, ...], watch: _Watch) -> Any:
-        """Run a composite operator's formula under `watch`, or repeat what it did for arguments of the same shapes."""
+    def on_composite(self, operator: Operator, args: tuple[Any, ...], mode: _DispatchRecorder) -> Any:
+        """Run a composite operator's formula under `mode`, or append its memoised section if the shapes are known."""
         assert operator.formula is not None
         section = self._current
         if section is None:
-            return watch.inside(operator.formula, args)
-        key = (operator.overload, *(_likeness(x) for x in args))
+            return mode.run_formula(operator.formula, args)
+        key = (operator.overload, *(_signature(x) for x in args))
         known, start, live = self._known_formulas.get(key), len(section.operations), self._live
         if known is not None:
             out = operator.overload(*args)
             for x in tree_leaves(out):
                 if isinstance(x, Tensor):
-                    self._hold(x)
+                    self._count(x)
             section.extend(known, live)
             return out
-        out = watch.inside(operator.formula, args)
+        out = mode.run_formula(operator.formula, args)
         done = section.since(start, live)
         self._known_formulas[key] = without_repeated_chunks(done) if operator.chunked else done
         section.cut(start)
         section.extend(self._known_formulas[key], live)
         return out
 
-    def _hold(self, x: Tensor) -> None:
+    def _count(self, x: Tensor) -> None:
         storage = x.untyped_storage()
         address = storage._cdata
-        if x.device.type == "meta" or address in self._known:
+        if x.device.type == "meta" or address in self._counted:
             return
-        self._known.add(address)
+        self._counted.add(address)
         size = self._rounded(storage.nbytes())
         self._live += size
         weakref.finalize(storage, self._release, address, size).atexit = False
@@ -161,21 +162,24 @@ class Recorder:
         return -(-size // self._round_to) * self._round_to
 
     def _release(self, address: int, size: int) -> None:
-        self._known.discard(address)
+        self._counted.discard(address)
         self._live -= size
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Shows every operation to the recorder, and answers the few that ask for a fake tensor's value."""
+class _DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Passes every operation to the recorder.
+
+    A fake tensor has no value, so `answers` makes reading one (`.item()`) return 0.
+    """
 
     def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._recorder, self._answers = recorder, answers
         self._formulas = 0
-        """How many formulas of composite operators are running."""
+        """Depth of nested formulas of composite operators."""
 
-    def inside(self, formula: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        """Call a composite operator's formula so that its operations are seen too."""
+    def run_formula(self, formula: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Call a composite operator's formula; its operations are recorded too."""
         self._formulas += 1
         try:
             with self:
@@ -202,8 +206,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class _Marks(TorchFunctionMode):
-    """Begins a section at each backward and after it; gives arrays of zeros where numpy is asked for."""
+class _SectionMarker(TorchFunctionMode):
+    """Begins the sections "backward" and "accumulate" before and after each `Tensor.backward`.
+
+    `answers` makes `Tensor.numpy` of a fake tensor return zeros.
+    """
 
     def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
         super().__init__()
@@ -220,7 +227,7 @@ class _Marks(TorchFunctionMode):
             return func(*args, **kwargs)
         self._recorder.begin("backward")
         out = func(*args, **kwargs)
-        self._recorder.begin("collect")
+        self._recorder.begin("accumulate")
         return out
 
 
@@ -228,8 +235,8 @@ def _is_view(func: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
 
 
-def _likeness(argument: Any) -> Any:
-    """What the operations of a formula may depend on."""
+def _signature(argument: Any) -> Any:
+    """What a formula's operations depend on: a tensor's shape, strides and dtype; any other argument itself."""
     if isinstance(argument, Tensor):
         return argument.shape, argument.stride(), argument.dtype
     return argument

@@ -1,4 +1,4 @@
-"""Plans of runs: what `semtune plan`, `tune --fit` and the guard before every run ask of `semtune.plan`."""
+"""Plans of runs, for `semtune plan`, `tune --fit` and the guard before every run."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
 RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
-QUICK_LOOK_LASTS_SECONDS = 24 * 3600.0
-QUICK_SECONDS, CAREFUL_SECONDS = 0.6, 10.0
-"""Of calibration: what a plan spends where none was made before, and what `--calibrate` spends."""
+QUICK_MAX_AGE_SECONDS = 24 * 3600.0
+QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
+"""Seconds of calibration: by a plan on a machine without stored rates, and with `--calibrate`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a plan knows of the data; `train` None: every text at `max_length`."""
+    """The data to plan for. `train` None: every text has `max_length` tokens."""
 
     space: TargetSpace = workload.SPACE
     train: Sequence[Example] | None = None
-    asked: Sequence[Example] = ()
+    predicted: Sequence[Example] = ()
+    """Examples that the run predicts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PlanResult:
 
 
 def load_data(spec: RunSpec, *, texts: bool) -> Data:
-    """What the task of `spec` has, its train split alone needing labels; without `texts` nothing is read.
+    """The data of the task of `spec`; without `texts` nothing is read. Only the train split needs labels.
 
     Raises DataError, UnknownNameError.
     """
@@ -66,11 +67,11 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
 
 
 def local_device() -> Device:
-    """This machine, as `--device auto` means it: its first GPU, else the free part of its main memory."""
+    """This machine, the device "auto": its first GPU, or the free part of its main memory."""
     cards = gpus()
     if cards:
         first = cards[0]
-        free, _ = torch.cuda.mem_get_info()  # less the context, which asking makes and a plan counts
+        free, _ = torch.cuda.mem_get_info()  # mem_get_info creates the CUDA context, which a plan counts itself
         return Device(
             str(first["name"]),
             "cuda",
@@ -85,15 +86,15 @@ def local_device() -> Device:
 def plan_methods(
     spec: RunSpec, methods: Sequence[str], device: str, data: Data, *, calibrate: bool = False, runtime_bytes: int
 ) -> PlanResult:
-    """A plan for each of `methods`, with advice where one does not fit.
+    """Plan each of `methods`, with advice for those that do not fit.
 
     Args:
-        spec: unresolved; its method is replaced by each of `methods`. Where there are several, each takes those of the
+        spec: unresolved; its method is replaced by each of `methods`. Where there are several, each gets those of the
             method options that it has.
-        runtime_bytes: resident bytes of a process that has done its imports and nothing else.
+        runtime_bytes: resident bytes of a process after its imports.
 
     Raises:
-        SemtuneError: an unknown device or model, or, where there is one method alone, what keeps it from attaching.
+        SemtuneError: an unknown device or model, or a single method that cannot attach to the model.
     """
     for name in methods:
         METHODS.check(name)
@@ -106,34 +107,37 @@ def plan_methods(
 
 
 def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
-    """The plan of one run on this machine, `spec` resolved. Raises SemtuneError."""
+    """Plan the run of a resolved spec on this machine. Raises SemtuneError."""
     request, _ = _request(spec, local_device(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
 
 
 def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
-    """Whether a run takes so little that it needs no plan before it begins, by a bound that no method exceeds.
+    """Whether an upper bound of a run's memory is below half of this machine's, so that the run needs no plan.
 
-    At worst every number of the model is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every
-    token of the largest step keeps, in every layer, some 20 rows of the hidden and 8 of the MLP's size in fp32.
+    The bound: every parameter is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every token of
+    the largest step keeps, in every layer, 20 rows of the hidden size and 8 of the MLP's in fp32; 1 GiB beside them.
     """
     config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code).get_text_config()
-    numbers = about_parameters(config)
-    if numbers is None:
+    parameters = about_parameters(config)
+    if parameters is None:
         return False
     layers, hidden, mlp = (int(n) for n in (config.num_hidden_layers, config.hidden_size, config.intermediate_size))
-    longest = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
-    tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest)
-    bound = 20 * numbers + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
+    longest_bytes = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
+    tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest_bytes)
+    bound = 20 * parameters + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
     return bound < local_device().memory_bytes / 2
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
-    """`spec`, resolved, changed as little as needed to fit this machine; its plan; what was changed in words.
+    """Apply the first advised change that makes a resolved spec fit this machine.
+
+    Returns the changed spec, its plan, and the change in words.
 
     Raises:
-        OptionError: nothing that is known makes it fit. DataError: as reading the task's data.
+        OptionError: no known change makes it fit.
+        DataError: the task's data cannot be read.
     """
     data = load_data(spec, texts=True)
     planner, plan = plan_run(spec, data, runtime_bytes)
@@ -151,7 +155,7 @@ def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str
 
 
 def _plan(planner: Planner, spec: RunSpec, method: str, *, alone: bool) -> Plan:
-    """The plan of one method; what keeps it from attaching is its reason where others are planned beside it."""
+    """Plan one method. One that cannot attach raises if it is `alone`; otherwise its plan gives the reason."""
     try:
         resolved = resolve(with_method(spec, method, shared=not alone))
         plan = planner.plan(resolved)
@@ -177,7 +181,7 @@ def _request(
 
 
 def request_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> PlanRequest:
-    """All that a plan of `spec` depends on beside the spec itself. Raises ModelError, OptionError."""
+    """Everything that a plan of `spec` depends on beside the spec. Raises ModelError, OptionError."""
     check_combination(spec.prompt, spec.readout, data.space)
     config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
     tokenizer, note = planning_tokenizer(spec.model, config, trust_remote_code=spec.trust_remote_code)
@@ -200,21 +204,21 @@ def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
     if data.train is None:
         return lambda spec, readout: workload.filled_workload(readout, spec)
     train = data.train
-    return lambda spec, readout: workload.task_workload(readout, spec, train, data.asked)
+    return lambda spec, readout: workload.task_workload(readout, spec, train, data.predicted)
 
 
 def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
-    """This machine's rates, and where they come from in words."""
+    """This machine's rates, and their origin in words."""
     careful, quick = cache_folder() / RATES_FILE, cache_folder() / QUICK_RATES_FILE
     if calibrate:
-        rates = speed.measure(CAREFUL_SECONDS)
-        speed.remember(rates, careful)
-        return rates, f"speed: measured just now, {CAREFUL_SECONDS:.0f} s, {torch.get_num_threads()} threads"
-    known = speed.remembered(careful, math.inf)
+        rates = speed.measure(CALIBRATION_SECONDS)
+        speed.write_rates(rates, careful)
+        return rates, f"speed: measured just now, {CALIBRATION_SECONDS:.0f} s, {torch.get_num_threads()} threads"
+    known = speed.read_rates(careful, math.inf)
     if known is not None:
         return known, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
-    looked = speed.remembered(quick, QUICK_LOOK_LASTS_SECONDS)
-    if looked is None:
-        looked = speed.measure(QUICK_SECONDS)
-        speed.remember(looked, quick)
-    return looked, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"
+    recent = speed.read_rates(quick, QUICK_MAX_AGE_SECONDS)
+    if recent is None:
+        recent = speed.measure(QUICK_SECONDS)
+        speed.write_rates(recent, quick)
+    return recent, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"

@@ -1,8 +1,8 @@
-"""Seconds of a step, from what it multiplies and moves and how fast that goes.
+"""Seconds of a step, from its cost (`trace.Cost`) and the rates of a machine.
 
-On this machine the rates are measured: products of five sizes (small ones are slower), plain and laid out for oneDNN;
-passes over memory, in caches and out of them; unpacking 4-bit weights; one small operation. For a card that is not here
-they are its maker's.
+Rates of this machine are measured: matrix products of five sizes (small ones reach fewer FLOP/s), plain and prepacked;
+passes over memory in and beyond the caches; dequantising 4-bit weights; the overhead of one operation. Rates of another
+card come from its data sheet.
 """
 
 from __future__ import annotations
@@ -21,50 +21,54 @@ import torch
 from semtune.errors import OutputError
 from semtune.nn.linear import NF4Linear, as_linear_layer
 from semtune.nn.low_rank import LowRankLinear
+from semtune.plan.cost import Cost
 from semtune.plan.devices import Device
-from semtune.plan.trace import Cost
 from semtune.runtime.files import write_json
 from semtune.runtime.processor import native_bf16
 
 _SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (256, 4096, 8192))
-"""Rows, in and out of the products that are timed."""
+"""(rows, in features, out features) of the measured products."""
 _MOVED_BYTES = 8 << 20
-"""Of one pass over memory that is timed: about what one operation of a step moves."""
+"""Bytes that a measured pass reads and writes: about as many as one operation of a step."""
 _COLD_BYTES = 192 << 20
-"""Of one that no cache holds, as an optimizer's over its state."""
+"""The same for a pass that exceeds all caches, like an optimizer's over its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a machine is."""
+    """The speed of a machine. Field names are keys of the calibration files."""
 
     plain: tuple[tuple[float, float], ...]
-    """(FLOPs of a product, FLOPs per second), ascending."""
+    """(FLOPs of a product, FLOPs per second), ascending, for plain weights."""
     packed: tuple[tuple[float, float], ...]
+    """The same for prepacked weights."""
     loop_flops_per_second: float
-    """Of an adapter's low-rank products."""
+    """FLOPs per second of an adapter's low-rank products."""
     bytes_per_second: float
+    """Bytes read and written per second in caches."""
     cold_bytes_per_second: float
-    """Of passes over weights and their state, each number of which was last touched a step ago."""
+    """Bytes read and written per second in main memory, as in an optimizer's pass over weights and state."""
     unpacked_bytes_per_second: float
+    """Bytes read and written per second while dequantising 4-bit weights."""
     operation_seconds: float
+    """Overhead of one operation, whatever its size."""
 
-    def seconds(self, effort: Cost, *, packed: bool) -> float:
-        """Of `effort`."""
-        table = self.packed if packed else self.plain
-        products = sum(count * flops / _rate(table, flops) for flops, count in effort.products)
+    def seconds(self, cost: Cost, *, prepacked: bool) -> float:
+        """The seconds that `cost` takes, with frozen weights prepacked or plain."""
+        table = self.packed if prepacked else self.plain
+        products = sum(count * flops / _rate(table, flops) for flops, count in cost.products)
         return (
             products
-            + effort.loop_flops / self.loop_flops_per_second
-            + effort.moved_bytes / self.bytes_per_second
-            + effort.cold_bytes / self.cold_bytes_per_second
-            + effort.unpacked_bytes / self.unpacked_bytes_per_second
-            + effort.operations * self.operation_seconds
+            + cost.loop_flops / self.loop_flops_per_second
+            + cost.moved_bytes / self.bytes_per_second
+            + cost.cold_bytes / self.cold_bytes_per_second
+            + cost.unpacked_bytes / self.unpacked_bytes_per_second
+            + cost.operations * self.operation_seconds
         )
 
 
 def rates_of(device: Device) -> Rates | None:
-    """Those assumed for a device that is not this machine; None: to be measured."""
+    """The assumed rates of a device that is not this machine; None where they have to be measured."""
     if device.flops_per_second is None or device.bytes_per_second is None:
         return None
     one_rate = ((1.0, device.flops_per_second),)
@@ -73,7 +77,7 @@ def rates_of(device: Device) -> Rates | None:
 
 
 def measure(budget_seconds: float) -> Rates:
-    """This machine's rates in about `budget_seconds`, in the dtype that it multiplies fastest."""
+    """Measure this machine's rates in about `budget_seconds`: in bf16 where the hardware multiplies it, else fp32."""
     dtype = torch.bfloat16 if native_bf16() else torch.float32
     share = budget_seconds / (2 * len(_SIDES) + 5)
     plain, packed = [], []
@@ -94,20 +98,20 @@ def measure(budget_seconds: float) -> Rates:
         _loop_rate(dtype, share),
         _moving_rate(_MOVED_BYTES, share),
         _moving_rate(_COLD_BYTES, share),
-        (coded.packed.codes.numel() + coded.packed.scales.numel() + 2 * buffer.numel()) / unpacked,
+        (coded.quantized.codes.numel() + coded.quantized.scales.numel() + 2 * buffer.numel()) / unpacked,
         _operation_seconds(small, share),
     )
 
 
 def _moving_rate(moved_bytes: int, budget_seconds: float) -> float:
-    """Bytes a second of an operation that reads and writes so many together."""
+    """Bytes per second of an operation that reads and writes `moved_bytes` in all."""
     size = moved_bytes // 2 // 2
     source, target = torch.ones(size, dtype=torch.bfloat16), torch.empty(size, dtype=torch.bfloat16)
     return moved_bytes / _seconds(lambda: torch.mul(source, 2.0, out=target), budget_seconds)
 
 
 def _loop_rate(dtype: torch.dtype, budget_seconds: float) -> float:
-    """FLOPs a second of what an adapter adds to a layer, forward and backward."""
+    """FLOPs per second of what an adapter adds to a linear layer, forward and backward."""
     rows, size, rank = 384, 576, 16
     base = torch.nn.Linear(size, size, bias=False, dtype=dtype).requires_grad_(False)
     adapter = LowRankLinear(base, rank, 32.0)
@@ -119,32 +123,32 @@ def _loop_rate(dtype: torch.dtype, budget_seconds: float) -> float:
 
 
 def _operation_seconds(small: torch.Tensor, budget_seconds: float) -> float:
-    """What an operation costs whatever its size: dispatch, and its part of autograd."""
+    """Seconds of an operation on a tiny tensor: dispatch and its part of autograd."""
     grown = small.clone().requires_grad_()
     return _seconds(lambda: torch.autograd.backward(grown.add(1.0).mul(2.0).sum()), budget_seconds) / 6
 
 
-def remembered(file: Path, longest_seconds: float) -> Rates | None:
-    """The rates in `file`; None where there are none, they cannot be read, or they are older than `longest_seconds`."""
+def read_rates(file: Path, max_age_seconds: float) -> Rates | None:
+    """The rates in `file`; None where it is missing, unreadable, or older than `max_age_seconds`."""
     try:
-        if time.time() - file.stat().st_mtime > longest_seconds:
+        if time.time() - file.stat().st_mtime > max_age_seconds:
             return None
-        held = json.loads(file.read_text(encoding="utf-8"))
-        held["plain"] = tuple((float(a), float(b)) for a, b in held["plain"])
-        held["packed"] = tuple((float(a), float(b)) for a, b in held["packed"])
-        return Rates(**held)
+        record = json.loads(file.read_text(encoding="utf-8"))
+        record["plain"] = tuple((float(a), float(b)) for a, b in record["plain"])
+        record["packed"] = tuple((float(a), float(b)) for a, b in record["packed"])
+        return Rates(**record)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def remember(rates: Rates, file: Path) -> None:
-    """Write them for later plans; where that is impossible they are measured again."""
+def write_rates(rates: Rates, file: Path) -> None:
+    """Write rates for later plans. A failure is ignored, as the next plan then measures them again."""
     with contextlib.suppress(OutputError):
         write_json(file, asdict(rates), indent=None)
 
 
 def _seconds(call: Callable[[], object], budget_seconds: float) -> float:
-    """Of one call: the median of as many as fit into the budget, three at least, the first left out."""
+    """Median seconds of a call, over as many calls as fit into the budget (3 to 2000) after one for warming up."""
     call()
     times: list[float] = []
     end = time.perf_counter() + budget_seconds
@@ -156,7 +160,7 @@ def _seconds(call: Callable[[], object], budget_seconds: float) -> float:
 
 
 def _rate(table: tuple[tuple[float, float], ...], flops: float) -> float:
-    """Between two measured sizes on straight lines over the logarithm of the size."""
+    """FLOPs per second of a product with `flops` FLOPs, interpolated linearly over log(FLOPs)."""
     sizes = [size for size, _ in table]
     i = bisect.bisect(sizes, flops)
     if i == 0 or i == len(table):

@@ -1,4 +1,4 @@
-"""The parts of a run that tell a plan's recorder where a stretch of like operations begins."""
+"""Parts of a run (model, loss, optimizer) that begin a new section of the trace at each call."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from semtune.training.optimizer import Optimizer, ParameterGroup
 from semtune.training.schedule import Schedule
 
 FORWARDS = 3
-"""Of an answer: texts begin, texts go on, and once more with full caches."""
+"""Forwards of a traced prediction: prefill, one decoding step, and one with caches at their full length."""
 
 
 class TracedWork:
-    """The readout's loss, each forward in a section of its own."""
+    """The readout's loss; each call begins a section "forward"."""
 
     def __init__(self, recorder: Recorder, readout: Readout) -> None:
         self._recorder, self._readout = recorder, readout
@@ -33,7 +33,7 @@ class TracedWork:
 
 
 class TracedOptimizer(Optimizer):
-    """Each pass over the parameters in a section of its own."""
+    """AdamW whose clipping and update begin the sections "clip" and "update"."""
 
     def __init__(self, recorder: Recorder, groups: Sequence[ParameterGroup]) -> None:
         super().__init__(groups, Schedule(total_steps=3, warmup_fraction=0.1))
@@ -49,35 +49,39 @@ class TracedOptimizer(Optimizer):
 
 
 class StopTracing(Exception):  # noqa: N818 - as StopIteration
-    """An answer has gone on for long enough to know its memory."""
+    """Ends a prediction once its peak has been traced."""
 
 
 class TracedModel(TransformersModel):
-    """Ends an answer after a few forwards, between which its caches grow to their largest."""
+    """A model that stops a prediction after `FORWARDS` forwards.
+
+    The caches grow to their full length before the last of them, so that it has the memory of the last forward of all.
+    """
 
     def __init__(self, loaded: TransformersModel, recorder: Recorder) -> None:
         super().__init__(**{f.name: getattr(loaded, f.name) for f in dataclasses.fields(TransformersModel)})
         self._recorder = recorder
-        self.packed = 0
-        self._skipped = 0
-        self._left: int | None = None
+        self.prepacked = 0
+        """Number of prepacked linear layers."""
+        self._skipped_tokens = 0
+        self._forwards_left: int | None = None
 
-    def watch(self, max_new_tokens: int) -> None:
-        """From here on, an answer is under way."""
-        self._left, self._skipped = FORWARDS, max(0, max_new_tokens - FORWARDS)
+    def trace_prediction(self, max_new_tokens: int) -> None:
+        """Begin a prediction, whose forwards belong to sections "answer"."""
+        self._forwards_left, self._skipped_tokens = FORWARDS, max(0, max_new_tokens - FORWARDS)
 
     def hidden_states(
         self, input_ids: Tensor, batch: PackedBatch, query_indices: Sequence[int] | None = None
     ) -> Tensor:
-        if self._left is None:
+        if self._forwards_left is None:
             return super().hidden_states(input_ids, batch, query_indices)
-        if self._left == 0:
+        if self._forwards_left == 0:
             raise StopTracing
-        if self._left == FORWARDS - 1:
+        if self._forwards_left == FORWARDS - 1:
             for part in batch.parts or (batch,):
                 if part.cache is not None and max(part.cache.lengths, default=0):
-                    part.cache.grow(self._skipped)
-        self._left -= 1
+                    part.cache.grow(self._skipped_tokens)
+        self._forwards_left -= 1
         self._recorder.begin("answer")
         return super().hidden_states(input_ids, batch, query_indices)
 
@@ -86,6 +90,6 @@ class TracedModel(TransformersModel):
         return super().logits(hidden)
 
     def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
-        self._recorder.begin("pack")
-        self.packed = super().prepack_frozen(packed, memory_bytes=memory_bytes, backward=backward)
-        return self.packed
+        self._recorder.begin("prepack")
+        self.prepacked = super().prepack_frozen(packed, memory_bytes=memory_bytes, backward=backward)
+        return self.prepacked

@@ -1,6 +1,6 @@
-"""What a run is given to do, as far as memory and time go: its largest step, a typical one, its longest texts.
+"""The batches and texts that a plan traces: the largest step, a typical one, the longest texts to predict.
 
-With a task the data say so; without one every text is as long as `max_length` allows, which no run exceeds.
+With a task they come from its data. Without one every text has `max_length` tokens, an upper bound of any run's.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from semtune.training.sampler import epoch_batches, optimizer_steps
 
 LABELS = tuple(f"label {i:02d}" for i in range(1, 21))
 SPACE = TargetSpace("label_set", LABELS)
-"""Where there is no task: as many labels as the task that semtune grew out of."""
+"""Labels of a plan without a task: 20, as many as in SemEval-2021 Task 6."""
 
 
 def filled_examples(count: int, max_length: int) -> list[Example]:
-    """Texts that are longer than `max_length` tokens, and so are cut to it."""
+    """Texts of more than `max_length` tokens, which encoding truncates to `max_length`."""
     return [Example(str(i), "word " * (2 * max_length), LabelSet(LABELS[:1])) for i in range(count)]
 
 
 def filled_workload(readout: Readout, spec: RunSpec) -> Workload:
-    """Every text at its longest."""
+    """A workload whose texts all have `max_length` tokens."""
     examples = filled_examples(max(spec.batch_size, spec.predict_batch_size), spec.max_length)
     step = [[readout.encode(e) for e in examples[: spec.batch_size]]] * spec.accumulation_steps
     return Workload(step, step, examples[: spec.predict_batch_size], readout.max_new_tokens)
 
 
-def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], asked: Sequence[Example]) -> Workload:
-    """What `train` makes of it.
+def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], predicted: Sequence[Example]) -> Workload:
+    """The workload of a task's examples.
 
     Args:
-        asked: the examples that will be answered.
+        predicted: all examples that the run predicts.
     """
     texts = [readout.encode(e) for e in train]
     steps = optimizer_steps(
@@ -46,7 +46,7 @@ def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], ask
     middle = statistics.median_low(tokens)
     typical = steps[tokens.index(middle)]
     as_texts = [[[texts[i] for i in batch] for batch in step] for step in (largest, typical)]
-    longest = sorted(asked, key=lambda e: -len(e.text))[: spec.predict_batch_size]
+    longest_texts = sorted(predicted, key=lambda e: -len(e.text))[: spec.predict_batch_size]
     lengths = tuple(len(t) for t in texts)
     rows = {n + padding_to_multiple(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
-    return Workload(as_texts[0], as_texts[1], longest, readout.max_new_tokens, len(steps), lengths, len(rows))
+    return Workload(as_texts[0], as_texts[1], longest_texts, readout.max_new_tokens, len(steps), lengths, len(rows))

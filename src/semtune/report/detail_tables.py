@@ -53,7 +53,7 @@ def runs_table(view: StudyView) -> Table | None:
     runs = [(view.label(group), run) for group in view.groups for run in group.runs]
     split = view.score_split
     scores = [score_of(run.scores, split, view.primary) for _, run in runs]
-    quality = figure_cells([statistic([score]) for score in scores], places=3)
+    quality = figure_cells([statistic([score]) for score in scores], digits=3)
     peaks = figure_cells([statistic([run.peak_bytes.get("train")]) for _, run in runs], 1e-9, 2)
     paces = figure_cells([statistic([run.seconds_per_iteration]) for _, run in runs])
     rows = [

@@ -126,7 +126,7 @@ def _draw_marks(axes: Axes, view: StudyView, marks: list[Mark], heights: list[fl
     """Marks with direct labels that keep clear of each other and of the lines at `heights`."""
     looks = Looks(view)
     slowest = max((m.pace for m in marks if m.pace is not None), default=0.0)
-    places = decimals([m.pace for m in marks if m.pace is not None])
+    digits = decimals([m.pace for m in marks if m.pace is not None])
     points, labels = [], []
     for mark in sorted(marks, key=lambda m: -(m.pace or 0)):
         area = 60 + 500 * (mark.pace / slowest if mark.pace is not None and slowest else 0.0)
@@ -136,7 +136,7 @@ def _draw_marks(axes: Axes, view: StudyView, marks: list[Mark], heights: list[fl
             axes.errorbar(mark.peak, mark.score.mean, mark.score.sd, color=color, linewidth=1.2, capsize=3, zorder=2)
         text = view.label(mark.group)
         if mark.pace is not None:
-            text += f"\n{number(mark.pace, places)} s/iteration"
+            text += f"\n{number(mark.pace, digits)} s/iteration"
         label = axes.annotate(
             text, (0, 0), xycoords="figure pixels", color=INK, linespacing=1.25, zorder=5, va="bottom"
         )
@@ -185,14 +185,14 @@ def speed(view: StudyView) -> Drawn:
     bars = [(group, found) for group in view.groups if (found := group.figure(lambda run: run.tokens_per_second))]
     if not bars:
         return Drawn("speed", title, "No run has a training speed on record.", None)
-    places = decimals([found.mean for _, found in bars])
+    digits = decimals([found.mean for _, found in bars])
     looks = Looks(view)
     with drawing("speed"):
         figure, axes = _bar_canvas([view.label(group) for group, _ in bars], 0.36, "real tokens per second")
         for row, (group, found) in enumerate(bars):
             axes.barh(row, found.mean, height=0.62, color=looks.color(group), xerr=found.sd, ecolor=INK)
-            _value(axes, found.mean + (found.sd or 0), row, number(found.mean, places))
-        description = "; ".join(f"{view.label(g)}: {number(f.mean, places)} tokens/s" for g, f in bars)
+            _value(axes, found.mean + (found.sd or 0), row, number(found.mean, digits))
+        description = "; ".join(f"{view.label(g)}: {number(f.mean, digits)} tokens/s" for g, f in bars)
         svg = to_svg(figure, "speed", title, description)
     return Drawn("speed", title, _bars_caption("Padding never counts.", view, bars), svg)
 

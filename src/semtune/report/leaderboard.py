@@ -31,7 +31,7 @@ def leaderboard_table(view: StudyView) -> Table | None:
             continue
         mark = notes.add("In brackets: the place that this study's run (mean over its seeds) would take.")
         head = (Cell(f"({rank(found[0].mean)})", marks=(mark,)), Cell(view.label(group)))
-        entries.append((found[0].mean, Row((*head, *figure_cells(found, places=3)), kind="run")))
+        entries.append((found[0].mean, Row((*head, *figure_cells(found, digits=3)), kind="run")))
     if view.test_state != "scored":
         why = NO_GOLD if view.test_state == "unlabelled" else "No run has test scores on record."
         notes.add(f"{why.rstrip('.')}, so this study's runs cannot be placed.")

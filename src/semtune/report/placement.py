@@ -1,4 +1,4 @@
-"""Where the labels of points go, so that none hides another: pure geometry, in pixels.
+"""Places the labels of points so that none hides another: geometry, in pixels.
 
 Greedy: labels are placed one after the other, each at the candidate position around its point that hides least. Good
 enough for the dozen points of a study; not an optimum.

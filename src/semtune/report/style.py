@@ -21,7 +21,7 @@ def series_of(view: StudyView) -> dict[str, int]:
 
 
 class Looks:
-    """One colour a method, one mark a readout, one line style a combination of model, prompt and preset."""
+    """Colours by method, marks by readout, line styles by combination of model, prompt and preset."""
 
     def __init__(self, view: StudyView) -> None:
         self._series = series_of(view)
@@ -42,11 +42,11 @@ class Looks:
         return LINES[self._variants.index(_variant(group)) % len(LINES)]
 
     def readout_legend(self, figure: Figure) -> None:
-        """Above the axes: which mark is which readout."""
+        """Add a legend above the axes that names the mark of each readout."""
         _legend(figure, self._readout_handles())
 
     def full_legend(self, figure: Figure) -> None:
-        """Above the axes: methods, and readouts and variants where there are several."""
+        """Add a legend above the axes: methods, and readouts and variants where there are several."""
         from matplotlib.lines import Line2D
 
         handles: list[Any] = [

@@ -1,4 +1,4 @@
-"""What a study shows, in a few plain sentences, each made of recorded figures only.
+"""A summary of a study in a few plain sentences, each made of recorded figures only.
 
 No sentence claims more than is on record: no significance, no ranking by dev, no advice.
 """
@@ -95,15 +95,15 @@ def _speed(view: StudyView) -> str:
     return _range(view, "Training speed", speeds, "tokens/s", decimals([speed for speed, _ in speeds]))
 
 
-def _range(view: StudyView, what: str, figures: Sequence[tuple[float, Group]], unit: str, places: int) -> str:
+def _range(view: StudyView, what: str, figures: Sequence[tuple[float, Group]], unit: str, digits: int) -> str:
     """The ends of a range with whose they are: "Training speed ranges from 461 (full) to 581 tokens/s (lora)."."""
     if not figures:
         return ""
     least, first = min(figures, key=lambda pair: pair[0])
     most, last = max(figures, key=lambda pair: pair[0])
     if first is last:
-        return f"{what} is {number(least, places)} {unit} ({view.label(first)})."
-    low, high = number(least, places), number(most, places)
+        return f"{what} is {number(least, digits)} {unit} ({view.label(first)})."
+    low, high = number(least, digits), number(most, digits)
     if low == high:
         return f"{what} is {low} {unit} for each of {len(figures)} kinds of run."
     return f"{what} ranges from {low} ({view.label(first)}) to {high} {unit} ({view.label(last)})."

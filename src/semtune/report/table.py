@@ -103,23 +103,23 @@ def decimals(values: Sequence[float]) -> int:
     return min(max(2 - exponent, 0), max(3, -exponent))
 
 
-def number(value: float, places: int) -> str:
+def number(value: float, digits: int) -> str:
     """A figure with thousands separated: number(1234.56, 1) is "1,234.6"."""
-    return f"{value:,.{places}f}"
+    return f"{value:,.{digits}f}"
 
 
-def figure_cells(figures: Sequence[Statistic | None], scale: float = 1.0, places: int | None = None) -> list[Cell]:
+def figure_cells(figures: Sequence[Statistic | None], scale: float = 1.0, digits: int | None = None) -> list[Cell]:
     """A column of figures, all with the same decimals.
 
     Args:
         scale: each figure is multiplied by it, e.g. 1e-9 for GB.
-        places: decimals; None: as many as the smallest figure needs.
+        digits: digits after the point; None: as many as the smallest figure needs.
     """
-    if places is None:
-        places = decimals([f.mean * scale for f in figures if f is not None])
+    if digits is None:
+        digits = decimals([f.mean * scale for f in figures if f is not None])
     return [
         Cell(NOTHING)
         if f is None
-        else Cell(number(f.mean * scale, places), None if f.sd is None else number(f.sd * scale, places))
+        else Cell(number(f.mean * scale, digits), None if f.sd is None else number(f.sd * scale, digits))
         for f in figures
     ]

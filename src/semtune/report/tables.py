@@ -31,7 +31,7 @@ class Figure:
     column: Column
     get: Callable[[Group], Statistic | None]
     scale: float = 1.0
-    places: int | None = None
+    digits: int | None = None
     baseline: Callable[[Baseline], Statistic | None] | None = None
     split: str | None = None
     """The split that a score is of; None for other figures."""
@@ -237,20 +237,20 @@ def _assemble(
 def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[Cell]:
     """A figure's column: the cells of the groups, then those of the baselines with the same decimals."""
     values = [figure.get(group) for group in view.groups]
-    places = figure.places
-    if places is None and any(values):
-        places = decimals([value.mean * figure.scale for value in values if value is not None])
+    digits = figure.digits
+    if digits is None and any(values):
+        digits = decimals([value.mean * figure.scale for value in values if value is not None])
     values += [figure.baseline(base) if figure.baseline else None for base in bases]
-    cells = figure_cells(values, figure.scale, places)
+    cells = figure_cells(values, figure.scale, digits)
     for index, value in enumerate(values[len(view.groups) :], start=len(view.groups)):
         # Fitting label counts takes microseconds: "<0.1" is clearer than "0.0".
         if (
             figure.split is None
             and value is not None
-            and places is not None
-            and 0 < value.mean * figure.scale < 0.5 * 10**-places
+            and digits is not None
+            and 0 < value.mean * figure.scale < 0.5 * 10**-digits
         ):
-            cells[index] = Cell(f"<{number(10**-places, places)}")
+            cells[index] = Cell(f"<{number(10**-digits, digits)}")
     if figure.split != "test":
         # Baselines lack most figures: an empty cell is clearer than a dash, which means "not on record".
         return [c if i < len(view.groups) or figure.baseline else Cell("") for i, c in enumerate(cells)]
@@ -282,7 +282,7 @@ def _ended(run: RunResult) -> str:
 
 
 def _outcome(view: StudyView, group: Group, notes: Footnotes) -> Cell | None:
-    """What the row shows instead of figures where no run of the group ended well."""
+    """The text that a row shows instead of figures where no run of the group ended well."""
     if group.ok:
         return None
     words = " / ".join(dict.fromkeys(STATUS_WORDS[run.status] for run in group.lost))
@@ -291,5 +291,5 @@ def _outcome(view: StudyView, group: Group, notes: Footnotes) -> Cell | None:
 
 
 def caption_of(view: StudyView) -> str:
-    """What all groups share, and the task."""
+    """A line with the task and the settings that all groups share."""
     return " · ".join([f"task {view.task}", *(f"{axis} {value}" for axis, value in view.constant.items())])

@@ -21,7 +21,7 @@ from semtune.runs.folder import read_json, result_from
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
-"""What sets groups apart, the method first."""
+"""The settings that distinguish groups, the method first."""
 STATUS_WORDS = {
     "ok": "ok",
     "does_not_fit": "does not fit",
@@ -114,7 +114,7 @@ class Baseline:
     """Seconds of fitting."""
     predict_examples_per_second: float | None = None
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
-    """By phase, as in a RunResult."""
+    """Peak bytes by phase, as in a RunResult."""
 
     def score(self, split: str, metric: Metric) -> Statistic | None:
         """A metric on a split."""
@@ -267,7 +267,7 @@ def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What `metrics.jsonl` of one run records: loss by step, the primary dev score by epoch."""
+    """The content of `metrics.jsonl` of one run: loss by step, the primary dev score by epoch."""
 
     losses: tuple[tuple[int, float], ...]
     dev: tuple[tuple[int, float], ...]

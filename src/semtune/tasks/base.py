@@ -1,4 +1,4 @@
-"""What every task here shares: options checked, splits read once, scoring, thresholds, the submission format."""
+"""The base class of tasks: checks options, reads splits once, scores, selects thresholds, handles submissions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class BaseTask:
 
     name: str
     usable_options: frozenset[str] = frozenset()
-    """The fields of TaskOptions that mean something to the task; another one that was given is an error."""
+    """Names of the TaskOptions fields that the task supports; setting another one is an error."""
     options_hint: str = "leave it out"
 
     def __init__(self, options: TaskOptions) -> None:
-        """Raises OptionError for an option that the task has no use for."""
+        """Raises OptionError for an option that the task does not support."""
         defaults = TaskOptions()
         for field in dataclasses.fields(TaskOptions):
             if field.name in self.usable_options or getattr(options, field.name) == getattr(defaults, field.name):
@@ -47,7 +47,7 @@ class BaseTask:
 
     @property
     def target_kind(self) -> TargetKind:
-        """A set of labels, unless a subclass says otherwise."""
+        """The kind of target; a set of labels by default."""
         return "label_set"
 
     @property
@@ -57,22 +57,22 @@ class BaseTask:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Micro-F1, the primary metric, and macro-F1, unless a subclass says otherwise."""
+        """The metrics, primary one first; micro-F1 and macro-F1 by default."""
         return scoring.METRICS
 
     @property
     def label_definitions(self) -> Mapping[str, str]:
-        """No definitions, unless a subclass has them."""
+        """A definition for each label; none by default."""
         return {}
 
     @property
     def leaderboard(self) -> tuple[LeaderboardEntry, ...]:
-        """No published results, unless a subclass has them."""
+        """Published results of the task; none by default."""
         return ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Nothing special, unless a subclass says so."""
+        """Remarks on how to read the scores; none by default."""
         return ()
 
     def load(self, split: str) -> list[Example]:
@@ -88,9 +88,9 @@ class BaseTask:
         return scoring.score(gold, predictions, self.labels, self.target_kind, where=self._where(gold))
 
     def best_threshold(self, gold: Sequence[Example], probabilities: scoring.Matrix) -> float:
-        """The threshold, one for all labels, with the best primary score; of equals, the nearest to one half.
+        """The threshold, one for all labels, with the best primary score; ties go to the one nearest 0.5.
 
-        For micro-F1 of label sets in one pass over all thresholds; for another metric by scoring at most 200 of them.
+        Micro-F1 of label sets needs one pass over all thresholds. Other metrics are computed for at most 200.
 
         Args:
             probabilities: (examples, labels), fp64.

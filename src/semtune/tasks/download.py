@@ -1,4 +1,4 @@
-"""Fetching one published file into the local cache, checked by its sha256, never half-written."""
+"""Downloads one published file into the local cache, checks its sha256 and writes it atomically."""
 
 from __future__ import annotations
 

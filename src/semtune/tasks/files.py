@@ -1,6 +1,6 @@
-"""Reading text, JSON and JSON lines so that anything broken is one clear sentence.
+"""Reads text, JSON and JSON lines; anything broken raises a DataError with one clear sentence.
 
-Every reader names the file, and the line (from 1) where there is one.
+Every error names the file, and the line (from 1) where there is one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The kind of a JSON value in words, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):

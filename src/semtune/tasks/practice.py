@@ -1,8 +1,8 @@
 """The practice task: short invented texts over the 20 persuasion techniques, shipped with semtune.
 
 The texts are about fictional towns, brands and clubs, and were written for this project; what each label means is in
-`practice_data/definitions.md`. The label frequencies are roughly those of the SemEval-2021 Task 6 corpus, the texts are
-not: a score here shows that a way of tuning works, and nothing about how it ranks elsewhere.
+`practice_data/definitions.md`. The label frequencies are roughly those of the SemEval-2021 Task 6 corpus; the texts are
+invented. A score on them shows that a method works, and nothing about how it ranks on real data.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Practice(BaseTask):
 
     @property
     def label_definitions(self) -> Mapping[str, str]:
-        """What each technique means."""
+        """The definition of each technique."""
         return definitions()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That these scores are no benchmark."""
+        """A remark that these scores are no benchmark."""
         return ("practice data: invented texts written for semtune, for trying things out; never a benchmark",)
 
     def _read(self, split: str) -> list[Example]:

@@ -12,7 +12,7 @@ from semtune.records import Example, LabelSet
 def examples_from_rows(
     rows: Iterable[tuple[str, dict[str, Any]]], labels: Sequence[str], *, must_be_labelled: bool
 ) -> list[Example]:
-    """Check `rows` and make examples of them; labels come out once each and in the order of `labels`.
+    """Check `rows` and convert them to examples, whose labels are unique and in the order of `labels`.
 
     Each row comes with its location for messages ("dev.jsonl, line 3"). Where not `must_be_labelled`, a row without
     the key "labels" is an unlabelled example.

@@ -6,10 +6,10 @@ positives tp, false positives fp and false negatives fn:
 
     F1 = 2 tp / (2 tp + fp + fn), and 1 where the denominator is 0.
 
-Micro-F1 puts the counts of all labels together first; macro-F1 is the plain mean over labels. So a label that is absent
-from gold and never predicted counts as 1 in macro-F1: that is the official convention, and it is why predicting nothing
-scores 0.15 on dev. The counts are written out here rather than called, so that scoring needs no heavy import; a test
-compares them with scikit-learn.
+Micro-F1 sums the counts of all labels first; macro-F1 is the plain mean over labels. A label that is absent
+from gold and never predicted counts as 1 in macro-F1: that is the official convention, and with it predicting nothing
+scores 0.15 on dev. This module computes the counts itself, so that scoring needs no heavy import; a test compares them
+with scikit-learn.
 
 A single-label task is scored on the same matrix, but its micro-F1 is the accuracy: a prediction that names no label, or
 more than one, is wrong.
@@ -32,10 +32,10 @@ Truth = npt.NDArray[np.bool_]
 MICRO_F1 = Metric("micro_f1", "micro-F1", short="micro")
 MACRO_F1 = Metric("macro_f1", "macro-F1", short="macro")
 METRICS = (MICRO_F1, MACRO_F1)
-"""What `score` computes, the primary metric first."""
+"""The metrics that `score` computes, the primary one first."""
 
 NAMES_SHOWN = 5
-"""How many missing or surplus ids a message names."""
+"""Number of missing or surplus ids that a message lists."""
 
 
 def score(
@@ -90,7 +90,7 @@ def score(
 def paired(
     gold: Sequence[Example], predictions: Sequence[Prediction], where: str = "this split"
 ) -> list[tuple[Example, Prediction]]:
-    """Each gold example with its prediction, in the order of `gold`: what every score function begins with.
+    """Each gold example with its prediction, in the order of `gold`.
 
     Raises DataError when gold is empty or without targets, or when ids are missing, surplus or repeated.
     """
@@ -108,7 +108,7 @@ def parse_failures(predictions: Sequence[Prediction]) -> float:
 
 
 def gold_matrix(examples: Sequence[Example], labels: Sequence[str]) -> Truth:
-    """Which labels each example has, (examples, labels)."""
+    """Boolean matrix (examples, labels): whether the example has the label."""
     gold = np.zeros((len(examples), len(labels)), dtype=bool)
     column = {label: i for i, label in enumerate(labels)}
     for row, example in enumerate(examples):

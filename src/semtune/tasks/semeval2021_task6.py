@@ -1,9 +1,9 @@
 """SemEval-2021 Task 6, subtask 1: which of 20 persuasion techniques does the text of a meme use?
 
 Paper: Dimitrov et al. 2021, "SemEval-2021 Task 6: Detection of Persuasion Techniques in Texts and Images", arXiv
-2105.09284. The corpus is "free for general research use" and is not redistributed here: it is read from a folder, or
-downloaded from the organisers' repository at one commit. Each split's file is fetched only when that split is asked
-for, so tuning on train and dev never brings the test labels onto the machine.
+2105.09284. The corpus is "free for general research use" and is not redistributed with
+semtune: it is read from a folder, or downloaded from the organisers' repository at one commit. The file of a split is
+downloaded only when that split is loaded, so tuning on train and dev never downloads the test labels.
 
 The published splits overlap a little, and are used as published: text 474_batch_2 is in train and in test, and the text
 of 549_batch_2 (train) is that of 30_batch_2 (dev).
@@ -36,7 +36,7 @@ SHA256 = {
 """Checksums of the organisers' files at COMMIT, for downloads only: a user's folder may have an unlabelled test set."""
 
 FOLDERS = (".", "semeval2021-task6", "data", "semeval2021-task6/data")
-"""Where a file may lie under the folder that was given: itself, its parent, or the organisers' repository."""
+"""Locations of a file relative to the given folder: in it, or in the layouts of the organisers' repository."""
 
 _PUBLISHED = (
     ("MinD", 0.59331, 0.28993),
@@ -78,7 +78,7 @@ class Subtask1(BaseTask):
 
     @property
     def label_definitions(self) -> Mapping[str, str]:
-        """What each technique means, in this project's words (the official definitions are the organisers')."""
+        """The definition of each technique, in this project's words (the official ones are the organisers')."""
         return definitions()
 
     @property

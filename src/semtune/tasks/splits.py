@@ -1,9 +1,9 @@
-"""Making train, dev and test splits: stratified, seeded, independent of the order of the rows, and without leaks.
+"""Makes train, dev and test splits: stratified, seeded, independent of the order of the rows, and without leaks.
 
 Texts are sorted so that those with the same labels are neighbours (rarest labels first, then in an order drawn from
 the seed), and each next text goes to the split that is furthest behind its share. Every stretch of that order is thus
 divided in the requested proportions, which stratifies single-label and multi-label data alike; compare Sechidis et al.
-2011, "On the Stratification of Multi-label Data", whose rarest-label-first idea this keeps. Two things are ours:
+2011, "On the Stratification of Multi-label Data", whose rarest-label-first idea this keeps. Two rules are our own:
 
 - Rows with the same text (case and spacing aside) always go to the same split, since testing on a text that was
   trained on measures nothing.
@@ -50,7 +50,7 @@ def _assign(
     shares: Mapping[str, float],
     seed: int,
 ) -> dict[str, str]:
-    """The split of each text, by the walk through the sorted texts described above."""
+    """The split of each text, by the algorithm of the module's docstring."""
     counts = Counter(label for labels in labels_of.values() for label in labels)
     rank = {label: i for i, label in enumerate(sorted(counts, key=lambda name: (counts[name], name)))}
 

@@ -1,4 +1,4 @@
-"""Anyone's labelled texts: a CSV, TSV, JSON, JSON lines or Parquet file, a folder of split files, or a hub data set.
+"""A user's labelled texts: a CSV, TSV, JSON, JSON lines or Parquet file, a folder of split files, or a hub data set.
 
 The user names the columns. The task is multi-label where a label separator was given or a label cell is a list, and
 single-label otherwise. Splits that are not given are made from the training rows (see `splits`).
@@ -20,12 +20,12 @@ from semtune.tasks.table_files import RawTable, as_text, read_table, read_tables
 
 TEXT_COLUMNS = ("text",)
 LABEL_COLUMNS = ("label", "labels")
-"""Looked for where the user names none."""
+"""Column names to look for where the user names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """What reading the table yields."""
+    """The content of the tables: examples by split, labels, kind of target, notes."""
 
     labels: tuple[str, ...]
     kind: TargetKind
@@ -64,17 +64,17 @@ class Table(BaseTask):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """As given, else all that occur, sorted. Raises DataError."""
+        """The given labels, else all labels that occur, sorted. Raises DataError."""
         return self._all().labels
 
     @property
     def target_kind(self) -> TargetKind:
-        """One label a text unless a separator was given or a cell is a list. Raises DataError."""
+        """One label per text, or a set if a separator was given or a cell is a list. Raises DataError."""
         return self._all().kind
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which splits semtune made. Raises DataError."""
+        """A remark on which splits semtune made. Raises DataError."""
         made = self._all().made
         if not made:
             return ()
@@ -137,7 +137,7 @@ class Table(BaseTask):
     def _examples(
         self, table: RawTable, split: str, text_column: str, label_column: str, kind: TargetKind, *, prefix: bool
     ) -> list[Example]:
-        """The rows of one table; `prefix`: numbered ids carry the split's name, as several tables are numbered."""
+        """The rows of one table; `prefix`: generated ids begin with the split's name, to be unique among tables."""
         self._column(table, text_column, (), "text")
         if split != "test":
             self._column(table, label_column, (), "label")

@@ -1,4 +1,4 @@
-"""Reading a user's table, whatever its format, into rows of plain Python values.
+"""Reads a user's table of any supported format into rows of plain Python values.
 
 CSV and TSV come through pandas with every cell a string and nothing taken for "missing" (a text may well be "NA");
 JSON, JSON lines and Parquet keep their types, so a label cell may be a list. Hub data sets need the `datasets`
@@ -27,7 +27,7 @@ SPLIT_NAMES = {
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test",),
 }
-"""What people call the three splits, as file names and on the hub."""
+"""Usual names of the three splits, in file names and on the hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class RawTable:
     """Rows as they are in a file. `columns` are the columns of all rows; a row of JSON may lack some of them."""
 
     source: str
-    """For messages: the file's path or the data set's id."""
+    """The file's path or the data set's id, for messages."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, dict[str, Any]], ...]
-    """Each with its location for messages: "row 3", "line 3"."""
+    """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
 
 def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
@@ -69,7 +69,7 @@ def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
 
 
 def read_table(path: Path, encoding: str) -> RawTable:
-    """One file, by its suffix. Raises DataError, OptionError (unknown encoding)."""
+    """Read one file; its suffix gives the format. Raises DataError, OptionError (unknown encoding)."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(

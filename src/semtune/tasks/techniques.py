@@ -39,7 +39,7 @@ TECHNIQUES: tuple[str, ...] = (
 
 @functools.cache
 def definitions() -> Mapping[str, str]:
-    """What each technique means, in one sentence: columns 2 and 3 of the table in `practice_data/definitions.md`."""
+    """The definition of each technique in one sentence: columns 2 and 3 in `practice_data/definitions.md`."""
     file = importlib.resources.files("semtune.tasks") / "practice_data" / "definitions.md"
     rows = [line.strip("| ").split(" | ") for line in file.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
     found = {row[0]: f"a text has it when {row[1]}; it does not when {row[2]}" for row in rows if row[0] in TECHNIQUES}

@@ -1,10 +1,10 @@
-"""Loads the compiled loops and says which tensors they can run on; absent where nothing could be compiled.
+"""Loads the compiled loops, if they were built, and says which tensors they support.
 
 Each loop is called by one registered operator (`kernels.operators` and its siblings). The torch formula beside the call
-is the loop's definition, its test's reference, and what runs where `supports` is False: on CUDA, in other dtypes than
-bf16, without a compiler, or with SEMTUNE_KERNELS=off.
+defines what the loop computes. It is the reference of the loop's test, and it runs where `supports` is False: on CUDA,
+in dtypes other than bf16, without a compiler, or with SEMTUNE_KERNELS=off.
 
-Threads are OpenMP's, out of the library that torch has loaded already, so one pool serves both.
+Threads come from the OpenMP library that torch has loaded, so both use one pool.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "norm_weight": "ppppiii",
     "swiglu": "pppii",
     "swiglu_backward": "pppppii",
-    "pack": "pppppppiiiii",
-    "unpack": "pppppppiiiiiii",
+    "pad": "pppppppiiiii",
+    "unpad": "pppppppiiiiiii",
     "causal_softmax": "pppfiiiii",
     "attention": "ppppppppppppfiiiiiiiii",
     "attention_backward": "pppppppppppppppfiiiiiiiii",
@@ -49,7 +49,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
 }
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT, "u": ctypes.c_uint64, "w": ctypes.c_uint32}
 _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
-"""Other subclasses may keep their elements elsewhere than `data_ptr` says."""
+"""Other subclasses may store their elements elsewhere than at `data_ptr()`."""
 
 
 def _load() -> ctypes.CDLL | None:
@@ -77,7 +77,7 @@ _IS_LOADED = _LIBRARY is not None  # a plain constant, which torch.compile can t
 
 
 def library() -> ctypes.CDLL | None:
-    """The shared library of all loops; None where there is none, it is of another version, or it is switched off."""
+    """The shared library of all loops; None where it is missing, of another version, or switched off."""
     return _LIBRARY
 
 
@@ -87,7 +87,7 @@ def in_main_memory(x: Tensor) -> bool:
 
 
 def supports(*tensors: Tensor | None) -> bool:
-    """Whether the compiled loops can run on these tensors: bf16, contiguous, in main memory (None: left out)."""
+    """Whether the compiled loops can run on these tensors: bf16, contiguous, in main memory. None is ignored."""
     if not _IS_LOADED:
         return False
     return all(x is None or (x.dtype == torch.bfloat16 and in_main_memory(x) and x.is_contiguous()) for x in tensors)
@@ -96,11 +96,11 @@ def supports(*tensors: Tensor | None) -> bool:
 @functools.cache
 def _function(name: str) -> Any:
     loaded = library()
-    assert loaded is not None, "ask supports() first"
+    assert loaded is not None, "check supports() first"
     return getattr(loaded, f"semtune_{name}")
 
 
 def run(name: str, *arguments: Any) -> None:
-    """Call a compiled loop: tensors are passed as their addresses, torch's number of threads is added last."""
+    """Call a compiled loop with the addresses of tensors; torch's number of threads is the last argument."""
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _function(name)(*plain, torch.get_num_threads())

@@ -1,27 +1,26 @@
-/* AdamW in one pass over memory: moments, bf16 weight and what it lacks to its fp32 master. Formula:
- * training/masters.py. */
+/* AdamW in one pass over memory: moments, bf16 weight, residual bits of its fp32 master. Formula: training/masters.py. */
 #include "adamw.h"
 
-CLONES static void adamw_range(bf16 *weight, int16_t *rest, float *mean, float *square, const bf16 *grad,
-                               const float *wide_grad, const adamw_settings *s, int64_t first, int64_t last) {
+CLONES static void adamw_range(bf16 *weight, int16_t *residual, float *mean, float *square, const bf16 *grad,
+                               const float *grad_fp32, const adamw_settings *s, int64_t first, int64_t last) {
     adamw_settings c = *s;
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
-        float g = (grad != NULL ? widen(grad[i]) : wide_grad[i]) * c.clip;
+        float g = (grad != NULL ? upcast(grad[i]) : grad_fp32[i]) * c.clip;
         float m = c.beta1 * mean[i] + (1.0f - c.beta1) * g;
         float v = c.beta2 * square[i] + (1.0f - c.beta2) * g * g;
-        part_from(updated(joined(weight[i], rest[i]), m, v, &c), &weight[i], &rest[i]);
+        split_master(updated(join_master(weight[i], residual[i]), m, v, &c), &weight[i], &residual[i]);
         mean[i] = m;
         square[i] = v;
     }
 }
 
-/* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`wide_grad`), the other NULL. */
-EXPORT void semtune_adamw(bf16 *weight, int16_t *rest, float *mean, float *square, const bf16 *grad,
-                          const float *wide_grad, float rate, float beta1, float beta2, float eps, float decay, float first,
-                          float second, float clip, int64_t count, int64_t threads) {
+/* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`grad_fp32`), the other NULL. */
+EXPORT void semtune_adamw(bf16 *weight, int16_t *residual, float *mean, float *square, const bf16 *grad,
+                          const float *grad_fp32, float rate, float beta1, float beta2, float eps, float decay,
+                          float first, float second, float clip, int64_t count, int64_t threads) {
     adamw_settings settings = {rate, beta1, beta2, eps, decay, first, second, clip};
-    SHARE(count, threads, adamw_range(weight, rest, mean, square, grad, wide_grad, &settings, first, last));
+    SHARE(count, threads, adamw_range(weight, residual, mean, square, grad, grad_fp32, &settings, first, last));
 }
 
 CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64_t last) {
@@ -30,13 +29,14 @@ CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64
         int64_t end = start + 4096 < last ? start + 4096 : last;
         float part = 0.0f;
 #pragma omp simd reduction(+ : part)
-        for (int64_t i = start; i < end; i++) part += widen(x[i]) * widen(x[i]);
+        for (int64_t i = start; i < end; i++) part += upcast(x[i]) * upcast(x[i]);
         total += part;
     }
     *out = total;
 }
 
-/* partial (threads,): sums of squares of shares of x (count,); entries beyond the shares are left alone. */
+/* partial (threads,): the sum of squares of each thread's part of x (count,). Entries of threads without a part are not
+ * written. */
 EXPORT void semtune_square_sum(const bf16 *x, double *partial, int64_t count, int64_t threads) {
     SHARE(count, threads, square_range(x, partial + part, first, last));
 }

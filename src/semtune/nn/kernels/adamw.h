@@ -1,4 +1,4 @@
-/* What the AdamW loops share: settings, and a bf16 weight as the upper half of its fp32 master. */
+/* Shared by the AdamW loops: settings, and the fp32 master weight as a bf16 weight plus 16 residual bits. */
 #ifndef SEMTUNE_ADAMW_H
 #define SEMTUNE_ADAMW_H
 
@@ -12,19 +12,19 @@ typedef struct {
     float clip;                           /* the gradient is multiplied by it */
 } adamw_settings;
 
-/* The master's bits are the weight's, as the upper half, plus a remainder of 16 bits with a sign. */
-INLINE float joined(bf16 weight, int16_t rest) {
-    uint32_t bits = ((uint32_t)weight << 16) + (uint32_t)(int32_t)rest;
+/* The master's bits: the weight as their upper half, plus the signed residual. */
+INLINE float join_master(bf16 weight, int16_t residual) {
+    uint32_t bits = ((uint32_t)weight << 16) + (uint32_t)(int32_t)residual;
     float master;
     memcpy(&master, &bits, 4);
     return master;
 }
 
-INLINE void part_from(float master, bf16 *weight, int16_t *rest) {
+INLINE void split_master(float master, bf16 *weight, int16_t *residual) {
     uint32_t bits;
     memcpy(&bits, &master, 4);
     *weight = (bf16)((bits + 0x8000u) >> 16);
-    *rest = (int16_t)bits;
+    *residual = (int16_t)bits;
 }
 
 INLINE float updated(float master, float mean, float square, const adamw_settings *s) {

@@ -1,4 +1,4 @@
-/* AdamW with moments in 8 bits, in blocks of 256: unpack, update, pack. Formula: training/eight_bit.py. */
+/* AdamW with 8-bit moments in blocks of 256: dequantise, update, quantise. Formula: training/eight_bit.py. */
 #include "adamw.h"
 
 #define BLOCK 256
@@ -6,7 +6,7 @@
 #define CELLS ((24 << 7) + 1)
 
 typedef struct {
-    const float *levels, *middles; /* (256,) each; the last middle is above all */
+    const float *levels, *middles; /* (256,) each; the last middle is infinite */
     const int32_t *first;          /* (2, CELLS) */
 } dynamic_type;
 
@@ -22,7 +22,8 @@ INLINE int32_t nearest(float quotient, const dynamic_type *type) {
     return code;
 }
 
-INLINE void pack_block(const float *values, uint8_t *codes, float *scale, const dynamic_type *type, int32_t positive) {
+INLINE void quantize_block(const float *values, uint8_t *codes, float *scale, const dynamic_type *type,
+                           int32_t positive) {
     float largest = 0.0f;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < BLOCK; i++) largest = fabsf(values[i]) > largest ? fabsf(values[i]) : largest;
@@ -37,13 +38,13 @@ INLINE void pack_block(const float *values, uint8_t *codes, float *scale, const 
 
 typedef struct {
     bf16 *weight;
-    int16_t *rest; /* NULL: the weight has no master */
+    int16_t *residual; /* NULL: the weight has no fp32 master */
     uint8_t *mean_codes;
     float *mean_scales;
     uint8_t *square_codes;
     float *square_scales;
     const bf16 *grad; /* or */
-    const float *wide_grad;
+    const float *grad_fp32;
     dynamic_type means, squares;
     adamw_settings settings;
     int64_t count;
@@ -55,23 +56,24 @@ INLINE void update_block(const job *of, int64_t block, int64_t length) {
     const uint8_t *mean_codes = of->mean_codes + block * BLOCK, *square_codes = of->square_codes + block * BLOCK;
     float mean_scale = of->mean_scales[block], square_scale = of->square_scales[block];
     bf16 *weight = of->weight + block * BLOCK;
-    int16_t *rest = of->rest == NULL ? NULL : of->rest + block * BLOCK;
+    int16_t *residual = of->residual == NULL ? NULL : of->residual + block * BLOCK;
 #pragma omp simd
     for (int64_t i = 0; i < length; i++) {
-        float g = (of->grad != NULL ? widen(of->grad[block * BLOCK + i]) : of->wide_grad[block * BLOCK + i]) * c.clip;
+        float g = (of->grad != NULL ? upcast(of->grad[block * BLOCK + i]) : of->grad_fp32[block * BLOCK + i]) * c.clip;
         mean[i] = c.beta1 * (of->means.levels[mean_codes[i]] * mean_scale) + (1.0f - c.beta1) * g;
         square[i] = c.beta2 * (of->squares.levels[square_codes[i]] * square_scale) + (1.0f - c.beta2) * g * g;
     }
-    if (rest == NULL) {
+    if (residual == NULL) {
 #pragma omp simd
-        for (int64_t i = 0; i < length; i++) weight[i] = narrow(updated(widen(weight[i]), mean[i], square[i], &c));
+        for (int64_t i = 0; i < length; i++) weight[i] = downcast(updated(upcast(weight[i]), mean[i], square[i], &c));
     } else {
 #pragma omp simd
         for (int64_t i = 0; i < length; i++)
-            part_from(updated(joined(weight[i], rest[i]), mean[i], square[i], &c), &weight[i], &rest[i]);
+            split_master(updated(join_master(weight[i], residual[i]), mean[i], square[i], &c), &weight[i],
+                         &residual[i]);
     }
-    pack_block(mean, of->mean_codes + block * BLOCK, of->mean_scales + block, &of->means, 0);
-    pack_block(square, of->square_codes + block * BLOCK, of->square_scales + block, &of->squares, 1);
+    quantize_block(mean, of->mean_codes + block * BLOCK, of->mean_scales + block, &of->means, 0);
+    quantize_block(square, of->square_codes + block * BLOCK, of->square_scales + block, &of->squares, 1);
 }
 
 CLONES static void adamw_8bit_range(const job *of, int64_t first, int64_t last) {
@@ -81,14 +83,14 @@ CLONES static void adamw_8bit_range(const job *of, int64_t first, int64_t last) 
     }
 }
 
-/* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`wide_grad`), the other NULL. */
-EXPORT void semtune_adamw_8bit(bf16 *weight, int16_t *rest, uint8_t *mean_codes, float *mean_scales,
-                               uint8_t *square_codes, float *square_scales, const bf16 *grad, const float *wide_grad,
+/* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`grad_fp32`), the other NULL. */
+EXPORT void semtune_adamw_8bit(bf16 *weight, int16_t *residual, uint8_t *mean_codes, float *mean_scales,
+                               uint8_t *square_codes, float *square_scales, const bf16 *grad, const float *grad_fp32,
                                const float *mean_levels, const float *mean_middles, const int32_t *mean_first,
                                const float *square_levels, const float *square_middles, const int32_t *square_first,
                                float rate, float beta1, float beta2, float eps, float decay, float first_factor,
                                float second_factor, float clip, int64_t count, int64_t threads) {
-    job of = {weight, rest, mean_codes, mean_scales, square_codes, square_scales, grad, wide_grad,
+    job of = {weight, residual, mean_codes, mean_scales, square_codes, square_scales, grad, grad_fp32,
               {mean_levels, mean_middles, mean_first}, {square_levels, square_middles, square_first},
               {rate, beta1, beta2, eps, decay, first_factor, second_factor, clip}, count};
     int64_t blocks = (count + BLOCK - 1) / BLOCK;

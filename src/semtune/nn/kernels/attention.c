@@ -1,71 +1,70 @@
-/* Around attention's products: rows into rotated blocks and back, softmax under the causal mask. See
- * nn/attention_blocks.py; what trains on short texts is in short_attention.c.
+/* Padding, unpadding, rotary embeddings and causal softmax for attention. Formulas: nn/padding.py.
  *
- * A block is (texts, heads, max_seqlen, dim), right-padded with zeros. `starts` and `counts` (texts,) say which rows of
- * (rows, heads, dim) belong to a text; `positions` (texts, max_seqlen) is where each stands in its text.
+ * A block is (texts, heads, max_seqlen, dim), right-padded with zeros. Text i has the `counts[i]` packed rows from
+ * `offsets[i]` on; `positions` (texts, max_seqlen) holds the position of each row in its text.
  */
 #include <math.h>
 
 #include "common.h"
 
-/* One row turned by its angles: (x1 cos - x2 sin, x2 cos + x1 sin). */
-INLINE void turn(const bf16 *in, bf16 *out, const float *cosine, const float *sine, float sign, int64_t half) {
+/* Rotates one row by its angles: (x1 cos - x2 sin, x2 cos + x1 sin). */
+INLINE void rotate(const bf16 *in, bf16 *out, const float *cosine, const float *sine, float sign, int64_t half) {
 #pragma omp simd
     for (int64_t i = 0; i < half; i++) {
-        float a = widen(in[i]), b = widen(in[i + half]), s = sign * sine[i];
-        out[i] = narrow(a * cosine[i] - b * s);
-        out[i + half] = narrow(b * cosine[i] + a * s);
+        float a = upcast(in[i]), b = upcast(in[i + half]), s = sign * sine[i];
+        out[i] = downcast(a * cosine[i] - b * s);
+        out[i + half] = downcast(b * cosine[i] + a * s);
     }
 }
 
-CLONES static void pack_range(const bf16 *rows, bf16 *block, const int32_t *starts, const int32_t *counts,
+CLONES static void pad_range(const bf16 *rows, bf16 *block, const int32_t *offsets, const int32_t *counts,
                               const int32_t *positions, const float *cosine, const float *sine, int64_t heads,
                               int64_t max_seqlen, int64_t dim, int64_t first, int64_t last) {
     for (int64_t pair = first; pair < last; pair++) {
         int64_t text = pair / heads, head = pair % heads;
         bf16 *out = block + pair * max_seqlen * dim;
         for (int64_t j = 0; j < counts[text]; j++, out += dim) {
-            const bf16 *in = rows + ((starts[text] + j) * heads + head) * dim;
+            const bf16 *in = rows + ((offsets[text] + j) * heads + head) * dim;
             int64_t at = cosine == NULL ? 0 : positions[text * max_seqlen + j] * (dim / 2);
             if (cosine == NULL)
                 memcpy(out, in, (size_t)dim * sizeof(bf16));
             else
-                turn(in, out, cosine + at, sine + at, 1.0f, dim / 2);
+                rotate(in, out, cosine + at, sine + at, 1.0f, dim / 2);
         }
         memset(out, 0, (size_t)((max_seqlen - counts[text]) * dim) * sizeof(bf16));
     }
 }
 
-/* Rows (rows, heads, dim) into a block, turned by the angles of their positions where `cosine` is given. */
-EXPORT void semtune_pack(const bf16 *rows, bf16 *block, const int32_t *starts, const int32_t *counts,
+/* Pads packed rows (rows, heads, dim) into a block, rotated by the angles of their positions if `cosine` is given. */
+EXPORT void semtune_pad(const bf16 *rows, bf16 *block, const int32_t *offsets, const int32_t *counts,
                          const int32_t *positions, const float *cosine, const float *sine, int64_t texts, int64_t heads,
                          int64_t max_seqlen, int64_t dim, int64_t threads) {
-    SHARE(texts *heads, threads, pack_range(rows, block, starts, counts, positions, cosine, sine, heads, max_seqlen, dim,
+    SHARE(texts *heads, threads, pad_range(rows, block, offsets, counts, positions, cosine, sine, heads, max_seqlen, dim,
                                             first, last));
 }
 
-CLONES static void unpack_range(const bf16 *block, bf16 *rows, const int32_t *starts, const int32_t *counts,
+CLONES static void unpad_range(const bf16 *block, bf16 *rows, const int32_t *offsets, const int32_t *counts,
                                 const int32_t *positions, const float *cosine, const float *sine, int64_t heads,
                                 int64_t max_seqlen, int64_t dim, int64_t first, int64_t last) {
     for (int64_t pair = first; pair < last; pair++) {
         int64_t text = pair / heads, head = pair % heads;
         const bf16 *in = block + pair * max_seqlen * dim;
         for (int64_t j = 0; j < counts[text]; j++, in += dim) {
-            bf16 *out = rows + ((starts[text] + j) * heads + head) * dim;
+            bf16 *out = rows + ((offsets[text] + j) * heads + head) * dim;
             int64_t at = cosine == NULL ? 0 : positions[text * max_seqlen + j] * (dim / 2);
             if (cosine == NULL)
                 memcpy(out, in, (size_t)dim * sizeof(bf16));
             else
-                turn(in, out, cosine + at, sine + at, -1.0f, dim / 2);
+                rotate(in, out, cosine + at, sine + at, -1.0f, dim / 2);
         }
     }
 }
 
-/* A block back into rows, turned back; rows after the last text's, `filled` to `all`, become zero. */
-EXPORT void semtune_unpack(const bf16 *block, bf16 *rows, const int32_t *starts, const int32_t *counts,
+/* Unpads a block into packed rows, rotated back; the padding rows `filled` to `all` become zero. */
+EXPORT void semtune_unpad(const bf16 *block, bf16 *rows, const int32_t *offsets, const int32_t *counts,
                            const int32_t *positions, const float *cosine, const float *sine, int64_t texts, int64_t heads,
                            int64_t max_seqlen, int64_t dim, int64_t filled, int64_t all, int64_t threads) {
-    SHARE(texts *heads, threads, unpack_range(block, rows, starts, counts, positions, cosine, sine, heads, max_seqlen, dim,
+    SHARE(texts *heads, threads, unpad_range(block, rows, offsets, counts, positions, cosine, sine, heads, max_seqlen, dim,
                                               first, last));
     memset(rows + filled * heads * dim, 0, (size_t)((all - filled) * heads * dim) * sizeof(bf16));
 }
@@ -76,19 +75,19 @@ CLONES static void softmax_range(bf16 *scores, const int32_t *counts, const int3
         int64_t text = pair / heads;
         bf16 *row = scores + pair * max_seqlen * keys;
         for (int64_t j = 0; j < counts[text]; j++, row += keys) {
-            int64_t seen = positions[text * max_seqlen + j] + 1;
+            int64_t visible = positions[text * max_seqlen + j] + 1;
             float largest = -INFINITY, total = 0.0f;
 #pragma omp simd reduction(max : largest)
-            for (int64_t i = 0; i < seen; i++) {
-                float value = widen(row[i]);
+            for (int64_t i = 0; i < visible; i++) {
+                float value = upcast(row[i]);
                 largest = value > largest ? value : largest;
             }
 #pragma omp simd reduction(+ : total)
-            for (int64_t i = 0; i < seen; i++) total += exp_of((widen(row[i]) - largest) * scale);
+            for (int64_t i = 0; i < visible; i++) total += exp_of((upcast(row[i]) - largest) * scale);
             float share = 1.0f / total;
 #pragma omp simd
-            for (int64_t i = 0; i < seen; i++) row[i] = narrow(exp_of((widen(row[i]) - largest) * scale) * share);
-            memset(row + seen, 0, (size_t)(keys - seen) * sizeof(bf16));
+            for (int64_t i = 0; i < visible; i++) row[i] = downcast(exp_of((upcast(row[i]) - largest) * scale) * share);
+            memset(row + visible, 0, (size_t)(keys - visible) * sizeof(bf16));
         }
         memset(row, 0, (size_t)((max_seqlen - counts[text]) * keys) * sizeof(bf16));
     }

@@ -1,8 +1,8 @@
-"""Operators around attention over packed texts: padding, softmax, and attention over short texts as a whole.
+"""Operators around attention over packed texts: padding, softmax, and the whole attention over short texts.
 
-q, k, v and blocks are bf16. Positions come as a layout gives them: int32 `starts` and `counts` (texts,), the first row
-and the number of rows of each text, and int32 `positions` (texts, max_seqlen), each row's position in its text. `cos`
-and `sin` are fp32 (positions, head_dim / 2), or None where nothing is rotated.
+q, k, v and blocks are bf16. `offsets`, `counts` and `positions` are those of `Layout.row_ranges`: the first row and the
+number of rows of each text, int32 (texts,), and each row's position in its text, int32 (texts, max_seqlen). `cos` and
+`sin` are fp32 (positions, head_dim / 2), or None where nothing is rotated.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ from semtune.nn.operator_registry import OperatorCost, compiled, traffic_bytes
 
 
 @compiled(
-    "pad(Tensor x, Tensor starts, Tensor counts, Tensor positions, Tensor? cos, Tensor? sin, int max_seqlen) -> Tensor",
-    outputs=lambda x, starts, counts, positions, cos, sin, max_seqlen: x.new_empty(
+    "pad(Tensor x, Tensor offsets, Tensor counts, Tensor positions, Tensor? cos, Tensor? sin, int max_seqlen) "
+    "-> Tensor",
+    outputs=lambda x, offsets, counts, positions, cos, sin, max_seqlen: x.new_empty(
         len(counts), x.shape[1], max_seqlen, x.shape[2]
     ),
 )
 def pad(
-    out: Tensor, x: Tensor, starts: Tensor, counts: Tensor, positions: Tensor,
+    out: Tensor, x: Tensor, offsets: Tensor, counts: Tensor, positions: Tensor,
     cos: Tensor | None, sin: Tensor | None, max_seqlen: int,
 ) -> None:  # fmt: skip
     """(rows, heads, head_dim) -> (texts, heads, max_seqlen, head_dim), rotated; zero where padded."""
-    run("pack", x, out, starts, counts, positions, cos, sin, len(counts), x.shape[1], max_seqlen, x.shape[2])
+    run("pad", x, out, offsets, counts, positions, cos, sin, len(counts), x.shape[1], max_seqlen, x.shape[2])
 
 
 @compiled(
-    "unpad(Tensor x, Tensor starts, Tensor counts, Tensor positions, Tensor? cos, Tensor? sin, int heads, "
+    "unpad(Tensor x, Tensor offsets, Tensor counts, Tensor positions, Tensor? cos, Tensor? sin, int heads, "
     "int max_seqlen, int filled, int rows) -> Tensor",
-    outputs=lambda x, starts, counts, positions, cos, sin, heads, max_seqlen, filled, rows: x.new_empty(
+    outputs=lambda x, offsets, counts, positions, cos, sin, heads, max_seqlen, filled, rows: x.new_empty(
         rows, heads, x.shape[-1]
     ),
 )
 def unpad(
-    out: Tensor, x: Tensor, starts: Tensor, counts: Tensor, positions: Tensor,
+    out: Tensor, x: Tensor, offsets: Tensor, counts: Tensor, positions: Tensor,
     cos: Tensor | None, sin: Tensor | None, heads: int, max_seqlen: int, filled: int, rows: int,
 ) -> None:  # fmt: skip
     """The inverse of `pad`, rotated back: (rows, heads, head_dim); rows from `filled` on are 0."""
     sizes = (len(counts), heads, max_seqlen, x.shape[-1], filled, rows)
-    run("unpack", x, out, starts, counts, positions, cos, sin, *sizes)
+    run("unpad", x, out, offsets, counts, positions, cos, sin, *sizes)
 
 
 @compiled(
@@ -58,13 +59,13 @@ def causal_softmax_(
 
 
 _POSITIONS = (
-    "Tensor query_starts, Tensor query_counts, Tensor query_positions, Tensor key_starts, Tensor key_counts, "
+    "Tensor query_offsets, Tensor query_counts, Tensor query_positions, Tensor key_offsets, Tensor key_counts, "
     "Tensor? cos, Tensor? sin, float scale, int max_seqlen_q, int max_seqlen"
 )
 
 
 def _scratch_floats(q: Tensor, k: Tensor, max_seqlen_q: int, max_seqlen: int) -> int:
-    """Floats that one text and kv head need at most, as kernels/short_attention.c lays them out in `block_of`."""
+    """Maximum of scratch floats for one text and kv head; kernels/short_attention.c divides them (`block_of`)."""
     rows, width = _round_up(max_seqlen_q * q.shape[1] // k.shape[1], 6), _round_up(q.shape[2], 16)
     keys = _round_up(_round_up(max_seqlen, 6), 16)
     return 2 * rows * width + 4 * keys * width + 2 * rows * keys + 6 * width
@@ -109,5 +110,5 @@ def short_attention_backward(
     out: tuple[Tensor | None, ...], q: Tensor, k: Tensor, v: Tensor, grad_out: Tensor, output_mask: list[bool],
     *positions: Any,
 ) -> None:  # fmt: skip
-    """The gradients of q, k and v, each where `output_mask` says so."""
+    """The gradients of q, k and v, each if `output_mask` is set for it."""
     _run_attention("attention_backward", q, k, (q, k, v, grad_out, *out), positions)

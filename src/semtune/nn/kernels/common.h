@@ -1,8 +1,8 @@
 /* What all kernels share: bf16, exp, threads.
  *
- * Every kernel is plain C that the compiler vectorises, once for each level of x86-64 (the loader picks the machine's
- * own at run time). Products in bf16 stay with oneDNN; here is only what lies between them. Inside all is fp32, and a
- * result is rounded to bf16 once.
+ * Every kernel is plain C that the compiler vectorises, once for each level of x86-64 (the loader picks the level of the
+ * machine at run time). Large bf16 matrix products stay with oneDNN; the kernels do what comes between them. They compute
+ * in fp32 and round each result to bf16 once.
  */
 #ifndef SEMTUNE_COMMON_H
 #define SEMTUNE_COMMON_H
@@ -16,8 +16,8 @@ typedef uint16_t bf16;
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
 
-/* Worker functions carry CLONES and take a range of rows; the exported function that shares rows out among threads does
- * not, as the bodies of OpenMP regions are not cloned. */
+/* Worker functions carry CLONES and take a range of rows. The exported function divides rows among threads without
+ * CLONES, because the bodies of OpenMP regions are not cloned. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
 #elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) /* the levels have no names there yet */
@@ -26,15 +26,15 @@ typedef uint16_t bf16;
 #define CLONES __attribute__((noinline))
 #endif
 
-INLINE float widen(bf16 value) {
+INLINE float upcast(bf16 value) {
     uint32_t bits = (uint32_t)value << 16;
     float out;
     memcpy(&out, &bits, 4);
     return out;
 }
 
-/* To the nearest bf16, ties to even, as torch rounds. */
-INLINE bf16 narrow(float value) {
+/* Rounds to the nearest bf16, ties to even, like torch. */
+INLINE bf16 downcast(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -61,7 +61,7 @@ INLINE float exp_of(float x) {
     return p * power;
 }
 
-/* Splits `count` things among threads: work(first, last) runs on each share. */
+/* Divides `count` items among threads; `call` runs once per thread for its items `first` to `last` (exclusive). */
 #define SHARE(count, threads, call)                                                              \
     do {                                                                                         \
         int64_t parts = (threads) < (count) ? (threads) : (count);                               \

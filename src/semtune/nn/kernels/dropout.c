@@ -1,4 +1,4 @@
-/* Dropout whose mask is a function of a seed: nothing is kept, backward makes it again. Formula: nn/dropout.py. */
+/* Dropout whose mask is a function of a seed, so that backward computes it again. Formula: nn/dropout.py. */
 #include "mask.h"
 
 CLONES static void dropout_groups(const bf16 *x, bf16 *out, int64_t count, uint64_t seed, uint32_t threshold,
@@ -28,10 +28,10 @@ CLONES static void add_kept_groups(bf16 *total, const bf16 *more, int64_t count,
         masks(seed, at, threshold, mask);
         if (n == GROUP)
             for (int i = 0; i < GROUP; i++)
-                total[at + i] = narrow(widen(total[at + i]) + widen((bf16)(more[at + i] & mask[i])));
+                total[at + i] = downcast(upcast(total[at + i]) + upcast((bf16)(more[at + i] & mask[i])));
         else
             for (int i = 0; i < n; i++)
-                total[at + i] = narrow(widen(total[at + i]) + widen((bf16)(more[at + i] & mask[i])));
+                total[at + i] = downcast(upcast(total[at + i]) + upcast((bf16)(more[at + i] & mask[i])));
     }
 }
 

@@ -14,20 +14,20 @@ CLONES static void norm_rows(const bf16 *x, const bf16 *delta, const bf16 *weigh
             bf16 *kept = sum + row * width;
 #pragma omp simd reduction(+ : square)
             for (int64_t i = 0; i < width; i++) {
-                bf16 rounded = narrow(widen(in[i]) + widen(more[i]));
-                float value = widen(rounded);
+                bf16 rounded = downcast(upcast(in[i]) + upcast(more[i]));
+                float value = upcast(rounded);
                 kept[i] = rounded;
                 square += value * value;
             }
             in = kept;
         } else {
 #pragma omp simd reduction(+ : square)
-            for (int64_t i = 0; i < width; i++) square += widen(in[i]) * widen(in[i]);
+            for (int64_t i = 0; i < width; i++) square += upcast(in[i]) * upcast(in[i]);
         }
         float scale = 1.0f / sqrtf(square / (float)width + eps);
         inverse[row] = scale;
 #pragma omp simd
-        for (int64_t i = 0; i < width; i++) out[i] = narrow(widen(in[i]) * scale * widen(weight[i]));
+        for (int64_t i = 0; i < width; i++) out[i] = downcast(upcast(in[i]) * scale * upcast(weight[i]));
     }
 }
 
@@ -44,22 +44,23 @@ CLONES static void norm_backward_rows(const bf16 *x, const bf16 *weight, const f
         bf16 *out = grad_x + row * width;
         float scale = inverse[row], share = 0.0f;
 #pragma omp simd reduction(+ : share)
-        for (int64_t i = 0; i < width; i++) share += widen(dy[i]) * widen(weight[i]) * widen(in[i]);
+        for (int64_t i = 0; i < width; i++) share += upcast(dy[i]) * upcast(weight[i]) * upcast(in[i]);
         share = share * scale * scale / (float)width;
         if (grad_sum != NULL) {
             const bf16 *more = grad_sum + row * width;
 #pragma omp simd
             for (int64_t i = 0; i < width; i++)
-                out[i] = narrow((widen(dy[i]) * widen(weight[i]) - widen(in[i]) * share) * scale + widen(more[i]));
+                out[i] =
+                    downcast((upcast(dy[i]) * upcast(weight[i]) - upcast(in[i]) * share) * scale + upcast(more[i]));
         } else {
 #pragma omp simd
             for (int64_t i = 0; i < width; i++)
-                out[i] = narrow((widen(dy[i]) * widen(weight[i]) - widen(in[i]) * share) * scale);
+                out[i] = downcast((upcast(dy[i]) * upcast(weight[i]) - upcast(in[i]) * share) * scale);
         }
     }
 }
 
-/* The gradient of the sum that was normed, `grad_sum` (what came past the norm; may be NULL) added. */
+/* The gradient of the norm's input, plus `grad_sum`, the gradient that reached it beside the norm (may be NULL). */
 EXPORT void semtune_norm_backward(const bf16 *x, const bf16 *weight, const float *inverse, const bf16 *grad_y,
                                   const bf16 *grad_sum, bf16 *grad_x, int64_t rows, int64_t width, int64_t threads) {
     SHARE(rows, threads, norm_backward_rows(x, weight, inverse, grad_y, grad_sum, grad_x, width, first, last));
@@ -68,8 +69,8 @@ EXPORT void semtune_norm_backward(const bf16 *x, const bf16 *weight, const float
 CLONES static void swiglu_range(const bf16 *gate, const bf16 *up, bf16 *y, int64_t first, int64_t last) {
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
-        float g = widen(gate[i]);
-        y[i] = narrow(g / (1.0f + exp_of(-g)) * widen(up[i]));
+        float g = upcast(gate[i]);
+        y[i] = downcast(g / (1.0f + exp_of(-g)) * upcast(up[i]));
     }
 }
 
@@ -82,10 +83,10 @@ CLONES static void swiglu_backward_range(const bf16 *gate, const bf16 *up, const
                                          bf16 *grad_up, int64_t first, int64_t last) {
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
-        float g = widen(gate[i]), dy = widen(grad_y[i]);
+        float g = upcast(gate[i]), dy = upcast(grad_y[i]);
         float sigmoid = 1.0f / (1.0f + exp_of(-g));
-        grad_up[i] = narrow(dy * g * sigmoid);
-        grad_gate[i] = narrow(dy * widen(up[i]) * sigmoid * (1.0f + g * (1.0f - sigmoid)));
+        grad_up[i] = downcast(dy * g * sigmoid);
+        grad_gate[i] = downcast(dy * upcast(up[i]) * sigmoid * (1.0f + g * (1.0f - sigmoid)));
     }
 }
 

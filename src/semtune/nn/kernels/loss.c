@@ -1,4 +1,4 @@
-/* Cross-entropy of rows of vocabulary scores, and its gradient in their place. Formula: nn/fused_linear_cross_entropy.py. */
+/* Cross-entropy of rows of logits, and its gradient in their place. Formula: nn/linear_cross_entropy.py. */
 #include <math.h>
 
 #include "common.h"
@@ -10,23 +10,23 @@ CLONES static void cross_entropy_rows(bf16 *scores, const int64_t *targets, floa
         float largest = -INFINITY;
 #pragma omp simd reduction(max : largest)
         for (int64_t i = 0; i < vocabulary; i++) {
-            float value = widen(z[i]);
+            float value = upcast(z[i]);
             largest = value > largest ? value : largest;
         }
         double total = 0.0;
-        for (int64_t start = 0; start < vocabulary; start += 4096) { /* fp32 sums stay short */
+        for (int64_t start = 0; start < vocabulary; start += 4096) { /* fp32 sums of few terms keep their precision */
             int64_t end = start + 4096 < vocabulary ? start + 4096 : vocabulary;
             float part = 0.0f;
 #pragma omp simd reduction(+ : part)
-            for (int64_t i = start; i < end; i++) part += exp_of(widen(z[i]) - largest);
+            for (int64_t i = start; i < end; i++) part += exp_of(upcast(z[i]) - largest);
             total += part;
         }
-        float aim = widen(z[targets[row]]) - largest, share = (float)(1.0 / total);
-        losses[row] = (float)log(total) - aim;
+        float target = upcast(z[targets[row]]) - largest, share = (float)(1.0 / total);
+        losses[row] = (float)log(total) - target;
         if (!gradient) continue;
 #pragma omp simd
-        for (int64_t i = 0; i < vocabulary; i++) z[i] = narrow(exp_of(widen(z[i]) - largest) * share);
-        z[targets[row]] = narrow(exp_of(aim) * share - 1.0f);
+        for (int64_t i = 0; i < vocabulary; i++) z[i] = downcast(exp_of(upcast(z[i]) - largest) * share);
+        z[targets[row]] = downcast(exp_of(target) * share - 1.0f);
     }
 }
 

@@ -1,14 +1,15 @@
-/* A low-rank adapter's own products, forward and backward, in one pass over the rows. Formulas: nn/low_rank_products.py.
+/* Matrix products of a low-rank adapter, forward and backward, in one pass over the rows. Formulas:
+ * nn/low_rank_products.py.
  *
- * With a rank of 8 these are passes over memory rather than products: each row of x, y and their gradients is read once,
- * the dropout mask made on the way, and all sums are fp32.
+ * At a rank of 8 memory bandwidth bounds them: each row of x, y and their gradients is read once, the dropout mask is
+ * computed on the way, and all sums are fp32.
  */
 #include <omp.h>
 
 #include "mask.h"
-#include "product.h"
+#include "matmul.h"
 
-enum { BLOCK = 8 * ROWS }; /* rows whose share of the adapter's gradients is summed at once */
+enum { BLOCK = 8 * ROWS }; /* rows that are added to the adapter's gradients at once */
 
 typedef struct {
     const bf16 *x, *grad_y; /* (rows, in), (rows, out); grad_y NULL in the forward */
@@ -16,33 +17,34 @@ typedef struct {
     bf16 *y, *grad_x;       /* added to; grad_x may be NULL */
     float *inner;           /* (rows + 1, padded): scale · A drop(x), in the columns up to rank */
     float *grad_a, *grad_b; /* as a, b; each may be NULL */
-    float *scratch;         /* see `_scratch` in nn/low_rank_products.py */
+    float *scratch;         /* see `_scratch_floats` in kernels/training_operators.py */
     float scale;
     uint64_t seed;
     uint32_t threshold; /* 0: nothing is dropped */
     int64_t rows, in, out, rank, padded;
-    const float *turned_a, *turned_b; /* scale · Aᵀ (in, padded) and Bᵀ (rank, out); backward: scale · B (out, padded) */
+    const float *transposed_a; /* scale · Aᵀ (in, padded); NULL in the backward */
+    const float *transposed_b; /* Bᵀ (rank, out); in the backward scale · B (out, padded) */
 } adapter;
 
-/* A thread's own. */
+/* Scratch memory of one thread. */
 typedef struct {
     float *x, *grad_y, *grad_inner; /* (BLOCK, in), (BLOCK, out), (BLOCK, padded) */
-    float *six;                     /* (6, in or out) */
-    float *grad_a, *grad_b;         /* (rank in whole ROWS, in or out): sums over this thread's rows; grad_b is turned */
+    float *six_rows;                     /* (6, in or out) */
+    float *grad_a, *grad_b;         /* (rank rounded up to ROWS, in or out): sums over the thread's rows; grad_b transposed */
     uint16_t *mask;                 /* (BLOCK, in) */
-} own;
+} thread_buffers;
 
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static own own_of(const adapter *s, int64_t thread) {
+static thread_buffers buffers_of(const adapter *s, int64_t thread) {
     int64_t rank = round_up(s->rank, ROWS);
     int64_t sizes[] = {BLOCK * s->in, BLOCK * s->out, BLOCK * s->padded, ROWS * larger(s->in, s->out),
                        rank * s->in,  rank * s->out,  BLOCK * s->in / 2};
-    int64_t room = 0;
-    for (int i = 0; i < 7; i++) room += sizes[i];
-    float *at = s->scratch + s->padded * (s->in + s->out) + thread * room;
-    own o;
-    float **parts[] = {&o.x, &o.grad_y, &o.grad_inner, &o.six, &o.grad_a, &o.grad_b};
+    int64_t scratch_floats = 0;
+    for (int i = 0; i < 7; i++) scratch_floats += sizes[i];
+    float *at = s->scratch + s->padded * (s->in + s->out) + thread * scratch_floats;
+    thread_buffers o;
+    float **parts[] = {&o.x, &o.grad_y, &o.grad_inner, &o.six_rows, &o.grad_a, &o.grad_b};
     for (int i = 0; i < 6; i++) {
         *parts[i] = at;
         at += sizes[i];
@@ -51,15 +53,15 @@ static own own_of(const adapter *s, int64_t thread) {
     return o;
 }
 
-/* out (rows, columns) = in (columns, rows)ᵀ times factor; rows are `width` apart, what is beyond `columns` is zero. */
-CLONES static void turn_over(const float *in, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
+/* out (rows, columns) = in (columns, rows)ᵀ times factor; row stride `width`, zero beyond `columns`. */
+CLONES static void transpose(const float *in, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < columns; j++) out[i * width + j] = factor * in[j * rows + i];
         for (int64_t j = columns; j < width; j++) out[i * width + j] = 0.0f;
     }
 }
 
-/* The mask of `count` elements from number `first` on. */
+/* The mask of `count` elements from element `first` on. */
 CLONES static void make_mask(const adapter *s, uint16_t *out, int64_t first, int64_t count) {
     for (int64_t at = first / GROUP * GROUP; at < first + count; at += GROUP) {
         uint16_t mask[GROUP];
@@ -69,75 +71,75 @@ CLONES static void make_mask(const adapter *s, uint16_t *out, int64_t first, int
     }
 }
 
-/* out (whole ROWS, width) = in (rows, width) under the mask, if any. */
-CLONES static void widen_rows(const bf16 *in, const uint16_t *mask, float *out, int64_t rows, int64_t width) {
+/* out (rows rounded up to ROWS, width) = in (rows, width) under the mask, if any. */
+CLONES static void upcast_rows(const bf16 *in, const uint16_t *mask, float *out, int64_t rows, int64_t width) {
     int64_t count = rows * width;
     if (mask != NULL) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; i++) out[i] = widen((bf16)(in[i] & mask[i]));
+        for (int64_t i = 0; i < count; i++) out[i] = upcast((bf16)(in[i] & mask[i]));
     } else {
 #pragma omp simd
-        for (int64_t i = 0; i < count; i++) out[i] = widen(in[i]);
+        for (int64_t i = 0; i < count; i++) out[i] = upcast(in[i]);
     }
     memset(out + count, 0, (size_t)(round_up(rows, ROWS) * width - count) * sizeof(float));
 }
 
-/* total (rows, width) += left (rows, rank) · right (rank, width), under the mask, if any; rows of left are padded. */
-CLONES static void add_product(const adapter *s, const float *left, const float *right, float *six, const uint16_t *mask,
-                               bf16 *total, int64_t rows, int64_t width) {
+/* total (rows, width) += left (rows, rank) · right (rank, width), under the mask if any; left has whole ROWS. */
+CLONES static void add_matmul(const adapter *s, const float *left, const float *right, float *six_rows,
+                              const uint16_t *mask, bf16 *total, int64_t rows, int64_t width) {
     for (int64_t first = 0; first < rows; first += ROWS) {
-        product(left + first * s->padded, s->padded, 1, right, width, six, width, width, 0, s->rank, 0);
+        matmul(left + first * s->padded, s->padded, 1, right, width, six_rows, width, width, 0, s->rank, 0);
         int64_t count = (rows - first < ROWS ? rows - first : ROWS) * width;
         bf16 *at = total + first * width;
         if (mask != NULL) {
             const uint16_t *kept = mask + first * width;
 #pragma omp simd
-            for (int64_t i = 0; i < count; i++) at[i] = narrow(widen(at[i]) + (kept[i] ? six[i] : 0.0f));
+            for (int64_t i = 0; i < count; i++) at[i] = downcast(upcast(at[i]) + (kept[i] ? six_rows[i] : 0.0f));
         } else {
 #pragma omp simd
-            for (int64_t i = 0; i < count; i++) at[i] = narrow(widen(at[i]) + six[i]);
+            for (int64_t i = 0; i < count; i++) at[i] = downcast(upcast(at[i]) + six_rows[i]);
         }
     }
 }
 
-static const uint16_t *masked(const adapter *s, const own *o, int64_t first, int64_t rows) {
+static const uint16_t *masked(const adapter *s, const thread_buffers *o, int64_t first, int64_t rows) {
     if (s->threshold == 0) return NULL;
     make_mask(s, o->mask, first * s->in, rows * s->in);
     return o->mask;
 }
 
-static void forward_block(const adapter *s, const own *o, int64_t first, int64_t rows) {
-    widen_rows(s->x + first * s->in, masked(s, o, first, rows), o->x, rows, s->in);
+static void forward_block(const adapter *s, const thread_buffers *o, int64_t first, int64_t rows) {
+    upcast_rows(s->x + first * s->in, masked(s, o, first, rows), o->x, rows, s->in);
     for (int64_t row = 0; row < rows; row += ROWS) {
-        float *six = o->grad_inner; /* not the backward's: free */
-        product(o->x + row * s->in, s->in, 1, s->turned_a, s->padded, six, s->padded, s->padded, 0, s->in, 0);
+        float *six_rows = o->grad_inner; /* unused in the forward */
+        matmul(o->x + row * s->in, s->in, 1, s->transposed_a, s->padded, six_rows, s->padded, s->padded, 0, s->in, 0);
         int64_t count = rows - row < ROWS ? rows - row : ROWS;
-        memcpy(s->inner + (first + row) * s->padded, six, (size_t)(count * s->padded) * sizeof(float));
-        add_product(s, six, s->turned_b, o->six, NULL, s->y + (first + row) * s->out, count, s->out);
+        memcpy(s->inner + (first + row) * s->padded, six_rows, (size_t)(count * s->padded) * sizeof(float));
+        add_matmul(s, six_rows, s->transposed_b, o->six_rows, NULL, s->y + (first + row) * s->out, count, s->out);
     }
 }
 
-static void backward_block(const adapter *s, const own *o, int64_t first, int64_t rows) {
-    widen_rows(s->grad_y + first * s->out, NULL, o->grad_y, rows, s->out);
+static void backward_block(const adapter *s, const thread_buffers *o, int64_t first, int64_t rows) {
+    upcast_rows(s->grad_y + first * s->out, NULL, o->grad_y, rows, s->out);
     for (int64_t row = 0; row < rows; row += ROWS)
-        product(o->grad_y + row * s->out, s->out, 1, s->turned_b, s->padded, o->grad_inner + row * s->padded, s->padded,
-                s->padded, 0, s->out, 0);
+        matmul(o->grad_y + row * s->out, s->out, 1, s->transposed_b, s->padded, o->grad_inner + row * s->padded,
+               s->padded, s->padded, 0, s->out, 0);
     const uint16_t *mask = s->grad_a != NULL || s->grad_x != NULL ? masked(s, o, first, rows) : NULL;
-    if (s->grad_a != NULL) widen_rows(s->x + first * s->in, mask, o->x, rows, s->in);
+    if (s->grad_a != NULL) upcast_rows(s->x + first * s->in, mask, o->x, rows, s->in);
     for (int64_t i = 0; i < s->rank; i += ROWS) { /* (rank, rows) x (rows, in or out) */
         if (s->grad_b != NULL)
-            product(s->inner + first * s->padded + i, 1, s->padded, o->grad_y, s->out, o->grad_b + i * s->out, s->out,
+            matmul(s->inner + first * s->padded + i, 1, s->padded, o->grad_y, s->out, o->grad_b + i * s->out, s->out,
                     s->out, 0, rows, 1);
         if (s->grad_a != NULL)
-            product(o->grad_inner + i, 1, s->padded, o->x, s->in, o->grad_a + i * s->in, s->in, s->in, 0, rows, 1);
+            matmul(o->grad_inner + i, 1, s->padded, o->x, s->in, o->grad_a + i * s->in, s->in, s->in, 0, rows, 1);
     }
     if (s->grad_x != NULL)
-        add_product(s, o->grad_inner, s->a, o->six, mask, s->grad_x + first * s->in, rows, s->in);
+        add_matmul(s, o->grad_inner, s->a, o->six_rows, mask, s->grad_x + first * s->in, rows, s->in);
 }
 
-/* One thread's rows. */
+/* Runs the rows `first` to `last` in one thread. */
 static void run(const adapter *s, int64_t thread, int64_t first, int64_t last) {
-    own o = own_of(s, thread);
+    thread_buffers o = buffers_of(s, thread);
     if (s->grad_y != NULL) {
         memset(o.grad_a, 0, (size_t)(round_up(s->rank, ROWS) * s->in) * sizeof(float));
         memset(o.grad_b, 0, (size_t)(round_up(s->rank, ROWS) * s->out) * sizeof(float));
@@ -151,10 +153,10 @@ static void run(const adapter *s, int64_t thread, int64_t first, int64_t last) {
     }
 }
 
-/* Rows go to threads in whole ROWS. */
+/* Divides the rows among threads in groups of ROWS; returns the number of threads used. */
 static int64_t run_all(const adapter *s, int64_t threads) {
-    int64_t sixes = (s->rows + ROWS - 1) / ROWS, used = threads < sixes ? threads : sixes;
-    SHARE(sixes, threads, run(s, part, first * ROWS, last * ROWS < s->rows ? last * ROWS : s->rows));
+    int64_t groups = (s->rows + ROWS - 1) / ROWS, used = threads < groups ? threads : groups;
+    SHARE(groups, threads, run(s, part, first * ROWS, last * ROWS < s->rows ? last * ROWS : s->rows));
     return used;
 }
 
@@ -162,12 +164,12 @@ static int64_t run_all(const adapter *s, int64_t threads) {
 EXPORT void semtune_low_rank(const bf16 *x, const float *a, const float *b, bf16 *y, float *inner, float *scratch,
                              float scale, uint64_t seed, uint32_t threshold, int64_t rows, int64_t in, int64_t out,
                              int64_t rank, int64_t padded, int64_t threads) {
-    float *turned_a = scratch, *turned_b = scratch + in * padded;
-    turn_over(a, turned_a, scale, in, rank, padded);
-    turn_over(b, turned_b, 1.0f, rank, out, out);
+    float *transposed_a = scratch, *transposed_b = scratch + in * padded;
+    transpose(a, transposed_a, scale, in, rank, padded);
+    transpose(b, transposed_b, 1.0f, rank, out, out);
     adapter s = {.x = x, .a = a, .b = b, .y = y, .inner = inner, .scratch = scratch, .scale = scale, .seed = seed,
                  .threshold = threshold, .rows = rows, .in = in, .out = out, .rank = rank, .padded = padded,
-                 .turned_a = turned_a, .turned_b = turned_b};
+                 .transposed_a = transposed_a, .transposed_b = transposed_b};
     run_all(&s, threads);
 }
 
@@ -178,10 +180,10 @@ CLONES static void scale_padded(const float *b, float *out, float factor, int64_
     }
 }
 
-/* What the threads have summed, one after the other. */
+/* Adds up the threads' gradients in a fixed order. */
 CLONES static void gather(const adapter *s, int64_t parts) {
     for (int64_t part = 0; part < parts; part++) {
-        own o = own_of(s, part);
+        thread_buffers o = buffers_of(s, part);
         if (s->grad_a != NULL)
             for (int64_t i = 0; i < s->rank * s->in; i++) s->grad_a[i] = (part ? s->grad_a[i] : 0.0f) + o.grad_a[i];
         if (s->grad_b == NULL) continue;
@@ -193,15 +195,15 @@ CLONES static void gather(const adapter *s, int64_t parts) {
     }
 }
 
-/* grad_a, grad_b, and what the adapter adds to grad_x; each may be NULL. */
+/* Writes grad_a and grad_b and adds to grad_x; each may be NULL. */
 EXPORT void semtune_low_rank_backward(const bf16 *x, const float *a, const float *b, const bf16 *grad_y, float *inner,
                                       bf16 *grad_x, float *grad_a, float *grad_b, float *scratch, float scale,
                                       uint64_t seed, uint32_t threshold, int64_t rows, int64_t in, int64_t out,
                                       int64_t rank, int64_t padded, int64_t threads) {
-    float *turned_b = scratch + in * padded;
-    scale_padded(b, turned_b, scale, out, rank, padded);
+    float *transposed_b = scratch + in * padded;
+    scale_padded(b, transposed_b, scale, out, rank, padded);
     adapter s = {.x = x, .grad_y = grad_y, .a = a, .b = b, .inner = inner, .grad_x = grad_x, .grad_a = grad_a,
                  .grad_b = grad_b, .scratch = scratch, .scale = scale, .seed = seed, .threshold = threshold, .rows = rows,
-                 .in = in, .out = out, .rank = rank, .padded = padded, .turned_b = turned_b};
+                 .in = in, .out = out, .rank = rank, .padded = padded, .transposed_b = transposed_b};
     gather(&s, run_all(&s, threads));
 }

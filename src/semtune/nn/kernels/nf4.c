@@ -1,4 +1,4 @@
-/* NF4 with double quantisation to bf16, to the bit what nn/nf4.py computes: level × scale in fp32, rounded once. */
+/* Dequantises NF4 with double quantisation to bf16, bitwise equal to nn/nf4.py: level × scale in fp32, rounded once. */
 #include "common.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -8,9 +8,9 @@ enum { BLOCK = 64, NESTED = 256 };
 
 /* A block's scale: level of its 8-bit code × scale of scales + offset. */
 INLINE float scale_of(int64_t block, const uint8_t *scales, const float *nested, float offset, const float *dynamic) {
-    float product = dynamic[scales[block]] * nested[block / NESTED];
-    __asm__("" : "+m"(product)); /* rounded here: no fused multiply-add, or bits differ from torch's */
-    return product + offset;
+    float scaled = dynamic[scales[block]] * nested[block / NESTED];
+    __asm__("" : "+m"(scaled)); /* rounds before the addition: no fused multiply-add, or bits differ from torch's */
+    return scaled + offset;
 }
 
 #if defined(__x86_64__)
@@ -45,7 +45,7 @@ static void blocks_plain(const uint8_t *codes, const uint8_t *scales, const floa
     for (int64_t block = first; block < last; block++) {
         float scale = scale_of(block, scales, nested, offset, dynamic);
         bf16 rounded[16];
-        for (int i = 0; i < 16; i++) rounded[i] = narrow(levels[i] * scale);
+        for (int i = 0; i < 16; i++) rounded[i] = downcast(levels[i] * scale);
         for (int i = 0; i < BLOCK / 2; i++) {
             uint8_t byte = codes[block * (BLOCK / 2) + i];
             out[block * BLOCK + 2 * i] = rounded[byte >> 4];

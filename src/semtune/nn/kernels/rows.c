@@ -1,12 +1,12 @@
-/* DoRA's factor of every output column, forward and backward (nn/low_rank.py, _ScaleRows); the gradient of a norm's
- * weight (nn/elementwise.py, _weight_gradient); the largest of each row. */
+/* DoRA's factor on every output column, forward and backward (nn/low_rank.py, _ScaleRows); the gradient of a norm's
+ * weight (nn/elementwise.py, _weight_gradient); argmax of each row. */
 #include "common.h"
 
 CLONES static void scale_range(bf16 *z, const float *factor, int64_t width, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++) {
         bf16 *at = z + row * width;
 #pragma omp simd
-        for (int64_t i = 0; i < width; i++) at[i] = narrow(widen(at[i]) * factor[i]);
+        for (int64_t i = 0; i < width; i++) at[i] = downcast(upcast(at[i]) * factor[i]);
     }
 }
 
@@ -23,9 +23,9 @@ CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const
         bf16 *out = grad_z + row * width;
 #pragma omp simd
         for (int64_t i = first; i < last; i++) {
-            float grad = widen(g[i]);
-            total[i] += grad * widen(v[i]);
-            out[i] = narrow(grad * factor[i]);
+            float grad = upcast(g[i]);
+            total[i] += grad * upcast(v[i]);
+            out[i] = downcast(grad * factor[i]);
         }
     }
 }
@@ -43,7 +43,7 @@ CLONES static void norm_weight_range(const bf16 *x, const float *inverse, const 
         const bf16 *in = x + row * width, *g = grad_y + row * width;
         float scale = inverse[row];
 #pragma omp simd
-        for (int64_t i = first; i < last; i++) total[i] += widen(in[i]) * scale * widen(g[i]);
+        for (int64_t i = first; i < last; i++) total[i] += upcast(in[i]) * scale * upcast(g[i]);
     }
 }
 
@@ -56,19 +56,19 @@ EXPORT void semtune_norm_weight(const bf16 *x, const float *inverse, const bf16 
 CLONES static void argmax_rows(const bf16 *x, int64_t *best, int64_t width, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++) {
         const bf16 *at = x + row * width;
-        float largest = widen(at[0]);
+        float largest = upcast(at[0]);
 #pragma omp simd reduction(max : largest)
         for (int64_t i = 0; i < width; i++) {
-            float value = widen(at[i]);
+            float value = upcast(at[i]);
             largest = value > largest ? value : largest;
         }
-        int64_t place = 0;
-        while (place < width - 1 && widen(at[place]) != largest) place++;
-        best[row] = place;
+        int64_t index = 0;
+        while (index < width - 1 && upcast(at[index]) != largest) index++;
+        best[row] = index;
     }
 }
 
-/* best (rows,): the place of the largest of each row of x (rows, width), the first of equals. */
+/* best (rows,): the index of the largest element of each row of x (rows, width), the first of equals. */
 EXPORT void semtune_argmax(const bf16 *x, int64_t *best, int64_t rows, int64_t width, int64_t threads) {
     SHARE(rows, threads, argmax_rows(x, best, width, first, last));
 }

@@ -1,4 +1,4 @@
-"""Operators that only training calls: low-rank adapters beside a frozen product, and AdamW over bf16 weights."""
+"""Operators that only training calls: low-rank adapters, and AdamW over bf16 weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semtune.nn.kernels import run
 from semtune.nn.operator_registry import OperatorCost, compiled, traffic_bytes
 
 LANES = 16
-"""The loops go through ranks and columns in multiples of this."""
+"""Elements per vector: the loops need ranks and columns padded to a multiple of this."""
 
 
 def padded_rank(rank: int) -> int:
@@ -20,12 +20,12 @@ def padded_rank(rank: int) -> int:
 
 
 def _scratch_floats(a: Tensor, b: Tensor) -> int:
-    """As kernels/low_rank.c divides it: A and B transposed, then each thread's own (`own_of`)."""
+    """Number of scratch floats: A and B transposed, then each thread's (`buffers_of` in kernels/low_rank.c)."""
     (rank, inputs), outputs = a.shape, len(b)
-    padded, block, sixes = padded_rank(rank), 48, -(-rank // 6) * 6
-    own = block * (inputs + outputs + padded) + 6 * max(inputs, outputs) + sixes * (inputs + outputs)
-    own += block * inputs // 2  # the mask, 16 bits an element
-    return padded * (inputs + outputs) + torch.get_num_threads() * own
+    padded, block, whole_rows = padded_rank(rank), 48, -(-rank // 6) * 6
+    per_thread = block * (inputs + outputs + padded) + 6 * max(inputs, outputs) + whole_rows * (inputs + outputs)
+    per_thread += block * inputs // 2  # the mask, 16 bits an element
+    return padded * (inputs + outputs) + torch.get_num_threads() * per_thread
 
 
 def _scratch(a: Tensor, b: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def _scratch(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _product_pairs(passes: int) -> Any:
-    """The cost of going `passes` times through x Aᵀ (tokens, r) and its product with Bᵀ (tokens, out)."""
+    """The cost of `passes` times the two products x Aᵀ (tokens, r) and (x Aᵀ) Bᵀ (tokens, out)."""
 
     def cost(rows: Tensor, a: Tensor, b: Tensor, *others: Any, out: Any) -> OperatorCost:
         flops = passes * 2.0 * len(rows) * (a.numel() + b.numel())
@@ -44,7 +44,7 @@ def _product_pairs(passes: int) -> Any:
 
 @compiled(
     "add_low_rank_(Tensor rows, Tensor a, Tensor b, Tensor(a!) y, float scale, int seed, int threshold) -> Tensor",
-    # A row more than there are tokens, as the loop reads whole groups of columns.
+    # One row more than tokens, because the loop reads whole groups of columns.
     outputs=lambda rows, a, *others: rows.new_empty(len(rows) + 1, padded_rank(len(a)), dtype=torch.float32),
     cost=_product_pairs(1),
 )
@@ -71,7 +71,7 @@ def low_rank_backward_(
     out: tuple[Tensor | None, ...], rows: Tensor, a: Tensor, b: Tensor, grad_y: Tensor, inner: Tensor,
     grad_x: Tensor | None, scale: float, seed: int, threshold: int, output_mask: list[bool],
 ) -> None:  # fmt: skip
-    """The gradients of A and B, each where `output_mask` says so; the adapter's part of x's is added to `grad_x`."""
+    """The gradients of A and B, each if `output_mask` is set; `grad_x` += the adapter's part of x's gradient."""
     sizes = (seed, threshold, *rows.shape, len(b), len(a), padded_rank(len(a)))
     run("low_rank_backward", rows, a, b, grad_y, inner, grad_x, *out, _scratch(a, b), scale, *sizes)
 
@@ -94,7 +94,7 @@ def adamw_(
 
 
 UNPACKING_FACTOR = 20
-"""How much slower than `nf4_dequantize_` the 8-bit update goes through a byte."""
+"""Time per byte of the 8-bit update, over that of `nf4_dequantize_`."""
 
 
 def _eight_bit_cost(*arguments: Any, out: Any) -> OperatorCost:
@@ -115,7 +115,7 @@ def adamw_8bit_(out: None, weight: Tensor, *others: Any) -> None:
 
 
 def _by_dtype(grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """The gradient as the loop's two arguments: its bf16 one or its fp32 one."""
+    """The loop's arguments for a bf16 and for an fp32 gradient; the other one is None."""
     return (grad, None) if grad.dtype == torch.bfloat16 else (None, grad)
 
 
@@ -124,5 +124,5 @@ def _by_dtype(grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     outputs=lambda x: x.new_zeros(torch.get_num_threads(), dtype=torch.float64),
 )
 def square_sum(out: Tensor, x: Tensor) -> None:
-    """The sum of squares, fp64 (threads,): each thread's part."""
+    """The sum of squares of each thread's part of x, fp64 (threads,)."""
     run("square_sum", x, out, x.numel())

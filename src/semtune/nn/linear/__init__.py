@@ -1,4 +1,4 @@
-"""Linear layers behind one protocol (`contracts.LinearLayer`), however their weight is stored."""
+"""Linear layers behind one protocol (`contracts.LinearLayer`), whatever the storage of their weight."""
 
 from semtune.nn.linear.frozen import FrozenLinear, QuantizedLinear, frozen_linear
 from semtune.nn.linear.nf4 import NF4Linear

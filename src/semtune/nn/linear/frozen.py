@@ -1,6 +1,6 @@
-"""The base of linear layers whose weight is frozen and stored in a form of its own, and their autograd function.
+"""Base classes of linear layers with a frozen weight in another storage format, and their autograd function.
 
-A subclass stores W and gives it back in `dequantize`; everything else of `contracts.LinearLayer` has a default here.
+A subclass stores W and returns it from `dequantize`; all other members of `contracts.LinearLayer` have defaults.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FrozenLinear(nn.Module):
         return grad @ self._transient_weight(grad.dtype)
 
     def _transient_weight(self, dtype: torch.dtype) -> Tensor:
-        """W for one product: it may be overwritten as soon as another layer's product begins."""
+        """W in `dtype` for one matmul, in memory that the next layer's matmul may overwrite."""
         return self.dequantize(dtype)
 
     @property
@@ -111,15 +111,15 @@ class FrozenLinear(nn.Module):
 
 
 class QuantizedLinear(FrozenLinear):
-    """A layer whose W was rounded to a few levels: neither trained nor merged into, as either would round it again.
+    """A linear layer with a quantised W. W cannot be trained or merged into, as both would quantise it again.
 
     Args:
-        bias: frozen here; stored in `compute_dtype`.
-        compute_dtype: adapters have fp64 masters where it is fp64.
+        bias: (out_features,), or None; the layer stores it frozen, in `compute_dtype`.
+        compute_dtype: the dtype of the layer's results by default; adapters are fp64 where it is fp64, else fp32.
     """
 
     STORAGE: ClassVar[str] = "quantised weights"
-    """What is stored, in the plural, for messages."""
+    """The storage format in error messages, in the plural."""
 
     def __init__(self, in_features: int, out_features: int, bias: Tensor | None, compute_dtype: torch.dtype) -> None:
         super().__init__(in_features, out_features, None if bias is None else frozen_parameter(bias, compute_dtype))
@@ -132,7 +132,7 @@ class QuantizedLinear(FrozenLinear):
 
     @property
     def weight_dtype(self) -> torch.dtype:
-        """fp32: level × scale is taken in it."""
+        """fp32, the dtype in which level × scale is computed."""
         return torch.float32
 
     @property
@@ -154,12 +154,12 @@ class QuantizedLinear(FrozenLinear):
 
 
 def frozen_parameter(values: Tensor, dtype: torch.dtype) -> nn.Parameter:
-    """`values` in `dtype` as a parameter that starts frozen."""
+    """`values` in `dtype` as a frozen parameter."""
     return nn.Parameter(values.detach().to(dtype), requires_grad=False)
 
 
 def plain_linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
-    """An nn.Linear with this weight (out, in), frozen, and this very bias object; nothing is copied."""
+    """An nn.Linear with `weight` (out, in), frozen, and the same bias object; nothing is copied."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
@@ -168,7 +168,7 @@ def plain_linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
 
 
 def bias_gradient(grad_rows: Tensor, needed: bool) -> Tensor | None:
-    """The bias's gradient (out,) from the output's (rows, out), in its dtype; None where not `needed`."""
+    """The bias gradient (out,): the sum over the rows of the output gradient (rows, out); None if not `needed`."""
     return grad_rows.sum(dim=0) if needed else None
 
 

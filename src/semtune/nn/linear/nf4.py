@@ -1,7 +1,7 @@
-"""A frozen linear layer whose weight is stored in NF4: packed 4-bit codes and their scales, nothing else between calls.
+"""A frozen linear layer whose weight is stored in NF4, as 4-bit codes and their scales.
 
-Its forward and its backward each dequantise the weight: the second time is the price of QLoRA's memory (Dettmers et al.
-2023, eq. 5).
+Forward and backward each dequantise the weight (QLoRA, Dettmers et al. 2023, eq. 5): the dequantised weight is never
+saved.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class NF4Linear(QuantizedLinear):
 
     Args:
         in_features, out_features: the weight's shape is (out_features, in_features).
-        bias: whether there is a bias, (out_features,) in `compute_dtype`; it starts frozen.
-        compute_dtype: what `dequantize()` gives without a dtype; adapters have fp64 masters where it is fp64.
+        bias: whether there is a bias, (out_features,) in `compute_dtype`; it is frozen at first.
+        compute_dtype: the default dtype of `dequantize`; adapters are fp64 where it is fp64, else fp32.
     """
 
     STORAGE: ClassVar[str] = "4-bit weights"
@@ -62,35 +62,35 @@ class NF4Linear(QuantizedLinear):
     def from_weight(
         cls, weight: Tensor, bias: Tensor | None = None, compute_dtype: torch.dtype | None = None
     ) -> NF4Linear:
-        """Quantise `weight` (out, in). `compute_dtype` None: the weight's own."""
+        """A layer with `weight` (out, in) quantised. `compute_dtype` None: the weight's dtype."""
         rows, columns = weight.shape
         layer = cls(columns, rows, bias is not None, compute_dtype or weight.dtype, device="meta")
-        packed = quantize_nf4(weight)
-        layer.codes, layer.scales = packed.codes, packed.scales
-        layer.nested_absmax, layer.offset = packed.nested_absmax, packed.offset
+        quantized = quantize_nf4(weight)
+        layer.codes, layer.scales = quantized.codes, quantized.scales
+        layer.nested_absmax, layer.offset = quantized.nested_absmax, quantized.offset
         if bias is not None:
             layer.bias = frozen_parameter(bias, layer.compute_dtype)
         return layer
 
     @property
-    def packed(self) -> NF4Tensor:
-        """The weight as it is stored (no copy)."""
+    def quantized(self) -> NF4Tensor:
+        """The stored codes and scales (no copy)."""
         shape = (self.out_features, self.in_features)
         return NF4Tensor(self.codes, self.scales, self.nested_absmax, self.offset, shape)
 
     def dequantize(self, dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
-        """The weight (out, in) in `dtype` (None: `compute_dtype`): fp32 product, rounded once.
+        """The weight (out, in) in `dtype` (None: `compute_dtype`): level × scale in fp32, rounded once.
 
-        A new tensor, or in `out` (out · in,).
+        It is written to `out` (out · in,) if given, else to a new tensor.
         """
-        return dequantize_nf4(self.packed, dtype or self.compute_dtype, out)
+        return dequantize_nf4(self.quantized, dtype or self.compute_dtype, out)
 
     def _transient_weight(self, dtype: torch.dtype) -> Tensor:
-        """On a CPU in a buffer that all 4-bit layers share."""
+        """The weight in `dtype`; on a CPU it lies in a buffer that all 4-bit layers share."""
         return _buffers[type(self.codes)].unpack(self, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NF4Linear:
-        """Every `.to()` comes through here; scales that were rounded would not be the quantised weight any more."""
+        """Called by `.to()` and the like; keeps the scales in fp32, because rounding them would change the weight."""
         nested_absmax, offset = self.nested_absmax, self.offset
         convert: Callable[..., Any] = super()._apply
         convert(fn, recurse)
@@ -101,16 +101,15 @@ class NF4Linear(QuantizedLinear):
 
 
 class _Buffer:
-    """Memory in which 4-bit layers dequantise their weights on a CPU, one at a time. Not for several threads at once.
+    """A buffer into which 4-bit layers dequantise their weights on a CPU, one at a time. Not thread-safe.
 
-    Large tensors come from the system page by page, and mapping 33 MB anew for every product took longer than filling
-    them.
+    The system maps memory of large tensors page by page; mapping 33 MB for every matmul took longer than filling them.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[torch.dtype, Tensor] = {}
         self._current: dict[torch.dtype, tuple[Tensor, int]] = {}
-        """The codes that were dequantised last, and their version."""
+        """The codes that were dequantised last, and their version counter, by dtype."""
 
     def unpack(self, layer: NF4Linear, dtype: torch.dtype) -> Tensor:
         if not in_main_memory(layer.codes):
@@ -127,9 +126,9 @@ class _Buffer:
 
 
 _buffers: dict[type, _Buffer] = defaultdict(_Buffer)
-"""By type of tensor, as fake ones must not be written to ordinary ones' memory."""
+"""One buffer for each tensor class, because fake tensors must not use the memory of real ones."""
 
 
 def _same_mode(a: Tensor, b: Tensor) -> bool:
-    """Whether both are ordinary tensors, or fake ones of one FakeTensorMode."""
+    """Whether both are real tensors, or both fake tensors of the same FakeTensorMode."""
     return getattr(a, "fake_mode", None) is getattr(b, "fake_mode", None)

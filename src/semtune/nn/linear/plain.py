@@ -1,4 +1,4 @@
-"""The linear-layer protocol for a plain `nn.Linear`: nothing else distinguishes kinds of layers."""
+"""The linear-layer protocol (`contracts.LinearLayer`) for a plain `nn.Linear`."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ def as_linear_layer(module: nn.Module) -> LinearLayer:
         return cast(LinearLayer, module)
     if isinstance(module, nn.Linear):
         return _PlainView(module)
-    raise TypeError(f"{type(module).__name__} is no linear layer; ask is_linear_layer first")
+    raise TypeError(f"{type(module).__name__} is no linear layer; check is_linear_layer first")
 
 
 def stored_numel(model: nn.Module) -> int:
-    """Elements of all weights in `model` that are no parameters: quantised, prepacked and offloaded ones."""
+    """Number of weights in `model` that are not parameters: quantised, prepacked and offloaded ones."""
     layers = (as_linear_layer(module) for module in model.modules() if _follows_protocol(module))
     return sum(layer.weight_numel for layer in layers)

@@ -1,4 +1,4 @@
-"""A frozen bf16 weight in the blocked order that oneDNN multiplies in, so that no product has to reorder it."""
+"""A frozen linear layer whose bf16 weight is prepacked: reordered once into the blocked layout of oneDNN."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from semtune.runtime.processor import native_bf16
 
 
 class PrepackedLinear(FrozenLinear):
-    """y = x Wᵀ + b with W (out, in) frozen in bf16 and laid out for oneDNN, once for each direction of the product.
+    """y = x Wᵀ + b with W (out, in) frozen and prepacked in bf16, once for `matmul` and once for `grad_input`.
 
-    Given a plain matrix, oneDNN copies it into blocks in every product; laid out beforehand, products were 1.15 to 1.3
-    times as fast at 384 to 768 rows and up to 3 times at 1 to 20, with the same bits (SmolLM2-135M's sizes, 2 cores).
-    The price is a second copy of the weight, for the backward.
+    oneDNN reorders a plain weight in every call. Prepacked, matmuls were 1.15 to 1.3 times as fast at 384 to 768 rows
+    and up to 3 times at 1 to 20, with the same bits (sizes of SmolLM2-135M, 2 cores). The backward needs a second copy
+    of the weight.
 
     Args:
         linear: its weight is bf16 in main memory; its bias object becomes this layer's, trained or not.
@@ -29,8 +29,8 @@ class PrepackedLinear(FrozenLinear):
     def __init__(self, linear: nn.Linear, *, backward: bool = True) -> None:
         super().__init__(linear.in_features, linear.out_features, linear.bias)
         weight = linear.weight.detach()
-        self._forward = _laid_out(weight)
-        self._backward = _laid_out(weight.t().contiguous()) if backward else None
+        self._forward = _prepack(weight)
+        self._backward = _prepack(weight.t().contiguous()) if backward else None
 
     def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `LinearLayer`."""
@@ -45,7 +45,7 @@ class PrepackedLinear(FrozenLinear):
         return _prepacked_matmul(grad, self._backward)
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """See `LinearLayer`; here always a new tensor."""
+        """See `LinearLayer`; always a new tensor."""
         weight: Tensor = self._forward.to_dense() if self._forward.is_mkldnn else self._forward.clone()
         return weight.to(dtype)
 
@@ -78,7 +78,7 @@ class PrepackedLinear(FrozenLinear):
 
 
 def can_prepack(linear: nn.Linear) -> bool:
-    """Whether `PrepackedLinear` can replace it: W frozen, bf16, in main memory, on a machine where that is faster."""
+    """Whether `PrepackedLinear` can replace it: W is frozen bf16 in main memory, and the CPU has bf16 hardware."""
     return (
         type(linear) is nn.Linear
         and not linear.weight.requires_grad
@@ -94,8 +94,8 @@ _USUAL_ROWS = 384  # oneDNN chose the same layout for 32 and for 384 rows
 
 
 @composite("prepack_weight(Tensor weight) -> Tensor", outputs=torch.empty_like, cost=moved)
-def _laid_out(weight: Tensor) -> Tensor:
-    """A copy of `weight` in oneDNN's order (a fake one has no order)."""
+def _prepack(weight: Tensor) -> Tensor:
+    """A copy of `weight` in oneDNN's blocked layout; a fake tensor stays a plain one."""
     prepacked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
     return prepacked
 
@@ -103,5 +103,5 @@ def _laid_out(weight: Tensor) -> Tensor:
 def _prepacked_matmul(x: Tensor, prepacked: Tensor, bias: Tensor | None = None) -> Tensor:
     if not prepacked.is_mkldnn:
         return F.linear(x, prepacked, bias)
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, prepacked, bias, "none", [], "")
-    return product
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, prepacked, bias, "none", [], "")
+    return y

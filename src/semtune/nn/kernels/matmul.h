@@ -1,9 +1,9 @@
-/* Small products in fp32, six rows at a time: 6 × 64 sums stay in registers while the depth goes by.
+/* Small fp32 matrix products, six rows at a time: 6 × 64 sums stay in registers during the loop over the inner dimension.
  *
- * For matrices too small to be worth a library's call. Rows are padded to ROWS, columns to LANES, by who calls.
+ * For matrices too small to be worth a library call. The caller pads rows to ROWS and columns to LANES.
  */
-#ifndef SEMTUNE_PRODUCT_H
-#define SEMTUNE_PRODUCT_H
+#ifndef SEMTUNE_MATMUL_H
+#define SEMTUNE_MATMUL_H
 
 #include "common.h"
 
@@ -11,36 +11,36 @@ enum { ROWS = 6, LANES = 16 };
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
-typedef int32_t places __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
-/* The larger of each two lanes. */
-#define LARGER(a, b) ((lanes)(((places)(a) & (places)((a) > (b))) | ((places)(b) & ~(places)((a) > (b)))))
+/* The larger of each pair of lanes. */
+#define LARGER(a, b) ((lanes)(((int_lanes)(a) & (int_lanes)((a) > (b))) | ((int_lanes)(b) & ~(int_lanes)((a) > (b)))))
 
-/* Each lane's number. */
-#define IOTA ((places){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+/* The index of each lane. */
+#define IOTA ((int_lanes){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 
-/* Lanes `by` further on, around the end. */
-#define TURNED(v, by)                                                                                             \
-    __builtin_shuffle(v, (places){(0 + by) % 16, (1 + by) % 16, (2 + by) % 16, (3 + by) % 16, (4 + by) % 16,      \
-                                  (5 + by) % 16, (6 + by) % 16, (7 + by) % 16, (8 + by) % 16, (9 + by) % 16,      \
-                                  (10 + by) % 16, (11 + by) % 16, (12 + by) % 16, (13 + by) % 16, (14 + by) % 16, \
-                                  (15 + by) % 16})
+/* Lane i gets lane (i + by) mod 16. */
+#define ROTATED(v, by)                                                                                                \
+    __builtin_shuffle(v, (int_lanes){(0 + by) % 16, (1 + by) % 16, (2 + by) % 16, (3 + by) % 16, (4 + by) % 16,       \
+                                     (5 + by) % 16, (6 + by) % 16, (7 + by) % 16, (8 + by) % 16, (9 + by) % 16,       \
+                                     (10 + by) % 16, (11 + by) % 16, (12 + by) % 16, (13 + by) % 16, (14 + by) % 16,  \
+                                     (15 + by) % 16})
 
 INLINE float sum_of(const lanes *all) {
     lanes v = *all;
-    v += TURNED(v, 8);
-    v += TURNED(v, 4);
-    v += TURNED(v, 2);
-    v += TURNED(v, 1);
+    v += ROTATED(v, 8);
+    v += ROTATED(v, 4);
+    v += ROTATED(v, 2);
+    v += ROTATED(v, 1);
     return v[0];
 }
 
 INLINE float largest_of(const lanes *all) {
     lanes v = *all;
-    v = LARGER(v, TURNED(v, 8));
-    v = LARGER(v, TURNED(v, 4));
-    v = LARGER(v, TURNED(v, 2));
-    v = LARGER(v, TURNED(v, 1));
+    v = LARGER(v, ROTATED(v, 8));
+    v = LARGER(v, ROTATED(v, 4));
+    v = LARGER(v, ROTATED(v, 2));
+    v = LARGER(v, ROTATED(v, 1));
     return v[0];
 }
 
@@ -70,9 +70,10 @@ INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int6
         for (int j = 0; j < vectors; j++) ((lanes *)(c + i * c_width))[j] = sum[i][j];
 }
 
-/* c (6, columns) = the sum over k from `first` to `last` of a(i, k) b(k, ·), or += that where `add`; a(i, k) stands at a[i · row + k · step], so
- * that a may be read either way. `columns` is a multiple of LANES. */
-CLONES static void product(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
+/* c (6, columns) = the sum over k from `first` to `last` (exclusive) of a(i, k) b(k, ·), or += where `add`.
+ *
+ * a(i, k) is a[i · row + k · step], so a may be stored either way. `columns` is a multiple of LANES. */
+CLONES static void matmul(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
                            int64_t c_width, int64_t columns, int64_t first, int64_t last, int64_t add) {
     for (int64_t j = 0; j < columns; j += 4 * LANES) {
         switch ((columns - j) / LANES) {
