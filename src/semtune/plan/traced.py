@@ -89,7 +89,7 @@ class TracedModel(TransformersModel):
         self._recorder.begin("answer")
         return super().logits(hidden)
 
-    def prepack_frozen(self, packed: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
+    def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         self._recorder.begin("prepack")
-        self.prepacked = super().prepack_frozen(packed, memory_bytes=memory_bytes, backward=backward)
+        self.prepacked = super().prepack_frozen(prepack, memory_bytes=memory_bytes, backward=backward)
         return self.prepacked
