@@ -13,6 +13,7 @@ from semtune.contracts import Readout, Task
 from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
+from semtune.models.architectures import stock as _stock
 from semtune.models.fake_model import about_parameters
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
@@ -26,6 +27,8 @@ from semtune.specs import resolve, with_changes, with_method
 from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
+IMPORTED_WITH_PLANS = (_stock,)
+"""Imported here, as the bare runtime's bytes are measured after the imports and transformers is the largest of them."""
 RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
 QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
