@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 @pytest.fixture(autouse=True)
 def prepackable_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepacked, "_laid_out", lambda weight: weight.clone())
+    monkeypatch.setattr(prepacked, "_prepack", lambda weight: weight.clone())
     monkeypatch.setattr(plain, "can_prepack", lambda linear: not linear.weight.requires_grad)
 
 
