@@ -16,9 +16,14 @@ def precisions() -> tuple[str, ...]:
     return (AUTO, *DTYPES, *QUANTIZATIONS)
 
 
+def present_spelling(precision: str) -> str:
+    """The present name of a precision in an old spelling; any other name as it is."""
+    return _OLD_SPELLINGS.get(precision, precision)
+
+
 def normalise_precision(precision: str) -> str:
     """The present name of a precision. Raises OptionError on an unknown one."""
-    name = _OLD_SPELLINGS.get(precision, precision)
+    name = present_spelling(precision)
     if name not in precisions():
         raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, precisions())}.')
     return name

@@ -16,6 +16,7 @@ from semtune.contracts import Method
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
 from semtune.registry import APPROACHES, METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
+from semtune.specs.precision import present_spelling
 from semtune.specs.record import record_from
 
 RUN_FIELDS = tuple(f.name for f in dataclasses.fields(RunSpec))
@@ -126,8 +127,9 @@ def filled_options(spec: RunSpec) -> dict[str, Any]:
 def canonical(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options in one normal form, so that equal ones compare equal: tuples for lists, "auto" for the old "compute"."""
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    if plain.get("precision") == "compute":
-        plain["precision"] = "auto"
+    precision = plain.get(PRECISION)
+    if isinstance(precision, str):
+        plain[PRECISION] = present_spelling(precision)
     return plain
 
 
