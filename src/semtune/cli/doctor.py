@@ -9,7 +9,7 @@ import typer
 from semtune.cli import options as o
 
 GB = 1e9
-KERNELS = "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop in bf16"
+KERNELS = "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop"
 NO_KERNELS = "none: torch operations stand in, slower (install semtune where there is a C compiler, on Linux)"
 
 
@@ -31,6 +31,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("python", f"{found['python']} on {found['system']}"),
         ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
+        ("level", found["instructions"]),
         ("bf16", bf16),
         ("kernels", KERNELS if found["compiled_kernels"] else NO_KERNELS),
         ("memory", f"{found['available_memory_bytes'] / GB:.1f} of {found['total_memory_bytes'] / GB:.1f} GB free"),
