@@ -2,7 +2,8 @@
 
 Each loop is called by one registered operator (`kernels.operators` and its siblings). The torch formula beside the call
 defines what the loop computes. It is the reference of the loop's test, and it runs where `supports` is False: on CUDA,
-in dtypes other than bf16, without a compiler, or with SEMTUNE_KERNELS=off.
+in dtypes other than bf16, without a compiler, or with SEMTUNE_KERNELS=off. A library that was built from other sources
+than those beside this file is not used: its loops may have other arguments.
 
 Threads come from the OpenMP library that torch has loaded, so both use one pool.
 """
@@ -14,13 +15,14 @@ import functools
 import importlib.machinery
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from semtune.nn.cuda_path import on_cuda
+from semtune.nn.kernels.sources import VERSION_SYMBOL, sources_digest
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
@@ -52,28 +54,39 @@ _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
 """Other subclasses may store their elements elsewhere than at `data_ptr()`."""
 
 
-def _load() -> ctypes.CDLL | None:
+KernelState = Literal["compiled", "off", "missing", "stale"]
+"""Whether the compiled loops are in use, and if not, why: switched off, not built, or built from other sources."""
+
+
+def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
+    """The compiled library in `folder`, or None with the reason."""
     if os.environ.get("SEMTUNE_KERNELS", "").lower() in ("off", "0"):
-        return None
-    folder = Path(__file__).parent
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        file = folder / f"_compiled{suffix}"
-        if file.exists():
-            break
-    else:
-        return None
+        return None, "off"
+    files = [folder / f"_compiled{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        return None, "missing"
     try:
         loaded = ctypes.CDLL(str(file))
+        version = getattr(loaded, VERSION_SYMBOL)
+        version.restype = ctypes.c_char_p
+        if version().decode() != sources_digest(folder):
+            return None, "stale"
         for name, letters in _SIGNATURES.items():
             function = getattr(loaded, f"semtune_{name}")
             function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
-    except (OSError, AttributeError):  # built for another system, or by another version
-        return None
-    return loaded
+    except (OSError, AttributeError):  # built for another system, or by a version without the symbol
+        return None, "stale"
+    return loaded, "compiled"
 
 
-_LIBRARY = _load()
+_LIBRARY, _STATE = load_library(Path(__file__).parent)
 _IS_LOADED = _LIBRARY is not None  # a plain constant, which torch.compile can trace through
+
+
+def state() -> KernelState:
+    """Whether the compiled loops are in use, and why not."""
+    return _STATE
 
 
 def library() -> ctypes.CDLL | None:
