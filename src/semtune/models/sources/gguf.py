@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from semtune.contracts import Located, SourceOptions
+from semtune.contracts import Located, ModelIdentity, SourceOptions
 from semtune.errors import ModelError, first_line
 from semtune.models.cache import cached
 from semtune.models.quiet import quiet
@@ -25,7 +25,7 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
 
-_LAYOUT = "v1"
+_LAYOUT = "v2"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
 _CONVERTER_BYTES, _CONVERSION_SHARE = 614_000_000, 1.16
 """Peak memory of the conversion: a constant, and bytes per byte of the fp32 model. Fitted to models of
@@ -52,7 +52,10 @@ class GgufSource(Source):
     def locate(self) -> Located:
         """Raises ModelError: the file is corrupt, truncated, or of an architecture that cannot be converted."""
         located = FolderSource(str(converted_folder(self._file)), self._options).locate()
-        return replace(located, notes=(*located.notes, "the weights were dequantised from a GGUF file"))
+        identity = ModelIdentity(digests={"weights": _digest(self._file)})
+        return replace(
+            located, identity=identity, notes=(*located.notes, "the weights were dequantised from a GGUF file")
+        )
 
     def config(self) -> Any:
         """transformers' config; nothing is converted for it. Raises ModelError."""
