@@ -20,7 +20,7 @@ SIZES: dict[str, Any] = {
     "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2,
     "n_group": 1, "topk_group": 1, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 16,
     "qk_nope_head_dim": 8, "first_k_dense_replace": 1, "word_embed_proj_dim": 64, "rotary_dim": 8, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2, "sliding_window": 16,
+    "bos_token_id": 1, "eos_token_id": 2, "n_shared_experts": 1, "initializer_range": 0.2, "sliding_window": 16,
 }  # fmt: skip
 """What sizes are called in the configs; each config gets those that it has."""
 

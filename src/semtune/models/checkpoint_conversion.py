@@ -76,14 +76,19 @@ class ConvertedStream:
         """Decide for every source name, as `convert_and_load_state_dict_in_model` does, what becomes of it."""
         try:
             from transformers.conversion_mapping import get_model_conversion_mapping
-            from transformers.core_model_loading import WeightConverter, dot_natural_key, rename_source_key
+            from transformers.core_model_loading import (
+                WeightConverter,
+                WeightRenaming,
+                dot_natural_key,
+                rename_source_key,
+            )
         except ImportError:  # a transformers that stores tensors as its classes name them
             self._renamed = {source: source for source in sources}
             return
         model: Any = self._model
         transforms = get_model_conversion_mapping(model)
         converters = [t for t in transforms if isinstance(t, WeightConverter)]
-        renamings = [t for t in transforms if not isinstance(t, WeightConverter)]
+        renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
         by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
         expected: Any = dict(model.state_dict(keep_vars=True))
         prefix = getattr(model, "base_model_prefix", "")

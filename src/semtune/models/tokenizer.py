@@ -28,6 +28,8 @@ from semtune.models.quiet import quiet
 from semtune.models.token_bytes import token_bytes
 from semtune.records import Example
 
+_NONCHARACTER = "\U0010fffe"
+"""A character that is in no vocabulary: its ids are those of an unknown character."""
 _ANCHOR = "\n"
 """Tokenised in front of a completion where the tokenizer would otherwise put a space before it."""
 
@@ -56,8 +58,9 @@ class FastTokenizer:
         self._eos_id = None if named is None else self._fit([int(named)])[0]
         self._original: BackendTokenizer = hf_tokenizer.backend_tokenizer
         self._control_ids = control_ids(self._original)
-        self._never_in_text = self._control_ids - {hf_tokenizer.unk_token_id}
         self._backend = plain_text_tokenizer(self._original)
+        unknown = self._backend.encode(_NONCHARACTER, add_special_tokens=False).ids
+        self._never_in_text = self._control_ids - {hf_tokenizer.unk_token_id, *unknown}
         self._leading = self._leading_ids()
         self._anchor_ids = self._tokenise(_ANCHOR)
 

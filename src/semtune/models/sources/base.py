@@ -52,7 +52,7 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}); download the model again.") from error
-    if not isinstance(raw, dict) or "model_type" not in raw:
+    if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise ModelError(f'{file} names no "model_type"; give a folder in transformers\' format.')
     if "auto_map" in raw and not trust_remote_code and not _is_known(raw["model_type"]):
         raise ModelError(
@@ -75,7 +75,7 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _is_known(model_type: object) -> bool:
+def _is_known(model_type: str) -> bool:
     """Whether transformers, or a registered architecture, has the classes of this type's config and causal model."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
