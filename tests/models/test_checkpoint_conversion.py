@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from semtune.errors import ModelError
 from semtune.models.checkpoint_conversion import ConvertedStream, is_finite
@@ -150,3 +151,34 @@ def test_code_that_comes_with_a_model_is_not_needed_where_transformers_has_its_o
     file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": "evil"}))
     with pytest.raises(ModelError, match=r"brings Python code of its own .*--trust-remote-code"):
         load(str(tmp_path), device="cpu")
+
+
+@pytest.mark.slow
+def test_whatever_transformers_saves_is_loaded_equal_or_refused_by_name(tmp_path: Path) -> None:
+    """Every causal type of the installed transformers that a tiny config can be made of."""
+    loaded, refused = 0, {}
+    for model_type in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        folder = tmp_path / model_type
+        try:
+            with torch.device("meta"), quiet():
+                small = sum(p.numel() for p in AutoModelForCausalLM.from_config(tiny_config(model_type)).parameters())
+        except Exception:  # noqa: BLE001 - the sizes do not suit this config
+            continue
+        if small > 3_000_000:
+            continue
+        save_tiny(model_type, folder)
+        expected = of_transformers(folder).state_dict()
+        model = build_meta_model(tiny_config(model_type), torch.float32)
+        materialise_buffers(model, CPU)
+        try:
+            files = SafetensorsStream([folder / "model.safetensors"])
+            notes = fill(model, ConvertedStream(files, model), dtype=torch.float32, device=CPU)
+        except ModelError as error:
+            refused[model_type] = str(error)
+            continue
+        found = model.state_dict()
+        assert found.keys() == expected.keys() and notes == (), model_type
+        assert all(torch.equal(found[name].float(), tensor.float()) for name, tensor in expected.items()), model_type
+        loaded += 1
+    assert loaded > 100
+    assert all("\n" not in said for said in refused.values())

@@ -19,8 +19,8 @@ from semtune.records import Example, LabelSet
 
 from .conftest import byte_level_tokenizer, sentence_piece_tokenizer
 
-CONTROL = ["<think>", "</think>", "<|im_end|>", "<|fim_prefix|>", "[INST]", "<tech:>"]
-TEXT_TOKENS = ["   ", "semtune", "\n\n"]
+CONTROL = ["<think>", "</think>", "<|im_end|>", "<|fim_prefix|>", "[INST]", "<tech:>", "◁think▷", "]~b]"]
+TEXT_TOKENS = ["   ", "semtune", "\n\n", "<=>", "@user"]
 SIZE = 400
 
 
@@ -32,7 +32,7 @@ def with_added(hf_tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast
 
 def unigram() -> PreTrainedTokenizerFast:
     """T5's kind: the control tokens are pieces of the model's own vocabulary, with the best score."""
-    letters = [(c, -3.0) for c in "abcdefghijklmnopqrstuvwxyz</>|[]_:IES.NTV▁"]
+    letters = [(c, -3.0) for c in "abcdefghijklmnopqrstuvwxyz</>|[]_:IES.NTV▁◁▷~"]
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *letters, ("▁the", -2.0)]
     backend = Tokenizer(models.Unigram(pieces, unk_id=0))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
@@ -74,7 +74,7 @@ def test_no_control_token_comes_out_of_a_text_a_marker_or_a_label(kind: str, tex
 
 def test_added_tokens_that_are_text_stay_whole() -> None:
     tokenizer, original = TOKENIZERS["byte-level"], KINDS["byte-level"]()
-    ids = tokenizer.encode(example(""), PromptParts("", "a semtune   b\n\n", "", None), 99, completion=False).ids
+    ids = tokenizer.encode(example(""), PromptParts("", "a semtune   b\n\n<=> @user", "", None), 99, completion=False).ids
     assert {original.convert_tokens_to_ids(t) for t in TEXT_TOKENS} <= set(ids)
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-_BRACKETED = re.compile(r"\s*(<.*>|\[.*\]|\{.*\}|\|.*\||｟.*｠)\s*", re.DOTALL)
+_BRACKET = r"[<>\[\]{}|◁▷⟨⟩〈〉《》【】「」『』｟｠]"
+_BRACKETED = re.compile(rf"\s*{_BRACKET}.*\w.*{_BRACKET}\s*", re.DOTALL)
+"""A word between brackets of any kind, also the same one twice: `<think>`, `[INST]`, `◁think▷`, `]~b]`."""
 _SCORE_GAP = 1000.0
 """How much less likely than the least likely piece a Unigram model must find a control token to spell it instead."""
 
