@@ -25,7 +25,7 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
 
-_LAYOUT = "v2"
+_LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
 _CONVERTER_BYTES, _CONVERSION_SHARE = 614_000_000, 1.16
 """Peak memory of the conversion: a constant, and bytes per byte of the fp32 model. Fitted to models of
