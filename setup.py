@@ -2,11 +2,13 @@
 
 It is plain C without Python or torch headers, called through ctypes. Every file is compiled once per element type and
 instruction level, so that one library runs on every processor of its architecture. Where there is no compiler, or no
-Linux, the same formulas run as torch operations: slower, the same results up to rounding.
+Linux, the same formulas run as torch operations: slower, the same results up to rounding. The library knows which
+sources it was built from, so that one that an update left behind is noticed (`semtune.nn.kernels.sources`).
 """
 
 import os
 import platform
+import runpy
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,8 @@ NAMES = (
     "rows",
     "short_attention",
 )
+FOLDER = "src/semtune/nn/kernels"
+DIGEST = runpy.run_path(f"{FOLDER}/sources.py")["sources_digest"]()
 FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 TYPES = {"bf16": [], "fp32": [("ELEMENT_FP32", "1")]}
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c", "-mlzcnt", "-mmovbe"]
@@ -53,13 +57,16 @@ class BuildKernels(build_ext):
         variants = [(element, level) for element in TYPES for level in LEVELS]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = [file for files in pool.map(compile_variant, variants) for file in files]
+        objects += self.compiler.compile(
+            [f"{FOLDER}/version.c"], output_dir=self.build_temp, macros=[("SEMTUNE_SOURCES", f'"{DIGEST}"')]
+        )
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), extra_postargs=["-fopenmp"])
 
 
 extension = Extension(
     "semtune.nn.kernels._compiled",
-    sources=[f"src/semtune/nn/kernels/{name}.c" for name in NAMES],
-    depends=[f"src/semtune/nn/kernels/{name}.h" for name in ("adamw", "common", "mask", "matmul")],
+    sources=[f"{FOLDER}/{name}.c" for name in NAMES],
+    depends=[f"{FOLDER}/{name}.h" for name in ("adamw", "common", "mask", "matmul")],
     optional=True,
 )
 

@@ -192,7 +192,10 @@ def edit_config(folder: Path, **fields: Any) -> None:
         (broken_tokenizer, "tokenizer in .* cannot be read"),
         (broken_config, "not valid JSON"),
         (lambda f: (f / "config.json").unlink(), "no config.json"),
-        (lambda f: edit_config(f, auto_map={"AutoModelForCausalLM": "evil.Model"}), "--trust-remote-code"),
+        (
+            lambda f: edit_config(f, model_type="own", auto_map={"AutoConfig": "evil.C"}),
+            "--trust-remote-code",
+        ),
         (lambda f: edit_config(f, quantization_config={"quant_method": "awq"}), "already quantised"),
         (lambda f: edit_config(f, model_type="nonsense"), 'config of this "nonsense" model'),
         (lambda f: edit_config(f, model_type="t5"), "encoder-decoder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from semtune.nn.linear import NF4Linear, is_linear_layer
 from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
-from semtune.registry import QUANTIZATIONS
+from semtune.registry import METHODS, QUANTIZATIONS
 from semtune.specs import resolve
 from semtune.specs.precision import normalise_precision, precisions
 from semtune.training.optimizer import Optimizer
@@ -120,6 +121,16 @@ def test_numbers_are_counted_though_they_are_no_parameters(tiny_model: Path) -> 
 def test_full_fine_tuning_refuses_it(tiny_model: Path) -> None:
     with pytest.raises(OptionError, match="cannot train int8 weights"):
         build(tiny_model, "full")
+
+
+@pytest.mark.parametrize("precision", ["nf4", "nf4-cached", "toy-halves", NAME])
+def test_full_fine_tuning_refuses_weights_that_were_rounded_however_they_are_stored(
+    tiny_model: Path, precision: str
+) -> None:
+    loaded = load(str(tiny_model), precision=precision, device="cpu")
+    full = METHODS.get("full")
+    with pytest.raises(OptionError, match=r"Full fine-tuning cannot train .*; choose precision fp32 or bf16"):
+        full.attach(loaded, replace(full.presets["default"], precision=precision))
 
 
 def test_offloading_asks_the_quantisation(tiny_model: Path) -> None:

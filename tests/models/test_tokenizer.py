@@ -137,7 +137,7 @@ def test_folding_into_a_smaller_vocabulary() -> None:
 def test_tokenizers_that_cannot_be_used() -> None:
     words = Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a"))
     with pytest.raises(ModelError, match="end-of-sequence"):
-        FastTokenizer(PreTrainedTokenizerFast(tokenizer_object=words), 2)
+        _ = FastTokenizer(PreTrainedTokenizerFast(tokenizer_object=words), 2).eos_id
     with pytest.raises(ModelError, match="neither byte-level"):
         FastTokenizer(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>"), 2).token_bytes()
     with pytest.raises(ModelError, match="fast tokenizer"):

@@ -257,6 +257,25 @@ def test_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
         Table(TaskOptions(data="hub:someone/films")).load("train")
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_hub_data_sets_script_is_never_run(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    asked: list[bool | None] = []
+
+    def load_3(path: str, trust_remote_code: bool | None = None) -> None:  # None: ask on the terminal, or run it
+        asked.append(trust_remote_code)
+        raise ValueError(f"{path} contains custom code; pass `trust_remote_code=True` to run it")
+
+    def load_4(path: str, **config_kwargs: object) -> None:
+        assert not config_kwargs
+        raise RuntimeError(f"Dataset scripts are no longer supported, but found {path}.py")
+
+    fake = SimpleNamespace(load_dataset=load_3 if version == 3 else load_4)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    with pytest.raises(DataError, match=r'"someone/films" is a Python script, which semtune never runs'):
+        Table(TaskOptions(data="hub:someone/films")).load("train")
+    assert asked == ([False] if version == 3 else [])
+
+
 def test_hub_without_the_datasets_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)

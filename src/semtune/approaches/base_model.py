@@ -24,7 +24,7 @@ def prepare_model(spec: RunSpec, on_phase: Callable[[str], None]) -> None:
         importlib.import_module("semtune.models.architectures.stock")  # before clocks run: it imports transformers
     check_conversion(spec)
     on_phase(f"preparing {spec.model}")
-    prepare(spec.model, trust_remote_code=spec.trust_remote_code)
+    prepare(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
     torch.set_num_threads(spec.threads or cores())
 
 

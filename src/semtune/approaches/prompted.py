@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from semtune.approaches.base_identity import check_identity, write_identity
 from semtune.approaches.base_model import prepare_model
 from semtune.contracts import (
     NO_MAX_LENGTH,
@@ -98,6 +99,7 @@ class Prompted:
             seed=s.seed,
             device=s.device,
             trust_remote_code=s.trust_remote_code,
+            revision=s.revision,
             offload_bytes=s.offload_bytes,
         )
         loaded.model.requires_grad_(False).eval()
@@ -123,12 +125,14 @@ class Prompted:
         return predictions
 
     def save(self, folder: Path) -> None:
-        """Write what the strategy learnt from the training examples."""
+        """Write what the strategy learnt from the training examples, and which model it asked."""
         folder.mkdir(parents=True, exist_ok=True)
         self.strategy.save(folder)
+        write_identity(self.loaded, folder)
 
     def restore(self, folder: Path) -> None:
-        """Read what `save` wrote. Raises ModelError."""
+        """Read what `save` wrote. Raises ModelError, also where the model is another one than then."""
+        check_identity(self.loaded, folder)
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semtune.approaches.base_identity import check_identity, write_identity
 from semtune.approaches.base_model import prepare_model
 from semtune.contracts import (
     FitFigures,
@@ -64,6 +65,7 @@ class TunedModel:
             seed=spec.seed,
             device=spec.device,
             trust_remote_code=spec.trust_remote_code,
+            revision=spec.revision,
             offload_bytes=spec.offload_bytes,
         )
         return cls(spec, loaded, space)
@@ -78,11 +80,21 @@ class TunedModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.method.save(self.loaded.model, folder, self.settings, self.loaded.name)
         self.readout.save(folder)
+        if self._uses_base:
+            write_identity(self.loaded, folder)
 
     def restore(self, folder: Path) -> None:
-        """Read what `save` wrote. Raises ModelError."""
+        """Read what `save` wrote. Raises ModelError, also where the base model is another one than then."""
+        if self._uses_base:
+            check_identity(self.loaded, folder)
         self.method.load(self.loaded.model, folder)
         self.readout.load(folder)
+
+    @property
+    def _uses_base(self) -> bool:
+        """Whether predictions depend on weights that `save` does not write: some of the base's are frozen."""
+        model = self.loaded.model
+        return stored_numel(model) > 0 or not all(p.requires_grad for p in model.parameters())
 
     def merge(self) -> None:
         """Merge the adapters into the base weights; the model then only predicts. Raises MergeRefusedError."""

@@ -9,8 +9,14 @@ import typer
 from semtune.cli import options as o
 
 GB = 1e9
-KERNELS = "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop"
-NO_KERNELS = "none: torch operations stand in, slower (install semtune where there is a C compiler, on Linux)"
+_SLOWER = "torch operations stand in, slower"
+KERNELS = {
+    "compiled": "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop",
+    "off": f"switched off by SEMTUNE_KERNELS: {_SLOWER}",
+    "missing": f"none: {_SLOWER} (install semtune where there is a C compiler, on Linux)",
+    "stale": f"not used, as they were built from other sources: {_SLOWER} (install semtune again: pip install -e .)",
+}
+"""State of the compiled loops -> what is printed about them."""
 
 
 def doctor(json: o.Json = False) -> int:
@@ -33,7 +39,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
         ("level", found["instructions"]),
         ("bf16", bf16),
-        ("kernels", KERNELS if found["compiled_kernels"] else NO_KERNELS),
+        ("kernels", KERNELS[found["kernel_state"]]),
         ("memory", f"{found['available_memory_bytes'] / GB:.1f} of {found['total_memory_bytes'] / GB:.1f} GB free"),
     ]
     for gpu in found["gpus"]:

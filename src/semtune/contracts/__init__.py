@@ -6,6 +6,7 @@ Standard library only at run time; the torch names are for the type checker.
 from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
 from semtune.contracts.architecture import Architecture, Batch, Cache
 from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
+from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method
@@ -34,6 +35,7 @@ __all__ = [
     "LoadedModel",
     "Located",
     "Method",
+    "ModelIdentity",
     "ModelSource",
     "Parsed",
     "Prompt",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semtune.contracts.architecture import Batch, Cache
+from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.prompt import PromptParts
 from semtune.records import Example, Target
 
@@ -36,8 +37,12 @@ class TokenizedExample:
 class Tokenizer(Protocol):
     """What training and decoding need of a tokenizer."""
 
-    eos_id: int
     vocab_size: int
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-sequence token. Raises ModelError where the model has none."""
+        ...
 
     def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> TokenizedExample:
         """Token ids of the prompt, and of completion + end-of-sequence where `completion`."""
@@ -48,7 +53,7 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self) -> list[bytes | None]:
-        """For each token id, the bytes it stands for within a text; None for special tokens. (vocab_size,)"""
+        """For each token id, the bytes it stands for within a text; None for control tokens. (vocab_size,)"""
         ...
 
 
@@ -63,6 +68,8 @@ class LoadedModel(Protocol):
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...]
+    identity: ModelIdentity
+    """Which files the model was read from."""
     activation_checkpointing: bool
     """Whether blocks store only their input for the backward, which recomputes the rest."""
 

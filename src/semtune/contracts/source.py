@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.model import WeightStream
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class SourceOptions:
     trust_remote_code: bool = False
     """Run Python code that came with the model."""
     revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    """Branch, tag or commit on the hub; other sources refuse one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Located:
     """Given the model on the meta device, the stream that fills it."""
     notes: tuple[str, ...] = ()
     """What a reader of results must know."""
+    identity: ModelIdentity = field(default_factory=ModelIdentity)
     fold_vocabulary: bool = False
     """The tokenizer is borrowed: its ids are folded into the model's vocabulary."""
 
@@ -48,6 +50,8 @@ class ModelSource(Protocol):
     """"shape" where its models are called "shape:<name>"; "" where they have names of another form."""
     borrows_tokenizer: bool
     """Whether its models have no tokenizer of their own."""
+    has_revisions: bool
+    """Whether `SourceOptions.revision` means something to it."""
 
     def __init__(self, reference: str, options: SourceOptions) -> None: ...
 

@@ -52,6 +52,13 @@ def compiled_kernels() -> bool:
     return library() is not None
 
 
+def kernel_state() -> str:
+    """Whether the compiled loops are in use ("compiled"), or why not ("off", "missing", "stale"). Imports torch."""
+    from semtune.nn.kernels import state
+
+    return state()
+
+
 def total_memory_bytes() -> int:
     """The machine's memory, or the limit of this process's container where that is lower."""
     import psutil
@@ -161,6 +168,7 @@ def doctor() -> dict[str, Any]:
         "instructions": instruction_level(),
         "native_bf16": native_bf16(),
         "compiled_kernels": compiled_kernels(),
+        "kernel_state": kernel_state(),
         "total_memory_bytes": total_memory_bytes(),
         "available_memory_bytes": available_memory_bytes(),
         "gpus": gpus(),

@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from semtune.errors import ModelError
 from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._peft_config import check_supported, read_config
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import LowRankSettings
 from semtune.runtime.files import write_json
@@ -81,12 +80,8 @@ def _target_modules(model: nn.Module, adapters: Mapping[str, LowRankLinear]) -> 
 
 def _check_config(adapters: Mapping[str, LowRankLinear], path: Path) -> None:
     """Raises ModelError unless the config at `path` describes `adapters`."""
-    config = _read_config(path)
-    if config.get("peft_type") != "LORA":
-        raise ModelError(f"{path} describes a {config.get('peft_type')} adapter; only LORA adapters can be read")
-    for key in ("use_rslora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save"):
-        if config.get(key):
-            raise ModelError(f"{path} sets {key}, which is not supported; make the adapter without it")
+    config = read_config(path)
+    check_supported(config, path)
     rank, alpha, dora = config.get("r"), config.get("lora_alpha"), bool(config.get("use_dora"))
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
         raise ModelError(f"{path} does not say r and lora_alpha as numbers; give the folder of a finished run")
@@ -101,15 +96,3 @@ def _check_config(adapters: Mapping[str, LowRankLinear], path: Path) -> None:
             raise ModelError(
                 f"{path} is {right} DoRA's magnitudes, the model was prepared otherwise; change the method"
             )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"There is no file {path}; give the folder of a finished run") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON ({error}); it may be cut short") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} is not an adapter's config; give the folder of a finished run")
-    return config

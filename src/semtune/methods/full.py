@@ -12,6 +12,7 @@ from semtune.errors import OptionError
 from semtune.methods._files import TensorFile, write_tensors
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.records import MethodSettings
+from semtune.registry import QUANTIZATIONS
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -26,11 +27,20 @@ class FullMethod:
         self.presets = presets
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
-        """Let every parameter require a gradient. Raises OptionError over weights that are not trained in place."""
+        """Let every parameter require a gradient.
+
+        Raises OptionError over weights that are not trained in place, or that a quantisation has rounded, however it
+        stores them: the result would pass for fine-tuning of the model that was named.
+        """
         for module in loaded.model.modules():
             refusal = as_linear_layer(module).train_refusal if is_linear_layer(module) else None
             if refusal is not None:
                 raise OptionError(f"Full fine-tuning cannot train {refusal}")
+        if settings.precision in QUANTIZATIONS:
+            raise OptionError(
+                f"Full fine-tuning cannot train weights that were rounded to {settings.precision}; choose precision "
+                "fp32 or bf16, or a method that trains adapters beside them (qlora)"
+            )
         loaded.model.requires_grad_(True)
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:

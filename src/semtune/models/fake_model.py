@@ -69,6 +69,29 @@ def build_fake_model(
     )
 
 
+_BOUNDED = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
+"""Model types whose parameters `most_parameters` counts: a dense decoder of one kind of block."""
+
+
+def most_parameters(config: Any) -> int | None:
+    """An upper bound of the parameters that a config describes; None: no bound is known for its type.
+
+    A mixture of experts, say, has many times the parameters that its sizes suggest. No model is built.
+    """
+    text = config.get_text_config()
+    if text.model_type not in _BOUNDED:
+        return None
+    layers, hidden, mlp, heads = (
+        int(getattr(text, name))
+        for name in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+    )
+    head_dim = int(getattr(text, "head_dim", None) or hidden // heads)
+    heads_and_values = heads + 2 * int(getattr(text, "num_key_value_heads", None) or heads)
+    attention = hidden * head_dim * (heads_and_values + heads)
+    vectors = 2 * hidden + 2 * head_dim + head_dim * heads_and_values + 2 * mlp + 2 * hidden  # norms and biases
+    return layers * (attention + 3 * hidden * mlp + vectors) + 2 * int(text.vocab_size) * hidden + hidden
+
+
 def about_parameters(config: Any) -> int | None:
     """About how many parameters a Llama-like config describes, embeddings counted twice; None for other configs.
 

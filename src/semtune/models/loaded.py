@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from semtune.contracts import Architecture, Cache, Tokenizer
+from semtune.contracts import Architecture, Cache, ModelIdentity, Tokenizer
 from semtune.models.architectures import architecture_of
 from semtune.models.prepacking import prepack_frozen
 from semtune.nn.linear import as_linear_layer, is_linear_layer
@@ -28,6 +28,8 @@ class TransformersModel:
     device: torch.device
     hidden_size: int
     notes: tuple[str, ...] = ()
+    identity: ModelIdentity = field(default_factory=ModelIdentity)
+    """Which files the model was read from."""
     activation_checkpointing: bool = False
     """Whether a block stores only its input for the backward: less memory, about a third more computation."""
     prepacked_head: nn.Module | None = None

@@ -81,6 +81,7 @@ def load(
         device=resolved_device,
         hidden_size=int(located.config.get_text_config().hidden_size),
         notes=(*located.notes, *notes),
+        identity=located.identity,
     )
 
 

@@ -48,13 +48,15 @@ def stored_dtype(name: str, config: Any) -> torch.dtype:
     return source_of(name).stored_dtype(config)
 
 
-def planning_tokenizer(name: str, config: Any, *, trust_remote_code: bool = False) -> tuple[Tokenizer, str | None]:
+def planning_tokenizer(
+    name: str, config: Any, *, trust_remote_code: bool = False, revision: str | None = None
+) -> tuple[Tokenizer, str | None]:
     """A tokenizer for plans, and a note where it is not the model's own: no weights are downloaded for it.
 
     The model's tokenizer where it can be had, else the default model's where it is in the cache, else an estimate of 4
     bytes a token. Raises ModelError: see `naming.resolve`.
     """
-    size, source = vocab_size(config), source_of(name, SourceOptions(0, trust_remote_code))
+    size, source = vocab_size(config), source_of(name, SourceOptions(0, trust_remote_code, revision))
     borrows = source.borrows_tokenizer
     try:
         folder = source.tokenizer_folder()

@@ -44,7 +44,12 @@ def resolve(name: str) -> ModelName:
 
 
 def source_of(name: str, options: SourceOptions | None = None) -> ModelSource:
-    """The source object for `name`. Nothing is read yet. Raises ModelError as `resolve` does."""
+    """The source object for `name`. Nothing is read yet.
+
+    Raises ModelError as `resolve` does, and for a revision of a model that has none.
+    """
     parsed = resolve(name)
+    if options is not None and options.revision is not None and not SOURCES.get(parsed.source).has_revisions:
+        raise ModelError(f'"{name}" is no model on the hub, so it has no revision "{options.revision}"; leave it out.')
     source: ModelSource = SOURCES.get(parsed.source)(parsed.reference, options or SourceOptions())
     return source

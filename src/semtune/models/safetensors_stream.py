@@ -48,7 +48,7 @@ class SafetensorsStream:
     """
 
     def __init__(self, files: list[Path]) -> None:
-        self._headers = [(file, *_read_header(file)) for file in files]
+        self._headers = [(file, *read_header(file)) for file in files]
 
     def names(self) -> list[str]:
         return [name for _, _, header in self._headers for name in header]
@@ -89,8 +89,11 @@ def find_files(folder: Path) -> list[Path]:
     raise ModelError(f"{folder} has no *.safetensors file; give a folder in transformers' format.")
 
 
-def _read_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """The data's offset in bytes from the file's start, and the tensors' entries in the order of their bytes."""
+def read_header(file: Path) -> tuple[int, dict[str, Any]]:
+    """The data's offset in bytes from the file's start, and the tensors' entries in the order of their bytes.
+
+    Raises ModelError: the file is missing, truncated or corrupt, or has a dtype that semtune does not read.
+    """
     if not file.is_file():
         raise ModelError(f"The model's file {file.name} is missing; download the model again.")
     try:

@@ -14,7 +14,7 @@ from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.architectures import stock as _stock
-from semtune.models.fake_model import about_parameters
+from semtune.models.fake_model import most_parameters
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
@@ -124,8 +124,9 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     The bound: every parameter is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every token of
     the largest step keeps, in every layer, 20 rows of the hidden size and 8 of the MLP's in fp32; 1 GiB beside them.
     """
-    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code).get_text_config()
-    parameters = about_parameters(config)
+    whole = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
+    config = whole.get_text_config()
+    parameters = most_parameters(config)
     if parameters is None:
         return False
     layers, hidden, mlp = (int(n) for n in (config.num_hidden_layers, config.hidden_size, config.intermediate_size))
@@ -188,8 +189,10 @@ def _request(
 def request_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> PlanRequest:
     """Everything that a plan of `spec` depends on beside the spec. Raises ModelError, OptionError."""
     check_combination(spec.prompt, spec.readout, data.space)
-    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code)
-    tokenizer, note = planning_tokenizer(spec.model, config, trust_remote_code=spec.trust_remote_code)
+    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
+    tokenizer, note = planning_tokenizer(
+        spec.model, config, trust_remote_code=spec.trust_remote_code, revision=spec.revision
+    )
     return PlanRequest(
         config=config,
         stored_dtype=stored_dtype(spec.model, config),

@@ -159,3 +159,7 @@ class RunSpec:
     trust_remote_code: bool = option(
         False, help="Run code that comes with the model; off unless you trust its author.", panel=MACHINE
     )
+    revision: str | None = option(
+        None, panel=METHOD,
+        help="Branch, tag or commit of a hub model; a run records the commit and predicts with the same one.",
+    )  # fmt: skip

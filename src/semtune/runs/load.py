@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import cast
 
+from semtune.approaches.base_identity import recorded_revision
 from semtune.contracts import Approach, TaskContext
 from semtune.errors import ModelError
 from semtune.registry import APPROACHES
@@ -22,6 +24,9 @@ def load_run(path: Path) -> Approach:
     if kept is None:
         raise ModelError(f"The run in {path} ended before it kept anything; tune again.")
     spec = read_spec(folder.spec)
+    commit = recorded_revision(kept)
+    if commit is not None:  # what the hub calls by the same name today may be another model
+        spec = dataclasses.replace(spec, revision=commit)
     context = TaskContext(spec.task, space, ())
     approach = cast("Approach", APPROACHES.get(spec.approach)(spec, context))
     approach.load()

@@ -7,12 +7,14 @@ Users and files may give the common options of methods and readouts flat (`rank:
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
+from semtune.registry import SOURCES
 from semtune.specs.record import check_keys, record_from
 from semtune.specs.settings import (
     COMMON_METHOD_OPTIONS,
@@ -115,8 +117,18 @@ def read_spec(path: Path) -> RunSpec:
 
 
 def write_spec(spec: RunSpec, path: Path) -> None:
-    """Write `spec.yaml`, from which the run can be repeated."""
-    write_yaml(to_plain(spec), path)
+    """Write `spec.yaml`, from which the run can be repeated, in any working directory."""
+    write_yaml(to_plain(with_absolute_model(spec)), path)
+
+
+def with_absolute_model(spec: RunSpec) -> RunSpec:
+    """`spec` with the absolute path of a model that is a file or folder here; any other model's name as it is.
+
+    A relative path means another folder elsewhere, or even a model on the hub ("models/tiny").
+    """
+    path = Path(spec.model).expanduser()
+    is_name = spec.model in SOURCES.aliases or re.match(r"[a-z0-9_-]{2,}:", spec.model)
+    return spec if is_name or not path.exists() else dataclasses.replace(spec, model=str(path.absolute()))
 
 
 def _readout_options(flat: Mapping[str, Any], where: str) -> dict[str, Any]:

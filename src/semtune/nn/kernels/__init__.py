@@ -2,7 +2,8 @@
 
 Each loop is called by one registered operator (`kernels.operators` and its siblings). The torch formula beside the call
 defines what the loop computes. It is the reference of the loop's test, and it runs where `supports` is False: on CUDA,
-in dtypes other than bf16 and fp32, without a compiler, or with SEMTUNE_KERNELS=off.
+in dtypes other than bf16 and fp32, without a compiler, or with SEMTUNE_KERNELS=off. A library that was built from other
+sources than those beside this file is not used: its loops may have other arguments.
 
 The library has every loop for both dtypes and for every level of instructions; the processor's highest is used, or
 SEMTUNE_ISA's. Threads come from the OpenMP library that torch has loaded, so both use one pool.
@@ -16,13 +17,14 @@ import importlib.machinery
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from semtune.nn.cuda_path import on_cuda
+from semtune.nn.kernels.sources import VERSION_SYMBOL, sources_digest
 from semtune.runtime.processor import usable_levels
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -61,35 +63,45 @@ _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
 _LEVEL = usable_levels()[-1]
 """The level of instructions whose loops are called."""
 
+KernelState = Literal["compiled", "off", "missing", "stale"]
+"""Whether the compiled loops are in use, and if not, why: switched off, not built, or built from other sources."""
+
 
 def _symbol(name: str, dtype: torch.dtype, level: str) -> str:
     return f"semtune_{name}_{_SUFFIXES[dtype]}_{level}"
 
 
-def _load() -> ctypes.CDLL | None:
+def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
+    """The compiled library in `folder`, or None with the reason."""
     if os.environ.get("SEMTUNE_KERNELS", "").lower() in ("off", "0"):
-        return None
-    folder = Path(__file__).parent
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        file = folder / f"_compiled{suffix}"
-        if file.exists():
-            break
-    else:
-        return None
+        return None, "off"
+    files = [folder / f"_compiled{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        return None, "missing"
     try:
         loaded = ctypes.CDLL(str(file))
+        version = getattr(loaded, VERSION_SYMBOL)
+        version.restype = ctypes.c_char_p
+        if version().decode() != sources_digest(folder):
+            return None, "stale"
         for name, letters in _SIGNATURES.items():
             for dtype, level in itertools.product(_SUFFIXES, usable_levels()):
                 if dtype == torch.bfloat16 or name not in BF16_ONLY:
                     function = getattr(loaded, _symbol(name, dtype, level))
                     function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
-    except (OSError, AttributeError):  # built for another system, or by another version
-        return None
-    return loaded
+    except (OSError, AttributeError):  # built for another system, or by a version without the symbol
+        return None, "stale"
+    return loaded, "compiled"
 
 
-_LIBRARY = _load()
+_LIBRARY, _STATE = load_library(Path(__file__).parent)
 _IS_LOADED = _LIBRARY is not None  # a plain constant, which torch.compile can trace through
+
+
+def state() -> KernelState:
+    """Whether the compiled loops are in use, and why not."""
+    return _STATE
 
 
 def library() -> ctypes.CDLL | None:

@@ -1,0 +1,4 @@
+/* Which sources this library was built from; setup.py defines SEMTUNE_SOURCES (see sources.py). */
+#include "common.h"
+
+EXPORT const char *semtune_sources(void) { return SEMTUNE_SOURCES; }
