@@ -101,3 +101,10 @@ def test_what_is_flushed_is_open_for_writing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", fsync)
     files.write_text(tmp_path / "result.json", "kept", durable=True)
     assert (tmp_path / "result.json").read_text() == "kept"
+
+
+def test_a_home_that_nobody_knows_stays_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks there then says that there is no such file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.expanded("~/data.csv") == tmp_path / "data.csv"
+    assert files.expanded("~no-such-user-here/data.csv") == Path("~no-such-user-here/data.csv")

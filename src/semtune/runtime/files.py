@@ -22,6 +22,14 @@ RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 ADVICE = "choose a writable folder with enough space"
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with "~" as the user's home folder; as it is where there is no such user, or the system knows no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def write_text(path: Path, text: str, *, advice: str = ADVICE, durable: bool = False) -> None:
     """Write `text` in UTF-8. Arguments and errors: see `write_with`."""
     write_bytes(path, text.encode("utf-8"), advice=advice, durable=durable)

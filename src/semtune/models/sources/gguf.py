@@ -24,6 +24,7 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
 from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.files import expanded
 
 _LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
@@ -44,7 +45,7 @@ class GgufSource(Source):
         """The path of a file that ends in .gguf. Raises ModelError where there is no such file."""
         if not name.lower().endswith(".gguf"):
             return None
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_file():
             raise ModelError(f'There is no GGUF file at "{name}"; check the path.')
         return str(path)

@@ -26,6 +26,7 @@ from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.gguf import cached_folder, converted_folder
 from semtune.models.sources.published import shape_config
 from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.files import expanded
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _given_wheel(wheel_model: WheelModel) -> Path | None:
     folder = os.environ.get("SEMTUNE_WHEELS")
     if not folder:
         return None
-    wheel = Path(folder).expanduser() / wheel_model.wheel
+    wheel = expanded(folder) / wheel_model.wheel
     return wheel if wheel.is_file() else None
 
 
