@@ -5,11 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from semtune.errors import SemtuneError, first_line
-from semtune.plugins import load_plugins
 from semtune.runtime.interrupts import interrupt_between_imports, is_interruption, raise_pending
-from semtune.runtime.parent import end_with_parent
-from semtune.runtime.streams import json_line, output_failure, prepare_streams, printable
 
 BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 
@@ -17,15 +13,18 @@ BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 def main() -> None:
     """Run the command in sys.argv. Bad input: one sentence on standard error, status 2, no traceback.
 
-    With --json the sentence stands on standard output too, as {"error": …}.
+    With --json the sentence stands on standard output too, as {"error": …}. Everything that takes time to import is
+    imported below, where an interruption is handled.
     """
     try:
         interrupt_between_imports()
+        from semtune.runtime.streams import output_failure, prepare_streams
+
         prepare_streams()
         status = _run()
+        failure = output_failure()
     except KeyboardInterrupt:
-        status = _interrupted()
-    failure = output_failure()
+        status, failure = _interrupted(), None
     if failure is not None:
         status = _unprinted(failure)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the work is done: an interruption from here on ends the process
@@ -34,6 +33,10 @@ def main() -> None:
 
 def _run() -> int:
     """The command's exit status."""
+    from semtune.errors import SemtuneError
+    from semtune.plugins import load_plugins
+    from semtune.runtime.parent import end_with_parent
+
     try:
         end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
@@ -54,6 +57,8 @@ def _run() -> int:
 
 
 def _complain(message: str) -> int:
+    from semtune.runtime.streams import json_line, printable
+
     print(f"semtune: {printable(message)}", file=sys.stderr)
     if "--json" in sys.argv:
         print(json_line({"error": message}))
@@ -68,7 +73,7 @@ def _interrupted() -> int:
 def _unprinted(error: OSError) -> int:
     """Standard output cannot be written. Nothing is said where its reader went away, as of `semtune … | head`."""
     if not isinstance(error, BrokenPipeError):
-        reason = error.strerror or first_line(error)
+        reason = error.strerror or type(error).__name__
         print(f"semtune: standard output cannot be written ({reason}); files are complete.", file=sys.stderr)
     return NOT_OK
 
