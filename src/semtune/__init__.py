@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from semtune.api import Run, Study, load, plan, study, tune
+    from semtune.api import Run, Study, load, plan, study, tune  # type: ignore[no-redef] # packages of these names
     from semtune.errors import SemtuneError
 
 __version__ = "0.1.0"

@@ -43,7 +43,8 @@ def _run() -> int:
         from semtune.cli.app import app
 
         raise_pending()
-        return app(standalone_mode=False) or 0
+        status = app(standalone_mode=False) or 0
+        return _interrupted() if status == INTERRUPTED else status  # typer turns KeyboardInterrupt into the status
     except SemtuneError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
