@@ -76,10 +76,6 @@ def _variant(group: Group) -> tuple[str, str, str]:
 
 def _legend(figure: Figure, handles: list[Any]) -> None:
     columns = min(len(handles), 7)
-    legend = figure.legend(
-        handles=handles, labels=[str(number) for number in range(len(handles))], loc="upper left",
-        bbox_to_anchor=(0.0, 1.0), ncols=columns, labelcolor=INK, columnspacing=1.4,
-    )  # fmt: skip
-    # Set afterwards, as matplotlib leaves out what has a label that begins with "_": a name may.
-    for text, handle in zip(legend.get_texts(), handles, strict=True):
-        text.set_text(handle.get_label())
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=columns, labelcolor=INK, columnspacing=1.4
+    )
