@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from semtune.errors import DataError, OptionError, did_you_mean
 from semtune.records import Example, Target, TargetKind, TaskOptions, label_target
-from semtune.runtime.files import expanded
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import RawTable, as_text, read_table, read_tables
@@ -120,7 +120,7 @@ class Table(BaseTask):
                 continue
             if split in tables:
                 raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
-            tables[split] = read_table(expanded(data), self.options.encoding)
+            tables[split] = read_table(Path(data).expanduser(), self.options.encoding)
         return tables
 
     def _column(self, table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:

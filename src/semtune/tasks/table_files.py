@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from semtune.errors import DataError, first_line
-from semtune.runtime.files import expanded
 from semtune.tasks.files import parse_json_lines, parse_json_list, read_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -49,7 +48,7 @@ def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
     """
     if data.startswith(HUB):
         return _read_hub(data.removeprefix(HUB))
-    path = expanded(data)
+    path = Path(data).expanduser()
     if not path.is_dir():
         return {"train": read_table(path, encoding)}
     tables: dict[str, RawTable] = {}
