@@ -66,3 +66,30 @@ def test_progress_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     bar = RunBar(console=Console(file=io.StringIO(), force_jupyter=True))
     assert not bar._notebook
     assert bar._bar.disable
+
+
+def test_what_a_user_named_is_never_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log, above a bar, and in the bar itself."""
+    monkeypatch.delenv("SEMTUNE_NO_PROGRESS", raising=False)
+    hostile = "loading [/bold] [red]a[/red] :smile: {task.id}"
+    for terminal in (False, True):
+        text = io.StringIO()
+        console = Console(file=text, force_terminal=terminal, force_jupyter=False, width=120, color_system=None)
+        with RunBar("[/metric] F1", console) as bar:
+            bar.on_phase(hostile, 3)
+            bar.say("[/bold] :smile: \x1b[2J")
+            bar.on_epoch(EPOCH)
+            bar._bar.refresh()
+        shown = text.getvalue()
+        assert hostile in shown
+        assert "[/bold] :smile: \\x1b[2J" in shown
+        assert "dev [/metric] F1 0.7500" in shown
+
+
+def test_a_bar_that_cannot_be_drawn_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    watch(RunBar("micro-F1"))

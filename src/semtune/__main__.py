@@ -1,5 +1,15 @@
 """`python -m semtune` is `semtune`."""
 
+import os
+import sys
+from contextlib import suppress
+
+# Python puts the working directory first among the places it imports from; modules that happen to lie there are not
+# ours.
+with suppress(OSError):
+    if not sys.flags.safe_path and sys.path and sys.path[0] == os.getcwd():  # noqa: PTH109
+        del sys.path[0]
+
 from semtune.cli import main
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class PluginError(SemtuneError):
 
 
 class DivergedError(SemtuneError):
-    """The loss or a gradient became NaN or infinite."""
+    """A loss, a gradient, a probability or another output of the model became NaN or infinite."""
 
 
 def first_line(error: object) -> str:

@@ -2,8 +2,10 @@
 
 A plugin is named in the environment variable SEMTUNE_PLUGINS (module names, comma separated), or by an installed
 distribution's entry point of the group "semtune.plugins". It calls, for example,
-`semtune.registry.BASELINES.register("mine", "my_module:Mine", "what it is, in one line")`. Child processes inherit the
-variable, so they know the same names. Standard library only: `semtune --help` loads plugins too.
+`semtune.registry.BASELINES.register("mine", "my_module:Mine", "what it is, in one line")`. A plugin is found where
+Python finds modules: installed, or in a folder of PYTHONPATH; nothing is imported from the working directory. Child
+processes inherit both variables, so they know the same names.
+Standard library only: `semtune --help` loads plugins too.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ def load_plugins() -> tuple[str, ...]:
             importlib.import_module(name)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            missing = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
+            advice = "install it, or name its folder in PYTHONPATH" if missing else "mend it"
             raise PluginError(
                 f"The plugin {name} ({where}) cannot be imported ({type(error).__name__}: {reason}); "
-                "mend it, or take it off the list."
+                f"{advice}, or take it off the list."
             ) from error
     return tuple(found)

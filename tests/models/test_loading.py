@@ -193,7 +193,7 @@ def edit_config(folder: Path, **fields: Any) -> None:
         (broken_config, "not valid JSON"),
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (
-            lambda f: edit_config(f, model_type="own", auto_map={"AutoConfig": "evil.C"}),
+            lambda f: edit_config(f, model_type="evil", auto_map={"AutoModelForCausalLM": "evil.Model"}),
             "--trust-remote-code",
         ),
         (lambda f: edit_config(f, quantization_config={"quant_method": "awq"}), "already quantised"),
@@ -208,6 +208,31 @@ def test_broken_folders(model_folder: SaveModel, damage: Callable[[Path], None],
     with pytest.raises(ModelError, match=said) as caught:
         load(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_code_beside_a_model_that_transformers_knows_is_neither_needed_nor_run(
+    model_folder: SaveModel, tmp_path: Path
+) -> None:
+    """As of Phi-3's folders. The classes are transformers' own, whatever the config offers besides."""
+    folder, marker = model_folder(), tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
+    auto_map = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    edit_config(folder, auto_map=auto_map, _attn_implementation="some-owner/some-kernel")
+    loaded = load(str(folder), device="cpu")
+    assert type(loaded.model).__mro__[1].__module__.startswith(("transformers.", "semtune."))
+    assert not marker.exists()
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_by_that_name(model_folder: SaveModel) -> None:
+    folder = model_folder()
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) | {
+        "tokenizer_class": "Evil",
+        "auto_map": {"AutoTokenizer": ["evil.T", None]},
+    }
+    file.write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        load(str(folder), device="cpu")
 
 
 def test_an_index_that_names_a_missing_file(model_folder: SaveModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -198,3 +199,16 @@ def test_reports_need_no_torch_and_leave_matplotlib_alone(mixed: dict[str, Any],
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['say id="x" fill: #1d1f23', "_hidden", "$\\frac{1}{2", "a$b$c", "$", "'DejaVu Sans' url(#a)", "<b>&lt;</b>"],
+)
+def test_a_name_stands_in_the_figures_as_it_is(name: str, write_study: Write) -> None:
+    """It is neither mathematics, nor an id, nor a colour, nor left out of a legend."""
+    record = study([run("lora", model=name), run("lora", model="other")], baselines=[])
+    text, _ = page_of(write_study(record))
+    figures = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    drawn = [html.unescape(found) for found in re.findall(r"<text[^>]*>(.*?)</text>", figures, flags=re.DOTALL)]
+    assert sum(name in found for found in drawn) >= 3, drawn  # a mark, a bar, a legend

@@ -78,3 +78,12 @@ def test_markdown_rows(mixed: dict[str, Any]) -> None:
 
 def test_markdown_escapes() -> None:
     assert escape("a|b<script>*x*_y_\nz") == r"a\|b&lt;script&gt;\*x\*\_y\_ z"
+
+
+def test_names_are_never_markup_for_the_terminal_or_markdown() -> None:
+    name = "[/bold] [red]m[/red] :smile: $x$ \x1b[2J"
+    record = study([run("lora", model=name), run("lora", model="other")], labels=[name], task_notes=[name])
+    text = printed(record, 400)
+    assert "[/bold] [red]m[/red] :smile: $x$ \\x1b[2J" in text
+    assert "\x1b" not in text
+    assert r"\$x\$" in markdown_tables(record)

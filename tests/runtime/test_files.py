@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -61,3 +62,49 @@ def test_two_writers_have_temporary_files_of_their_own(tmp_path: Path) -> None:
 
     files.write_with(path, outer)
     assert path.read_text() == "outer"
+
+
+def test_windows_renames_again_while_somebody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virus scanner that opened the new file: the first renames are refused there."""
+    refusals = iter([PermissionError(13, "in use")] * 3)
+    rename = Path.replace
+
+    def busy(source: Path, target: Path) -> Path:
+        error = next(refusals, None)
+        if error is not None:
+            raise error
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(files, "RETRY_SECONDS", (0.0,) * 3)
+    with pytest.raises(OutputError, match=r"cannot be written \(in use\)"):
+        files.write_text(tmp_path / "result.json", "new")
+    monkeypatch.setattr("sys.platform", "win32")
+    refusals = iter([PermissionError(13, "in use")] * 3)
+    files.write_text(tmp_path / "result.json", "new")
+    assert (tmp_path / "result.json").read_text() == "new"
+    refusals = iter([PermissionError(13, "in use")] * 9)
+    with pytest.raises(OutputError, match="in use"):
+        files.write_text(tmp_path / "result.json", "newer")
+    assert (tmp_path / "result.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_what_is_flushed_is_open_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows' fsync refuses a descriptor that can only be read."""
+
+    def fsync(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text(tmp_path / "result.json", "kept", durable=True)
+    assert (tmp_path / "result.json").read_text() == "kept"
+
+
+def test_a_home_that_nobody_knows_stays_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks there then says that there is no such file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.expanded("~/data.csv") == tmp_path / "data.csv"
+    assert files.expanded("~no-such-user-here/data.csv") == Path("~no-such-user-here/data.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from semtune.api.study import Study
 from semtune.errors import (
     DivergedError,
     DoesNotFitError,
+    OptionError,
     OutOfMemoryError,
     SemtuneError,
     UnknownNameError,
@@ -25,6 +27,7 @@ from semtune.errors import (
 )
 from semtune.records import Plan, RunResult, RunSpec
 from semtune.registry import TASKS
+from semtune.runtime.streams import forgiving, printable
 
 if TYPE_CHECKING:
     from semtune.plan.requests import PlanResult
@@ -93,15 +96,21 @@ def tune(
         raise
     source = spec.task_options
     data.keep_only((source.data, source.dev_data, source.test_data))
-    run = Run(folder, progress=progress)
+    run = Run(folder, progress=progress, trust_remote_code=spec.trust_remote_code)
     if out is None:
         run.keep_with(folder)
     return _ended(run, result)
 
 
-def load(run: str | os.PathLike[str], *, progress: bool = True) -> Run:
-    """The run in a folder that `semtune tune` or `semtune.tune` wrote. Raises ModelError."""
-    return Run(run, progress=progress)
+def load(run: str | os.PathLike[str], *, progress: bool = True, trust_remote_code: bool = False) -> Run:
+    """The run in a folder that `semtune tune` or `semtune.tune` wrote.
+
+    Args:
+        trust_remote_code: whether code that comes with the base model may run; the folder has no say in it.
+
+    Raises ModelError.
+    """
+    return Run(run, progress=progress, trust_remote_code=trust_remote_code)
 
 
 def plan(
@@ -174,6 +183,7 @@ def study(
     """
     from semtune.registry import LAUNCHERS
     from semtune.specs import read_yaml
+    from semtune.specs.trust import TRUST, refuse_trust
     from semtune.study.grid import AXES, study_from
     from semtune.study.study import run_study
 
@@ -182,7 +192,7 @@ def study(
     try:
         task_options, given = _split_task_options(options)
         if _is_study_file(task_or_data):
-            values = read_yaml(Path(task_or_data))
+            values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
             for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
                 values.pop(key, None)
             values["task_options"] = {**(values.get("task_options") or {}), **task_options}
@@ -190,13 +200,17 @@ def study(
             values = task_values(task_or_data, dev, test, task_options, data)
             values["task_options"] = dataclasses.asdict(values["task_options"])
         spec = study_from({**values, **given}, "semtune.study()")
-        say = (lambda text: print(text, file=sys.stderr, flush=True)) if progress else (lambda text: None)
+        say = (
+            (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
+            if progress
+            else (lambda text: None)
+        )
         launcher = LAUNCHERS.get(spec.launcher)(spec.parallel)
         run_study(spec, folder, _as_typed(task_or_data, options), launcher, say, parallel=spec.parallel)
     except BaseException:
         _discard(data, temporary=out is None)
         raise
-    found = Study(folder)
+    found = Study(folder, trust_remote_code=bool(spec.shared.get(TRUST)))
     if out is None:
         found.keep_with(folder)
     return found
@@ -210,9 +224,16 @@ def _spec(
 
     task_options, given = _split_task_options(options)
     if "offload_gb" in given:
-        given["offload_bytes"] = round(given.pop("offload_gb") * 1e9)
+        given["offload_bytes"] = _bytes_of(given.pop("offload_gb"))
     given = _nest_part_options(given, where)
     return spec_from({**task_values(data, dev, test, task_options, folder), **given}, where)
+
+
+def _bytes_of(gigabytes: Any) -> int:
+    """`offload_gb` in bytes. Raises OptionError for anything but a finite number."""
+    if not isinstance(gigabytes, (int, float)) or not math.isfinite(gigabytes):
+        raise OptionError(f"offload_gb must be a finite number, not {gigabytes!r}.")
+    return round(gigabytes * 1e9)
 
 
 def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from semtune.errors import DataError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
+from semtune.runtime.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +147,7 @@ def _location(value: Texts, key: str, options: Mapping[str, Any], folder: DataFo
         text = os.fspath(value)
         if text.startswith(_HUB):
             return text
-        path = Path(text).expanduser().resolve()
+        path = expanded(text).resolve()
         if not path.exists():
             raise UnknownNameError(f'"{text}" is neither a file nor a task; {did_you_mean(text, TASKS)}')
         return str(path)

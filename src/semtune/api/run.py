@@ -27,13 +27,18 @@ class Run:
     """A run folder: its spec, its result, and its model, which is loaded at the first prediction.
 
     A run is pickled with its folder's files (spec, labels, result, adapter), so a pickle can be used on another machine
-    as long as the base model can be found there. The texts it was trained on are not in the pickle; with `full` tuning
-    the whole model is.
+    as long as the base model can be found there. The texts it was trained on are not in the pickle, nor is trust in the
+    base model's code; with `full` tuning the whole model is.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, progress: bool = True) -> None:
-        """Raises ModelError: `folder` is not a run folder."""
-        self._folder, self._progress = Path(folder), progress
+    def __init__(
+        self, folder: str | os.PathLike[str], *, progress: bool = True, trust_remote_code: bool = False
+    ) -> None:
+        """`trust_remote_code`: whether code that comes with the base model may run; the folder has no say in it.
+
+        Raises ModelError: `folder` is not a run folder.
+        """
+        self._folder, self._progress, self._trust = Path(folder), progress, trust_remote_code
         self._model: Approach | None = None
         if not (self._folder / "spec.yaml").exists():
             raise ModelError(f"{folder} is not a run folder; give the folder that semtune.tune(out=…) wrote.")
@@ -93,7 +98,7 @@ class Run:
                 from semtune.runs.load import load_run
 
                 watch.on_phase(f"loading {self._folder.name}", None)
-                self._model = load_run(self._folder)
+                self._model = load_run(self._folder, trust_remote_code=self._trust)
             watch.on_phase("predicting", len(examples))
             return self._model.predict(examples, watch.on_done) if examples else []
 
@@ -140,6 +145,7 @@ class Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         self._folder, self._progress, self._model = folder, state["progress"], None
+        self._trust = False
         self.keep_with(folder)
 
 

@@ -21,11 +21,14 @@ TERMINAL_COLUMNS = 120
 class Study:
     """A study folder. In a notebook it shows itself as its tables."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Raises DataError: `folder` contains no study."""
+    def __init__(self, folder: str | os.PathLike[str], *, trust_remote_code: bool = False) -> None:
+        """`trust_remote_code`: whether the runs may run code that comes with their base models.
+
+        Raises DataError: `folder` contains no study.
+        """
         from semtune.report.view import load_study
 
-        self.folder = Path(folder)
+        self.folder, self._trust = Path(folder), trust_remote_code
         self.record: dict[str, Any] = load_study(self.folder)
         """The content of study.json: spec, environment, runs, baselines."""
 
@@ -33,7 +36,8 @@ class Study:
     def runs(self) -> dict[str, Run]:
         """The runs that have a folder, by its name."""
         names = [str(run["out"]) for run in self.record["runs"]]
-        return {name: Run(self.folder / name) for name in names if (self.folder / name / "spec.yaml").exists()}
+        found = {name: self.folder / name for name in names if (self.folder / name / "spec.yaml").exists()}
+        return {name: Run(folder, trust_remote_code=self._trust) for name, folder in found.items()}
 
     @property
     def tables(self) -> list[Table]:

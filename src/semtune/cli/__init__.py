@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import sys
 
-from semtune.errors import SemtuneError
-from semtune.plugins import load_plugins
-from semtune.runtime.parent import end_with_parent
-from semtune.runtime.processor import limit_libraries
+from semtune.runtime.interrupts import interrupt_between_imports, is_interruption, raise_pending
 
 BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 
@@ -17,35 +14,72 @@ BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 def main() -> None:
     """Run the command in sys.argv. Bad input: one sentence on standard error, status 2, no traceback.
 
-    With --json the sentence stands on standard output too, as {"error": …}.
+    With --json the sentence stands on standard output too, as {"error": …}. Everything that takes time to import is
+    imported below, where an interruption is handled.
     """
+    try:
+        interrupt_between_imports()
+        from semtune.runtime.streams import output_failure, prepare_streams
+
+        prepare_streams()
+        status = _run()
+        failure = output_failure()
+    except KeyboardInterrupt:
+        status, failure = _interrupted(), None
+    if failure is not None:
+        status = _unprinted(failure)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the work is done: an interruption from here on ends the process
+    sys.exit(status)
+
+
+def _run() -> int:
+    """The command's exit status."""
+    from semtune.errors import SemtuneError
+    from semtune.plugins import load_plugins
+    from semtune.runtime.parent import end_with_parent
+    from semtune.runtime.processor import limit_libraries
+
     try:
         limit_libraries(os.environ)
         end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app
 
+        raise_pending()
         status = app(standalone_mode=False) or 0
+        return _interrupted() if status == INTERRUPTED else status  # typer turns KeyboardInterrupt into the status
     except SemtuneError as error:
-        status = _complain(str(error))
+        return _complain(str(error))
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        status = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = NOT_OK
+        return _interrupted()
     except Exception as error:
+        if is_interruption(error):
+            return _interrupted()
         if not _is_usage_error(error):
             raise
-        status = _complain(_usage_message(error))
-    sys.exit(status)
+        return _complain(_usage_message(error))
 
 
 def _complain(message: str) -> int:
-    print(f"semtune: {message}", file=sys.stderr)
+    from semtune.runtime.streams import json_line, printable
+
+    print(f"semtune: {printable(message)}", file=sys.stderr)
     if "--json" in sys.argv:
-        print(json.dumps({"error": message}))
+        print(json_line({"error": message}))
     return BAD_INPUT
+
+
+def _interrupted() -> int:
+    print("interrupted; what was finished is kept", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _unprinted(error: OSError) -> int:
+    """Standard output cannot be written. Nothing is said where its reader went away, as of `semtune … | head`."""
+    if not isinstance(error, BrokenPipeError):
+        reason = error.strerror or type(error).__name__
+        print(f"semtune: standard output cannot be written ({reason}); files are complete.", file=sys.stderr)
+    return NOT_OK
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
 from semtune.cli import options as o
 
 GB = 1e9
@@ -28,7 +26,7 @@ def doctor(json: o.Json = False) -> int:
         o.print_json(found)
         return 0
     for name, value in _lines(found):
-        typer.echo(f"{name:10}  {value}")
+        o.show(f"{name:10}  {value}")
     return 0
 
 

@@ -11,6 +11,7 @@ import typer
 from semtune.cli import options as o
 from semtune.cli.generate import with_options
 from semtune.records import TaskOptions
+from semtune.runtime.streams import printable
 
 
 @with_options(TaskOptions)
@@ -33,11 +34,11 @@ def evaluate(
         o.print_json({**scores.values, "per_label": to_plain(scores.per_label)})
         return 0
     figures = [f"{metric.title} {scores.values[metric.name]:.5f}" for metric in chosen.metrics]
-    typer.echo("   ".join([*figures, f"over {scores.examples} texts"]))
+    o.show("   ".join([*figures, f"over {scores.examples} texts"]))
     if not scores.per_label:
         return 0
-    width = max(map(len, scores.per_label), default=0)
-    typer.echo(f"{'':{width}}  precision  recall     F1  texts")
+    width = max((len(printable(label)) for label in scores.per_label), default=0)
+    o.show(f"{'':{width}}  precision  recall     F1  texts")
     for label, s in scores.per_label.items():
-        typer.echo(f"{label:{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
+        o.show(f"{printable(label):{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
     return 0

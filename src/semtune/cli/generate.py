@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -157,8 +158,16 @@ def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:
     if origin is Literal:
         return str, flag, lambda value: value
     if name.endswith("_bytes"):
-        return float, flag.removesuffix("-bytes") + "-gb", lambda gigabytes: round(gigabytes * GIGABYTE)
+        flag = flag.removesuffix("-bytes") + "-gb"
+        return float, flag, lambda gigabytes: gigabytes_as_bytes(gigabytes, f"--{flag}")
     return hint, flag, lambda value: value
+
+
+def gigabytes_as_bytes(gigabytes: float, name: str) -> int:
+    """`gigabytes` in bytes; `name` is the option's in the message. Raises OptionError for NaN and infinity."""
+    if not math.isfinite(gigabytes):
+        raise OptionError(f"{name} must be a finite number, not {gigabytes}.")
+    return round(gigabytes * GIGABYTE)
 
 
 def _metavar(hint: Any, choices: Sequence[str]) -> str | None:

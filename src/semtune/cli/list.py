@@ -55,7 +55,7 @@ def list_names(
         return 0
     width = max(map(len, entries), default=0)
     for name, summary in entries.items():
-        typer.echo(f"{name:{width}}  {summary}")
+        o.show(f"{name:{width}}  {summary}")
     return 0
 
 
@@ -81,14 +81,14 @@ def _list_options(kind: str, json: bool) -> int:
         o.print_json(rows)
         return 0
     for row in rows:
-        typer.echo(f"{row['name']}: {row['summary']}")
+        o.show(f"{row['name']}: {row['summary']}")
         if not row["options"]:
-            typer.echo("  no options")
+            o.show("  no options")
         for option in row["options"]:
             unit = f", {option['unit']}" if option["unit"] else ""
             defaults = "; ".join(f"{_shown(v)} ({name})" for name, v in option["defaults"].items())
-            typer.echo(f"  {option['name']}  [{option['type']}{unit}]  {defaults}")
-            typer.echo(f"      {option['help']}")
+            o.show(f"  {option['name']}  [{option['type']}{unit}]  {defaults}")
+            o.show(f"      {option['help']}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +9,33 @@ from typing import Annotated, Any
 import typer
 
 from semtune.errors import DataError
+from semtune.runtime.streams import forgiving, json_line, printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on the last line of standard output.")]
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that comes with the base model, in this call; off unless you trust its author.",
+    ),
+]
 
 
 def print_json(value: Any) -> None:
     """Print the one JSON document of a command with --json."""
     sys.stdout.flush()
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json_line(value), flush=True)
+
+
+def show(text: str) -> None:
+    """Print a line of a command's result to standard output."""
+    print(text)
 
 
 def say(text: str) -> None:
     """Print a line to standard error; standard output is for results alone."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=forgiving(sys.stderr), flush=True)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -12,8 +12,11 @@ from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.runtime.imports import heavy_imports
+from semtune.runtime.streams import printable
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from semtune.plan.requests import Data, PlanResult
     from semtune.records import Plan
 
@@ -49,9 +52,9 @@ def plan(
         from semtune.specs import spec_from
 
     runtime_bytes = resident_bytes()
-    torch.set_num_threads(values.get("threads") or cores())
     requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
     spec = spec_from(requested, "the command line")
+    torch.set_num_threads(spec.threads or cores())
     methods = split_names(method) if method is not None else tuple(METHODS)
     if not methods:
         raise OptionError("--method names no method; see `semtune list methods`, or leave it out for all.")
@@ -73,23 +76,31 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
     memory = f"{device.memory_bytes / 1e9:.1f} GB"
     if device.spill_bytes:
         memory += f" and {device.spill_bytes / 1e9:.1f} GB to spill into"
-    sheet = Table(title=f"{spec.model} on {device.name} ({memory})", title_justify="left")
+    sheet = Table(title=_text(f"{spec.model} on {device.name} ({memory})"), title_justify="left")
     sheet.add_column("method")
     sheet.add_column("fits")
     for heading in ("load GB", "train GB", "eval. GB", "s/step", "training"):
         sheet.add_column(heading, justify="right")
     for p in answer.plans:
         peaks = [f"{p.peak_bytes[phase] / 1e9:.2f}" if p.peak_bytes else "–" for phase in ("load", "train", "evaluate")]
-        sheet.add_row(p.method, _verdict(p), *peaks, _seconds(p.seconds_per_iteration), _duration(p.train_seconds))
+        times = (_seconds(p.seconds_per_iteration), _duration(p.train_seconds))
+        sheet.add_row(*map(_text, (p.method, _verdict(p), *peaks, *times)))
     console.print(sheet)
     for p in answer.plans:
         for line in _advice_lines(p):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(_text(line), soft_wrap=True)
     texts = f"every text of {spec.max_length} tokens" if data.train is None else f"texts of {task or 'practice'}"
-    console.print(f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step.", highlight=False)
-    for line in answer.assumptions:
-        console.print(f"Assumed: {line}.", highlight=False, soft_wrap=True)
-    console.print("GB = 1,000,000,000 bytes, the bare runtime or CUDA context included.", highlight=False)
+    said = [f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step."]
+    said += [f"Assumed: {line}." for line in answer.assumptions]
+    for line in [*said, "GB = 1,000,000,000 bytes, the bare runtime or CUDA context included."]:
+        console.print(_text(line), soft_wrap=True)
+
+
+def _text(text: str) -> Text:
+    """What a user named, for rich: neither markup nor terminal codes in it have a meaning."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def _verdict(p: Plan) -> str:

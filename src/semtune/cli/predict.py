@@ -10,6 +10,7 @@ import typer
 from semtune.cli import options as o
 from semtune.errors import OptionError
 from semtune.runtime.imports import heavy_imports
+from semtune.runtime.streams import printable
 
 if TYPE_CHECKING:
     from semtune.records import Prediction, Target
@@ -19,6 +20,7 @@ def predict(
     run: Annotated[Path, typer.Argument(help="The run folder that `semtune tune` wrote.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one text a line.")] = None,
+    trust_remote_code: o.Trust = False,
     json: o.Json = False,
 ) -> int:
     """Label texts with a tuned model; with probabilities where the readout gives them."""
@@ -38,7 +40,7 @@ def predict(
             from semtune.runs.load import load_run
         from semtune.records import Example
 
-        tuned = load_run(run)
+        tuned = load_run(run, trust_remote_code=trust_remote_code)
         bar.on_phase("predicting", len(given))
         examples = [Example(str(i), text, None) for i, text in enumerate(given)]
         predictions = tuned.predict(examples, bar.on_done)
@@ -51,7 +53,7 @@ def predict(
         )
         return 0
     for text, p in zip(given, predictions, strict=True):
-        typer.echo(f"{' '.join(text.split())}\t{_shown(text, p)}")
+        o.show(f"{printable(' '.join(text.split()))}\t{printable(_shown(text, p))}")
     return 0
 
 

@@ -22,8 +22,8 @@ def report(
     from semtune.report.terminal import print_study
 
     record = load_study(study)
+    page = write_report(study)  # before anything is printed, which can fail
     print_study(record, Console(stderr=json))
-    page = write_report(study)
     o.say(f"report: {page}")
     if json:
         o.print_json(record)

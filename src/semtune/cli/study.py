@@ -40,12 +40,13 @@ def study(
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
     from semtune.registry import LAUNCHERS
     from semtune.specs import read_yaml
+    from semtune.specs.trust import refuse_trust
     from semtune.study.grid import overridden, study_from
     from semtune.study.study import run_study
 
     if file is None and "task" not in values:
         raise OptionError("Give a study file, or at least --task.")
-    base = read_yaml(file) if file is not None else {}
+    base = refuse_trust(read_yaml(file), str(file)) if file is not None else {}
     lists = {
         "models": model, "methods": methods, "prompts": prompts, "readouts": readouts, "strategies": strategies,
         "baselines": baselines,
@@ -70,8 +71,8 @@ def _show(record: dict[str, Any], out: Path, json: bool) -> None:
     from semtune.report.html import write_report
     from semtune.report.terminal import print_study
 
+    page = write_report(out)  # before anything is printed, which can fail
     print_study(record, Console(stderr=json))
-    page = write_report(out)
     o.say(f"report: {page}")
     if json:
         o.print_json(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,10 @@ def tune(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     values: Mapping[str, Any],
     spec: Annotated[
-        Path | None, typer.Option(help="Repeat a run from its spec.yaml; all other options are then ignored.")
+        Path | None,
+        typer.Option(
+            help="Repeat a run from its spec.yaml; it decides all but --trust-remote-code and the options that follow."
+        ),
     ] = None,
     fit: Annotated[
         bool, typer.Option(help="Where the run would not fit, let the plan change batch, checkpointing or precision.")
@@ -34,9 +38,10 @@ def tune(
 ) -> int:
     """Tune a model on a task, score it, and leave a run folder."""
     from semtune.specs import read_spec, spec_from
+    from semtune.specs.trust import TRUST
 
     if spec is not None:
-        run_spec = read_spec(spec)
+        run_spec = replace(read_spec(spec), trust_remote_code=values[TRUST])
     elif "task" not in values:
         raise OptionError("Give --task (see `semtune list tasks`), or --spec to repeat a run.")
     else:
@@ -84,9 +89,9 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
         for split, scores in result.scores.items():
             chosen = " (it also chose the epoch)" if split == result.selected_on else ""
             figures = [f"{metric.title} {scores.values[metric.name]:.4f}" for metric in metrics]
-            typer.echo(f"{split}: {', '.join(figures)}{chosen}")
+            o.show(f"{split}: {', '.join(figures)}{chosen}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
-            typer.echo(f"{split}: predicted; it has no gold labels, so it cannot be scored")
-        typer.echo(f'the run is in {out}; try: semtune predict {out} "some text"')
+            o.show(f"{split}: predicted; it has no gold labels, so it cannot be scored")
+        o.show(f'the run is in {out}; try: semtune predict {out} "some text"')
     return 0

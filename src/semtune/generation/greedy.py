@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from semtune.contracts import Cache, Constraint, LoadedModel
+from semtune.generation.finite import check_numbers
 from semtune.generation.grouping import consecutive_groups
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.nn.argmax import row_argmax
@@ -74,6 +75,9 @@ def greedy(
 
     Returns:
         The generated token ids of each text, without end-of-sequence.
+
+    Raises:
+        DivergedError: a hidden state or logit is NaN or infinite.
     """
     eos_id = loaded.tokenizer.eos_id
     prompt_lookup = prompt_lookup or PromptLookup(eos_id)
@@ -147,6 +151,7 @@ def _forward(loaded: LoadedModel, groups: Sequence[_Group], constraint: Constrai
     query_indices = [index for end, n in zip(ends, counts, strict=True) for index in range(end - n, end)]
     input_ids, batch = loaded.pack_groups([([r.new_ids for r in group], cache) for group, cache in groups])
     hidden = loaded.hidden_states(input_ids, batch, query_indices)  # (query_indices, hidden_size)
+    check_numbers(hidden, "hidden states")
     return _predict(loaded, hidden, requests, constraint)
 
 
@@ -160,7 +165,9 @@ def _predict(
         logits = loaded.logits(hidden[row : row + sum(counts)])  # (queries of the chunk, vocab_size)
         row += sum(counts)
         if constraint is None:
-            yield from (part.tolist() for part in torch.split(row_argmax(logits), counts))
+            best = row_argmax(logits)  # (queries of the chunk,)
+            check_numbers(logits.gather(1, best.unsqueeze(1)), "logits")
+            yield from (part.tolist() for part in torch.split(best, counts))
         else:
             for i, part in zip(chunk, torch.split(logits, counts), strict=True):
                 yield _best_allowed(part, requests[i], constraint)
@@ -171,6 +178,7 @@ def _best_allowed(logits: Tensor, request: _Request, constraint: Constraint) -> 
 
     logits: (len(draft) + 1, vocab_size). Later queries follow a rejected token, so their tokens are of no use.
     """
+    check_numbers(logits, "logits")
     best: list[int] = []
     state = request.state
     for row, drafted in zip(logits, [*request.draft, None], strict=True):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from semtune.contracts import LoadedModel
+from semtune.generation.finite import check_numbers
 from semtune.generation.grouping import consecutive_groups
 
 FORWARD_TOKENS = 1024
@@ -46,6 +47,9 @@ def loglikelihood(
 
     Returns:
         (texts, completions), in nats; fp32, or fp64 for an fp64 model.
+
+    Raises:
+        DivergedError: a log-likelihood is NaN.
     """
     dtype = torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
     out = torch.empty(len(prompts), len(completions), dtype=dtype)
@@ -54,6 +58,7 @@ def loglikelihood(
     for rows in _batches([len(p) + nodes for p in prompts], batch_size or len(prompts)):
         for columns in groups:
             values = _one_batch(loaded, [prompts[r] for r in rows], [completions[c] for c in columns], dtype)
+            check_numbers(values, "log-likelihoods")
             out[torch.tensor(rows)[:, None], torch.tensor(columns)] = values.cpu()
         if progress is not None:
             progress(len(rows))

@@ -121,6 +121,8 @@ def resident_bytes() -> int:
 
 def kernel_mark_works() -> bool:
     """Whether the kernel has a high-water mark that can be reset (Linux, but not every sandbox)."""
+    if not sys.platform.startswith("linux"):
+        return False
     try:
         _CLEAR_REFS.write_text("5")
         return _read_mark() > 0

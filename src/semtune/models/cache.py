@@ -12,6 +12,7 @@ from pathlib import Path
 
 from semtune.errors import OutputError
 from semtune.runtime.cache import cache_folder
+from semtune.runtime.files import replace
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
@@ -45,7 +46,7 @@ def cached(entry: str, build: Callable[[Path], None]) -> Path:
         build(building)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            building.replace(final)
+            replace(building, final)
         except OSError:
             if not final.is_dir():  # not: another process was first
                 raise

@@ -30,11 +30,13 @@ def convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    parent, name = str(file.parent), file.name
+    parent, name = str(file.parent), file.name  # a file beside it that asks for code of its own is refused
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
+        tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False)
         set_split_rule(tokenizer, *_tokenizer_kind(file))
-        model = AutoModelForCausalLM.from_pretrained(parent, gguf_file=name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            parent, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+        )
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config  # they are plain fp32 weights now
         model.config.architectures = [type(model).__name__]

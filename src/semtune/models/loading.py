@@ -140,6 +140,11 @@ def resolve_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise OptionError(f'There is no device "{device}"; give auto, cpu or cuda.') from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise OptionError(f'semtune does not run on the device "{device}"; give auto, cpu or cuda.')
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
+    devices = torch.cuda.device_count() if chosen.type == "cuda" else 1
+    if (chosen.index or 0) >= devices:
+        raise OptionError(f'There is no device "{device}": this machine has {devices} of the kind; give auto.')
     return chosen

@@ -186,10 +186,10 @@ def load_tokenizer(
         with quiet():
             hf_tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # the Rust library raises bare Exception on a broken hf_tokenizer.json
-        if "trust_remote_code" in str(error):
+        if not trust_remote_code and "trust_remote_code" in str(error):
             raise ModelError(
-                f"The tokenizer in {folder} is Python code of the model's own (auto_map); read that code, then "
-                "allow it with --trust-remote-code."
+                f"The tokenizer in {folder} brings Python code of its own (auto_map); read that code, then allow it "
+                "with --trust-remote-code."
             ) from error
         raise ModelError(
             f"The tokenizer in {folder} cannot be read ({first_line(error)}); download the model again."

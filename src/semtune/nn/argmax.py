@@ -9,7 +9,7 @@ from semtune.nn.kernels import operators, supports
 
 
 def row_argmax(x: Tensor) -> Tensor:
-    """The index of the largest element of each row, (rows, width) -> int64 (rows,); the first of equals.
+    """The index of the largest element of each row, (rows, width) -> int64 (rows,): the first of equals or of NaNs.
 
     torch's argmax of bf16 takes four times as long as that of an fp32 copy; the compiled operator needs no copy.
     """

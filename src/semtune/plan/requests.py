@@ -104,6 +104,8 @@ def plan_methods(
     for name in methods:
         METHODS.check(name)
     check_shared_options(METHOD, spec.method_options, methods)
+    for name in methods:  # an impossible value is no method's reason, and needs no plan to be seen
+        resolve(with_method(spec, name, shared=len(methods) > 1))
     target = parse_device(device, local_device())
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)

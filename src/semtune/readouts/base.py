@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 from numpy import float64
 from torch import nn
@@ -14,7 +15,7 @@ from torch import nn
 from semtune.contracts import ChooseThreshold, LoadedModel, Prompt, ReadoutSettings
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, TargetSpace
-from semtune.records.targets import LABEL_KINDS, predictions_from
+from semtune.records.targets import LABEL_KINDS, not_finite, predictions_from
 
 Matrix = npt.NDArray[float64]
 
@@ -93,14 +94,14 @@ class LabelProbabilities(BaseReadout):
 
     def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
         """Choose the threshold on `dev` by `choose_threshold`, and predict `dev` with it."""
-        probabilities = self.probabilities(dev, None)
+        probabilities = self._finite_probabilities(dev, None)
         if not self.single and dev:
             self.threshold = choose_threshold(dev, probabilities)
         return self._decide(dev, probabilities)
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Labels at or above the threshold (the most probable one where exactly one applies), with probabilities."""
-        return self._decide(examples, self.probabilities(examples, progress))
+        return self._decide(examples, self._finite_probabilities(examples, progress))
 
     def save(self, folder: Path) -> None:
         """Write the labels in order and the threshold to `state_file`."""
@@ -123,6 +124,14 @@ class LabelProbabilities(BaseReadout):
         if labels != list(self.space.labels):
             raise ModelError(f"The {self.name} in {folder} was tuned for other labels; tune again for this task.")
         self.threshold = threshold
+
+    def _finite_probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
+        """`probabilities`. Raises DivergedError where one is NaN, before a threshold is chosen among them."""
+        found = self.probabilities(examples, progress)
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(bad):
+            raise not_finite("probabilities", examples[int(bad[0])].id)
+        return found
 
     def _decide(self, examples: Sequence[Example], probabilities: Matrix) -> list[Prediction]:
         return predictions_from(examples, probabilities, self.space, self.threshold, DIGITS)

@@ -19,6 +19,7 @@ from semtune.generation.prompt_lookup import PromptLookup
 from semtune.readouts.base import BaseReadout
 from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.records import Example, Prediction, TargetKind, option
+from semtune.records.options import MOST_TOKENS
 from semtune.records.targets import LABEL_KINDS
 
 
@@ -75,7 +76,7 @@ class Generate(NextTokenLoss):
     class Settings(NextTokenLoss.Settings):
         """Options of `generate`."""
 
-        max_new_tokens: int = option(64, unit="tokens", help="Longest completion.")
+        max_new_tokens: int = option(64, unit="tokens", at_least=1, at_most=MOST_TOKENS, help="Longest completion.")
 
     settings: Settings
 

@@ -15,6 +15,10 @@ from semtune.records.declare import option
 TRAINING, ANSWERS, MACHINE = "Training", "Predicting", "Machine"
 METHOD = "Model and method"
 """Panels of `--help`."""
+MOST = 2**31 - 1
+"""Largest count that an option accepts, so that products of a few counts stay within 64 bits."""
+MOST_TOKENS = 2**20
+"""Largest number of tokens of a text or completion that an option accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,14 @@ class TaskOptions:
         None, help="The label set, comma separated; inferred from all labelled splits without it."
     )
     encoding: str = option("utf-8", help="Encoding of your text files.")
-    split_seed: int = option(0, help="Seed of the split into train, dev and test, where your data is one file.")
-    dev_fraction: float = option(0.1, help="Share of the rows that become dev, where there is no dev split.")
+    split_seed: int = option(
+        0, at_least=0, below=2**63, help="Seed of the split into train, dev and test, where your data is one file."
+    )
+    dev_fraction: float = option(
+        0.1, above=0, below=1, help="Share of the rows that become dev, where there is no dev split."
+    )
     test_fraction: float = option(
-        0.2, help="Share of the rows that become test, where there is no test split; 0: none."
+        0.2, at_least=0, below=1, help="Share of the rows that become test, where there is no test split; 0: none."
     )
 
 
@@ -54,8 +62,8 @@ class MethodSettings:
         help="Precision of the base weights: auto (bf16 where the machine multiplies it natively, else fp32), fp32, "
         "bf16, fp64, or a quantisation (see `semtune list quantizations`).",
     )
-    learning_rate: float = option(5e-4, help="Peak learning rate, reached after the warm-up.")
-    weight_decay: float = option(0.0, help="AdamW's decoupled weight decay.")
+    learning_rate: float = option(5e-4, above=0, help="Peak learning rate, reached after the warm-up.")
+    weight_decay: float = option(0.0, at_least=0, below=1, help="AdamW's decoupled weight decay.")
     master_weights: bool = option(False, help="Keep fp32 master copies of trained bf16 weights in the optimizer.")
 
 
@@ -67,9 +75,11 @@ class LowRankSettings(MethodSettings):
     import torch.
     """
 
-    rank: int = option(16, help="Rank of the adapters.")
-    alpha: float = option(32.0, help="The low-rank product is scaled by alpha / rank.")
-    dropout: float = option(0.0, help="Probability of dropout on the adapters' input, while training.")
+    rank: int = option(16, at_least=1, at_most=MOST, help="Rank of the adapters.")
+    alpha: float = option(32.0, above=0, help="The low-rank product is scaled by alpha / rank.")
+    dropout: float = option(
+        0.0, at_least=0, below=1, help="Probability of dropout on the adapters' input, while training."
+    )
     targets: tuple[str, ...] = option(
         ("all-linear",),
         help="Linear layers that carry adapters, comma separated, such as q_proj,v_proj; all-linear is all of the "
@@ -84,7 +94,9 @@ class CommonReadoutOptions:
     loss_on: Literal["completion", "all"] | None = option(
         None, help="Tokens that the loss is summed over: the completion's, or all (the original recipe)."
     )
-    max_new_tokens: int | None = option(None, unit="tokens", help="Longest completion when generating.")
+    max_new_tokens: int | None = option(
+        None, unit="tokens", at_least=1, at_most=MOST_TOKENS, help="Longest completion when generating."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +119,33 @@ class RunSpec:
     strategy: str | None = option(None, help="The prompting strategy: see `semtune list strategies`.", panel=METHOD)
     baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
     preset: str = option("default", help="default, or report (the original experiment's settings).", panel=METHOD)
-    seed: int = option(0, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING)
+    seed: int = option(
+        0, at_least=0, below=2**63, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING
+    )
     task_options: TaskOptions = option(default_factory=TaskOptions, help="Where the data is and what it looks like.")
-    epochs: int = option(3, help="Passes over the training data.", panel=TRAINING)
-    batch_size: int = option(8, unit="texts", help="Texts per micro-batch.", panel=TRAINING)
-    accumulation_steps: int = option(1, help="Micro-batches per optimizer step.", panel=TRAINING)
+    epochs: int = option(3, at_least=1, at_most=MOST, help="Passes over the training data.", panel=TRAINING)
+    batch_size: int = option(8, unit="texts", at_least=1, at_most=MOST, help="Texts per micro-batch.", panel=TRAINING)
+    accumulation_steps: int = option(
+        1, at_least=1, at_most=MOST, help="Micro-batches per optimizer step.", panel=TRAINING
+    )
     max_length: int = option(
-        512, unit="tokens", panel=TRAINING,
+        512, unit="tokens", at_least=8, at_most=MOST_TOKENS, panel=TRAINING,
         help="Tokens of prompt and completion together; longer texts are cut at their end, markers and labels never.",
     )  # fmt: skip
-    warmup_fraction: float = option(0.1, help="Share of the steps in which the learning rate rises.", panel=TRAINING)
-    max_grad_norm: float = option(1.0, help="Gradients are clipped to this norm.", panel=TRAINING)
+    warmup_fraction: float = option(
+        0.1, at_least=0, at_most=1, help="Share of the steps in which the learning rate rises.", panel=TRAINING
+    )
+    max_grad_norm: float = option(1.0, above=0, help="Gradients are clipped to this norm.", panel=TRAINING)
     patience: int | None = option(
-        None, unit="epochs", panel=TRAINING,
+        None, unit="epochs", at_least=1, at_most=MOST, panel=TRAINING,
         help="Stop after so many epochs without a better dev score; without it all epochs run.",
     )  # fmt: skip
     optimizer: Literal["adamw", "adamw-8bit"] = option(
         "adamw", help="adamw, or adamw-8bit: its moments in 8 bits, a quarter of the memory.", panel=TRAINING
     )
-    predict_batch_size: int = option(20, unit="texts", help="Texts per batch when predicting.", panel=ANSWERS)
+    predict_batch_size: int = option(
+        20, unit="texts", at_least=1, at_most=MOST, help="Texts per batch when predicting.", panel=ANSWERS
+    )
     method_options: Mapping[str, Any] = option(
         default_factory=dict, panel=METHOD,
         help="Any other option of the method, as NAME=VALUE: see `semtune list methods --options`.",
@@ -141,7 +161,9 @@ class RunSpec:
     strategy_options: Mapping[str, Any] = option(
         default_factory=dict, panel=ANSWERS, help="An option of the prompting strategy, as NAME=VALUE."
     )
-    threads: int | None = option(None, help="CPU threads; all cores without it.", panel=MACHINE)
+    threads: int | None = option(
+        None, at_least=1, at_most=1024, help="CPU threads; all cores without it.", panel=MACHINE
+    )
     prepack: bool | None = option(
         None, panel=MACHINE,
         help="Keep frozen bf16 weights in the layout that a CPU multiplies fastest, twice their bytes; without it: "
@@ -152,13 +174,14 @@ class RunSpec:
         help="Keep only each block's input and compute the block again in backward: less memory, more time.",
     )  # fmt: skip
     offload_bytes: int = option(
-        0, unit="bytes", panel=MACHINE, old_flags=("stream-gb",),
+        0, unit="bytes", at_least=0, at_most=2**63 - 1, panel=MACHINE, old_flags=("stream-gb",),
         help="Frozen weights that wait in main memory and come to the GPU for each product, where it is too small.",
     )  # fmt: skip
     device: str = option("auto", help="auto, cpu or cuda.", panel=MACHINE)
     trust_remote_code: bool = option(
-        False, help="Run code that comes with the model; off unless you trust its author.", panel=MACHINE
-    )
+        False, panel=MACHINE, per_call=True,
+        help="Run code that comes with the model, in this call; off unless you trust its author.",
+    )  # fmt: skip
     revision: str | None = option(
         None, panel=METHOD,
         help="Branch, tag or commit of a hub model; a run records the commit and predicts with the same one.",

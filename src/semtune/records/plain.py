@@ -18,11 +18,15 @@ class FlatRecord:
 
 
 def to_plain(value: Any) -> Any:
-    """A record as plain dicts, lists and scalars, for JSON or YAML."""
+    """A record as plain dicts, lists and scalars, for JSON or YAML; fields that are given per call are left out."""
     if isinstance(value, FlatRecord):
         return to_plain(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not f.metadata.get("per_call")
+        }
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from semtune.errors import DivergedError
 from semtune.records.plain import FlatRecord
 
 TargetKind = Literal["label_set", "single_label", "spans", "text"]
@@ -144,6 +146,21 @@ class Prediction:
         return self.output.labels
 
 
+def not_finite(what: str, example_id: str) -> DivergedError:
+    """The error of outputs, such as "probabilities", that are NaN or infinite for an example."""
+    return DivergedError(
+        f'The {what} for the text "{example_id}" are not finite numbers: the weights or their precision are at fault; '
+        "lower --learning-rate, use a wider --precision, or check the base model."
+    )
+
+
+def check_finite(predictions: Iterable[Prediction]) -> None:
+    """Raises DivergedError for the first prediction with a probability that is NaN or infinite."""
+    for prediction in predictions:
+        if not all(map(math.isfinite, (prediction.probabilities or {}).values())):
+            raise not_finite("probabilities", prediction.id)
+
+
 def predictions_from(
     examples: Sequence[Example],
     probabilities: Iterable[Iterable[float]],
@@ -159,10 +176,15 @@ def predictions_from(
     Args:
         probabilities: (examples, labels), labels in the order of `space`; an array will do.
         digits: decimals to which the predictions' probabilities are rounded; None: not rounded.
+
+    Raises:
+        DivergedError: a probability is NaN or infinite. No comparison with NaN is true, so it would pass as "no label".
     """
     predictions = []
     for example, values in zip(examples, probabilities, strict=True):
         row = [float(value) for value in values]
+        if not all(map(math.isfinite, row)):
+            raise not_finite("probabilities", example.id)
         chosen = [label for label, p in zip(space.labels, row, strict=True) if p >= threshold]
         if space.kind == "single_label":
             chosen = [space.labels[row.index(max(row))]]

@@ -54,4 +54,4 @@ def _marks(marks: tuple[int, ...]) -> str:
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line: HTML and Markdown's own signs lose their meaning."""
     flat = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", flat)
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", flat)

@@ -32,6 +32,7 @@ VARIABLES = {
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "svg.fonttype": "none", "text.parse_math": False,
+    "text.usetex": False,
     "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none", "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
@@ -65,16 +66,20 @@ def to_svg(figure: Figure, key: str, title: str, description: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{key}-', text)
-    text = re.sub(r'href="#', f'href="#{key}-', text)
-    text = text.replace("url(#", f"url(#{key}-")
-    text = re.sub(
-        r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL
-    )  # would rule all the page
-    for color, variable in VARIABLES.items():
-        text = re.sub(rf"\b(fill|stroke): {color}", rf"\1: var({variable}, {color})", text)
-    text = text.replace("'DejaVu Sans'", "inherit")
+    # matplotlib's style sheet would rule all the page.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    # Within tags alone: between them stands the user's text. matplotlib escapes ">" in attributes.
+    text = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag.group(), key), text)
     return _opening(text, key, title, description)
+
+
+def _page_tag(tag: str, key: str) -> str:
+    """A tag with ids of this figure's own, and the page's colours and font."""
+    tag = re.sub(r'\bid="', f'id="{key}-', tag)
+    tag = re.sub(r'href="#', f'href="#{key}-', tag).replace("url(#", f"url(#{key}-")
+    for color, variable in VARIABLES.items():
+        tag = re.sub(rf"\b(fill|stroke): {color}", rf"\1: var({variable}, {color})", tag)
+    return tag.replace("'DejaVu Sans'", "inherit")
 
 
 def _opening(text: str, key: str, title: str, description: str) -> str:

@@ -19,6 +19,7 @@ from semtune.report.summary import summary
 from semtune.report.table import Cell, Column, Table, superscript
 from semtune.report.tables import all_tables
 from semtune.report.view import view_of
+from semtune.runtime.streams import printable
 
 UNBOUNDED = 10_000
 """Width, in characters, at which every table fits, so that its own width can be measured."""
@@ -34,7 +35,7 @@ def print_study(study: Mapping[str, Any], console: Console) -> None:
         print_table(console, table, number)
     if view.notes:
         console.print()
-        console.print(Text("Notes", style="bold"))
+        console.print(_text("Notes", style="bold"))
         for note in view.notes:
             _item(console, note)
 
@@ -42,8 +43,8 @@ def print_study(study: Mapping[str, Any], console: Console) -> None:
 def print_table(console: Console, table: Table, number: int) -> None:
     """Print one table with its footnotes, with what fits of it."""
     console.print()
-    console.print(Text(f"Table {number}. {table.title}", style="bold"))
-    console.print(Text(table.caption, style="dim"))
+    console.print(_text(f"Table {number}. {table.title}", style="bold"))
+    console.print(_text(table.caption, style="dim"))
     dropped: list[Column] = []
     for rendered, left_out in _versions(table):
         dropped = left_out
@@ -55,6 +56,11 @@ def print_table(console: Console, table: Table, number: int) -> None:
     if dropped:
         titles = ", ".join(dict.fromkeys(_title(column) for column in dropped))
         _item(console, f"Left out, since the terminal is narrow: {titles}; report.html has them.", "…")
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text as it is: names are the user's, and neither markup nor terminal codes in them have a meaning."""
+    return Text(printable(text), style=style)
 
 
 def _versions(table: Table) -> Iterator[tuple[RichTable, list[Column]]]:
@@ -81,7 +87,7 @@ def _render(table: Table, shown: list[int], *, short: bool, spreads: bool) -> Ri
     for row in table.rows:
         if row.kind == "baseline" and previous != "baseline":
             rendered.add_section()
-            rendered.add_row(Text("baselines", style="italic dim"))
+            rendered.add_row(_text("baselines", style="italic dim"))
         previous = row.kind
         cells = [_cell(table.cell(row, i), spread=spreads or not table.columns[i].drop) for i in shown]
         style = "cyan" if table.key == "leaderboard" and row.kind == "run" else None
@@ -93,8 +99,8 @@ def _heading(column: Column, *, short: bool) -> Text:
     """A heading of at most two lines."""
     title = column.short if short and column.short else column.title
     if column.unit and title is column.title:
-        return Text(f"{title}{_marks(column.marks)}\n{column.unit}")
-    return Text(title.replace(" ", "\n", 1) + _marks(column.marks))
+        return _text(f"{title}{_marks(column.marks)}\n{column.unit}")
+    return _text(title.replace(" ", "\n", 1) + _marks(column.marks))
 
 
 def _title(column: Column) -> str:
@@ -102,7 +108,7 @@ def _title(column: Column) -> str:
 
 
 def _cell(cell: Cell, *, spread: bool) -> Text:
-    text = Text(cell.plain if spread else cell.text, style="bold" if cell.bold else "")
+    text = _text(cell.plain if spread else cell.text, style="bold" if cell.bold else "")
     return text.append(_marks(cell.marks), style="not bold")
 
 
@@ -120,5 +126,5 @@ def _item(console: Console, text: str, mark: str = "·") -> None:
     grid = RichTable.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, min_width=2)
     grid.add_column(style="dim" if mark != "·" else None)
-    grid.add_row(Text(mark), Text(text))
+    grid.add_row(_text(mark), _text(text))
     console.print(grid)

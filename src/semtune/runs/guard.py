@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from semtune.contracts import TaskContext
-from semtune.errors import DoesNotFitError
+from semtune.errors import DoesNotFitError, OptionError, TargetError
 from semtune.plan.requests import Data, local_device, plan_run, upper_bound_fits
 from semtune.records import Example, Plan, RunSpec
 
@@ -27,7 +27,7 @@ class Guard:
         """Stop a run that cannot fit before it exhausts the machine.
 
         What fits by an upper bound is not planned yet; `on_plan` is called before planning, which takes seconds.
-        Raises DoesNotFitError.
+        Raises DoesNotFitError; OptionError and TargetError as `make_plan`.
         """
         if self.plan is None:
             if upper_bound_fits(self._spec, self._data):
@@ -42,8 +42,13 @@ class Guard:
             )
 
     def make_plan(self, runtime_bytes: int) -> None:
-        """Plan this run. A failure to plan is logged and neither stops the run nor its record."""
+        """Plan this run. A failure to plan is logged, not printed, and neither stops the run nor its record.
+
+        Raises OptionError, TargetError: the method cannot be attached to the model as its options ask.
+        """
         try:
             _, self.plan = plan_run(self._spec, self._data, runtime_bytes)
+        except (OptionError, TargetError):
+            raise  # the run would end with the same sentence, after loading the model
         except Exception:
-            logger.warning("This run could not be planned", exc_info=True)
+            logger.info("This run could not be planned", exc_info=True)

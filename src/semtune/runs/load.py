@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,8 +14,14 @@ from semtune.runs.folder import RunFolder, read_labels
 from semtune.specs import read_spec
 
 
-def load_run(path: Path) -> Approach:
-    """The fitted approach of a run folder, loaded; neither the task nor its data is needed. Raises ModelError."""
+def load_run(path: Path, *, trust_remote_code: bool = False) -> Approach:
+    """The fitted approach of a run folder, loaded; neither the task nor its data is needed.
+
+    Args:
+        trust_remote_code: whether code that comes with the base model may run; the folder has no say in it.
+
+    Raises ModelError.
+    """
     folder = RunFolder(path)
     if not folder.spec.exists():
         raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
@@ -23,10 +29,10 @@ def load_run(path: Path) -> Approach:
     kept = folder.kept()
     if kept is None:
         raise ModelError(f"The run in {path} ended before it kept anything; tune again.")
-    spec = read_spec(folder.spec)
+    spec = replace(read_spec(folder.spec), trust_remote_code=trust_remote_code)
     commit = recorded_revision(kept)
     if commit is not None:  # what the hub calls by the same name today may be another model
-        spec = dataclasses.replace(spec, revision=commit)
+        spec = replace(spec, revision=commit)
     context = TaskContext(spec.task, space, ())
     approach = cast("Approach", APPROACHES.get(spec.approach)(spec, context))
     approach.load()

@@ -19,9 +19,10 @@ from semtune.measure.machine import available_memory_bytes
 from semtune.measure.memory import PhaseMeter, resident_bytes
 from semtune.records import Example, Plan, RunResult, RunSpec, Status
 from semtune.registry import APPROACHES, TASKS
+from semtune.runs.finite import check_predictions, finite_scores
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runs.outcome import ending, unmeasured
-from semtune.runs.watch import RunWatch
+from semtune.runs.watch import SELECTION_SPLIT, RunWatch
 from semtune.runtime.imports import heavy_imports
 from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from semtune.runs.guard import Guard
     from semtune.training.loop import EpochEvent, StepEvent
 
-SELECTION_SPLIT = "dev"
 FINAL_SPLITS = ("dev", "test")
 
 
@@ -193,12 +193,12 @@ class _ActiveRun:
             self.progress.on_phase(f"predicting {split}", len(examples))
             with self.meter.phase("evaluate"):
                 started = self.clock()
-                predictions = self.approach.predict(examples, self.progress.on_done)
+                predictions = check_predictions(self.approach.predict(examples, self.progress.on_done))
                 seconds = self.clock() - started
             task.write_predictions(predictions, self.folder.predictions(split))
             self.approach.write_extras(self.folder.path, split)
             if all(e.target is not None for e in examples):
-                scores[split] = task.score(examples, predictions)
+                scores[split] = finite_scores(task.score(examples, predictions), split)
             self.result = replace(
                 self.result,
                 scores=scores,

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from semtune.contracts import Task
 from semtune.measure.memory import PhaseMeter
 from semtune.records import Example, Prediction
+from semtune.runs.finite import check_predictions, finite_scores
 from semtune.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+SELECTION_SPLIT = "dev"
 
 
 class RunWatch:
@@ -41,7 +45,7 @@ class RunWatch:
         with self._meter.phase("evaluate"):
             predictions = predict_dev()
         self.scored = True
-        score = self._task.score(self._dev, predictions).value
+        score = finite_scores(self._task.score(self._dev, check_predictions(predictions)), SELECTION_SPLIT).value
         self.scoring_seconds += self.clock() - started
         return score
 

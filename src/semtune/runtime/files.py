@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from semtune.errors import OutputError, first_line
 
+RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+"""Pauses between attempts to rename on Windows."""
 ADVICE = "choose a writable folder with enough space"
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with "~" as the user's home folder; as it is where there is no such user, or the system knows no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def write_text(path: Path, text: str, *, advice: str = ADVICE, durable: bool = False) -> None:
@@ -55,7 +67,7 @@ def write_with(path: Path, write: Callable[[Path], object], *, advice: str = ADV
             temporary.chmod(0o644)  # mkstemp gives 0600
             if durable:
                 _flush_to_disk(temporary)
-            temporary.replace(path)
+            replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -63,6 +75,21 @@ def write_with(path: Path, write: Callable[[Path], object], *, advice: str = ADV
         raise OutputError(f"{path} cannot be written ({error.strerror or first_line(error)}); {advice}.") from error
 
 
+def replace(source: Path, target: Path) -> None:
+    """Put the file or folder `source` in the place of `target`.
+
+    Windows refuses while any process has either open without sharing it, as virus scanners and indexers do for an
+    instant after a file was written. So there it is tried again for about a second. Raises OSError.
+    """
+    for wait in RETRY_SECONDS if sys.platform == "win32" else ():
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    source.replace(target)
+
+
 def _flush_to_disk(file: Path) -> None:
-    with file.open("rb") as handle:
+    with file.open("r+b") as handle:  # Windows refuses to flush what is open for reading alone
         os.fsync(handle.fileno())

@@ -6,6 +6,8 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
+from semtune.runtime.interrupts import raise_pending
+
 
 @contextlib.contextmanager
 def heavy_imports() -> Iterator[None]:
@@ -19,3 +21,4 @@ def heavy_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+    raise_pending()

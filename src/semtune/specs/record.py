@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 
 R = TypeVar("R")
+_SHOWN_BELOW = 10**18
+"""Whole numbers from here on are not written out in messages."""
 
 
 def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
@@ -22,7 +25,8 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
 
     Raises:
         UnknownNameError: a key that the record does not have.
-        OptionError: a value of the wrong type, a missing one, or values that are no mapping.
+        OptionError: a value of the wrong type or outside its option's bounds, a missing one, or values that are no
+            mapping.
     """
     if not isinstance(values, Mapping):
         raise OptionError(f"{where} must be a mapping of names to values, not {values!r}.")
@@ -35,7 +39,38 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
         if first["type"] in ("missing", "missing_argument"):
             raise OptionError(f'{where} lacks "{key}"; add it.') from error
         raise OptionError(f'{where}: "{key}" cannot be {first["input"]!r}: {first["msg"].lower()}.') from error
+    _check_bounds(record, where)
     return record
+
+
+def _check_bounds(record: Any, where: str) -> None:
+    """One sentence about the first number outside the bounds that its option declares, or NaN or infinite.
+
+    Options that have a flag are named by it. Raises OptionError.
+    """
+    for field in dataclasses.fields(record):
+        value, bounds = getattr(record, field.name), field.metadata.get("bounds")
+        if bounds is None or isinstance(value, bool) or not isinstance(value, (int, float)) or bounds.contain(value):
+            continue
+        name, unit = f'{where}: "{field.name}"', f" {field.metadata['unit'] or ''}".rstrip()
+        show: Callable[[float], str] = "{:,}".format
+        if field.name in _flagged():
+            name = "--" + field.name.replace("_", "-")
+            if field.name.endswith("_bytes"):
+                name, unit, show = name.removesuffix("-bytes") + "-gb", "", _gigabytes
+        shown = show(value) if isinstance(value, float) or abs(value) < _SHOWN_BELOW else "a number of that size"
+        raise OptionError(f"{name} must be {bounds.words(show)}{unit}, not {shown}.")
+
+
+def _gigabytes(value: float) -> str:
+    return f"{value / 1e9:,g}"
+
+
+@functools.cache
+def _flagged() -> frozenset[str]:
+    """Names of the options that have a command-line flag of their own."""
+    records = (RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions)
+    return frozenset(field.name for record in records for field in dataclasses.fields(record))
 
 
 def check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:

@@ -27,6 +27,7 @@ from semtune.specs.settings import (
     with_present_names,
     without_foreign_options,
 )
+from semtune.specs.trust import without_trust
 from semtune.specs.yaml_file import read_yaml, write_yaml
 
 FLAT_KEYS = (*COMMON_METHOD_OPTIONS, *COMMON_READOUT_OPTIONS)
@@ -108,11 +109,11 @@ def with_method(spec: RunSpec, method: str, *, shared: bool) -> RunSpec:
 
 
 def read_spec(path: Path) -> RunSpec:
-    """A run's `spec.yaml`. Raises OptionError, UnknownNameError.
+    """A run's `spec.yaml`, without trust in the model's code, whatever it says. Raises OptionError, UnknownNameError.
 
     Files of earlier versions have all flat options with every method; those that the method lacks are left out.
     """
-    values = read_yaml(path)
+    values = without_trust(read_yaml(path))
     return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 from semtune.contracts import AnswerGrammar, Prompt, StrategyGenerator, TaskContext
 from semtune.errors import ModelError, OptionError
 from semtune.records import Example, Prediction, TargetKind, option
+from semtune.records.options import MOST_TOKENS
 
 FILE = "zero_shot.json"
 INSTRUCTIONS = {
@@ -37,6 +38,8 @@ class ZeroShot:
         prompt_tokens: int = option(
             2048,
             unit="tokens",
+            at_least=8,
+            at_most=MOST_TOKENS,
             help="Longest prompt, definitions included; the text of a longer one is cut at its end.",
         )
 

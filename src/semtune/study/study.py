@@ -17,6 +17,7 @@ from semtune.registry import BASELINES, TASKS
 from semtune.runs.folder import DATA, RunFolder, read_result, write_json
 from semtune.specs import check_writable, read_spec, resolve, with_absolute_model
 from semtune.specs.serves import KIND_WORDS, check_combination
+from semtune.specs.trust import without_trust
 from semtune.study.grid import StudySpec
 from semtune.study.rows import baseline_runs, prompted_runs
 
@@ -180,7 +181,7 @@ def _record(
         "labels": list(task.labels),
         "task_notes": [*task.notes, *([shared] if parallel > 1 else [])],
         "command": command,
-        "spec": to_plain(study),
+        "spec": without_trust(to_plain(study)),
         "environment": environment(),
         "runs": [],
         "baselines": [],

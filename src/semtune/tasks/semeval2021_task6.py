@@ -18,6 +18,7 @@ from pathlib import Path
 from semtune.errors import DataError
 from semtune.records import Example, LeaderboardEntry
 from semtune.runtime.cache import cache_folder
+from semtune.runtime.files import expanded
 from semtune.tasks import scoring
 from semtune.tasks.base import BaseTask
 from semtune.tasks.download import fetch
@@ -106,7 +107,7 @@ class Subtask1(BaseTask):
         if given is None:
             given, source = os.environ.get("SEMTUNE_DATA") or None, "SEMTUNE_DATA"
         if given is not None:
-            return _find(Path(given).expanduser(), FILES[split], source)
+            return _find(expanded(given), FILES[split], source)
         return fetch(
             f"{BASE_URL}/data/{FILES[split]}",
             SHA256[split],

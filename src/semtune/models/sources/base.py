@@ -54,20 +54,24 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raise ModelError(f"{file} is not valid JSON ({error}); download the model again.") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise ModelError(f'{file} names no "model_type"; give a folder in transformers\' format.')
-    if "auto_map" in raw and not trust_remote_code and not _is_known(raw["model_type"]):
-        raise ModelError(
-            f"The model in {folder} brings Python code of its own (auto_map); read that code, then allow it with "
-            "--trust-remote-code."
-        )
     if raw.get("quantization_config"):
         raise ModelError(
             f"The model in {folder} is already quantised; give the unquantised one, which qlora then quantises."
         )
     if raw["model_type"] in ARCHITECTURES:  # importing it lets its module register the type with transformers
         ARCHITECTURES.get(raw["model_type"])
+    if "auto_map" in raw and not trust_remote_code and not _has_classes_for(raw["model_type"]):
+        raise ModelError(
+            f"The model in {folder} brings Python code of its own (auto_map), and transformers has no class for it; "
+            "read that code, then allow it with --trust-remote-code."
+        )
     try:
         with quiet():
-            return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        # Semtune chooses how attention runs. A config may name a kernel on the hub, which transformers would download
+        # and run.
+        config._attn_implementation = None
+        return config
     except Exception as error:  # config classes, remote ones too, raise whatever they like
         kind = raw["model_type"]
         raise ModelError(
@@ -75,10 +79,10 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _is_known(model_type: str) -> bool:
-    """Whether transformers, or a registered architecture, has the classes of this type's config and causal model."""
-    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+def _has_classes_for(model_type: Any) -> bool:
+    """Whether transformers itself has a config and a causal language model for `model_type`; it then uses those."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    if model_type in ARCHITECTURES:
-        return True
-    return model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] in MODEL_FOR_CAUSAL_LM_MAPPING
+    known: Any = CONFIG_MAPPING
+    return model_type in known and known[model_type] in MODEL_FOR_CAUSAL_LM_MAPPING

@@ -11,6 +11,7 @@ from semtune.models.checkpoint_conversion import ConvertedStream
 from semtune.models.fingerprint import fingerprint
 from semtune.models.safetensors_stream import SafetensorsStream, find_files
 from semtune.models.sources.base import Source, read_config
+from semtune.runtime.files import expanded
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
@@ -21,7 +22,7 @@ class FolderSource(Source):
     @classmethod
     def claims(cls, name: str) -> str | None:
         """The path of a folder that exists. Raises ModelError where it is a file."""
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             return str(path)
         if path.exists():

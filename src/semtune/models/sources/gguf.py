@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from semtune.models.quiet import quiet
 from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
+from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.files import expanded
 
 _LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
@@ -44,7 +45,7 @@ class GgufSource(Source):
         """The path of a file that ends in .gguf. Raises ModelError where there is no such file."""
         if not name.lower().endswith(".gguf"):
             return None
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_file():
             raise ModelError(f'There is no GGUF file at "{name}"; check the path.')
         return str(path)
@@ -66,7 +67,9 @@ class GgufSource(Source):
 
         try:
             with quiet():
-                return AutoConfig.from_pretrained(str(self._file.parent), gguf_file=self._file.name)
+                return AutoConfig.from_pretrained(
+                    str(self._file.parent), gguf_file=self._file.name, trust_remote_code=False
+                )
         except Exception as error:  # a corrupt file can fail anywhere in two foreign libraries
             raise _unreadable(self._file, error) from error
 
@@ -130,8 +133,10 @@ def _entry(sha256: str) -> str:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    command = [sys.executable, "-m", "semtune.models.gguf_convert", str(file.absolute()), str(folder.absolute())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*PYTHON, "-m", "semtune.models.gguf_convert", str(file.absolute()), str(folder.absolute())]
+    done = subprocess.run(
+        command, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         return
     try:

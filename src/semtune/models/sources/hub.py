@@ -14,6 +14,7 @@ from semtune.models.quiet import quiet
 from semtune.models.sources.base import Source, read_config
 from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.published import PUBLISHED, shape_config
+from semtune.runtime.cache import cache_folder
 
 _ALLOWED = ["*.safetensors", "*.json", "tokenizer.model", "*.txt", "*.jinja"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "config.json"]
@@ -70,7 +71,7 @@ class HubSource(Source):
             with quiet():
                 return Path(
                     huggingface_hub.snapshot_download(
-                        self._id, revision=revision, allow_patterns=allowed, ignore_patterns=_IGNORED
+                        self._id, revision=revision, allow_patterns=allowed, ignore_patterns=_IGNORED, **_place()
                     )
                 )
         except errors.GatedRepoError as error:
@@ -92,3 +93,14 @@ class HubSource(Source):
             raise ModelError(
                 f"{self._id} could not be downloaded from the hub ({first_line(error)}); try again."
             ) from error
+
+
+def _place() -> dict[str, Any]:
+    """Arguments that say where downloads go: the hub's own cache, or semtune's where the system knows no home folder.
+
+    Raises OutputError where semtune's would lie in that home too.
+    """
+    from huggingface_hub import constants
+
+    homeless = str(constants.HF_HUB_CACHE).startswith("~")  # it would become a folder called "~"
+    return {"cache_dir": cache_folder() / "hub"} if homeless else {}

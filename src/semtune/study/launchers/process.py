@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,11 +15,10 @@ from typing import IO
 from semtune.records import RunResult, RunSpec, Status
 from semtune.runs.folder import RunFolder, read_result, write_json
 from semtune.runs.outcome import unmeasured
-from semtune.runtime.parent import VARIABLE, can_end_with_parent
+from semtune.runtime.children import PYTHON, child_environment, ending_of, group_options, interrupt
+from semtune.runtime.parent import VARIABLE
 from semtune.specs import write_spec
 
-INTERRUPTED = 130
-"""Exit status of a command that the user interrupted."""
 POLL_SECONDS = 0.05
 
 
@@ -40,16 +37,14 @@ class Child:
 class ProcessLauncher:
     """`semtune tune --spec` in child processes; `contracts.Launcher`.
 
-    On Linux children have a process group of their own: Ctrl-C on the terminal reaches the study alone, which
-    interrupts each of them exactly once (a second signal would disturb a child that is saving its weights); and they
-    are interrupted when the study dies. Elsewhere the terminal interrupts them together with the study. Their progress
-    goes to the same standard error; where several are under way it has no bars.
+    Children have a process group of their own, so that the study interrupts each of them exactly once, and they are
+    interrupted when the study dies (`runtime.children`, `runtime.parent`). Their progress goes to the same standard
+    error; where several are under way it has no bars.
     """
 
     def __init__(self, parallel: int) -> None:
-        self._own_group = can_end_with_parent()
         # SEMTUNE_PLUGINS is in the environment, so children know the plugins too.
-        self._environment = {**os.environ, VARIABLE: str(os.getpid())}
+        self._environment = child_environment(**{VARIABLE: str(os.getpid())})
         if parallel > 1:
             self._environment["SEMTUNE_NO_PROGRESS"] = "1"
 
@@ -58,13 +53,15 @@ class ProcessLauncher:
         temporary = tempfile.TemporaryDirectory(prefix="semtune-")
         file = Path(temporary.name) / "spec.yaml"
         write_spec(spec, file)
-        command = [sys.executable, "-m", "semtune", "tune", "--spec", str(file), "--out", str(folder)]
+        command = [*PYTHON, "-m", "semtune", "tune", "--spec", str(file), "--out", str(folder)]
+        if spec.trust_remote_code:  # given on the study's own command line; the spec's file has no say in it
+            command.append("--trust-remote-code")
         output = (Path(temporary.name) / "output").open("w+b")
         process = subprocess.Popen(
             [*command, "--overwrite", "--json"],
             stdout=output,
             env=self._environment,
-            process_group=0 if self._own_group else None,
+            **group_options(),
         )
         return Child(spec, folder, process, output, temporary)
 
@@ -81,8 +78,7 @@ class ProcessLauncher:
     def interrupt(self, handles: Sequence[Child]) -> list[tuple[Child, RunResult]]:
         """Interrupt every child, and wait while they keep their weights and write their results."""
         for child in handles:
-            if self._own_group and child.process.poll() is None:
-                child.process.send_signal(signal.SIGINT)
+            interrupt(child.process)
         for child in handles:
             child.process.wait()
         return [(child, _result_of(child)) for child in handles]
@@ -102,9 +98,10 @@ def _result_of(child: Child) -> RunResult:
 def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> RunResult:
     """The result of a child that could not write one."""
     outcome: Status = "failed"
-    if status in (INTERRUPTED, -signal.SIGINT):
+    ending = ending_of(status)
+    if ending == "interrupted":
         outcome, reason = "interrupted", "interrupted by the user"
-    elif status == -signal.SIGKILL:
+    elif ending == "killed":
         outcome, reason = "out_of_memory", "the system killed the run, as it does when memory runs out"
     else:
         reason = _said_error(output) or f"the run ended with exit status {status} and wrote no result"

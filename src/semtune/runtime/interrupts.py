@@ -1,0 +1,80 @@
+"""Ctrl-C while modules are imported: it takes effect between two imports, not within one.
+
+An exception in the middle of an import is swallowed by some libraries, turned into ImportError or SystemError by the C
+code of others, and printed as "Exception ignored in …" by Python itself. Importing torch and transformers takes
+seconds.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+_RETRY_SECONDS = 0.05
+_IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
+
+
+class _Handler:
+    """Handler of SIGINT: raises KeyboardInterrupt, after the import that is under way; a second Ctrl-C at once."""
+
+    def __init__(self) -> None:
+        self._waiting = False
+        self._repeated = False
+        """Whether the next signal is our own repetition."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        ours, self._repeated = self._repeated, False
+        if (ours or not self._waiting) and _importing(frame):
+            self._waiting = True
+            timer = threading.Timer(_RETRY_SECONDS, self._repeat)
+            timer.daemon = True
+            timer.start()
+            return
+        self._waiting = False
+        raise KeyboardInterrupt
+
+    def raise_pending(self) -> None:
+        """Raise KeyboardInterrupt where one waits."""
+        if self._waiting:
+            self._waiting = False
+            raise KeyboardInterrupt
+
+    def _repeat(self) -> None:
+        if self._waiting:
+            self._repeated = True
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupt_between_imports() -> None:
+    """Install the handler in this process, unless it ignores SIGINT or handles it in a way of its own."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _Handler())
+
+
+def raise_pending() -> None:
+    """Raise KeyboardInterrupt now where one waits for the end of an import; called after imports, outside of any."""
+    handler = signal.getsignal(signal.SIGINT)
+    if isinstance(handler, _Handler):
+        handler.raise_pending()
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether `error` is an interruption by the user, or what a library made of one."""
+    visited: set[int] = set()  # causes can form a circle
+    current: BaseException | None = error
+    while current is not None and id(current) not in visited:
+        if isinstance(current, KeyboardInterrupt):
+            return True
+        visited.add(id(current))
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether `frame` runs within an import."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT_MACHINERY:
+            return True
+        frame = frame.f_back
+    return False
