@@ -182,8 +182,8 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
 
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
+    from semtune.tasks.class_names import name_classes
     from semtune.tasks.table import LABEL_COLUMNS, TEXT_COLUMNS
-    from semtune.tasks.table_files import name_classes
 
     is_dataset = _is_a(value, "datasets", "Dataset")
     columns = {str(name): name for name in (value.column_names if is_dataset else value.columns)}
@@ -206,7 +206,7 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
     cells = zip(*(value[columns[name]] for name in chosen), strict=True)
     rows = [("", dict(zip(chosen, map(_plain, row), strict=True))) for row in cells]
     for name in chosen:
-        name_classes(rows, name, features.get(name))
+        name_classes(rows, name, features.get(name), f"the {split} split")
     return [row for _, row in rows]
 
 
