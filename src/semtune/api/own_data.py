@@ -156,7 +156,7 @@ def _location(value: Texts, key: str, options: Mapping[str, Any], folder: DataFo
 
 def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A split in memory as rows of plain values under the columns that the options name. Raises DataError."""
-    from semtune.tasks.table import LABEL_COLUMNS, TEXT_COLUMNS
+    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     text = options.get("text_column") or TEXT_COLUMNS[0]
     label = options.get("label_column") or LABEL_COLUMNS[0]
@@ -183,7 +183,7 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
     from semtune.tasks.class_names import name_classes
-    from semtune.tasks.table import LABEL_COLUMNS, TEXT_COLUMNS
+    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     is_dataset = _is_a(value, "datasets", "Dataset")
     columns = {str(name): name for name in (value.column_names if is_dataset else value.columns)}

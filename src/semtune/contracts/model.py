@@ -38,6 +38,8 @@ class Tokenizer(Protocol):
 
     eos_id: int
     vocab_size: int
+    cut_tokens: dict[str, int]
+    """Example id -> tokens of its text that `encode` left out, for each example that was cut; the caller clears it."""
 
     def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> TokenizedExample:
         """Token ids of the prompt, and of completion + end-of-sequence where `completion`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, OptionError, did_you_mean
+from semtune.errors import DataError, OptionError
 from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
@@ -21,11 +21,7 @@ from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.remarks import Remarks
 from semtune.tasks.review import label_notes, with_hidden_labels
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import RawTable, read_table, read_tables
-
-TEXT_COLUMNS = ("text",)
-LABEL_COLUMNS = ("label", "labels")
-"""Column names to look for where the user names none."""
+from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,9 @@ class _Loaded:
     labels: tuple[str, ...]
     kind: TargetKind
     splits: dict[str, list[Example]]
-    notes: tuple[str, ...]
+    made: tuple[str, ...]
+    """The splits that semtune made of the training rows."""
+    data_notes: tuple[str, ...]
 
 
 class Table(BaseTask):
@@ -81,8 +79,18 @@ class Table(BaseTask):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which splits semtune made, what reading converted or left out, and doubtful labels. Raises DataError."""
-        return self._all().notes
+        """Which splits semtune made, and `data_notes`. Raises DataError."""
+        found = self._all()
+        if not found.made:
+            return found.data_notes
+        seed = self.options.split_seed
+        made = f"{' and '.join(found.made)} split off the training rows by semtune (stratified, seed {seed})"
+        return (made, *found.data_notes)
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What reading converted, left out or found out, and doubtful labels. Raises DataError."""
+        return self._all().data_notes
 
     def _read(self, split: str) -> list[Example]:
         return self._all().splits[split]
@@ -95,8 +103,8 @@ class Table(BaseTask):
     def _read_all(self) -> _Loaded:
         options = self.options
         tables = self._tables()
-        text_column = self._column(tables["train"], options.text_column, TEXT_COLUMNS, "text")
-        label_column = self._column(tables["train"], options.label_column, LABEL_COLUMNS, "label")
+        text_column = find_column(tables["train"], options.text_column, TEXT_COLUMNS, "text")
+        label_column = find_column(tables["train"], options.label_column, LABEL_COLUMNS, "label")
         cells = {t.source: [(where, row.get(label_column)) for where, row in t.rows] for t in tables.values()}
         reader = LabelCells(label_column, options.label_separator, options.labels, cells)
         kind = reader.kind
@@ -118,10 +126,8 @@ class Table(BaseTask):
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
-            seed = options.split_seed
-            notes.insert(0, f"{' and '.join(made)} split off the training rows by semtune (stratified, seed {seed})")
         held.setdefault("test", [])
-        return _Loaded(labels, kind, held, tuple(dict.fromkeys(notes)))
+        return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)))
 
     def _tables(self) -> dict[str, RawTable]:
         """The given splits: --data, and --dev-data and --test-data beside it. Raises DataError, OptionError."""
@@ -135,31 +141,15 @@ class Table(BaseTask):
             tables[split] = read_table(Path(data).expanduser(), self.options)
         return tables
 
-    def _column(self, table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
-        """The column's name. Raises DataError, which names the columns of the table."""
-        for name in [given] if given is not None else usual:
-            if name in table.columns:
-                if name in table.repeated:
-                    raise DataError(
-                        f'{table.source} has {table.repeated[name]} columns called "{name}"; give each a name of its '
-                        f"own, and name the one to use with --{what}-column."
-                    )
-                return name
-        missing = given if given is not None else usual[0]
-        raise DataError(
-            f'{table.source} has no column "{missing}" (name it with --{what}-column); '
-            f"{did_you_mean(missing, table.columns)}"
-        )
-
     def _examples(
         self, table: RawTable, split: str, text_column: str, reader: LabelCells, remarks: Remarks, *, prefix: bool
     ) -> list[Example]:
         """The rows of one table; `prefix`: generated ids begin with the split's name, to be unique among tables."""
-        self._column(table, text_column, (), "text")
+        find_column(table, text_column, (), "text")
         if split != "test":
-            self._column(table, reader.column, (), "label")
+            find_column(table, reader.column, (), "label")
         if self.options.id_column is not None:
-            self._column(table, self.options.id_column, (), "id")
+            find_column(table, self.options.id_column, (), "id")
         labelled = reader.column in table.columns
         examples: list[Example] = []
         known: dict[str, str] = {}

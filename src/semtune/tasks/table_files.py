@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, first_line
+from semtune.errors import DataError, did_you_mean, first_line
 from semtune.records import TaskOptions
 from semtune.tasks.class_names import name_classes
 from semtune.tasks.decoding import decode_file
@@ -31,6 +31,9 @@ SPLIT_NAMES = {
     "test": ("test",),
 }
 """Usual names of the three splits, in file names and on the hub."""
+TEXT_COLUMNS = ("text",)
+LABEL_COLUMNS = ("label", "labels")
+"""Column names to look for where the user names none."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
@@ -95,6 +98,26 @@ def read_table(path: Path, options: TaskOptions) -> RawTable:
         )
     remarks = Remarks(str(path))
     return _READERS[suffix](path, options, remarks)
+
+
+def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
+    """The name of the column that the user names, or else of the first usual one.
+
+    `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
+    """
+    name = next((name for name in ([given] if given is not None else usual) if name in table.columns), None)
+    if name is None:
+        missing = given if given is not None else usual[0]
+        raise DataError(
+            f'{table.source} has no column "{missing}" (name it with --{what}-column); '
+            f"{did_you_mean(missing, table.columns)}"
+        )
+    if name in table.repeated:
+        raise DataError(
+            f'{table.source} has {table.repeated[name]} columns called "{name}"; give each a name of its own, and name '
+            f"the one to use with --{what}-column."
+        )
+    return name
 
 
 def suffix_of(path: Path) -> str:
@@ -185,6 +208,8 @@ _READERS: dict[str, Callable[[Path, TaskOptions, Remarks], RawTable]] = {
 }
 SUFFIXES = tuple(_READERS)
 GZIP_SUFFIX = ".gz"
+LINES_SUFFIX = ".txt"
+"""A table as training data, but one text a line where there are only texts."""
 
 
 def _table(path: Path, rows: Rows, remarks: Remarks, names: list[str] | None, notes: tuple[str, ...]) -> RawTable:
