@@ -135,13 +135,33 @@ def test_json_under_the_other_suffix(tmp_path: Path) -> None:
     assert "must hold a JSON list of objects" in refused(save(tmp_path / "t.json", json.dumps(columns)))
 
 
+def test_what_shows_nothing_is_no_text(tmp_path: Path) -> None:
+    rows = [*ROWS, ("\u200b \ufeff", "sunny")]
+    assert 'row 25 has no text in column "text"' in refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
+    rows = [*ROWS[:-1], ("\u202eright to left\u200f", " sunny ")]
+    path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","))
+    assert pairs(path)[-1] == ("\u202eright to left\u200f", "sunny")
+    assert "white space around a label was left out in row 24" in notes(path)
+
+
+def test_one_column_cannot_be_text_and_label(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], ","))
+    assert "name two columns" in refused(path, label_column="text")
+
+
+def test_a_label_separator_that_never_occurs_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *((t, f"{b}|extra") for t, b in ROWS)], ","))
+    assert 'no label cell holds the --label-separator ";"' in notes(path, label_separator=";")
+    assert "no label cell" not in notes(path, label_separator="|")
+
+
 # Contradictions, hidden labels, labels seen in test alone
 
 
 def test_contradicting_rows_are_counted(tmp_path: Path) -> None:
     rows = [*ROWS, (ROWS[0][0].upper(), "windy"), (ROWS[1][0], ROWS[1][1])]
     said = notes(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
-    assert "1 texts occur with different labels (2 rows" in said and "each row counts as an example of its own" in said
+    assert "1 text with different labels (2 rows" in said and "each row counts as an example of its own" in said
     same = [("always the same", label) for _, label in ROWS]
     said = refused(save(tmp_path / "t.csv", joined([HEADER, *same], ",")))
     assert "1 different texts are too few" in said and "24 contradict each other" in said

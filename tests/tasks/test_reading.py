@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semtune.errors import DataError, OptionError
+from semtune.errors import DataError, OptionError, SemtuneError
+from semtune.records import TaskOptions
+from semtune.tasks.table import Table
 
 from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
 
@@ -257,7 +259,52 @@ def test_half_a_surrogate_pair_is_refused_with_its_row(tmp_path: Path, column: s
 # The parser gives back what the csv module wrote, and reads whatever the csv module reads.
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=12)
-cells = st.one_of(texts, st.text(alphabet='a,;\t|"\n \\', min_size=1, max_size=8)).filter(lambda s: s.strip())
+cells = st.one_of(texts, st.text(alphabet='a,;\t|"\n \\', min_size=1, max_size=8)).filter(
+    lambda s: any(c.isprintable() and not c.isspace() for c in s)
+)
+
+
+ANY_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "separator": st.sampled_from([",", ";", "tab", "::"]),
+        "quoting": st.sampled_from(["csv", "backslash", "none"]),
+        "encoding": st.sampled_from(["utf-16", "utf-16-le", "cp1252", "latin-1", "utf-8-sig", "utf-7", "idna", "hex"]),
+        "label_separator": st.sampled_from([";", ","]),
+        "id_column": st.just("text"),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".csv.gz"]),
+    st.one_of(
+        st.binary(max_size=60),
+        st.text(alphabet="textlab,;\"#=\\\n\r\t [']\0\ufeff", max_size=80).map(lambda s: ("text,label\n" + s).encode()),
+        st.text(max_size=60).map(lambda s: ("text;label\n" + s).encode("utf-16", "surrogatepass")),
+        st.text(max_size=60).map(lambda s: gzip.compress(s.encode("utf-8", "surrogatepass"))),
+    ),
+    ANY_OPTIONS,
+)
+def test_anything_reads_or_says_why(tmp_path: Path, suffix: str, content: bytes, options: dict[str, Any]) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    try:
+        task = table(path, **options)
+        found = [e for split in ("train", "dev", "test") for e in task.load(split)]
+    except SemtuneError as error:
+        assert "\n" not in str(error).replace(str(path), "")
+        return
+    for example in found:
+        example.text.encode()
+    assert all("\n" not in note for note in task.notes)
+
+
+def test_paths_that_cannot_be(tmp_path: Path) -> None:
+    for name in ("x" * 5000 + ".csv", "~nobody-of-this-name/t.csv", "a\0b.csv"):
+        with pytest.raises(DataError):
+            Table(TaskOptions(data=name)).load("train")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

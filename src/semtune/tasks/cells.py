@@ -8,6 +8,7 @@ import decimal
 import json
 import math
 import re
+import unicodedata
 from typing import Any
 
 from semtune.errors import DataError
@@ -39,8 +40,13 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
             f'{remarks.source}, {where} has {kind_of_cell(value)} in column "{column}", where a text is needed; name '
             "the column of texts with --text-column, or write each text as one string."
         )
-    _check_characters(value, column, where, remarks)
-    return value if value.strip() else None
+    check_characters(value, column, f"{remarks.source}, {where}")
+    return None if is_blank(value) else value
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space and invisible characters alone."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in text)
 
 
 def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
@@ -53,7 +59,7 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
     if isinstance(value, bytes):
         value = _decoded(value, column, where, remarks)
     if isinstance(value, str):
-        _check_characters(value, column, where, remarks)
+        check_characters(value, column, f"{remarks.source}, {where}")
         return value.strip() or None
     text = _scalar_as_text(value)
     if text is None:
@@ -75,7 +81,7 @@ def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None
     if isinstance(value, bytes):
         value = _decoded(value, column, where, remarks)
     if isinstance(value, str):
-        _check_characters(value, column, where, remarks)
+        check_characters(value, column, f"{remarks.source}, {where}")
         return value if value.strip() else None
     text = _scalar_as_text(value)
     if text is None:
@@ -164,10 +170,11 @@ def _decoded(value: bytes, column: str, where: str, remarks: Remarks) -> str:
     return text
 
 
-def _check_characters(text: str, column: str, where: str, remarks: Remarks) -> None:
+def check_characters(text: str, column: str, where: str) -> None:
+    """Raises DataError for half a surrogate pair, which no encoding can write; `where` names file and row."""
     half = _SURROGATE.search(text)
     if half is not None:
         raise DataError(
-            f'{remarks.source}, {where} has half a surrogate pair ({shown(half[0])[1:-1]}) in column "{column}", which '
-            "is no character; repair it there."
+            f'{where} has half a surrogate pair ({shown(half[0])[1:-1]}) in column "{column}", which is no character; '
+            "repair it there."
         )

@@ -85,6 +85,16 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
     return Decoded(_with_line_feeds(text), _doubts(path, raw, text, codec))
 
 
+def path_of(given: str) -> Path:
+    """The path that a user names, "~" expanded. Raises DataError where this system can have no such path."""
+    try:
+        path = Path(given).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a null character
+        raise DataError(f"{given[:200]} cannot be a file ({getattr(error, 'strerror', None) or error}).") from error
+    return path
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of `path`, unpacked where they are gzip. Raises DataError."""
     try:

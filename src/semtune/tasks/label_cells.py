@@ -31,6 +31,8 @@ class LabelCells:
         self.column, self.separator, self.known = column, separator, known
         self.written = self._are_written_lists(cells)
         several = separator is not None or any(isinstance(cell, list) for rows in cells.values() for _, cell in rows)
+        self.notes = self._unused_separator(cells)
+        """What a user should know of the cells of all tables together."""
         self.kind: TargetKind = "label_set" if several or self.written else "single_label"
 
     def target(self, cell: Any, where: str, remarks: Remarks) -> Target | None:
@@ -45,6 +47,8 @@ class LabelCells:
             items = cell.split(self.separator)
         else:
             items = [cell]
+            if isinstance(cell, str) and cell.strip() and cell != cell.strip():
+                remarks.row("white space around a label was left out", where)
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
         if isinstance(cell, list) and len(labels) < len(items):
             remarks.row("an empty item of a label list was left out", where)
@@ -56,6 +60,12 @@ class LabelCells:
                     f'{remarks.source}, {where} has the unknown label "{label}"; {did_you_mean(label, self.known)}'
                 )
         return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None
+
+    def _unused_separator(self, cells: Cells) -> tuple[str, ...]:
+        mark = self.separator
+        if mark is None or self.written or any(mark in str(cell) for rows in cells.values() for _, cell in rows):
+            return ()
+        return (f"no label cell holds the --label-separator {shown(mark)}: every text has one label at most",)
 
     def _are_written_lists(self, cells: Cells) -> bool:
         """Whether every label cell that is not empty is a list written out as text. Raises DataError."""

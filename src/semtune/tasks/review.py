@@ -32,9 +32,9 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
     alone = Counter(label for e in test for label in _labels(e) if label not in learnt)
     strange = [label for label in alone if not is_placeholder(label)]
     if strange:
-        first = next(e.id for e in test if strange[0] in _labels(e))
+        first = shown(next(e.id for e in test if strange[0] in _labels(e)))
         raise DataError(
-            f"The test split has {_named(strange)} ({alone[strange[0]]} texts, first: id {shown(first)}), which no "
+            f"The test split has {_named(strange)} ({_count(alone[strange[0]], 'text')}, first: id {first}), which no "
             "text of train and dev has, so nothing could learn it; correct it, remove these texts, or name all labels "
             "with --labels."
         )
@@ -83,8 +83,8 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
 
 def _missing_words(counts: Mapping[str, int]) -> list[str]:
     return [
-        f"the label {shown(label)} ({count} texts) is read as a label like any other; if it stands for a missing one, "
-        "remove these rows"
+        f"the label {shown(label)} ({_count(count, 'text')}) is read as a label like any other; if it stands for "
+        "a missing one, remove these rows"
         for label, count in counts.items()
         if is_missing_word(label)
     ]
@@ -123,7 +123,7 @@ def _contradicting(examples: Sequence[Example], kind: TargetKind) -> list[str]:
     one, other = found[0][0], next(e for e in found[0] if set(_labels(e)) != set(_labels(found[0][0])))
     what = "labels" if kind == "single_label" else "sets of labels"
     return [
-        f"{len(found)} texts occur with different {what} ({rows} rows; first: {shown(one.text)} is "
+        f"{_count(len(found), 'text')} with different {what} ({rows} rows; first: {shown(one.text)} is "
         f"{_list(_labels(one))} in id {shown(one.id)} and {_list(_labels(other))} in id {shown(other.id)}): each row "
         "counts as an example of its own"
     ]
@@ -131,6 +131,10 @@ def _contradicting(examples: Sequence[Example], kind: TargetKind) -> list[str]:
 
 def _labels(example: Example) -> tuple[str, ...]:
     return example.labels or ()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _named(labels: Sequence[str]) -> str:

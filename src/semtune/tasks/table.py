@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from semtune.errors import DataError, OptionError
 from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
+from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.remarks import Remarks
@@ -105,11 +105,15 @@ class Table(BaseTask):
         tables = self._tables()
         text_column = find_column(tables["train"], options.text_column, TEXT_COLUMNS, "text")
         label_column = find_column(tables["train"], options.label_column, LABEL_COLUMNS, "label")
+        if text_column == label_column:
+            raise OptionError(
+                f'The column "{text_column}" is named for the texts and for the labels; name two columns.'
+            )
         cells = {t.source: [(where, row.get(label_column)) for where, row in t.rows] for t in tables.values()}
         reader = LabelCells(label_column, options.label_separator, options.labels, cells)
         kind = reader.kind
         splits: Mapping[str, Sequence[Example]] = {}
-        notes: list[str] = []
+        notes = [*reader.notes]
         for split, table in tables.items():
             remarks = Remarks(table.source)
             examples = self._examples(table, split, text_column, reader, remarks, prefix=len(tables) > 1)
@@ -138,7 +142,7 @@ class Table(BaseTask):
                 continue
             if split in tables:
                 raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
-            tables[split] = read_table(Path(data).expanduser(), self.options)
+            tables[split] = read_table(path_of(data), self.options)
         return tables
 
     def _examples(

@@ -18,7 +18,7 @@ from typing import Any
 from semtune.errors import DataError, did_you_mean, first_line
 from semtune.records import TaskOptions
 from semtune.tasks.class_names import name_classes
-from semtune.tasks.decoding import decode_file
+from semtune.tasks.decoding import decode_file, path_of
 from semtune.tasks.dialect import checked_separator, read_rows
 from semtune.tasks.files import parse_json_lines, parse_json_list
 from semtune.tasks.parquet import read_parquet
@@ -61,7 +61,7 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     assert options.data is not None
     if options.data.startswith(HUB):
         return _read_hub(options.data.removeprefix(HUB))
-    path = Path(options.data).expanduser()
+    path = path_of(options.data)
     if not path.is_dir():
         return {"train": read_table(path, options)}
     tables: dict[str, RawTable] = {}
@@ -132,39 +132,36 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
     header, *records = found
     names = [_clean_name(cell) for cell in header.cells]
-    header_names = [*names]
-    while names and not names[-1]:
-        names.pop()
     rows: Rows = []
     for record in records:
         if record.blank:
             remarks.row("a blank line was left out", f"line {record.line}")
             continue
-        number = len(rows) + 1
+        number, cells = len(rows) + 1, record.cells
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
-        if [_clean_name(cell) for cell in record.cells] == header_names:
+        if names[0] in cells[0] and [_clean_name(cell) for cell in cells] == names:
             remarks.row("a repeated header was left out", where)
             continue
-        cells = record.cells
         if any(cell.strip() for cell in cells[len(names) :]):
             raise DataError(
                 f"{path} is broken, as a row has more cells than the header: line {record.line} has {len(cells)} "
                 f'cells, but the header has {len(names)}; put "quotes" around cells that hold a separator, or name '
                 "another separator with --separator."
             )
-        if len(cells) > len(header.cells):
+        if len(cells) > len(names):
             remarks.row("empty cells beyond the header's columns were left out", where)
         elif len(cells) < len(names):
             remarks.row("a row has fewer cells than the header", where)
         rows.append((where, _first_of_each(names, cells)))
-    return _table(path, rows, remarks, [*names], decoded.notes)
+    return _table(path, rows, remarks, [name for name in names if name], decoded.notes)
 
 
 def _first_of_each(names: list[str], cells: list[str]) -> dict[str, Any]:
-    """A row by column name. A column that the row lacks is missing; of several of one name the first stays."""
+    """A row by column name. A column that the row lacks is missing, and so is one without a name."""
     row: dict[str, Any] = {}
     for name, cell in zip(names, cells, strict=False):
-        row.setdefault(name, cell)
+        if name:
+            row.setdefault(name, cell)
     return row
 
 
