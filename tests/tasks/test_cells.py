@@ -144,9 +144,26 @@ def test_what_shows_nothing_is_no_text(tmp_path: Path) -> None:
     assert "white space around a label was left out in row 24" in notes(path)
 
 
+def test_texts_that_look_damaged_or_wrapped_are_counted(tmp_path: Path) -> None:
+    rows = [*ROWS[:-2], ("caf\ufffd", "sunny"), ('[{"role": "user", "content": "a \\\\d"}]', "windy")]
+    found = [{"text": text, "label": label} for text, label in rows]
+    path = save(tmp_path / "t.jsonl", "\n".join(map(json.dumps, found)))
+    assert pairs(path) == rows
+    assert "a text holds U+FFFD, which a former wrong decoding left in it, in line 23" in notes(path)
+    assert "a text that is written like a list or an object was taken as it stands in line 24" in notes(path)
+    found[3]["label"] = '{"name": "sunny"}'
+    assert "which is an object" in refused(save(path, "\n".join(map(json.dumps, found))))
+
+
 def test_one_column_cannot_be_text_and_label(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], ","))
     assert "name two columns" in refused(path, label_column="text")
+
+
+def test_a_label_column_of_measurements_is_pointed_out(tmp_path: Path) -> None:
+    rows = [(text, f"0.{i}1") for i, (text, _) in enumerate(ROWS)]
+    said = refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
+    assert "there are 24 labels, of each of which the first text stays in train" in said
 
 
 def test_a_label_separator_that_never_occurs_is_said(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import decimal
 import json
 import math
 import re
-import unicodedata
+import warnings
 from typing import Any
 
 from semtune.errors import DataError
-from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.characters import check_characters, is_blank
+from semtune.tasks.remarks import Remarks
 
 LIST_MARKS = (("[", "]"), ("(", ")"), ("{", "}"))
 """How a list, tuple or set written out in one cell begins and ends."""
@@ -21,7 +22,6 @@ PLACEHOLDERS = frozenset(
     {"??", "???", "_", ".", "*", "x", "xxx", "-1", "none", "nil", "unknown", "hidden", "tbd", "todo", "undefined"}
     | {"unlabeled", "unlabelled", "test", "blank", "empty", "redacted", "withheld"}
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PRINTED_ARRAY = re.compile(r"""(['"])\s+\1""")
 """Two strings side by side without a comma: how NumPy prints an array, which Python would read as one string."""
 
@@ -41,12 +41,13 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
             "the column of texts with --text-column, or write each text as one string."
         )
     check_characters(value, column, f"{remarks.source}, {where}")
-    return None if is_blank(value) else value
-
-
-def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: white space and invisible characters alone."""
-    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in text)
+    if is_blank(value):
+        return None
+    if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
+        remarks.row("a text that is written like a list or an object was taken as it stands", where)
+    if "\ufffd" in value:
+        remarks.row("a text holds U+FFFD, which a former wrong decoding left in it,", where)
+    return value
 
 
 def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
@@ -100,16 +101,27 @@ def written_list(cell: Any) -> list[Any] | None:
     text = cell.strip()
     if not any(text.startswith(start) and text.endswith(end) for start, end in LIST_MARKS):
         return None
+    value = _written_value(text)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else None
+
+
+def is_written_object(cell: Any) -> bool:
+    """Whether a cell is an object written out as text, as JSON or Python write it."""
+    return isinstance(cell, str) and cell.strip().startswith("{") and isinstance(_written_value(cell), dict)
+
+
+def _written_value(text: str) -> Any:
+    """The value that `text` is in JSON or Python; None: it is neither, or an array as NumPy prints it."""
     for read in (json.loads, ast.literal_eval):
         try:
-            value = read(text)
+            with warnings.catch_warnings():  # Python warns of "\\d" in a string
+                warnings.simplefilter("ignore")
+                value = read(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
-        if _PRINTED_ARRAY.search(text) and read is ast.literal_eval:
-            return None
-        if isinstance(value, (list, tuple)):
-            return list(value)
-        return sorted(value, key=str) if isinstance(value, (set, frozenset)) else None
+        return None if read is ast.literal_eval and _PRINTED_ARRAY.search(text) else value
     return None
 
 
@@ -168,13 +180,3 @@ def _decoded(value: bytes, column: str, where: str, remarks: Remarks) -> str:
         ) from error
     remarks.row(f'bytes in column "{column}" were decoded as UTF-8', where)
     return text
-
-
-def check_characters(text: str, column: str, where: str) -> None:
-    """Raises DataError for half a surrogate pair, which no encoding can write; `where` names file and row."""
-    half = _SURROGATE.search(text)
-    if half is not None:
-        raise DataError(
-            f'{where} has half a surrogate pair ({shown(half[0])[1:-1]}) in column "{column}", which is no character; '
-            "repair it there."
-        )

@@ -40,6 +40,7 @@ FOREIGN_FILES = (
 """First bytes of files that are no text, what they are, and what to do."""
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _C1_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 """U+0085 is left out: it is a line end in some encodings, and appears in real texts."""
 
@@ -147,7 +148,10 @@ def _wrong_encoding(path: Path, raw: bytes, encoding: str, error: UnicodeError, 
                 f"{what}, though {foreign} other lines with letters beyond ASCII are: the file mixes encodings; repair "
                 f"line {broken[0]}{more}, or name another encoding with --encoding."
             )
-        likely = "cp1252" if _decodes(raw, "cp1252") else "latin-1"
+        if _letters_side_by_side(raw):
+            likely = "cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese) or euc_kr (Korean)"
+        else:
+            likely = "cp1252 (western Europe)" if _decodes(raw, "cp1252") else "latin-1 (western Europe)"
         return DataError(f"{what}; name its encoding with --encoding, e.g. --encoding {likely}.")
     return DataError(f"{what}; name its encoding with --encoding, e.g. --encoding {_other_encoding(raw)}.")
 
@@ -167,6 +171,12 @@ def _utf8_lines(raw: bytes) -> tuple[list[int], int]:
 
 def _other_encoding(raw: bytes) -> str:
     return next((name for name in ("utf-8", "cp1252") if _decodes(raw, name)), "latin-1")
+
+
+def _letters_side_by_side(raw: bytes) -> bool:
+    """Whether bytes beyond ASCII mostly follow each other; accents of the Latin script stand alone."""
+    runs = _BEYOND_ASCII.findall(raw)
+    return bool(runs) and sum(map(len, runs)) > 2 * len(runs)
 
 
 def _decodes(raw: bytes, encoding: str) -> bool:
@@ -207,6 +217,8 @@ def _doubts(path: Path, raw: bytes, text: str, codec: str) -> tuple[str, ...]:
         return ()
     if _decodes(raw, "utf-8"):
         return (f"{path}: read as {codec}, as asked, but its bytes are valid UTF-8; is --encoding right?",)
+    if codec in ("cp1252", "iso8859-1", "iso8859-15") and _letters_side_by_side(raw):
+        return (f"{path}: read as {codec}, as asked, but hardly as a Latin script; is --encoding right?",)
     controls = len(_C1_CONTROLS.findall(text)) if codec.startswith("iso8859") else 0
     if controls:
         return (

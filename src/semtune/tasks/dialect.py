@@ -102,7 +102,7 @@ def _without_comments(text: str, first_line: int, remarks: Remarks) -> tuple[str
             header -= 1
         comments = [i for i in range(start, header) if lines[i].startswith("#")]
         if comments:
-            remarks.general(f'{len(comments)} "#" lines above the header were left out')
+            remarks.general(f'"#" lines above the header were left out ({len(comments)} of them)')
         start = header
     return "\n".join(lines[start:]), first_line + start
 

@@ -37,7 +37,8 @@ def parse_json_list(text: str, path: Path) -> list[dict[str, Any]]:
     """`text` as a JSON list of objects. Raises DataError."""
     value = parse_json(text, path)
     if not isinstance(value, list):
-        raise DataError(f"{path} must hold a JSON list of objects, but it holds {kind_of(value)}.")
+        keys = f" with the keys {', '.join(shown(key) for key in list(value)[:5])}" if isinstance(value, dict) else ""
+        raise DataError(f"{path} must hold a JSON list of objects, but it holds {kind_of(value)}{keys}.")
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number} must be a JSON object, but it is {kind_of(row)}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Target, TargetKind, label_target
-from semtune.tasks.cells import label_text, looks_like_list, written_list
+from semtune.tasks.cells import is_written_object, label_text, looks_like_list, written_list
 from semtune.tasks.remarks import Remarks, shown
 
 Cells = Mapping[str, Sequence[tuple[str, Any]]]
@@ -45,6 +45,10 @@ class LabelCells:
             items = found
         elif isinstance(cell, str) and self.separator is not None:
             items = cell.split(self.separator)
+        elif is_written_object(cell):
+            raise DataError(
+                f"{remarks.source}, {where} has the label {shown(cell)}, which is an object; give each label as text."
+            )
         else:
             items = [cell]
             if isinstance(cell, str) and cell.strip() and cell != cell.strip():

@@ -7,7 +7,7 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Example, LabelSet
-from semtune.tasks.cells import check_characters, is_blank
+from semtune.tasks.characters import check_characters, is_blank
 
 
 def examples_from_rows(

@@ -16,6 +16,8 @@ import functools
 import re
 from typing import Literal, NamedTuple
 
+from semtune.tasks.characters import is_blank
+
 Quoting = Literal["csv", "backslash", "none"]
 
 QUOTE = '"'
@@ -37,8 +39,8 @@ class Row(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        """Whether no cell holds anything but white space."""
-        return not any(cell.strip() for cell in self.cells)
+        """Whether no cell shows anything."""
+        return all(is_blank(cell) for cell in self.cells)
 
 
 class QuoteError(Exception):

@@ -62,9 +62,12 @@ def _same_text_key(text: str) -> str:
 
 
 def _repeated(examples: Sequence[Example], groups: Mapping[str, Sequence[Example]]) -> str:
-    """Why there are fewer texts than rows; "" where there are not."""
+    """Why few texts can be split: rows repeat them, or each label needs one in train; "" where nothing is odd."""
+    labels = {label for e in examples for label in e.labels or ()}
     if len(groups) == len(examples):
-        return ""
+        if 2 * len(labels) <= len(groups):
+            return ""
+        return f"there are {len(labels)} labels, of each of which the first text stays in train; "
     contradicting = sum(len(group) for group in contradictions(examples))
     same = f"the {len(examples)} rows repeat them, and rows with the same text stay in one split"
     other = f", of which {contradicting} contradict each other (same text, different labels)" if contradicting else ""

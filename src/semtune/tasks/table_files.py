@@ -8,7 +8,7 @@ Hub data sets need the `datasets` package, which semtune does not install by its
 from __future__ import annotations
 
 import importlib
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean, first_line
 from semtune.records import TaskOptions
+from semtune.tasks.characters import visible
 from semtune.tasks.class_names import name_classes
 from semtune.tasks.decoding import decode_file, path_of
 from semtune.tasks.dialect import checked_separator, read_rows
@@ -36,6 +37,10 @@ LABEL_COLUMNS = ("label", "labels")
 """Column names to look for where the user names none."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
+
+
+_RULE = re.compile(":?-{2,}:?")
+"""A cell of the line that some tables draw below their header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
         missing = given if given is not None else usual[0]
         raise DataError(
             f'{table.source} has no column "{missing}" (name it with --{what}-column); '
-            f"{did_you_mean(missing, table.columns)}"
+            f"{_header_hint(table.columns, missing)}{did_you_mean(missing, table.columns)}"
         )
     if name in table.repeated:
         raise DataError(
@@ -118,6 +123,15 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
             f"the one to use with --{what}-column."
         )
     return name
+
+
+def _header_hint(columns: Sequence[str], missing: str) -> str:
+    """What may be wrong with a header that lacks a column; "" where nothing looks wrong."""
+    if len(columns) == 1 and missing in columns[0]:
+        return "its header is one cell, so name what separates the columns with --separator; "
+    if any(len(name.split()) > 3 for name in columns):
+        return "the first line must name the columns; "
+    return ""
 
 
 def suffix_of(path: Path) -> str:
@@ -131,7 +145,8 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
     decoded = decode_file(path, options.encoding, encoding_option=True)
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
     header, *records = found
-    names = [_clean_name(cell) for cell in header.cells]
+    names = [visible(cell) for cell in header.cells]
+    header_size = sum(map(len, header.cells)) + len(header.cells)  # a mark of an encoding may precede each cell
     rows: Rows = []
     for record in records:
         if record.blank:
@@ -139,7 +154,10 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
             continue
         number, cells = len(rows) + 1, record.cells
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
-        if names[0] in cells[0] and [_clean_name(cell) for cell in cells] == names:
+        if not rows and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
+            remarks.row("a ruled line below the header was left out", f"line {record.line}")
+            continue
+        if sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names:
             remarks.row("a repeated header was left out", where)
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
@@ -163,11 +181,6 @@ def _first_of_each(names: list[str], cells: list[str]) -> dict[str, Any]:
         if name:
             row.setdefault(name, cell)
     return row
-
-
-def _clean_name(cell: str) -> str:
-    """A column's name without surrounding white space and without invisible characters."""
-    return "".join(c for c in cell if unicodedata.category(c) not in ("Cf", "Cc")).strip()
 
 
 def _read_json(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
