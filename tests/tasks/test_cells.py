@@ -194,6 +194,30 @@ def test_a_placeholder_of_hidden_labels_is_no_class(tmp_path: Path, hidden: str)
     assert table(path).labels == tuple(sorted(LABELS))
 
 
+def test_a_placeholder_beside_a_named_label_set(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "test.csv", joined([HEADER, ("new", "?"), ("old", "sunny")], ","))
+    for labels in (None, LABELS):
+        task = table(tmp_path, labels=labels)
+        assert [e.labels for e in task.load("test")] == [None, ("sunny",)]
+        assert "placeholder of hidden labels" in "\n".join(task.notes)
+    assert [e.labels for e in table(tmp_path, labels=(*LABELS, "?")).load("test")] == [("?",), ("sunny",)]
+
+
+def test_placeholders_in_dev_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "dev.csv", joined([HEADER, ("new", "?"), ("old", "?")], ","))
+    with pytest.raises(DataError, match=r'The dev split has the label "\?" \(2 texts\).*leave this split out'):
+        table(tmp_path).load("train")
+
+
+def test_a_word_that_may_be_a_class_hides_nothing_beside_others(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "test.csv", joined([HEADER, ("new", "unknown"), ("old", "sunny")], ","))
+    with pytest.raises(DataError, match=r'the label "unknown".*--labels'):
+        table(tmp_path).load("train")
+
+
 def test_a_label_seen_in_test_alone_is_named(tmp_path: Path) -> None:
     save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
     save(tmp_path / "test.csv", joined([HEADER, *((f"new {t}", "foggy") for t, _ in ROWS[:5])], ","))

@@ -7,7 +7,7 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Target, TargetKind, label_target
-from semtune.tasks.cells import is_written_object, label_text, looks_like_list, written_list
+from semtune.tasks.cells import is_placeholder, is_written_object, label_text, looks_like_list, written_list
 from semtune.tasks.remarks import Remarks, shown
 
 Cells = Mapping[str, Sequence[tuple[str, Any]]]
@@ -35,8 +35,12 @@ class LabelCells:
         """What a user should know of the cells of all tables together."""
         self.kind: TargetKind = "label_set" if several or self.written else "single_label"
 
-    def target(self, cell: Any, where: str, remarks: Remarks) -> Target | None:
-        """The label or labels in a cell; None where the cell of a single-label table is empty. Raises DataError."""
+    def target(self, cell: Any, where: str, remarks: Remarks, *, may_hide: bool = False) -> Target | None:
+        """The label or labels in a cell; None where the cell of a single-label table is empty. Raises DataError.
+
+        may_hide: whether a placeholder may stand for labels that are hidden; it is None then, if the user named the
+            label set without it.
+        """
         items: list[Any]
         if isinstance(cell, list):
             items = cell
@@ -58,11 +62,15 @@ class LabelCells:
             remarks.row("an empty item of a label list was left out", where)
         if cell is None and self.kind == "label_set":
             remarks.row("a missing label cell was read as a text without labels", where)
-        for label in labels:
-            if self.known is not None and label not in self.known:
-                raise DataError(
-                    f'{remarks.source}, {where} has the unknown label "{label}"; {did_you_mean(label, self.known)}'
-                )
+        unknown = [label for label in labels if self.known is not None and label not in self.known]
+        if may_hide and unknown and all(is_placeholder(label) for label in labels):
+            remarks.row(f"{shown(unknown[0])} was taken as a placeholder of hidden labels", where)
+            return None
+        if unknown:
+            raise DataError(
+                f"{remarks.source}, {where} has the unknown label {shown(unknown[0])}; "
+                f"{did_you_mean(unknown[0], self.known or ())}"
+            )
         return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None
 
     def _unused_separator(self, cells: Cells) -> tuple[str, ...]:

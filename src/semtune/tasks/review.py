@@ -25,12 +25,15 @@ Splits = Mapping[str, Sequence[Example]]
 def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
     """`splits`, in which test texts whose label is only a placeholder are unlabelled, and notes on that.
 
-    Raises DataError: other labels occur in the test split alone.
+    Raises DataError: other labels occur in the test split alone, or dev has placeholders.
     """
     test = splits.get("test", ())
+    _check_dev(splits)
     learnt = {label for split, examples in splits.items() if split != "test" for e in examples for label in _labels(e)}
     alone = Counter(label for e in test for label in _labels(e) if label not in learnt)
-    strange = [label for label in alone if not is_placeholder(label)]
+    # Some words stand for hidden labels only where no test text has a label.
+    whole = all(label in alone for e in test for label in _labels(e))
+    strange = [label for label in alone if not (is_placeholder(label) if whole else is_missing_word(label))]
     if strange:
         first = shown(next(e.id for e in test if strange[0] in _labels(e)))
         raise DataError(
@@ -47,6 +50,19 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
         "placeholder of hidden labels, not as a class"
     )
     return {**{split: list(examples) for split, examples in splits.items()}, "test": unlabelled}, (note,)
+
+
+def _check_dev(splits: Splits) -> None:
+    """Raises DataError where dev has placeholders instead of labels: it could not choose the epoch."""
+    trained = {label for e in splits["train"] for label in _labels(e)}
+    dev = splits.get("dev", ())
+    hidden = [label for e in dev for label in _labels(e) if label not in trained and is_missing_word(label)]
+    if hidden:
+        raise DataError(
+            f"The dev split has the label {shown(hidden[0])} ({_count(len(hidden), 'text')}), which no train text has. "
+            "It looks like a placeholder of hidden labels, and dev needs labels to choose the epoch; leave this split "
+            "out (one is then made of train), or name all labels with --labels."
+        )
 
 
 def _with_empty_test_hidden(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:

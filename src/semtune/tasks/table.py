@@ -18,7 +18,7 @@ from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.label_cells import LabelCells
-from semtune.tasks.remarks import Remarks
+from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_hidden_labels
 from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table, read_tables
@@ -165,7 +165,9 @@ class Table(BaseTask):
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
                 example_id = _unique_id(row, self.options.id_column, row_name, remarks, known)
-            target = reader.target(row.get(reader.column), row_name, remarks) if labelled else None
+            target = (
+                reader.target(row.get(reader.column), row_name, remarks, may_hide=split == "test") if labelled else None
+            )
             if target is None and split != "test":
                 raise DataError(
                     f'{where} has no label in column "{reader.column}"; fill it in or remove the row (a text may have '
@@ -190,7 +192,9 @@ def _unique_id(row: dict[str, Any], column: str, row_name: str, remarks: Remarks
     if example_id is None:
         raise DataError(f'{where} has no id in column "{column}"; fill it in, or leave out --id-column.')
     if example_id in known:
-        raise DataError(f'{where} has the same id as {known[example_id]}, "{example_id}"; every id must be unique.')
+        raise DataError(
+            f"{where} has the same id as {known[example_id]}, {shown(example_id)}; every id must be unique."
+        )
     known[example_id] = row_name
     return example_id
 
@@ -201,7 +205,7 @@ def _check_no_shared_ids(splits: Mapping[str, Sequence[Example]]) -> None:
         for example in examples:
             if example.id in split_of:
                 raise DataError(
-                    f'The id "{example.id}" is in the {split_of[example.id]} split and in the {split} split; '
+                    f"The id {shown(example.id)} is in the {split_of[example.id]} split and in the {split} split; "
                     "a text must be in one split only, and every id must be unique."
                 )
             split_of[example.id] = split

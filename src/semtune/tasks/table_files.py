@@ -115,7 +115,7 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
         missing = given if given is not None else usual[0]
         raise DataError(
             f'{table.source} has no column "{missing}" (name it with --{what}-column); '
-            f"{_header_hint(table.columns, missing)}{did_you_mean(missing, table.columns)}"
+            f"{_header_hint(table.columns, missing)}{did_you_mean(missing, map(visible, table.columns))}"
         )
     if name in table.repeated:
         raise DataError(
