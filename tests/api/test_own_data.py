@@ -128,6 +128,11 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
         ({"trian": FRAME}, {}, DataError, 'did you mean "train"'),
         ({"train": FRAME}, {"dev": FRAME}, OptionError, "leave out dev="),
         (FRAME, {"dev": FRAME, "dev_data": "x.csv"}, OptionError, "given already"),
+        (([b"soup", "bread"], ["a", "b"]), {}, DataError, "Text 1 of the train split is no text but of the kind bytes"),
+        ((["soup", 7], ["a", "b"]), {}, DataError, "Text 2 of the train split is no text but of the kind int"),
+        (FRAME, {"text_column": "when"}, DataError, "no text but of the kind Timestamp"),
+        ((["soup", "bread"], [b"a", "b"]), {}, DataError, "Row 1 of the train split holds a value of the kind bytes"),
+        (pd.concat([FRAME, FRAME[["label"]]], axis=1), {}, DataError, '2 columns called "label"'),
     ],
 )
 def test_mistakes(data: Any, more: dict[str, Any], error: type[Exception], said: str, tmp_path: Path) -> None:

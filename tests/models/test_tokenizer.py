@@ -85,6 +85,19 @@ def test_a_cut_text_uses_the_room_it_has() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ENCODERS)
+def test_cut_tokens_are_counted_by_example(tokenizer: FastTokenizer) -> None:
+    parts = PromptParts("", "some text of many words " * 5, " <tech:>", " the")
+    full = len(tokenizer.encode(example(""), parts, 500, completion=True))
+    tokenizer.cut_tokens.clear()
+    tokenizer.encode(example(""), parts, full, completion=True)
+    assert tokenizer.cut_tokens == {}
+    short = len(tokenizer.encode(example(""), parts, 40, completion=True))
+    assert tokenizer.cut_tokens == {example("").id: full - short}
+    tokenizer.encode(example(""), parts, 44, completion=True)  # the same example again: what was cut most
+    assert tokenizer.cut_tokens == {example("").id: full - short}
+
+
+@pytest.mark.parametrize("tokenizer", ENCODERS)
 def test_what_does_not_fit_without_its_text(tokenizer: FastTokenizer) -> None:
     parts = PromptParts("", "some text", " <tech:>", " the quick brown fox")
     with pytest.raises(DataError, match=r'"x7" does not fit into 5 tokens .*--max-length'):

@@ -209,3 +209,14 @@ def test_decimals() -> None:
     assert decimals([0.518, 12.0]) == 3
     assert decimals([123456.0]) == 0
     assert decimals([0.0004, 2.0]) == 4
+
+
+def test_cut_texts_are_a_footnote() -> None:
+    cut = {"test": {"texts": 3, "examples": 60, "tokens": 1234, "max_length": 64}}
+    record = study([run("lora", cut_texts=cut), run("qlora")])
+    speed, quality = all_tables(record)[:2]
+    said = "lora: 3 of 60 test texts are longer than --max-length 64 allows: 1,234 tokens at their ends were left out."
+    assert said in quality.footnotes and said not in speed.footnotes
+    marks = row_of(quality, "lora").cells[0].marks
+    assert quality.footnotes.index(said) + 1 in marks
+    assert not set(row_of(quality, "qlora").cells[0].marks) & {quality.footnotes.index(said) + 1}

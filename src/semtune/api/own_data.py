@@ -8,12 +8,15 @@ stopped notices that its texts have changed.
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import decimal
 import hashlib
 import json
 import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -157,7 +160,7 @@ def _location(value: Texts, key: str, options: Mapping[str, Any], folder: DataFo
 
 def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A split in memory as rows of plain values under the columns that the options name. Raises DataError."""
-    from semtune.tasks.table import LABEL_COLUMNS, TEXT_COLUMNS
+    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     text = options.get("text_column") or TEXT_COLUMNS[0]
     label = options.get("label_column") or LABEL_COLUMNS[0]
@@ -172,9 +175,10 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
         texts, labels = list(value[0]), list(value[1])
         if len(texts) != len(labels):
             raise DataError(f"The {split} split has {len(texts)} texts and {len(labels)} labels; give one label each.")
-        return [{text: _plain(t), label: _plain(y)} for t, y in zip(texts, labels, strict=True)]
+        pairs = enumerate(zip(texts, labels, strict=True), start=1)
+        return [{text: _text(t, split, n), label: _plain(y, split, n)} for n, (t, y) in pairs]
     if split == "test" and isinstance(value, Iterable) and not isinstance(value, (bytes, tuple)):
-        return [{text: _plain(t)} for t in value]
+        return [{text: _text(t, split, n)} for n, t in enumerate(value, start=1)]
     raise DataError(
         f"The {split} split is of a kind that semtune cannot read ({type(value).__name__}); give a task's name, a "
         "path, a DataFrame, a datasets.Dataset, or a tuple (texts, labels)."
@@ -183,11 +187,13 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
 
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
-    from semtune.tasks.table import LABEL_COLUMNS, TEXT_COLUMNS
-    from semtune.tasks.table_files import name_classes
+    from semtune.tasks.class_names import name_classes
+    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     is_dataset = _is_a(value, "datasets", "Dataset")
-    columns = {str(name): name for name in (value.column_names if is_dataset else value.columns)}
+    names = list(value.column_names if is_dataset else value.columns)
+    columns = {str(name): name for name in names}
+    counts = Counter(map(str, names))
     features = value.features if is_dataset else {}
     usual_columns: dict[str, tuple[str, ...]] = {
         "text_column": TEXT_COLUMNS, "label_column": LABEL_COLUMNS, "id_column": (),
@@ -198,6 +204,8 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
         candidates = (given,) if given else usual
         found = next((name for name in candidates if name in columns), None)
         if found is not None:
+            if counts[found] > 1:
+                raise DataError(f'The {split} split has {counts[found]} columns called "{found}"; rename one of them.')
             chosen.append(found)
         elif candidates and not (option == "label_column" and split == "test"):
             raise DataError(
@@ -205,9 +213,13 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
                 f"{did_you_mean(candidates[0], columns)}"
             )
     cells = zip(*(value[columns[name]] for name in chosen), strict=True)
-    rows = [("", dict(zip(chosen, map(_plain, row), strict=True))) for row in cells]
+    readers = [_text if name == chosen[0] else _plain for name in chosen]
+    rows = [
+        (f"row {n}", {name: read(cell, split, n) for name, read, cell in zip(chosen, readers, row, strict=True)})
+        for n, row in enumerate(cells, start=1)
+    ]
     for name in chosen:
-        name_classes(rows, name, features.get(name))
+        name_classes(rows, name, features.get(name), f"the {split} split")
     return [row for _, row in rows]
 
 
@@ -217,16 +229,37 @@ def _is_a(value: Any, module: str, name: str) -> bool:
     return loaded is not None and hasattr(loaded, name) and isinstance(value, getattr(loaded, name))
 
 
-def _plain(cell: Any) -> Any:
-    """A cell as JSON has it: NumPy's scalars and arrays unpacked, what is missing as None, sets sorted."""
+def _text(cell: Any, split: str, number: int) -> str | None:
+    """A text; None where it is missing. Raises DataError: it is anything else."""
+    plain = cell if isinstance(cell, bytes) else _plain(cell, split, number)
+    if plain is None or (isinstance(plain, str) and isinstance(cell, str)):
+        return plain
+    raise DataError(
+        f"Text {number} of the {split} split is no text but of the kind {type(cell).__name__}; give strings, or name "
+        "the column of texts with text_column=."
+    )
+
+
+def _plain(cell: Any, split: str, number: int) -> Any:
+    """A cell as JSON has it: NumPy's scalars and arrays unpacked, what is missing as None, sets sorted.
+
+    Dates and decimal numbers become text. Raises DataError for what is neither text, a number nor a list.
+    """
     if cell is None or isinstance(cell, (str, bool, int)):
         return cell
     if isinstance(cell, float):
         return None if math.isnan(cell) else cell
     if isinstance(cell, (set, frozenset)):
-        return sorted((_plain(item) for item in cell), key=str)
+        return sorted((_plain(item, split, number) for item in cell), key=str)
     if isinstance(cell, (list, tuple)):
-        return [_plain(item) for item in cell]
+        return [_plain(item, split, number) for item in cell]
     if hasattr(cell, "tolist"):
-        return _plain(cell.tolist())
-    return None if type(cell).__name__ in ("NAType", "NaTType") else str(cell)
+        return _plain(cell.tolist(), split, number)
+    if type(cell).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(cell, (datetime.date, datetime.time, decimal.Decimal)):
+        return str(cell)
+    raise DataError(
+        f"Row {number} of the {split} split holds a value of the kind {type(cell).__name__}; give text, numbers or "
+        "lists of them."
+    )

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semtune.errors import DataError, ModelError, OptionError
-from semtune.records import Example, Prediction, RunResult, RunSpec
+from semtune.records import CutTexts, Example, Prediction, RunResult, RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,12 @@ class Run:
                 watch.on_phase(f"loading {self._folder.name}", None)
                 self._model = load_run(self._folder, trust_remote_code=self._trust)
             watch.on_phase("predicting", len(examples))
-            return self._model.predict(examples, watch.on_done) if examples else []
+            predictions = self._model.predict(examples, watch.on_done) if examples else []
+        cut = self._model.cut_tokens
+        if cut:
+            found = CutTexts(len(cut), len(examples), sum(cut.values()), self.spec.max_length)
+            warnings.warn(f"{found.sentence('texts')}.", UserWarning, stacklevel=2)
+        return predictions
 
     def predict_proba(self, texts: str | Iterable[str], *, progress: bool | None = None) -> np.ndarray[Any, Any]:
         """Each label's probability, (texts, labels), columns in the order of `labels`.

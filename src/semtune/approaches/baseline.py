@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ class BaselineApproach:
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     fit_figures = FitFigures()
+    cut_tokens: ClassVar[Mapping[str, int]] = {}
+    """No text is cut."""
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None:
         self.spec, self.context = spec, context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,6 +82,11 @@ class Prompted:
         return str(resolve_device(self.spec.device))
 
     @property
+    def cut_tokens(self) -> Mapping[str, int]:
+        """Example id -> tokens of its text that `max_length` cut, in the prompt of which most was cut."""
+        return self.loaded.tokenizer.cut_tokens
+
+    @property
     def total_parameters(self) -> int:
         """Number of scalars of the model; tied weights count once."""
         return sum(p.numel() for p in self.loaded.model.parameters())
@@ -113,11 +118,12 @@ class Prompted:
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Predictions in the order of `examples`; their transcripts replace those of the call before."""
         self._transcripts = []
+        self.loaded.tokenizer.cut_tokens.clear()
         recorder = RecordingGenerator(self.loaded, Generator(self.loaded), self.device)
         predictions = []
         with torch.no_grad():
             for example in examples:
-                recorder.calls = []
+                recorder.calls, recorder.example_id = [], example.id
                 predictions.append(self.strategy.run(example, recorder))
                 self._transcripts.append({"id": example.id, "calls": recorder.calls})
                 if progress is not None:
@@ -153,11 +159,13 @@ class RecordingGenerator:
         self._constraints: dict[AnswerGrammar, Constraint] = {}
         self.calls: list[dict[str, Any]] = []
         """The calls for the present example, in order."""
+        self.example_id = ""
+        """The present example's id."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
         unanswered = dataclasses.replace(parts, completion=None)
-        example = Example("the prompt", parts.text, None)
+        example = Example(self.example_id, parts.text, None)
         return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids
 
     def generate(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -169,6 +169,11 @@ class Tuned:
         return self.model.total_parameters()
 
     @property
+    def cut_tokens(self) -> Mapping[str, int]:
+        """Example id -> tokens of its text that `max_length` cut, of the last `fit` or `predict`."""
+        return self.model.loaded.tokenizer.cut_tokens
+
+    @property
     def fit_figures(self) -> FitFigures:
         """Figures of the training loop. The first step and epoch warm up caches and allocators, so rates omit them."""
         outcome = self._outcome
@@ -203,7 +208,9 @@ class Tuned:
         """
         s, model = self.spec, self.model
         model.readout.prepare(train_examples)
+        model.loaded.tokenizer.cut_tokens.clear()
         texts = [model.readout.encode(e) for e in train_examples]
+        watch.on_tokenized()
         settings = TrainSettings(
             epochs=s.epochs, batch_size=s.batch_size, accumulation_steps=s.accumulation_steps,
             warmup_fraction=s.warmup_fraction, max_grad_norm=s.max_grad_norm, patience=s.patience, seed=s.seed,
@@ -225,6 +232,7 @@ class Tuned:
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Predictions in the order of `examples`."""
+        self.model.loaded.tokenizer.cut_tokens.clear()
         return self.model.predict(examples, progress)
 
     def save(self, folder: Path) -> None:

@@ -29,6 +29,8 @@ def evaluate(
 
     options = record_from(TaskOptions, values["task_options"], "the command line")
     chosen = TASKS.get(task)(options)
+    for note in chosen.data_notes:
+        o.say(note)
     scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
     if json:
         o.print_json({**scores.values, "per_label": to_plain(scores.per_label)})

@@ -13,25 +13,39 @@ from semtune.runtime.imports import heavy_imports
 from semtune.runtime.streams import printable
 
 if TYPE_CHECKING:
+    from semtune.contracts import Approach
     from semtune.records import Prediction, Target
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The run folder that `semtune tune` wrote.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one text a line.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A file with one text a line, or a table (CSV, JSON lines, Parquet, …).")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the text, where --file is a table.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of --file.")] = "utf-8",
+    separator: Annotated[str | None, typer.Option(help="What separates the columns of --file; found out.")] = None,
+    quoting: Annotated[
+        str, typer.Option(help="What quotes in --file mean, where it is a CSV or TSV: as for `semtune tune`.")
+    ] = "auto",
     trust_remote_code: o.Trust = False,
     json: o.Json = False,
 ) -> int:
     """Label texts with a tuned model; with probabilities where the readout gives them."""
-    given = list(texts or [])
+    given = _checked(texts or [])
     if file is not None:
-        given += o.read_lines(file)
+        from semtune.records import TaskOptions
+        from semtune.specs import record_from
+        from semtune.tasks.text_file import read_texts
+
+        options = {"text_column": text_column, "encoding": encoding, "separator": separator, "quoting": quoting}
+        found, notes = read_texts(file, record_from(TaskOptions, options, "the command line"))
+        given += found
+        for note in notes:
+            o.say(note)
     if not given:
         raise OptionError("Give a text, or a file of texts with --file.")
-    blank = next((i for i, text in enumerate(given, start=1) if not text.strip()), None)
-    if blank is not None:
-        raise OptionError(f"Text {blank} is empty; give it some words.")
     from semtune.progress import RunBar
 
     with RunBar() as bar:
@@ -41,20 +55,46 @@ def predict(
         from semtune.records import Example
 
         tuned = load_run(run, trust_remote_code=trust_remote_code)
-        bar.on_phase("predicting", len(given))
-        examples = [Example(str(i), text, None) for i, text in enumerate(given)]
-        predictions = tuned.predict(examples, bar.on_done)
+        examples = [Example(str(i), text, None) for i, text in enumerate(given) if text]
+        bar.on_phase("predicting", len(examples))
+        predictions = {int(p.id): p for p in tuned.predict(examples, bar.on_done)}
+    _say_cut(tuned, len(examples))
     if json:
         o.print_json(
             [
-                {"text": text, **_plain(p.output), "probabilities": dict(p.probabilities or {}) or None}
-                for text, p in zip(given, predictions, strict=True)
+                {"text": given[i], **_plain(p.output), "probabilities": dict(p.probabilities or {}) or None}
+                for i, p in predictions.items()
             ]
         )
         return 0
-    for text, p in zip(given, predictions, strict=True):
-        o.show(f"{printable(' '.join(text.split()))}\t{printable(_shown(text, p))}")
+    for i, text in enumerate(given):
+        # A blank line keeps its place, so that a line of the output is a line of the file.
+        shown = printable(_shown(text, predictions[i])) if i in predictions else ""
+        o.show(f"{printable(' '.join(text.split()))}\t{shown}")
     return 0
+
+
+def _checked(texts: list[str]) -> list[str]:
+    """The texts of the command line. Raises OptionError: a blank one, or one that is no valid text."""
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise OptionError(f"Text {number} is empty; give it some words.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # bytes that this terminal's encoding cannot read
+            raise OptionError(
+                f"Text {number} holds characters that are no valid text; give it in a UTF-8 file with --file."
+            ) from error
+    return list(texts)
+
+
+def _say_cut(approach: Approach, examples: int) -> None:
+    """Say how many texts were cut, and by how much, where any were."""
+    from semtune.records import CutTexts
+
+    cut = approach.cut_tokens
+    if cut:
+        o.say(CutTexts(len(cut), examples, sum(cut.values()), approach.spec.max_length).sentence("texts"))
 
 
 def _plain(output: Target) -> dict[str, Any]:

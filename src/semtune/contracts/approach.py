@@ -84,6 +84,10 @@ class FitWatch(Protocol):
         """The JSON-lines file of steps and epochs (`metrics.jsonl`); an approach without steps writes none."""
         ...
 
+    def on_tokenized(self) -> None:
+        """To be called before training, when `Approach.cut_tokens` has the training examples that were cut."""
+        ...
+
     def score_dev(self, predict_dev: Callable[[], Sequence[Prediction]]) -> float:
         """The primary score of the dev predictions that `predict_dev` returns.
 
@@ -118,6 +122,7 @@ class Approach(Protocol):
     """The fields of a `RunSpec` that this approach reads: of model, method, prompt, readout, strategy, baseline."""
     plannable: ClassVar[bool]
     """Whether a plan can estimate its memory and time: it has a training step that runs on fake tensors."""
+    spec: RunSpec
     kept_in: ClassVar[str]
     """Name of the subfolder of the run folder that `save` writes in the end, e.g. "adapter"."""
 
@@ -146,6 +151,11 @@ class Approach(Protocol):
     @property
     def total_parameters(self) -> int | None:
         """Number of scalars of all parameters, known after `load`; None: it has no parameters to count."""
+        ...
+
+    @property
+    def cut_tokens(self) -> Mapping[str, int]:
+        """Example id -> tokens of its text that `max_length` cut, of the last `fit` or `predict`; only what was cut."""
         ...
 
     @property

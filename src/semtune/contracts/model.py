@@ -38,6 +38,8 @@ class Tokenizer(Protocol):
     """What training and decoding need of a tokenizer."""
 
     vocab_size: int
+    cut_tokens: dict[str, int]
+    """Example id -> tokens of its text that `encode` left out, for each example that was cut; the caller clears it."""
 
     @property
     def eos_id(self) -> int:

@@ -53,6 +53,11 @@ class Task(Protocol):
         """What a reader of scores on this task must know."""
         ...
 
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """Those of `notes` that say what reading the data changed, left out or found doubtful; said before fitting."""
+        ...
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError."""
         ...

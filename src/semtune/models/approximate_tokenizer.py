@@ -18,6 +18,7 @@ class ApproximateTokenizer:
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
+        self.cut_tokens: dict[str, int] = {}
 
     def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> TokenizedExample:
         """So many ids as the text's bytes suggest, at most `max_length`."""

@@ -54,6 +54,7 @@ class FastTokenizer:
             raise ModelError("The model has no fast tokenizer (hf_tokenizer.json); save one beside its weights.")
         self._fold = fold
         self.vocab_size = vocab_size
+        self.cut_tokens: dict[str, int] = {}
         named = hf_tokenizer.eos_token_id if hf_tokenizer.eos_token_id is not None else config_eos_id
         self._eos_id = None if named is None else self._fit([int(named)])[0]
         self._original: BackendTokenizer = hf_tokenizer.backend_tokenizer
@@ -85,12 +86,14 @@ class FastTokenizer:
             if parts.completion is None:
                 raise DataError(f'Example "{example.id}" has no labels, so it cannot be trained on; leave it out.')
             answer = [*self._completion_ids(parts.completion), self.eos_id]
-        prompt = self._prompt_ids(parts, max_length - len(answer))
+        prompt, cut = self._prompt_ids(parts, max_length - len(answer))
         if prompt is None:
             raise DataError(
                 f'Example "{example.id}" does not fit into {max_length} tokens even without its text '
                 f"({len(answer)} of them are its labels); raise --max-length."
             )
+        if cut:
+            self.cut_tokens[example.id] = max(cut, self.cut_tokens.get(example.id, 0))
         return TokenizedExample(id=example.id, ids=(*prompt, *answer), prompt_length=len(prompt), target=example.target)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -158,17 +161,21 @@ class FastTokenizer:
     def _spell(self, ids: Sequence[int]) -> bytes:
         return b"".join(self._table[index] or b"" for index in ids)
 
-    def _prompt_ids(self, parts: PromptParts, room: int) -> list[int] | None:
-        """Ids of the prompt in at most `room` tokens, its text cut as far as that needs; None: it cannot be done."""
+    def _prompt_ids(self, parts: PromptParts, room: int) -> tuple[list[int] | None, int]:
+        """Ids of the prompt in at most `room` tokens, and how many tokens of its text were cut for that.
+
+        None in place of the ids: it cannot be done.
+        """
         room -= len(self._leading)
-        text = parts.text
+        text, whole = parts.text, 0
         while True:
             encoding = self._backend.encode(parts.prefix + text + parts.suffix, add_special_tokens=False)
             excess = len(encoding.ids) - room
+            whole = whole or len(encoding.ids)
             if excess <= 0:
-                return [*self._leading, *self._text_ids(encoding.ids)]
+                return [*self._leading, *self._text_ids(encoding.ids)], whole - len(encoding.ids)
             if not text:
-                return None
+                return None, 0
             text = _cut(text, len(parts.prefix), encoding.offsets, excess)
 
 

@@ -9,7 +9,7 @@ from semtune.records.options import (
     TaskOptions,
 )
 from semtune.records.plain import to_plain
-from semtune.records.results import Advice, Phase, Plan, RunResult, Status
+from semtune.records.results import Advice, CutTexts, Phase, Plan, RunResult, Status
 from semtune.records.scores import LabelScore, LeaderboardEntry, Metric, Scores
 from semtune.records.targets import (
     Example,
@@ -28,6 +28,7 @@ from semtune.records.targets import (
 __all__ = [
     "Advice",
     "CommonReadoutOptions",
+    "CutTexts",
     "Example",
     "FreeText",
     "LabelScore",

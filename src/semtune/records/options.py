@@ -38,7 +38,14 @@ class TaskOptions:
     labels: tuple[str, ...] | None = option(
         None, help="The label set, comma separated; inferred from all labelled splits without it."
     )
-    encoding: str = option("utf-8", help="Encoding of your text files.")
+    encoding: str = option("utf-8", help="Encoding of your text files, such as utf-16 or cp1252.")
+    separator: str | None = option(
+        None, help="What separates the columns of your CSV or TSV, such as ; or | or tab; found out without it."
+    )
+    quoting: Literal["auto", "csv", "backslash", "none"] = option(
+        "auto", help='What "quotes" in your CSV or TSV mean: csv (they enclose a cell, doubled inside it), backslash '
+        "(escaped inside it), none (they are characters of the text), auto (found out).",
+    )  # fmt: skip
     split_seed: int = option(
         0, at_least=0, below=2**63, help="Seed of the split into train, dev and test, where your data is one file."
     )

@@ -48,6 +48,26 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class CutTexts:
+    """Texts of a split that are longer than `max_length` allows; their ends were left out."""
+
+    texts: int
+    examples: int
+    """The number of all texts of the split."""
+    tokens: int
+    """Tokens left out, of all these texts together."""
+    max_length: int
+
+    def sentence(self, what: str) -> str:
+        """What was cut, as a clause; `what` names the texts, such as "train texts"."""
+        plural = "" if self.tokens == 1 else "s"
+        return (
+            f"{self.texts} of {self.examples} {what} are longer than --max-length {self.max_length} allows: "
+            f"{self.tokens:,} token{plural} at their ends were left out"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What one run measured: `result.json`, written once. A run that failed is a result too, with its reason.
 
@@ -99,3 +119,5 @@ class RunResult:
     """The strategy or baseline; None: a tuned model, whose name is its method."""
     metric: str | None = None
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
+    cut_texts: Mapping[str, CutTexts] = field(default_factory=dict)
+    """Split -> what --max-length cut of its texts; only splits of which something was cut."""

@@ -216,7 +216,7 @@ def _assemble(
     rows = []
     for index, group in enumerate(view.groups):
         head = [Cell(group.method), *(Cell(str(getattr(group, axis))) for axis in view.varying)]
-        head[0] = dataclasses.replace(head[0], marks=_group_marks(group, notes, several and scores, scores))
+        head[0] = dataclasses.replace(head[0], marks=_group_marks(view, group, notes, several and scores, scores))
         if several:
             head.append(Cell(str(len(group.ok))))
         cells = (*head, *(column[index] for column in columns))
@@ -263,7 +263,7 @@ def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[C
     return cells
 
 
-def _group_marks(group: Group, notes: Footnotes, several: bool, scores: bool) -> tuple[int, ...]:
+def _group_marks(view: StudyView, group: Group, notes: Footnotes, several: bool, scores: bool) -> tuple[int, ...]:
     """Footnotes on a group's name: lost seeds, a single seed among groups of several, random weights."""
     marks = []
     if group.ok and group.lost:
@@ -273,7 +273,16 @@ def _group_marks(group: Group, notes: Footnotes, several: bool, scores: bool) ->
         marks.append(notes.add(ONE_SEED))
     if scores and group.random_weights:
         marks.append(notes.add(RANDOM_WEIGHTS))
+    if scores:
+        marks += _cut_marks(view.label(group), group, notes)
     return tuple(marks)
+
+
+def _cut_marks(name: str, group: Group, notes: Footnotes) -> list[int]:
+    """A footnote on texts that --max-length cut; it is the same for every seed."""
+    cut = next((run.cut_texts for run in group.runs if run.cut_texts), {})
+    sentences = [found.sentence(f"{split} texts") for split, found in cut.items()]
+    return [notes.add(f"{name}: {'; '.join(sentences)}.")] if sentences else []
 
 
 def _ended(run: RunResult) -> str:

@@ -17,7 +17,7 @@ from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.machine import available_memory_bytes
 from semtune.measure.memory import PhaseMeter, resident_bytes
-from semtune.records import Example, Plan, RunResult, RunSpec, Status
+from semtune.records import CutTexts, Example, Plan, RunResult, RunSpec, Status
 from semtune.registry import APPROACHES, TASKS
 from semtune.runs.finite import check_predictions, finite_scores
 from semtune.runs.folder import RunFolder, write_json, write_labels
@@ -43,6 +43,10 @@ class RunProgress(Protocol):
 
     def on_done(self, count: int) -> None:
         """`count` more examples are done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line that stays: something that the user must know before the run ends."""
         ...
 
     def on_step(self, event: StepEvent) -> None: ...
@@ -82,6 +86,8 @@ def run(
     """
     spec = resolve(spec)
     data = _load_data(spec)
+    for note in data.task.data_notes:
+        progress.say(note)
     context = TaskContext.of(data.task)
     approach: Approach = APPROACHES.get(spec.approach)(spec, context)
     if bound_memory and approach.device == "cpu":
@@ -146,6 +152,7 @@ class _ActiveRun:
         self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
+        self.max_length = spec.max_length
         self.result = unmeasured(spec, "failed", out=folder.path.name, notes=data.task.notes, metric=metric)
 
     def check(self) -> None:
@@ -170,7 +177,10 @@ class _ActiveRun:
     def fit(self) -> None:
         """Fit; afterwards the best state is in the run folder and in the approach."""
         data = self.data
-        watch = RunWatch(data.task, data.dev, self.folder, self.meter, self.clock, [self.progress])
+        watch = RunWatch(
+            data.task, data.dev, self.folder, self.meter, self.clock, [self.progress],
+            on_tokenized=lambda: self._count_cut("train", data.train),
+        )  # fmt: skip
         self.progress.on_phase("training", None)
         started = self.clock()
         with self.meter.phase("train"):
@@ -195,6 +205,7 @@ class _ActiveRun:
                 started = self.clock()
                 predictions = check_predictions(self.approach.predict(examples, self.progress.on_done))
                 seconds = self.clock() - started
+            self._count_cut(split, examples)
             task.write_predictions(predictions, self.folder.predictions(split))
             self.approach.write_extras(self.folder.path, split)
             if all(e.target is not None for e in examples):
@@ -205,6 +216,14 @@ class _ActiveRun:
                 predict_seconds=seconds,
                 predict_examples_per_second=len(examples) / seconds,
             )
+
+    def _count_cut(self, split: str, examples: list[Example]) -> None:
+        """Record and say how many texts of a split were cut, and by how much, where any were."""
+        cut = [self.approach.cut_tokens[e.id] for e in examples if e.id in self.approach.cut_tokens]
+        if cut:
+            found = CutTexts(len(cut), len(examples), sum(cut), self.max_length)
+            self.result = replace(self.result, cut_texts={**self.result.cut_texts, split: found})
+            self.progress.say(found.sentence(f"{split} texts"))
 
     def finish(self, status: Status, reason: str | None) -> None:
         """Write `result.json`; after a failed or interrupted fit also save the weights so far."""

@@ -31,13 +31,19 @@ class RunWatch:
         meter: PhaseMeter,
         clock: Callable[[], float],
         observers: Sequence[Any],
+        on_tokenized: Callable[[], None] = lambda: None,
     ) -> None:
         self.observers, self.clock, self.metrics_file = observers, clock, folder.metrics
         self._task, self._dev, self._folder, self._meter = task, dev, folder, meter
+        self._on_tokenized = on_tokenized
         self.scoring_seconds = 0.0
         """Seconds spent in `score_dev`, which the runner subtracts from the training time."""
         self.scored = False
         """Whether `score_dev` was called: the result then says that dev selected the state."""
+
+    def on_tokenized(self) -> None:
+        """The training examples are token ids."""
+        self._on_tokenized()
 
     def score_dev(self, predict_dev: Callable[[], Sequence[Prediction]]) -> float:
         """The primary score of the dev predictions that `predict_dev` returns, measured as part of "evaluate"."""

@@ -93,7 +93,11 @@ def output_failure() -> OSError | None:
 def json_line(value: Any) -> str:
     """`value` as JSON on one line, in characters that standard output's encoding has."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("_", "-")
-    return json.dumps(value, ensure_ascii=encoding not in ("utf-8", "utf8"))
+    text = json.dumps(value, ensure_ascii=encoding not in ("utf-8", "utf8"))
+    # Many readers end a line at these too; JSON allows them inside strings, and also their escapes.
+    for mark in ("\u0085", "\u2028", "\u2029"):
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
 
 
 def printable(text: str) -> str:

@@ -75,6 +75,11 @@ class BaseTask:
         """Remarks on how to read the scores; none by default."""
         return ()
 
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What reading the data changed, left out or found doubtful; nothing by default."""
+        return ()
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError; UnknownNameError for another name."""
         if split not in SPLITS:

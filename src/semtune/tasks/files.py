@@ -5,49 +5,26 @@ Every error names the file, and the line (from 1) where there is one.
 
 from __future__ import annotations
 
-import codecs
 import json
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, OptionError
+from semtune.errors import DataError
+from semtune.tasks.decoding import decode_file
+from semtune.tasks.remarks import shown
 
 
 def read_text(path: Path, encoding: str = "utf-8", *, encoding_option: bool = False) -> str:
-    """The text of `path`; a byte order mark is dropped, line ends are kept as "\\n".
-
-    `encoding_option`: whether the user can name another encoding with --encoding; it changes the advice only.
-
-    Raises DataError when the file is missing, unreadable, empty or not in `encoding`; OptionError when there is no such
-    encoding.
-    """
-    try:
-        codec = codecs.lookup(encoding).name
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
-    except LookupError as error:
-        raise OptionError(f'There is no text encoding called "{encoding}"; try utf-8, latin-1 or cp1252.') from error
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {path}; check the path.") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder, but a file is needed; name the file.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except UnicodeError as error:
-        place = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
-        advice = (
-            "name its encoding with --encoding, e.g. --encoding latin-1." if encoding_option else "save it as UTF-8."
-        )
-        raise DataError(f"{path} is not {encoding.upper()} text{place}; {advice}") from error
-    if not text.strip():
-        raise DataError(f"{path} is empty.")
-    return text.replace("\r\n", "\n")
+    """The text of `path`; arguments and errors are those of `decode_file`."""
+    return decode_file(path, encoding, encoding_option=encoding_option).text
 
 
 def parse_json(text: str, path: Path) -> Any:
     """`text` as JSON. Raises DataError with line and column where it is broken."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
+    except _RepeatedKeyError as error:
+        raise DataError(f"{path} holds an object with two values for {shown(str(error))}; keep one.") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
@@ -60,10 +37,11 @@ def parse_json_list(text: str, path: Path) -> list[dict[str, Any]]:
     """`text` as a JSON list of objects. Raises DataError."""
     value = parse_json(text, path)
     if not isinstance(value, list):
-        raise DataError(f"{path} must hold a JSON list of objects, but it holds {_kind(value)}.")
+        keys = f" with the keys {', '.join(shown(key) for key in list(value)[:5])}" if isinstance(value, dict) else ""
+        raise DataError(f"{path} must hold a JSON list of objects, but it holds {kind_of(value)}{keys}.")
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
-            raise DataError(f"{path}: row {number} must be a JSON object, but it is {_kind(row)}.")
+            raise DataError(f"{path}: row {number} must be a JSON object, but it is {kind_of(row)}.")
     if not value:
         raise DataError(f"{path} holds an empty list; there is nothing to read.")
     return value
@@ -77,7 +55,9 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_object)
+        except _RepeatedKeyError as error:
+            raise DataError(f"{path}, line {number} has two values for {shown(str(error))}; keep one.") from error
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{path}, line {number} is not valid JSON (column {error.colno}: {error.msg}); "
@@ -86,12 +66,25 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not usable JSON ({error}).") from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} must be a JSON object, but it is {_kind(row)}.")
+            raise DataError(f"{path}, line {number} must be a JSON object, but it is {kind_of(row)}.")
         rows.append((number, row))
     return rows
 
 
-def _kind(value: Any) -> str:
+class _RepeatedKeyError(Exception):
+    """A JSON object that has the same key twice; the message is the key."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which Python would silently keep the last of two values. Raises _RepeatedKeyError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+def kind_of(value: Any) -> str:
     """The kind of a JSON value in words, for messages."""
     if value is None:
         return "null"

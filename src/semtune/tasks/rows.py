@@ -7,6 +7,7 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Example, LabelSet
+from semtune.tasks.characters import check_characters, is_blank
 
 
 def examples_from_rows(
@@ -24,8 +25,9 @@ def examples_from_rows(
     for where, row in rows:
         example_id = checked_id(row, where, known)
         text = row.get("text")
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or is_blank(text):
             raise DataError(f'{where} (id "{example_id}") has no text; give it one under "text" or remove the row.')
+        check_characters(text, "text", where)
         target: LabelSet | None = None
         if "labels" in row:
             target = LabelSet(checked_labels(row["labels"], labels, f'{where} (id "{example_id}")'))

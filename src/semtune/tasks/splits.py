@@ -27,21 +27,51 @@ def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], see
 
     Raises DataError when there are too few different texts for each split to get one.
     """
-    groups: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        groups[" ".join(example.text.casefold().split())].append(example)
+    groups = by_text(examples)
     shares = {"train": 1.0 - sum(fractions.values()), **fractions}
     chosen = _assign({text: _labels_of(group) for text, group in groups.items()}, groups, shares, seed)
     splits: dict[str, list[Example]] = {name: [] for name in shares}
     for example in examples:
-        splits[chosen[" ".join(example.text.casefold().split())]].append(example)
+        splits[chosen[_same_text_key(example.text)]].append(example)
     empty = [name for name in shares if not splits[name]]
     if empty:
         raise DataError(
             f"{len(groups)} different texts are too few to split into {', '.join(shares)} ({' and '.join(empty)} would "
-            "be empty); add rows, ask for larger fractions, or give the splits as files of their own."
+            f"be empty); {_repeated(examples, groups)}add rows, ask for larger fractions, or give the splits as files "
+            "of their own."
         )
     return splits
+
+
+def by_text(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The examples of each text, in the order of their first; case and spacing make no difference."""
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[_same_text_key(example.text)].append(example)
+    return dict(groups)
+
+
+def contradictions(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples of each text that occurs with different labels; unlabelled ones contradict nothing."""
+    groups = by_text([e for e in examples if e.target is not None])
+    return [group for group in groups.values() if len({frozenset(e.labels or ()) for e in group}) > 1]
+
+
+def _same_text_key(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _repeated(examples: Sequence[Example], groups: Mapping[str, Sequence[Example]]) -> str:
+    """Why few texts can be split: rows repeat them, or each label needs one in train; "" where nothing is odd."""
+    labels = {label for e in examples for label in e.labels or ()}
+    if len(groups) == len(examples):
+        if 2 * len(labels) <= len(groups):
+            return ""
+        return f"there are {len(labels)} labels, of each of which the first text stays in train; "
+    contradicting = sum(len(group) for group in contradictions(examples))
+    same = f"the {len(examples)} rows repeat them, and rows with the same text stay in one split"
+    other = f", of which {contradicting} contradict each other (same text, different labels)" if contradicting else ""
+    return f"{same}{other}; "
 
 
 def _assign(

@@ -7,20 +7,21 @@ single-label otherwise. Splits that are not given are made from the training row
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, OptionError, did_you_mean
-from semtune.records import Example, Target, TargetKind, TaskOptions, label_target
+from semtune.errors import DataError, OptionError
+from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.base import SPLITS, BaseTask
+from semtune.tasks.cells import id_text, text_of
+from semtune.tasks.decoding import path_of
+from semtune.tasks.dialect import checked_separator
+from semtune.tasks.label_cells import LabelCells
+from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.review import label_notes, with_hidden_labels
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import RawTable, as_text, read_table, read_tables
-
-TEXT_COLUMNS = ("text",)
-LABEL_COLUMNS = ("label", "labels")
-"""Column names to look for where the user names none."""
+from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class _Loaded:
     kind: TargetKind
     splits: dict[str, list[Example]]
     made: tuple[str, ...]
+    """The splits that semtune made of the training rows."""
+    data_notes: tuple[str, ...]
 
 
 class Table(BaseTask):
@@ -39,7 +42,7 @@ class Table(BaseTask):
     name = "table"
     usable_options = frozenset(
         {"data", "dev_data", "test_data", "text_column", "label_column", "id_column", "label_separator", "labels"}
-        | {"encoding", "split_seed", "dev_fraction", "test_fraction"}
+        | {"encoding", "separator", "quoting", "split_seed", "dev_fraction", "test_fraction"}
     )
     options_hint = "name the table with --data"
 
@@ -58,6 +61,8 @@ class Table(BaseTask):
             )
         if options.label_separator == "":
             raise OptionError('--label-separator must not be empty; give one such as ";" or leave it out.')
+        if options.separator is not None:
+            checked_separator(options.separator)
         if options.labels is not None:
             _check_label_set(options.labels)
         self._loaded: _Loaded | None = None
@@ -74,12 +79,18 @@ class Table(BaseTask):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A remark on which splits semtune made. Raises DataError."""
-        made = self._all().made
-        if not made:
-            return ()
+        """Which splits semtune made, and `data_notes`. Raises DataError."""
+        found = self._all()
+        if not found.made:
+            return found.data_notes
         seed = self.options.split_seed
-        return (f"{' and '.join(made)} split off the training rows by semtune (stratified, seed {seed})",)
+        made = f"{' and '.join(found.made)} split off the training rows by semtune (stratified, seed {seed})"
+        return (made, *found.data_notes)
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What reading converted, left out or found out, and doubtful labels. Raises DataError."""
+        return self._all().data_notes
 
     def _read(self, split: str) -> list[Example]:
         return self._all().splits[split]
@@ -90,97 +101,80 @@ class Table(BaseTask):
         return self._loaded
 
     def _read_all(self) -> _Loaded:
+        options = self.options
         tables = self._tables()
-        text_column = self._column(tables["train"], self.options.text_column, TEXT_COLUMNS, "text")
-        label_column = self._column(tables["train"], self.options.label_column, LABEL_COLUMNS, "label")
-        multi = self.options.label_separator is not None or any(
-            isinstance(row.get(label_column), list) for table in tables.values() for _, row in table.rows
-        )
-        kind: TargetKind = "label_set" if multi else "single_label"
-        splits = {
-            split: self._examples(table, split, text_column, label_column, kind, prefix=len(tables) > 1)
-            for split, table in tables.items()
-        }
+        text_column = find_column(tables["train"], options.text_column, TEXT_COLUMNS, "text")
+        label_column = find_column(tables["train"], options.label_column, LABEL_COLUMNS, "label")
+        if text_column == label_column:
+            raise OptionError(
+                f'The column "{text_column}" is named for the texts and for the labels; name two columns.'
+            )
+        cells = {t.source: [(where, row.get(label_column)) for where, row in t.rows] for t in tables.values()}
+        reader = LabelCells(label_column, options.label_separator, options.labels, cells)
+        kind = reader.kind
+        splits: Mapping[str, Sequence[Example]] = {}
+        notes = [*reader.notes]
+        for split, table in tables.items():
+            remarks = Remarks(table.source)
+            examples = self._examples(table, split, text_column, reader, remarks, prefix=len(tables) > 1)
+            splits = {**splits, split: examples}
+            notes += [*table.notes, *remarks.notes]
         _check_no_shared_ids(splits)
-        labels = self.options.labels or _inferred(splits, tables["train"].source, label_column, kind)
-        splits = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
-        fractions = {"dev": self.options.dev_fraction, "test": self.options.test_fraction}
-        made = tuple(split for split in SPLITS if split not in splits and fractions[split] > 0)
+        if options.labels is None:
+            splits, hidden = with_hidden_labels(splits)
+            notes += hidden
+        labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
+        notes += label_notes(splits, kind, named=options.labels is not None)
+        held = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
+        fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
+        made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
-            splits |= make_splits(splits["train"], {split: fractions[split] for split in made}, self.options.split_seed)
-        splits.setdefault("test", [])
-        return _Loaded(labels, kind, splits, made)
+            held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
+        held.setdefault("test", [])
+        return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)))
 
     def _tables(self) -> dict[str, RawTable]:
         """The given splits: --data, and --dev-data and --test-data beside it. Raises DataError, OptionError."""
         assert self.options.data is not None  # __init__ checked
-        tables = read_tables(self.options.data, self.options.encoding)
+        tables = read_tables(self.options)
         for split, data in (("dev", self.options.dev_data), ("test", self.options.test_data)):
             if data is None:
                 continue
             if split in tables:
                 raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
-            tables[split] = read_table(Path(data).expanduser(), self.options.encoding)
+            tables[split] = read_table(path_of(data), self.options)
         return tables
 
-    def _column(self, table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
-        """The column's name. Raises DataError, which names the columns of the table."""
-        for name in [given] if given is not None else usual:
-            if name in table.columns:
-                return name
-        missing = given if given is not None else usual[0]
-        raise DataError(
-            f'{table.source} has no column "{missing}" (name it with --{what}-column); '
-            f"{did_you_mean(missing, table.columns)}"
-        )
-
     def _examples(
-        self, table: RawTable, split: str, text_column: str, label_column: str, kind: TargetKind, *, prefix: bool
+        self, table: RawTable, split: str, text_column: str, reader: LabelCells, remarks: Remarks, *, prefix: bool
     ) -> list[Example]:
         """The rows of one table; `prefix`: generated ids begin with the split's name, to be unique among tables."""
-        self._column(table, text_column, (), "text")
+        find_column(table, text_column, (), "text")
         if split != "test":
-            self._column(table, label_column, (), "label")
+            find_column(table, reader.column, (), "label")
         if self.options.id_column is not None:
-            self._column(table, self.options.id_column, (), "id")
-        labelled = label_column in table.columns
+            find_column(table, self.options.id_column, (), "id")
+        labelled = reader.column in table.columns
         examples: list[Example] = []
         known: dict[str, str] = {}
         for number, (row_name, row) in enumerate(table.rows, start=1):
             where = f"{table.source}, {row_name}"
-            text = as_text(row.get(text_column))
+            text = text_of(row.get(text_column), text_column, row_name, remarks)
             if text is None:
                 raise DataError(f'{where} has no text in column "{text_column}"; fill it in or remove the row.')
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
-                example_id = _unique_id(row, self.options.id_column, where, row_name, known)
-            target = self._row_target(row.get(label_column), kind, where) if labelled else None
+                example_id = _unique_id(row, self.options.id_column, row_name, remarks, known)
+            target = (
+                reader.target(row.get(reader.column), row_name, remarks, may_hide=split == "test") if labelled else None
+            )
             if target is None and split != "test":
                 raise DataError(
-                    f'{where} has no label in column "{label_column}"; fill it in or remove the row (a text may have '
+                    f'{where} has no label in column "{reader.column}"; fill it in or remove the row (a text may have '
                     "no label only in multi-label data: see --label-separator)."
                 )
             examples.append(Example(id=example_id, text=text, target=target))
         return examples
-
-    def _row_target(self, cell: Any, kind: TargetKind, where: str) -> Target | None:
-        """The label or labels in a cell; None where the cell of a single-label table is empty."""
-        items: list[Any]
-        if isinstance(cell, list):
-            items = cell
-        elif isinstance(cell, str) and self.options.label_separator is not None:
-            items = cell.split(self.options.label_separator)
-        else:
-            items = [cell]
-        if any(isinstance(item, (dict, list)) for item in items):
-            raise DataError(f"{where} has a label that is neither text nor a number; flatten the label column.")
-        found = tuple(dict.fromkeys(text.strip() for text in map(as_text, items) if text is not None))
-        known = self.options.labels
-        if known is not None:
-            for label in found:
-                if label not in known:
-                    raise DataError(f'{where} has the unknown label "{label}"; {did_you_mean(label, known)}')
-        return label_target(kind, found) if found or kind == "label_set" else None
 
 
 def _check_label_set(labels: tuple[str, ...]) -> None:
@@ -191,30 +185,35 @@ def _check_label_set(labels: tuple[str, ...]) -> None:
         raise OptionError(f'--labels names "{twice}" twice; name each label once.')
 
 
-def _unique_id(row: dict[str, Any], column: str, where: str, row_name: str, known: dict[str, str]) -> str:
+def _unique_id(row: dict[str, Any], column: str, row_name: str, remarks: Remarks, known: dict[str, str]) -> str:
     """The row's id, entered into `known` (id → row name). Raises DataError: none, or repeated."""
-    example_id = as_text(row.get(column))
+    where = f"{remarks.source}, {row_name}"
+    example_id = id_text(row.get(column), column, row_name, remarks)
     if example_id is None:
         raise DataError(f'{where} has no id in column "{column}"; fill it in, or leave out --id-column.')
     if example_id in known:
-        raise DataError(f'{where} has the same id as {known[example_id]}, "{example_id}"; every id must be unique.')
+        raise DataError(
+            f"{where} has the same id as {known[example_id]}, {shown(example_id)}; every id must be unique."
+        )
     known[example_id] = row_name
     return example_id
 
 
-def _check_no_shared_ids(splits: dict[str, list[Example]]) -> None:
+def _check_no_shared_ids(splits: Mapping[str, Sequence[Example]]) -> None:
     split_of: dict[str, str] = {}
     for split, examples in splits.items():
         for example in examples:
             if example.id in split_of:
                 raise DataError(
-                    f'The id "{example.id}" is in the {split_of[example.id]} split and in the {split} split; '
+                    f"The id {shown(example.id)} is in the {split_of[example.id]} split and in the {split} split; "
                     "a text must be in one split only, and every id must be unique."
                 )
             split_of[example.id] = split
 
 
-def _inferred(splits: dict[str, list[Example]], source: str, label_column: str, kind: TargetKind) -> tuple[str, ...]:
+def _inferred(
+    splits: Mapping[str, Sequence[Example]], source: str, label_column: str, kind: TargetKind
+) -> tuple[str, ...]:
     labels = sorted({label for examples in splits.values() for e in examples for label in e.labels or ()})
     if len(labels) < (2 if kind == "single_label" else 1):
         found = f'only the label "{labels[0]}"' if labels else "no label at all"

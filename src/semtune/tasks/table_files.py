@@ -1,27 +1,31 @@
 """Reads a user's table of any supported format into rows of plain Python values.
 
-CSV and TSV come through pandas with every cell a string and nothing taken for "missing" (a text may well be "NA");
-JSON, JSON lines and Parquet keep their types, so a label cell may be a list. Hub data sets need the `datasets`
-package, which semtune does not install by itself.
+Every cell of a CSV or TSV is a string and nothing is taken for "missing" (a text may well be "NA"); JSON, JSON lines
+and Parquet keep their types, so a label cell may be a list. What reading left out or converted is in the table's notes.
+Hub data sets need the `datasets` package, which semtune does not install by itself.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import io
-import math
 import re
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, first_line
-from semtune.tasks.files import parse_json_lines, parse_json_list, read_text
+from semtune.errors import DataError, did_you_mean, first_line
+from semtune.records import TaskOptions
+from semtune.tasks.characters import visible
+from semtune.tasks.class_names import name_classes
+from semtune.tasks.decoding import decode_file, path_of
+from semtune.tasks.dialect import checked_separator, read_rows
+from semtune.tasks.files import parse_json_lines, parse_json_list
+from semtune.tasks.parquet import read_parquet
+from semtune.tasks.remarks import Remarks
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 HUB = "hub:"
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -29,6 +33,15 @@ SPLIT_NAMES = {
     "test": ("test",),
 }
 """Usual names of the three splits, in file names and on the hub."""
+TEXT_COLUMNS = ("text",)
+LABEL_COLUMNS = ("label", "labels")
+"""Column names to look for where the user names none."""
+Rows = list[tuple[str, dict[str, Any]]]
+"""(location, row): the location, as "row 3" or "line 3", is for messages."""
+
+
+_RULE = re.compile(":?-{2,}:?")
+"""A cell of the line that some tables draw below their header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +53,38 @@ class RawTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, dict[str, Any]], ...]
     """(location, row): the location, as "row 3" or "line 3", is for messages."""
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Columns whose name occurs more than once, and how often; `rows` have the first of them."""
+    notes: tuple[str, ...] = ()
+    """What reading left out, converted or found out."""
 
 
-def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
-    """The tables in `data` by split: a file is {"train": …}; a folder or hub data set has the splits it has.
+def read_tables(options: TaskOptions) -> dict[str, RawTable]:
+    """The tables in `options.data` by split: a file is {"train": …}; a folder or hub data set has the splits it has.
 
     Raises DataError: nothing there, no train split, an unknown format, or a broken, empty or wrongly encoded file.
     """
-    if data.startswith(HUB):
-        return _read_hub(data.removeprefix(HUB))
-    path = Path(data).expanduser()
+    assert options.data is not None
+    if options.data.startswith(HUB):
+        return _read_hub(options.data.removeprefix(HUB))
+    path = path_of(options.data)
     if not path.is_dir():
-        return {"train": read_table(path, encoding)}
+        return {"train": read_table(path, options)}
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
-        files = [path / (name + suffix) for name in names for suffix in SUFFIXES if (path / (name + suffix)).is_file()]
+        files = [
+            file
+            for name in names
+            for suffix in SUFFIXES
+            for file in (path / (name + suffix), path / (name + suffix + GZIP_SUFFIX))
+            if file.is_file()
+        ]
         if len(files) > 1:
             raise DataError(
                 f"{path} has several files for the {split} split ({', '.join(f.name for f in files)}); keep one."
             )
         if files:
-            tables[split] = read_table(files[0], encoding)
+            tables[split] = read_table(files[0], options)
     if "train" not in tables:
         raise DataError(
             f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
@@ -69,72 +93,143 @@ def read_tables(data: str, encoding: str) -> dict[str, RawTable]:
     return tables
 
 
-def read_table(path: Path, encoding: str) -> RawTable:
-    """Read one file; its suffix gives the format. Raises DataError, OptionError (unknown encoding)."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+def read_table(path: Path, options: TaskOptions) -> RawTable:
+    """Read one file; its suffix gives the format. Raises DataError, OptionError (unknown encoding or separator)."""
+    suffix = suffix_of(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but a file is needed; name the file.")
+    if suffix not in _READERS:
         raise DataError(
             f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); convert or rename it."
         )
-    if suffix == ".parquet":
-        return _table(path, [(f"row {n}", row) for n, row in enumerate(_read_parquet(path), start=1)])
-    text = read_text(path, encoding, encoding_option=True)
-    if suffix == ".jsonl":
-        return _table(path, [(f"line {n}", row) for n, row in parse_json_lines(text, path)])
-    if suffix == ".json":
-        return _table(path, [(f"row {n}", row) for n, row in enumerate(parse_json_list(text, path), start=1)])
-    return _read_separated(path, text, "\t" if suffix == ".tsv" else _separator(text))
+    remarks = Remarks(str(path))
+    return _READERS[suffix](path, options, remarks)
 
 
-def _separator(text: str) -> str:
-    """A comma, or a semicolon where the header has only those (spreadsheets in half of Europe write them)."""
-    header = text.lstrip("\n").split("\n", 1)[0]
-    return ";" if ";" in header and "," not in header else ","
+def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
+    """The name of the column that the user names, or else of the first usual one.
 
-
-def _read_separated(path: Path, text: str, separator: str) -> RawTable:
-    # pandas is slow to import, and JSON needs none of it.
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # index_col=False: otherwise a surplus cell in the first row silently makes the first column an index.
-            frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        what = (
-            f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
-            if found
-            else "a row has more cells than the header"
-            if isinstance(error, pd.errors.ParserWarning)
-            else str(error).strip()
+    `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
+    """
+    name = next((name for name in ([given] if given is not None else usual) if name in table.columns), None)
+    if name is None:
+        missing = given if given is not None else usual[0]
+        raise DataError(
+            f'{table.source} has no column "{missing}" (name it with --{what}-column); '
+            f"{_header_hint(table.columns, missing)}{did_you_mean(missing, map(visible, table.columns))}"
         )
-        raise DataError(f'{path} is broken: {what}; put "quotes" around cells that hold a separator.') from error
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty.") from error
-    columns = [str(column) for column in frame.columns]
-    cells = zip(*(frame[column].tolist() for column in frame.columns), strict=True)
-    return _table(path, [(f"row {n}", dict(zip(columns, row, strict=True))) for n, row in enumerate(cells, 1)])
+    if name in table.repeated:
+        raise DataError(
+            f'{table.source} has {table.repeated[name]} columns called "{name}"; give each a name of its own, and name '
+            f"the one to use with --{what}-column."
+        )
+    return name
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError(f"There is no file {path}; check the path.")
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({first_line(error)}).") from error
-    return rows
+def _header_hint(columns: Sequence[str], missing: str) -> str:
+    """What may be wrong with a header that lacks a column; "" where nothing looks wrong."""
+    if len(columns) == 1 and missing in columns[0]:
+        return "its header is one cell, so name what separates the columns with --separator; "
+    if any(len(name.split()) > 3 for name in columns):
+        return "the first line must name the columns; "
+    return ""
 
 
-def _table(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> RawTable:
+def suffix_of(path: Path) -> str:
+    """The suffix that gives a file's format: ".csv" of reviews.CSV and of reviews.csv.gz."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix == GZIP_SUFFIX else suffix
+
+
+def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+    separator = None if options.separator is None else checked_separator(options.separator)
+    decoded = decode_file(path, options.encoding, encoding_option=True)
+    found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
+    header, *records = found
+    names = [visible(cell) for cell in header.cells]
+    header_size = sum(map(len, header.cells)) + len(header.cells)  # a mark of an encoding may precede each cell
+    rows: Rows = []
+    for record in records:
+        if record.blank:
+            remarks.row("a blank line was left out", f"line {record.line}")
+            continue
+        number, cells = len(rows) + 1, record.cells
+        where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
+        if not rows and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
+            remarks.row("a ruled line below the header was left out", f"line {record.line}")
+            continue
+        if sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names:
+            remarks.row("a repeated header was left out", where)
+            continue
+        if any(cell.strip() for cell in cells[len(names) :]):
+            raise DataError(
+                f"{path} is broken, as a row has more cells than the header: line {record.line} has {len(cells)} "
+                f'cells, but the header has {len(names)}; put "quotes" around cells that hold a separator, or name '
+                "another separator with --separator."
+            )
+        if len(cells) > len(names):
+            remarks.row("empty cells beyond the header's columns were left out", where)
+        elif len(cells) < len(names):
+            remarks.row("a row has fewer cells than the header", where)
+        rows.append((where, _first_of_each(names, cells)))
+    return _table(path, rows, remarks, [name for name in names if name], decoded.notes)
+
+
+def _first_of_each(names: list[str], cells: list[str]) -> dict[str, Any]:
+    """A row by column name. A column that the row lacks is missing, and so is one without a name."""
+    row: dict[str, Any] = {}
+    for name, cell in zip(names, cells, strict=False):
+        if name:
+            row.setdefault(name, cell)
+    return row
+
+
+def _read_json(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+    """A JSON list of objects, or one object a line, whatever the suffix says."""
+    decoded = decode_file(path, options.encoding, encoding_option=True)
+    text = decoded.text
+    promised_lines = suffix_of(path) != ".json"
+    first, _, rest = text.strip().partition("\n")
+    several = bool(rest) and first.rstrip().endswith(("]", "}"))
+    as_lines = several if first.startswith("[") and promised_lines else promised_lines or (first[:1] == "{" and several)
+    if as_lines:
+        rows = [(f"line {n}", row) for n, row in parse_json_lines(text, path)]
+    else:
+        rows = [(f"row {n}", row) for n, row in enumerate(parse_json_list(text, path), start=1)]
+    if as_lines != promised_lines:
+        remarks.general(f"read as {'JSON lines' if as_lines else 'one JSON list'}, which its suffix does not say")
+    return _table(path, rows, remarks, None, decoded.notes)
+
+
+def _read_parquet(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+    found = read_parquet(path, remarks)
+    return _table(path, [(f"row {n}", row) for n, row in enumerate(found.rows, start=1)], remarks, found.columns, ())
+
+
+_READERS: dict[str, Callable[[Path, TaskOptions, Remarks], RawTable]] = {
+    ".csv": _read_separated,
+    ".tsv": _read_separated,
+    ".jsonl": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".ndjson": _read_json,
+    ".txt": _read_separated,
+    ".tab": _read_separated,
+    ".psv": _read_separated,
+}
+SUFFIXES = tuple(_READERS)
+GZIP_SUFFIX = ".gz"
+LINES_SUFFIX = ".txt"
+"""A table as training data, but one text a line where there are only texts."""
+
+
+def _table(path: Path, rows: Rows, remarks: Remarks, names: list[str] | None, notes: tuple[str, ...]) -> RawTable:
+    """The table of `rows`. `names`: the header, in which a name may be repeated; None: the rows' keys."""
     if not rows:
         raise DataError(f"{path} has no rows.")
-    return RawTable(str(path), _columns(row for _, row in rows), tuple(rows))
+    repeated = {name: count for name, count in Counter(names or ()).items() if count > 1}
+    columns = _columns(row for _, row in rows) if names is None else tuple(dict.fromkeys(names))
+    return RawTable(str(path), columns, tuple(rows), repeated, (*notes, *remarks.notes))
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
@@ -164,9 +259,10 @@ def _read_hub(name: str) -> dict[str, RawTable]:
         if name_there is None:
             continue
         rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[name_there], start=1)]
+        remarks = Remarks(f"{HUB}{name} ({name_there})")
         for column, feature in found[name_there].features.items():
-            name_classes(rows, column, feature)
-        tables[split] = RawTable(f"{HUB}{name} ({name_there})", _columns(row for _, row in rows), tuple(rows))
+            name_classes(rows, column, feature, remarks.source)
+        tables[split] = RawTable(remarks.source, _columns(row for _, row in rows), tuple(rows))
     if "train" not in tables:
         raise DataError(f'The hub data set "{name}" has no train split; it has {", ".join(found)}.')
     return tables
@@ -176,35 +272,3 @@ def _no_scripts(load_dataset: Callable[..., Any]) -> dict[str, bool]:
     """Arguments by which a data set's own script is refused: versions before 4 ask or run it, later ones know none."""
     named = "trust_remote_code" in inspect.signature(load_dataset).parameters
     return {"trust_remote_code": False} if named else {}
-
-
-def name_classes(rows: list[tuple[str, dict[str, Any]]], column: str, feature: Any) -> None:
-    """Replace class numbers in `column` by their names, in place, where the data set gives names.
-
-    -1 is the hub's convention for a hidden label and becomes None.
-    """
-    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    if names is None:
-        return
-
-    def named(value: Any) -> Any:
-        if isinstance(value, list):
-            return [named(item) for item in value]
-        if isinstance(value, int):
-            return names[value] if value >= 0 else None
-        return value
-
-    for _, row in rows:
-        row[column] = named(row[column])
-
-
-def as_text(value: Any) -> str | None:
-    """A cell as text: None for an empty cell, 3.0 as "3", True as "true"."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = str(value)
-    return text if text.strip() else None

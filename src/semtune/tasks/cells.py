@@ -1,0 +1,182 @@
+"""Cells of a table as texts, ids and labels. Text is text, or the row is refused; what is converted is counted."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import json
+import math
+import re
+import warnings
+from typing import Any
+
+from semtune.errors import DataError
+from semtune.tasks.characters import check_characters, is_blank
+from semtune.tasks.remarks import Remarks
+
+LIST_MARKS = (("[", "]"), ("(", ")"), ("{", "}"))
+"""How a list, tuple or set written out in one cell begins and ends."""
+MISSING_WORDS = frozenset({"?", "-", "--", "n/a", "na", "nan", "null", "<na>", "#n/a", "missing"})
+PLACEHOLDERS = frozenset(
+    {"??", "???", "_", ".", "*", "x", "xxx", "-1", "none", "nil", "unknown", "hidden", "tbd", "todo", "undefined"}
+    | {"unlabeled", "unlabelled", "test", "blank", "empty", "redacted", "withheld"}
+)
+_PRINTED_ARRAY = re.compile(r"""(['"])\s+\1""")
+"""Two strings side by side without a comma: how NumPy prints an array, which Python would read as one string."""
+
+
+def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
+    """The text in a cell; None where the cell is empty. `where` names the row within the table.
+
+    Raises DataError: the cell holds something other than text, or characters that are none.
+    """
+    if _missing(value):
+        return None
+    if isinstance(value, bytes):
+        value = _decoded(value, column, where, remarks)
+    if not isinstance(value, str):
+        raise DataError(
+            f'{remarks.source}, {where} has {kind_of_cell(value)} in column "{column}", where a text is needed; name '
+            "the column of texts with --text-column, or write each text as one string."
+        )
+    check_characters(value, column, f"{remarks.source}, {where}")
+    if is_blank(value):
+        return None
+    if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
+        remarks.row("a text that is written like a list or an object was taken as it stands", where)
+    if "\ufffd" in value:
+        remarks.row("a text holds U+FFFD, which a former wrong decoding left in it,", where)
+    return value
+
+
+def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
+    """One label as text, without surrounding white space; None for an empty one. Numbers and dates are converted.
+
+    3.0 becomes "3" and True becomes "true". Raises DataError for anything that is no single value.
+    """
+    if _missing(value):
+        return None
+    if isinstance(value, bytes):
+        value = _decoded(value, column, where, remarks)
+    if isinstance(value, str):
+        check_characters(value, column, f"{remarks.source}, {where}")
+        return value.strip() or None
+    text = _scalar_as_text(value)
+    if text is None:
+        raise DataError(
+            f"{remarks.source}, {where} has a label that is neither text nor a number but {kind_of_cell(value)}; "
+            "flatten the label column."
+        )
+    what = "true or false" if isinstance(value, bool) else "a number" if isinstance(value, (int, float)) else "a date"
+    if isinstance(value, decimal.Decimal):
+        what = "a number"
+    remarks.row(f"a label that is {what} was read as text", where)
+    return text
+
+
+def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
+    """An id as text; None for an empty one. Raises DataError for anything that is no single value."""
+    if _missing(value):
+        return None
+    if isinstance(value, bytes):
+        value = _decoded(value, column, where, remarks)
+    if isinstance(value, str):
+        check_characters(value, column, f"{remarks.source}, {where}")
+        return value if value.strip() else None
+    text = _scalar_as_text(value)
+    if text is None:
+        raise DataError(f'{remarks.source}, {where} has {kind_of_cell(value)} as its id in column "{column}".')
+    return text
+
+
+def written_list(cell: Any) -> list[Any] | None:
+    """The items of a list that is written out in a cell, as JSON or Python write it; None: the cell is no such list.
+
+    >>> written_list('["a", "b"]'), written_list("['a']"), written_list("[sic]")
+    (['a', 'b'], ['a'], None)
+    """
+    if not isinstance(cell, str):
+        return None
+    text = cell.strip()
+    if not any(text.startswith(start) and text.endswith(end) for start, end in LIST_MARKS):
+        return None
+    value = _written_value(text)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else None
+
+
+def is_written_object(cell: Any) -> bool:
+    """Whether a cell is an object written out as text, as JSON or Python write it."""
+    return isinstance(cell, str) and cell.strip().startswith("{") and isinstance(_written_value(cell), dict)
+
+
+def _written_value(text: str) -> Any:
+    """The value that `text` is in JSON or Python; None: it is neither, or an array as NumPy prints it."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            with warnings.catch_warnings():  # Python warns of "\\d" in a string
+                warnings.simplefilter("ignore")
+                value = read(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        return None if read is ast.literal_eval and _PRINTED_ARRAY.search(text) else value
+    return None
+
+
+def looks_like_list(cell: Any) -> bool:
+    """Whether a cell is written like a list in square brackets with quoted items, readable or not."""
+    text = cell.strip() if isinstance(cell, str) else ""
+    return text.startswith("[") and text.endswith("]") and (text == "[]" or any(mark in text for mark in "'\""))
+
+
+def kind_of_cell(value: Any) -> str:
+    """What a cell holds, in words."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float, decimal.Decimal)):
+        return f"a number ({value})"
+    if isinstance(value, (list, tuple)):
+        return "a list" if not value or not isinstance(value[0], dict) else "a list of objects"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (datetime.date, datetime.time)):
+        return f"a date ({value})"
+    return f"a value of the kind {type(value).__name__}"
+
+
+def is_missing_word(text: str) -> bool:
+    """Whether tables mark missing values by this word or sign."""
+    return text.strip().casefold() in MISSING_WORDS
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether tables put this in place of labels that are hidden from the reader."""
+    return is_missing_word(text) or text.strip().casefold() in PLACEHOLDERS
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _scalar_as_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (int, float, decimal.Decimal, datetime.date, datetime.time)):
+        return str(value)
+    return None
+
+
+def _decoded(value: bytes, column: str, where: str, remarks: Remarks) -> str:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f'{remarks.source}, {where} has bytes in column "{column}" that are no UTF-8 text; name a column of texts, '
+            "or convert this one to strings."
+        ) from error
+    remarks.row(f'bytes in column "{column}" were decoded as UTF-8', where)
+    return text

@@ -1,0 +1,120 @@
+"""The label column of a user's tables: one label or a set of labels a text, in the forms in which people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from semtune.errors import DataError, did_you_mean
+from semtune.records import Target, TargetKind, label_target
+from semtune.tasks.cells import is_placeholder, is_written_object, label_text, looks_like_list, written_list
+from semtune.tasks.remarks import Remarks, shown
+
+Cells = Mapping[str, Sequence[tuple[str, Any]]]
+"""The label cells of each table by its source: (location, cell)."""
+
+
+class LabelCells:
+    """Reads label cells; what a cell means depends on those of all tables together."""
+
+    def __init__(self, column: str, separator: str | None, known: Sequence[str] | None, cells: Cells) -> None:
+        """
+        Args:
+            column: the label column's name, for messages.
+            separator: what separates labels within a cell; None: nothing does.
+            known: the label set, if the user named it.
+            cells: all label cells.
+
+        Raises:
+            DataError: some cells are lists written out as text and others are not, or such a list cannot be read.
+        """
+        self.column, self.separator, self.known = column, separator, known
+        self.written = self._are_written_lists(cells)
+        several = separator is not None or any(isinstance(cell, list) for rows in cells.values() for _, cell in rows)
+        self.notes = self._unused_separator(cells)
+        """What a user should know of the cells of all tables together."""
+        self.kind: TargetKind = "label_set" if several or self.written else "single_label"
+
+    def target(self, cell: Any, where: str, remarks: Remarks, *, may_hide: bool = False) -> Target | None:
+        """The label or labels in a cell; None where the cell of a single-label table is empty. Raises DataError.
+
+        may_hide: whether a placeholder may stand for labels that are hidden; it is None then, if the user named the
+            label set without it.
+        """
+        items: list[Any]
+        if isinstance(cell, list):
+            items = cell
+        elif self.written and (found := written_list(cell)) is not None:
+            remarks.row("a list written out in a label cell was read as its labels", where)
+            items = found
+        elif isinstance(cell, str) and self.separator is not None:
+            items = cell.split(self.separator)
+        elif is_written_object(cell):
+            raise DataError(
+                f"{remarks.source}, {where} has the label {shown(cell)}, which is an object; give each label as text."
+            )
+        else:
+            items = [cell]
+            if isinstance(cell, str) and cell.strip() and cell != cell.strip():
+                remarks.row("white space around a label was left out", where)
+        labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
+        if isinstance(cell, list) and len(labels) < len(items):
+            remarks.row("an empty item of a label list was left out", where)
+        if cell is None and self.kind == "label_set":
+            remarks.row("a missing label cell was read as a text without labels", where)
+        unknown = [label for label in labels if self.known is not None and label not in self.known]
+        if may_hide and unknown and all(is_placeholder(label) for label in labels):
+            remarks.row(f"{shown(unknown[0])} was taken as a placeholder of hidden labels", where)
+            return None
+        if unknown:
+            raise DataError(
+                f"{remarks.source}, {where} has the unknown label {shown(unknown[0])}; "
+                f"{did_you_mean(unknown[0], self.known or ())}"
+            )
+        return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None
+
+    def _unused_separator(self, cells: Cells) -> tuple[str, ...]:
+        mark = self.separator
+        if mark is None or self.written or any(mark in str(cell) for rows in cells.values() for _, cell in rows):
+            return ()
+        return (f"no label cell holds the --label-separator {shown(mark)}: every text has one label at most",)
+
+    def _are_written_lists(self, cells: Cells) -> bool:
+        """Whether every label cell that is not empty is a list written out as text. Raises DataError."""
+        listed: tuple[str, str] | None = None
+        other: tuple[str, str] | None = None
+        for source, rows in cells.items():
+            for where, cell in rows:
+                if not isinstance(cell, str) or not cell.strip():
+                    continue
+                if written_list(cell) is not None:
+                    listed = listed or (f"{source}, {where}", cell)
+                elif looks_like_list(cell):
+                    raise DataError(
+                        f"{source}, {where} has the label {shown(cell)}, which looks like a list but is none; write "
+                        'it as JSON (["a", "b"]), or separate the labels and name what does with --label-separator.'
+                    )
+                else:
+                    other = other or (f"{source}, {where}", cell)
+        if listed is not None and other is not None and looks_like_list(listed[1]):
+            raise DataError(
+                f"{listed[0]} has a list in its label cell ({shown(listed[1])}), but {other[0]} has {shown(other[1])}; "
+                "write all label cells in one form."
+            )
+        return listed is not None and other is None
+
+
+def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
+    """A label that looks like several labels joined, and what joins them; None: there is no such label.
+
+    Each of its parts is a label too, or a part of another joined label.
+    """
+    known = set(labels)
+    for mark in (";", "|", ",", "/"):
+        joined = sorted(label for label in known if mark in label)
+        parts = [part.strip() for label in joined for part in label.split(mark)]
+        for label in joined:
+            own = [part.strip() for part in label.split(mark)]
+            if all(part and (part in known or parts.count(part) > 1) for part in own):
+                return label, mark
+    return None

@@ -1,0 +1,162 @@
+"""What a user should know of the labels of their tables before anything is learnt from them.
+
+Labels that occur in the test split alone are no classes: nothing could learn them. Where they are a placeholder of
+hidden labels, their texts become unlabelled; otherwise the tables are refused with the option that makes them classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from semtune.errors import DataError
+from semtune.records import Example, TargetKind
+from semtune.tasks.cells import is_missing_word, is_placeholder
+from semtune.tasks.label_cells import joined_labels
+from semtune.tasks.remarks import shown
+from semtune.tasks.splits import contradictions
+
+NAMES_SHOWN = 5
+"""Number of labels or rows that a note lists."""
+Splits = Mapping[str, Sequence[Example]]
+
+
+def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    """`splits`, in which test texts whose label is only a placeholder are unlabelled, and notes on that.
+
+    Raises DataError: other labels occur in the test split alone, or dev has placeholders.
+    """
+    test = splits.get("test", ())
+    _check_dev(splits)
+    learnt = {label for split, examples in splits.items() if split != "test" for e in examples for label in _labels(e)}
+    alone = Counter(label for e in test for label in _labels(e) if label not in learnt)
+    # Some words stand for hidden labels only where no test text has a label.
+    whole = all(label in alone for e in test for label in _labels(e))
+    strange = [label for label in alone if not (is_placeholder(label) if whole else is_missing_word(label))]
+    if strange:
+        first = shown(next(e.id for e in test if strange[0] in _labels(e)))
+        raise DataError(
+            f"The test split has {_named(strange)} ({_count(alone[strange[0]], 'text')}, first: id {first}), which no "
+            "text of train and dev has, so nothing could learn it; correct it, remove these texts, or name all labels "
+            "with --labels."
+        )
+    if not alone:
+        return _with_empty_test_hidden(splits)
+    hidden = sum(any(label in alone for label in _labels(e)) for e in test)
+    unlabelled = [dataclasses.replace(e, target=None) if alone.keys() & set(_labels(e)) else e for e in test]
+    note = (
+        f"{hidden} of {len(test)} test texts have {_named(list(alone))}, which no other text has: taken as a "
+        "placeholder of hidden labels, not as a class"
+    )
+    return {**{split: list(examples) for split, examples in splits.items()}, "test": unlabelled}, (note,)
+
+
+def _check_dev(splits: Splits) -> None:
+    """Raises DataError where dev has placeholders instead of labels: it could not choose the epoch."""
+    trained = {label for e in splits["train"] for label in _labels(e)}
+    dev = splits.get("dev", ())
+    hidden = [label for e in dev for label in _labels(e) if label not in trained and is_missing_word(label)]
+    if hidden:
+        raise DataError(
+            f"The dev split has the label {shown(hidden[0])} ({_count(len(hidden), 'text')}), which no train text has. "
+            "It looks like a placeholder of hidden labels, and dev needs labels to choose the epoch; leave this split "
+            "out (one is then made of train), or name all labels with --labels."
+        )
+
+
+def _with_empty_test_hidden(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    """`splits`, in which test is unlabelled where none of its texts has a label although others have."""
+    held = {split: list(examples) for split, examples in splits.items()}
+    test = held.get("test", [])
+    if any(e.labels != () for e in test) or not test or not any(_labels(e) for e in held["train"]):
+        return held, ()
+    held["test"] = [dataclasses.replace(e, target=None) for e in test]
+    note = f"none of the {len(test)} test texts has a label: taken as hidden labels, so that test is not scored"
+    return held, (note,)
+
+
+def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, ...]:
+    """Notes on labels that may not mean what they say.
+
+    Args:
+        splits: all splits, before any is made from another.
+        named: whether the user named the label set, and so meant each of its labels.
+    """
+    examples = [e for held in splits.values() for e in held]
+    counts = Counter(label for e in examples for label in _labels(e))
+    notes = [*_missing_words(counts), *_equal_numbers(counts)] if not named else []
+    joined = joined_labels(counts) if not named else None
+    if joined is not None:
+        notes.append(
+            f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, name that "
+            "with --label-separator"
+        )
+    if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
+        notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
+    return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))
+
+
+def _missing_words(counts: Mapping[str, int]) -> list[str]:
+    return [
+        f"the label {shown(label)} ({_count(count, 'text')}) is read as a label like any other; if it stands for "
+        "a missing one, remove these rows"
+        for label, count in counts.items()
+        if is_missing_word(label)
+    ]
+
+
+def _equal_numbers(counts: Mapping[str, int]) -> list[str]:
+    """Labels such as "1" and "1.0", which are one number and two labels."""
+    by_value: dict[float, list[str]] = defaultdict(list)
+    for label in counts:
+        try:
+            by_value[float(label)].append(label)
+        except ValueError:
+            continue
+    return [
+        f"the labels {_list(labels)} are the same number and yet different labels"
+        for value, labels in by_value.items()
+        if len(labels) > 1 and value == value
+    ]
+
+
+def _dev_alone(splits: Splits) -> list[str]:
+    if "dev" not in splits:
+        return []
+    learnt = {label for e in splits["train"] for label in _labels(e)}
+    alone = Counter(label for e in splits["dev"] for label in _labels(e) if label not in learnt)
+    if not alone:
+        return []
+    return [f"{_named(list(alone))} occurs in dev but not in train ({sum(alone.values())} times): nothing can learn it"]
+
+
+def _contradicting(examples: Sequence[Example], kind: TargetKind) -> list[str]:
+    found = contradictions(examples)
+    if not found:
+        return []
+    rows = sum(len(group) for group in found)
+    one, other = found[0][0], next(e for e in found[0] if set(_labels(e)) != set(_labels(found[0][0])))
+    what = "labels" if kind == "single_label" else "sets of labels"
+    return [
+        f"{_count(len(found), 'text')} with different {what} ({rows} rows; first: {shown(one.text)} is "
+        f"{_list(_labels(one))} in id {shown(one.id)} and {_list(_labels(other))} in id {shown(other.id)}): each row "
+        "counts as an example of its own"
+    ]
+
+
+def _labels(example: Example) -> tuple[str, ...]:
+    return example.labels or ()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _named(labels: Sequence[str]) -> str:
+    return f"the label {shown(labels[0])}" if len(labels) == 1 else f"the labels {_list(labels)}"
+
+
+def _list(labels: Sequence[str], show: Callable[[str], str] = shown) -> str:
+    more = f" and {len(labels) - NAMES_SHOWN} more" if len(labels) > NAMES_SHOWN else ""
+    return (", ".join(show(label) for label in labels[:NAMES_SHOWN]) or "no label") + more

@@ -1,0 +1,48 @@
+"""Texts to predict for, from a file with one text a line or from a table's column of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semtune.errors import DataError
+from semtune.records import TaskOptions
+from semtune.tasks.cells import text_of
+from semtune.tasks.decoding import decode_file
+from semtune.tasks.remarks import Remarks
+from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, TEXT_COLUMNS, find_column, read_table, suffix_of
+
+
+def read_texts(path: Path, options: TaskOptions) -> tuple[list[str], tuple[str, ...]]:
+    """The texts of `path` in their order, "" for a blank one; and notes on how they were read.
+
+    A file of a table's format (CSV, JSON lines, Parquet, …) gives its column of texts; any other file one text a line,
+    whose only line ends are "\\n", "\\r\\n" and, in files without these, "\\r".
+
+    Raises DataError, OptionError.
+    """
+    suffix = suffix_of(path)
+    if suffix in SUFFIXES and suffix != LINES_SUFFIX:
+        return _texts_of_table(path, options)
+    decoded = decode_file(path, options.encoding, encoding_option=True)
+    lines = decoded.text.removesuffix("\n").split("\n")
+    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    return [line if line.strip() else "" for line in lines], (*decoded.notes, *_blank_note(path, "line", blank))
+
+
+def _texts_of_table(path: Path, options: TaskOptions) -> tuple[list[str], tuple[str, ...]]:
+    table = read_table(path, options)
+    column = find_column(table, options.text_column, TEXT_COLUMNS, "text")
+    remarks = Remarks(table.source)
+    texts = [text_of(row.get(column), column, where, remarks) or "" for where, row in table.rows]
+    blank = [number for number, text in enumerate(texts, start=1) if not text]
+    if len(blank) == len(texts):
+        raise DataError(f'{path} has no text in column "{column}"; name the column of texts with --text-column.')
+    return texts, (*table.notes, *remarks.notes, *_blank_note(path, "row", blank))
+
+
+def _blank_note(path: Path, what: str, numbers: list[int]) -> tuple[str, ...]:
+    if not numbers:
+        return ()
+    if len(numbers) == 1:
+        return (f"{path}: {what} {numbers[0]} is blank and gets no prediction",)
+    return (f"{path}: {len(numbers):,} {what}s are blank and get no prediction (first: {what} {numbers[0]})",)

@@ -1,0 +1,85 @@
+"""Encodings, files that hold no text, and characters that are none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], "\t"), encoding)
+    if encoding != "utf-8-sig":
+        assert f"name its encoding with --encoding {encoding}." in refused(path)
+        assert f"name its encoding with --encoding {encoding}." in refused(path, encoding="cp1252")
+    assert pairs(path, encoding=encoding) == ROWS
+
+
+def test_utf16_without_a_mark(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], ","), "utf-16-be")
+    assert "--encoding utf-16-be" in refused(path)
+    assert pairs(path, encoding="utf-16-be") == ROWS
+
+
+def test_windows_quotation_marks(tmp_path: Path) -> None:
+    rows = [(f"\u201c{text}\u201d – naïve", label) for text, label in ROWS]
+    path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","), "cp1252")
+    assert "--encoding cp1252" in refused(path)
+    assert pairs(path, encoding="cp1252") == rows
+    assert "is it --encoding cp1252?" in notes(path, encoding="latin-1")
+    path = save(tmp_path / "t.csv", joined([HEADER, *((f"naïve {t}", b) for t, b in ROWS)], ","))
+    assert "bytes are valid UTF-8" in notes(path, encoding="cp1252")
+
+
+def test_mixed_encodings_name_the_line(tmp_path: Path) -> None:
+    rows = [(f"café {i}", label) for i, (_, label) in enumerate(ROWS)]
+    path = tmp_path / "t.csv"
+    path.write_bytes(joined([HEADER, *rows], ",").encode() + "café,sunny\n".encode("latin-1"))
+    said = refused(path)
+    assert "mixes encodings" in said and "line 26" in said
+
+
+def test_nul_characters_and_other_kinds_of_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS[:3], ("so\0so", "sunny")], ","))
+    assert "line 5 holds a NUL character" in refused(path)
+    for beginning, said in (
+        (b"PK\x03\x04rest", "Excel workbook"),
+        (b"PAR1", "suffix .parquet"),
+        (b"\n<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\x1f\x8bbroken", "broken gzip"),
+    ):
+        path.write_bytes(beginning)
+        assert said in refused(path)
+    (tmp_path / "folder.csv").mkdir()
+    assert "train" in refused(tmp_path / "folder.csv")
+
+
+def test_a_packed_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(joined([HEADER, *ROWS], ",").encode()))
+    assert pairs(path) == ROWS
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_half_a_surrogate_pair_is_refused_with_its_row(tmp_path: Path, column: str) -> None:
+    rows = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
+    rows[4][column] += " \ud83d"
+    path = save(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    said = refused(path)
+    assert "line 5 has half a surrogate pair" in said and "\\ud83d" in said
+    rows[4][column] = "whole \U0001f600"
+    assert pairs(save(path, "\n".join(map(json.dumps, rows))))[4][column == "label"] == "whole \U0001f600"
+
+
+def test_scripts_other_than_latin_get_their_encodings_named(tmp_path: Path) -> None:
+    rows = [(f"привет {text}", label) for text, label in ROWS]
+    path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","), "cp1251")
+    assert "--encoding cp1251 (Cyrillic)" in refused(path)
+    assert pairs(path, encoding="cp1251") == rows
+    assert "hardly as a Latin script" in notes(path, encoding="cp1252")

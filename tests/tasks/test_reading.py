@@ -1,0 +1,273 @@
+"""Files as people have them: each reads as its writer meant it, or is refused in a sentence that names what helps."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semtune.errors import DataError, OptionError, SemtuneError
+from semtune.records import TaskOptions
+from semtune.tasks.table import Table
+
+from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
+
+# Quotes in tab-separated files are characters of the text, unless the file is written in the csv form.
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [{5: '"'}, {5: '"', 17: '"'}, {0: '"Fine" ', 6: '"Fine" ', 12: '"Fine" '}],
+    ids=["one", "two", "quoted-word"],
+)
+def test_a_text_that_begins_with_a_quote_swallows_no_rows(tmp_path: Path, opening: dict[int, str]) -> None:
+    rows = [(opening.get(i, "") + text, label) for i, (text, label) in enumerate(ROWS)]
+    path = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
+    assert pairs(path) == rows
+    assert f"quotes were read as characters of the text ({len(opening)} cells begin with one" in notes(path)
+
+
+def test_quotes_that_close_lines_later_swallow_no_rows(tmp_path: Path) -> None:
+    rows = [*ROWS]
+    rows[3], rows[6] = ('"' + rows[3][0], rows[3][1]), (rows[6][0] + '"', rows[6][1])
+    assert pairs(save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))) == rows
+    rows[6] = (ROWS[6][0], ROWS[6][1] + '"')  # the quoted cell would now end with the last cell of a row
+    said = refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
+    assert "line 5" in said and "--quoting none" in said and "--quoting csv" in said
+    kept = pairs(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")), quoting="none")
+    assert len(kept) == len(rows) and kept[3] == rows[3]
+
+
+def test_a_whole_text_in_quotes_keeps_them_in_a_tab_separated_file(tmp_path: Path) -> None:
+    rows = [('"Fine"', "sunny"), *ROWS]
+    path = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
+    assert pairs(path) == rows
+    assert pairs(path, quoting="csv")[0] == ("Fine", "sunny")
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_the_csv_form_is_read_in_both(tmp_path: Path, quoting: Any, suffix: str) -> None:
+    rows = [("he said \"no\"\nand\tleft, 'so'", "sunny"), ('""', "cloudy"), *ROWS]
+    out = io.StringIO()
+    csv.writer(out, delimiter="\t" if suffix == ".tsv" else ",", quoting=quoting).writerows([HEADER, *rows])
+    assert pairs(save(tmp_path / f"t{suffix}", out.getvalue())) == rows
+
+
+def test_quotes_escaped_by_a_backslash(tmp_path: Path) -> None:
+    rows = [(f'he said "{text}", then left', label) for text, label in ROWS]
+    lines = [",".join(HEADER), *('"' + t.replace('"', '\\"') + f'",{label}' for t, label in rows)]
+    path = save(tmp_path / "t.csv", "\n".join(lines))
+    assert pairs(path) == rows and "escaped as" in notes(path)
+
+
+def test_broken_quotes_name_their_line(tmp_path: Path) -> None:
+    text = joined([HEADER, *((f'"{t}"', label) for t, label in ROWS[:9]), ('"open', "sunny"), *ROWS[10:]], ",")
+    said = refused(save(tmp_path / "t.csv", text))
+    assert "line 11" in said and "--quoting none" in said
+
+
+# Separators
+
+
+@pytest.mark.parametrize("separator", [";", "|", "\t"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+def test_a_separator_is_found_out(tmp_path: Path, separator: str, suffix: str) -> None:
+    rows = [(f"{text}, and so on", label) for text, label in ROWS]
+    path = save(tmp_path / f"t{suffix}", joined([HEADER, *rows], separator))
+    assert pairs(path) == rows
+    assert ("read as separated by" in notes(path)) == (suffix != ".tsv" or separator != "\t")
+
+
+def test_a_header_with_two_separators_is_settled_by_the_rows(tmp_path: Path) -> None:
+    rows = [(f"{text}, {'and, ' * (i % 3)}so", label) for i, (text, label) in enumerate(ROWS)]
+    path = save(tmp_path / "t.csv", joined([("text, raw", "label"), *rows], ";"))
+    assert pairs(path, text_column="text, raw") == rows
+
+
+@pytest.mark.parametrize(("given", "written"), [("::", "::"), ("tab", "\t"), ("\\t", "\t"), ("^", "^"), ("space", " ")])
+def test_a_named_separator(tmp_path: Path, given: str, written: str) -> None:
+    rows = [(text.replace(" ", "_"), label) for text, label in ROWS]
+    assert pairs(save(tmp_path / "t.csv", joined([HEADER, *rows], written)), separator=given) == rows
+
+
+def test_a_wrong_separator_names_the_right_one(tmp_path: Path) -> None:
+    said = refused(save(tmp_path / "t.csv", joined([HEADER, *ROWS], ";")), separator=",")
+    assert 'looks separated by ";"' in said and '--separator ";"' in said
+    for impossible in ('"', "", "\n"):
+        with pytest.raises(OptionError, match="--separator cannot be"):
+            table(tmp_path / "t.csv", separator=impossible)
+
+
+def test_excels_line_that_names_the_separator(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", "sep=;\r\n" + joined([HEADER, *ROWS], ";", "\r\n"))
+    assert pairs(path) == ROWS
+
+
+# Shapes of rows and headers
+
+
+@pytest.mark.parametrize("header", [("text", "label"), ("text", "label", ""), ("text", "label", " ")])
+def test_rows_that_end_in_a_separator(tmp_path: Path, header: tuple[str, ...]) -> None:
+    rows = [(*row, "") for row in ROWS]
+    path = save(tmp_path / "t.csv", joined([header, *rows], ","))
+    assert pairs(path) == ROWS
+    assert ("empty cells beyond the header's columns were left out in 24 rows" in notes(path)) == (len(header) == 2)
+
+
+def test_header_cells_with_spaces_and_invisible_characters(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([(" \u200btext ", "label\u00a0"), *ROWS], ";"))
+    assert pairs(path) == ROWS
+
+
+def test_spaces_after_the_separators(tmp_path: Path) -> None:
+    rows = [(f'"{text}, so"', label) for text, label in ROWS]
+    path = save(tmp_path / "t.csv", joined([("label", "text"), *((b, a) for a, b in rows)], ", "))
+    assert pairs(path) == [(text.strip('"'), label) for text, label in rows]
+    assert 'the spaces after each "," were left out' in notes(path)
+
+
+def test_blank_lines_and_repeated_headers_are_counted(tmp_path: Path) -> None:
+    lines = joined([HEADER, *ROWS], ",").splitlines()
+    lines[5:5] = ["", " , ", ""]
+    lines.append("\ufefftext,label")
+    path = save(tmp_path / "t.csv", "\n".join(lines))
+    assert pairs(path) == ROWS
+    assert "a blank line was left out in 3 rows (first: line 6)" in notes(path)
+    assert "a repeated header was left out in row 25 (line 29)" in notes(path)
+
+
+def test_a_row_that_lacks_cells_is_counted_and_one_with_more_is_refused(tmp_path: Path) -> None:
+    short = save(tmp_path / "t.csv", joined([(*HEADER, "source"), *ROWS[:9], *((*r, "web") for r in ROWS[9:])], ","))
+    assert pairs(short) == ROWS
+    assert "a row has fewer cells than the header in 9 rows (first: row 1)" in notes(short)
+    said = refused(save(tmp_path / "t.csv", joined([HEADER, *ROWS[:3], ("so, and so", "sunny")], ",")))
+    assert "line 5 has 3 cells, but the header has 2" in said and "--separator" in said
+
+
+def test_comment_lines_above_the_header(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", "# made by a tool\n#\n" + joined([HEADER, *ROWS], ","))
+    assert pairs(path) == ROWS and '"#" lines above the header were left out (2 of them)' in notes(path)
+    path = save(tmp_path / "t.tsv", joined([("#text", "label"), *ROWS], "\t"))
+    assert pairs(path, text_column="#text") == ROWS
+
+
+def test_headers_that_look_wrong_are_explained(tmp_path: Path) -> None:
+    assert "name what separates the columns with --separator" in refused(
+        save(tmp_path / "t.csv", joined([HEADER, *ROWS], "::"))
+    )
+    assert "the first line must name the columns" in refused(save(tmp_path / "t.csv", joined(ROWS, ",")))
+    ruled = joined([("text", "label"), ("---", ":--:"), *ROWS], "|")
+    assert pairs(save(tmp_path / "t.csv", ruled)) == ROWS
+    assert "a ruled line below the header was left out in line 2" in notes(tmp_path / "t.csv")
+
+
+def test_the_end_of_file_mark_of_old_systems_is_no_row(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], ",", "\r\n") + "\x1a")
+    assert pairs(path) == ROWS and "a blank line was left out in line 26" in notes(path)
+
+
+def test_a_repeated_column_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "t.csv",
+        joined([("text", "label", "label"), *((t, str(i), b) for i, (t, b) in enumerate(ROWS))], ","),
+    )
+    assert '2 columns called "label"' in refused(path)
+    path = save(tmp_path / "t.csv", joined([("text", "label", "x", "x"), *((*r, "1", "2") for r in ROWS)], ","))
+    assert pairs(path) == ROWS
+    path = save(tmp_path / "t.jsonl", '{"text": "a", "label": 0, "label": "sunny"}\n')
+    assert 'line 1 has two values for "label"' in refused(path)
+    arrays = [pa.array([t for t, _ in ROWS]), pa.array(range(24)), pa.array([b for _, b in ROWS])]
+    pq.write_table(pa.table(arrays, names=["text", "label", "label"]), tmp_path / "t.parquet")
+    assert '2 columns called "label"' in refused(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(tmp_path: Path, end: str) -> None:
+    rows = [(f"{text}\u2028\x0b\x85\x0c so", label) for text, label in ROWS]
+    assert pairs(save(tmp_path / "t.csv", joined([HEADER, *rows], ",", end))) == rows
+
+
+def test_cells_beyond_any_limit(tmp_path: Path) -> None:
+    rows = [("word " * 60_000, "sunny"), *ROWS]
+    assert pairs(save(tmp_path / "t.csv", joined([HEADER, *rows], ","))) == rows
+
+
+# The parser gives back what the csv module wrote, and reads whatever the csv module reads.
+
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=12)
+cells = st.one_of(texts, st.text(alphabet='a,;\t|"\n \\', min_size=1, max_size=8)).filter(
+    lambda s: any(c.isprintable() and not c.isspace() for c in s)
+)
+
+
+ANY_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "separator": st.sampled_from([",", ";", "tab", "::"]),
+        "quoting": st.sampled_from(["csv", "backslash", "none"]),
+        "encoding": st.sampled_from(["utf-16", "utf-16-le", "cp1252", "latin-1", "utf-8-sig", "utf-7", "idna", "hex"]),
+        "label_separator": st.sampled_from([";", ","]),
+        "id_column": st.just("text"),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".csv.gz"]),
+    st.one_of(
+        st.binary(max_size=60),
+        st.text(alphabet="textlab,;\"#=\\\n\r\t [']\0\ufeff", max_size=80).map(lambda s: ("text,label\n" + s).encode()),
+        st.text(max_size=60).map(lambda s: ("text;label\n" + s).encode("utf-16", "surrogatepass")),
+        st.text(max_size=60).map(lambda s: gzip.compress(s.encode("utf-8", "surrogatepass"))),
+    ),
+    ANY_OPTIONS,
+)
+def test_anything_reads_or_says_why(tmp_path: Path, suffix: str, content: bytes, options: dict[str, Any]) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    try:
+        task = table(path, **options)
+        found = [e for split in ("train", "dev", "test") for e in task.load(split)]
+    except SemtuneError as error:
+        assert "\n" not in str(error).replace(str(path), "")
+        return
+    for example in found:
+        example.text.encode()
+    assert all("\n" not in note for note in task.notes)
+
+
+def test_paths_that_cannot_be(tmp_path: Path) -> None:
+    for name in ("x" * 5000 + ".csv", "~nobody-of-this-name/t.csv", "a\0b.csv"):
+        with pytest.raises(DataError):
+            Table(TaskOptions(data=name)).load("train")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(cells, min_size=12, max_size=12, unique_by=lambda s: " ".join(s.casefold().split())),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_round_trip_with_the_csv_module(tmp_path: Path, found: list[str], separator: str, how: Any, end: str) -> None:
+    rows = [(text, LABELS[i % 3]) for i, text in enumerate(found)]
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, quoting=how, lineterminator=end).writerows([HEADER, *rows])
+    path = save(tmp_path / "t.csv", out.getvalue())
+    assert pairs(path, separator=separator, quoting="csv") == rows
+    try:
+        alone = pairs(path)
+    except DataError as error:
+        assert "two ways" in str(error) and "--quoting" in str(error)
+        return
+    assert alone == rows or "quotes were read as characters of the text" in notes(path)
