@@ -32,6 +32,7 @@ from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs import method_settings, prompt_settings, readout_settings
+from semtune.specs.presets import preset_notes
 from semtune.specs.serves import check_combination
 from semtune.training.loop import train
 from semtune.training.metrics import MetricsFile
@@ -138,8 +139,8 @@ class Tuned:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The loaded model's notes, e.g. that its weights are random or were quantised before."""
-        return self.model.loaded.notes
+        """The loaded model's notes, e.g. that its weights are random or were quantised before, and the preset's."""
+        return (*self.model.loaded.notes, *preset_notes(self.spec), *self.model.readout.notes)
 
     @property
     def device(self) -> str:

@@ -12,8 +12,11 @@ How a field becomes an option:
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,13 +51,13 @@ def with_options(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the options of `records`; it receives their values as the keyword argument `values`.
 
-    `values` maps field names to values, the fields of TaskOptions within "task_options"; an option that was not given
-    and has no default is left out. A field with the name of one of the command's own parameters, or in `exclude`, or
-    whose type is a dataclass, becomes no option.
+    `values` maps field names to values, the fields of TaskOptions within "task_options", and has only what was given:
+    what was not is for presets and records to decide. A field with the name of one of the command's own parameters, or
+    in `exclude`, or whose type is a dataclass, becomes no option.
 
     Args:
-        defaults: whether options have their field's default; if not, `values` has only what was given. The fields of a
-            method's or readout's settings never have one, as presets decide.
+        defaults: whether the help shows each field's default. Those of a method's or readout's settings are never
+            shown, as presets decide.
     """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
@@ -65,11 +68,17 @@ def with_options(
             for option in _options_of(record, skipped, defaults and record not in WITHOUT_DEFAULTS):
                 options[option.parameter.name] = option
 
-        def run(**arguments: Any) -> int:
-            return command(**{p.name: arguments[p.name] for p in own}, values=_collect(options, arguments))
+        def run(context: typer.Context, **arguments: Any) -> int:
+            given = [name for name in options if _was_given(context, name)]
+            values = _collect({name: options[name] for name in given}, arguments)
+            if TaskOptions in records:
+                values.setdefault("task_options", {})
+            return command(**{p.name: arguments[p.name] for p in own}, values=values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter("context", kind, annotation=typer.Context)]
+        parameters += [p.replace(kind=kind) for p in own]
         parameters += [option.parameter for option in options.values()]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -86,6 +95,12 @@ def type_name(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"list of {typing.get_args(hint)[0].__name__}"
     return str(getattr(hint, "__name__", hint))
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line; one that does not has its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _collect(options: Mapping[str, _Option], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +168,7 @@ def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:
         singular = flag.removesuffix("s")
         return list[str], singular, lambda pairs: _named_values(pairs, f"--{singular}")
     if origin is tuple:
-        return str, flag, split_names
+        return str, flag, lambda text: split_quoted(text, f"--{flag}")
     if origin is Literal:
         return str, flag, lambda value: value
     if name.endswith("_bytes"):
@@ -183,6 +198,26 @@ def _named_values(pairs: Sequence[str], flag: str) -> dict[str, str]:
 def split_names(text: str) -> tuple[str, ...]:
     """ "a, b" -> ("a", "b")."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def split_quoted(text: str, flag: str) -> tuple[str, ...]:
+    """'a, "b, c"' -> ("a", "b, c"), as in a line of CSV; a JSON list of strings is taken as it is.
+
+    Raises OptionError: a quotation mark without its partner. `flag` is the option's name for the message.
+    """
+    if text.strip().startswith("["):
+        with contextlib.suppress(ValueError):
+            values = json.loads(text)
+            if all(isinstance(value, str) for value in values):
+                return tuple(values)
+    try:
+        (parts,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise OptionError(
+            f"{flag} cannot be read as a list ({error}); put names that hold commas or quotation marks in double "
+            "quotes, doubling those inside, or give a JSON list."
+        ) from error
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _without_none(hint: Any) -> Any:

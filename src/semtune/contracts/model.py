@@ -38,6 +38,8 @@ class Tokenizer(Protocol):
 
     eos_id: int
     vocab_size: int
+    folded: bool
+    """Whether the tokenizer is borrowed, its ids taken modulo the vocabulary: decoded text then means nothing."""
 
     def encode(self, example: Example, parts: PromptParts, max_length: int, *, completion: bool) -> TokenizedExample:
         """Token ids of the prompt, and of completion + end-of-sequence where `completion`."""

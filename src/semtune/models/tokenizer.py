@@ -49,7 +49,7 @@ class FastTokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = True
-        self._fold = fold
+        self._fold = self.folded = fold
         self.vocab_size = vocab_size
         self.eos_id = self._fit([int(hf_tokenizer.eos_token_id)])[0]
         self._leading = self._leading_ids()

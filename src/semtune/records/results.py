@@ -99,3 +99,5 @@ class RunResult:
     """The strategy or baseline; None: a tuned model, whose name is its method."""
     metric: str | None = None
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
+    preset_changes: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> {"preset": value, "run": value} for each option that the run has otherwise than its preset."""

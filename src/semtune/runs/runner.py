@@ -25,6 +25,7 @@ from semtune.runs.watch import RunWatch
 from semtune.runtime.imports import heavy_imports
 from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
+from semtune.tasks.label_names import label_notes
 
 if TYPE_CHECKING:
     from semtune.runs.guard import Guard
@@ -43,6 +44,10 @@ class RunProgress(Protocol):
 
     def on_done(self, count: int) -> None:
         """`count` more examples are done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line that stays: something that the user must know before the run ends."""
         ...
 
     def on_step(self, event: StepEvent) -> None: ...
@@ -86,6 +91,8 @@ def run(
     approach: Approach = APPROACHES.get(spec.approach)(spec, context)
     if bound_memory and approach.device == "cpu":
         limit_memory(available_memory_bytes() + resident_bytes())
+    for note in label_notes(context.labels):
+        progress.say(note)
     approach.prepare(lambda text: progress.on_phase(text, None))
     folder = RunFolder.create(out, overwrite=overwrite)
     write_spec(spec, folder.spec)
@@ -146,7 +153,8 @@ class _ActiveRun:
         self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
-        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=data.task.notes, metric=metric)
+        notes = (*data.task.notes, *label_notes(data.task.labels))
+        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=notes, metric=metric)
 
     def check(self) -> None:
         """Stop a run that cannot fit before anything is loaded. Raises DoesNotFitError."""
@@ -177,6 +185,7 @@ class _ActiveRun:
             self.approach.fit(data.train, data.dev, watch)
         self.result = replace(
             self.result,
+            notes=tuple(dict.fromkeys((*self.result.notes, *self.approach.notes))),
             train_seconds=self.clock() - started - watch.scoring_seconds,
             selected_on=SELECTION_SPLIT if watch.scored else None,
         )
