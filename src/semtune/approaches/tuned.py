@@ -192,6 +192,9 @@ class Tuned:
         """
         s, model = self.spec, self.model
         model.readout.prepare(train_examples)
+        for note in model.readout.notes:
+            for observer in watch.observers:
+                observer.say(note)
         texts = [model.readout.encode(e) for e in train_examples]
         settings = TrainSettings(
             epochs=s.epochs, batch_size=s.batch_size, accumulation_steps=s.accumulation_steps,

@@ -26,8 +26,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from semtune.errors import OptionError
-from semtune.records import CommonReadoutOptions, LowRankSettings, TaskOptions
-from semtune.records.options import ANSWERS, METHOD
+from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.records.options import ANSWERS, MACHINE, METHOD
 
 PANELS = {TaskOptions: "Task data", LowRankSettings: METHOD, CommonReadoutOptions: ANSWERS}
 """Record -> heading in `--help` for those of its fields that declare no panel."""
@@ -44,6 +44,8 @@ class _Option:
     record: type[Any]
     field: str
     convert: Callable[[Any], Any]
+    open: bool
+    """Whether a preset may decide its value where it is not given."""
 
 
 def with_options(
@@ -51,13 +53,13 @@ def with_options(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the options of `records`; it receives their values as the keyword argument `values`.
 
-    `values` maps field names to values, the fields of TaskOptions within "task_options", and has only what was given:
-    what was not is for presets and records to decide. A field with the name of one of the command's own parameters, or
-    in `exclude`, or whose type is a dataclass, becomes no option.
+    `values` maps field names to values, the fields of TaskOptions within "task_options"; an option that was not given
+    and has no default, or whose value a preset may decide, is left out. A field with the name of one of the command's
+    own parameters, or in `exclude`, or whose type is a dataclass, becomes no option.
 
     Args:
-        defaults: whether the help shows each field's default. Those of a method's or readout's settings are never
-            shown, as presets decide.
+        defaults: whether options have their field's default; if not, `values` has only what was given. The fields of a
+            method's or readout's settings never have one, as presets decide.
     """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
@@ -69,10 +71,8 @@ def with_options(
                 options[option.parameter.name] = option
 
         def run(context: typer.Context, **arguments: Any) -> int:
-            given = [name for name in options if _was_given(context, name)]
-            values = _collect({name: options[name] for name in given}, arguments)
-            if TaskOptions in records:
-                values.setdefault("task_options", {})
+            kept = {name: o for name, o in options.items() if not o.open or _was_given(context, name)}
+            values = _collect(kept, arguments)
             return command(**{p.name: arguments[p.name] for p in own}, values=values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -134,7 +134,7 @@ def _options_of(record: type[Any], skipped: set[str], defaults: bool) -> list[_O
         }
         options.append(_option(record, field.name, field.name, kind, flag, convert, default, settings))
         for old in field.metadata["old_flags"]:
-            hidden = {"help": field.metadata["help"], "hidden": True}
+            hidden = {"help": field.metadata["help"], "hidden": True, "rich_help_panel": settings["rich_help_panel"]}
             options.append(_option(record, field.name, f"old_{field.name}", kind, old, convert, None, hidden))
     return options
 
@@ -157,7 +157,9 @@ def _option(
         default=default,
         annotation=Annotated[kind | None, typer.Option(flags, **settings)],
     )
-    return _Option(parameter, record, field, convert)
+    return _Option(
+        parameter, record, field, convert, open=record is RunSpec and settings.get("rich_help_panel") != MACHINE
+    )
 
 
 def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:

@@ -54,13 +54,12 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
     from semtune.progress import RunBar
     from semtune.registry import APPROACHES
     from semtune.specs import resolve
-    from semtune.specs.presets import DEFAULT_PRESET, changes_as_text, preset_changes
+    from semtune.specs.presets import preset_remarks
 
     with heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
-    changed = changes_as_text(resolved.preset, preset_changes(resolved))
-    if changed and resolved.preset != DEFAULT_PRESET:
-        o.say(f"note: this run {changed}")
+    for note in preset_remarks(resolved):
+        o.say(f"note: {note}")
     if fit and not APPROACHES.get(resolved.approach).plannable:
         raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
     with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
@@ -83,8 +82,6 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
     if result.status != "ok":
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
         return 130 if result.status == "interrupted" else 1
-    for note in result.notes:
-        o.say(f"note: {note}")
     if not quiet:
         metrics = TASKS.get(spec.task)(spec.task_options).metrics
         for split, scores in result.scores.items():
@@ -93,7 +90,7 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
             typer.echo(f"{split}: {', '.join(figures)}{chosen}")
         for metric in metrics if result.scores else ():
             if metric.definition:
-                typer.echo(f"({metric.title} is {metric.definition})")
+                typer.echo(f"{metric.title} is {metric.definition}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
             typer.echo(f"{split}: predicted; it has no gold labels, so it cannot be scored")

@@ -100,6 +100,14 @@ def changes_as_text(preset: str, changes: Mapping[str, Any]) -> str:
     return f"differs from the preset {preset}: {', '.join(parts)}"
 
 
+def preset_remarks(spec: RunSpec) -> list[str]:
+    """Sentences for a user who chose a preset other than the default, before the run: what differs, and the notes."""
+    if spec.preset == DEFAULT_PRESET or "method" not in APPROACHES.get(spec.approach).uses:
+        return []
+    changed = changes_as_text(spec.preset, preset_changes(spec))
+    return [*([f"this run {changed}"] if changed else []), *preset_notes(spec)]
+
+
 def preset_notes(spec: RunSpec) -> tuple[str, ...]:
     """What a reader of results with this method and preset must know, e.g. that a value was not the experiment's."""
     method = METHODS.get(spec.method)

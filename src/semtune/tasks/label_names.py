@@ -41,7 +41,10 @@ def label_notes(labels: Iterable[str]) -> tuple[str, ...]:
         for group in groups[:GROUPS_SHOWN]
     ]
     more = f"; and {len(groups) - GROUPS_SHOWN} more such groups" if len(groups) > GROUPS_SHOWN else ""
-    return (f"labels that look alike count as different ones: {'; '.join(named)}{more}; correct the data if not",)
+    return (
+        f"near-equal labels count as different ones: {'; '.join(named)}{more}; correct the data where two mean "
+        "the same",
+    )
 
 
 def difference(labels: Sequence[str]) -> str:
