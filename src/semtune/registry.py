@@ -124,6 +124,18 @@ METHODS = Registry(
     },
 )
 
+PRESETS = Registry(
+    "preset",
+    {
+        "default": Entry("semtune.specs.presets:DEFAULT", "semtune's own choices: each method's default settings"),
+        "report": Entry(
+            "semtune.specs.presets:REPORT",
+            "the original experiment: prompt report, readout generate, loss on all tokens, 3 epochs",
+        ),
+    },
+)
+"""What a preset sets beside the settings of methods; a method may have presets of its own that are not here."""
+
 QUANTIZATIONS = Registry(
     "quantisation",
     {

@@ -58,10 +58,10 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: str = "default",
         method: str = "lora",
         *,
-        prompt: str = "report",
-        readout: str = "head",
+        prompt: str | None = None,
+        readout: str | None = None,
         preset: str = "default",
-        epochs: int = 3,
+        epochs: int | None = None,
         batch_size: int = 8,
         learning_rate: float | None = None,
         max_length: int = 512,
@@ -154,7 +154,8 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
 
     def _tune(self, texts: list[str], labels: list[Any], names: list[str], seed: int) -> Run:
-        options = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
+        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
+        options = {name: value for name, value in given.items() if name not in _OWN}
         options |= {"labels": tuple(names), "seed": seed, "split_seed": seed, **(self.options or {})}
         data, dev = (texts, labels), None
         if self.validation_fraction:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from semtune.errors import DataError
 from semtune.records import Example, LabelSet, Prediction
-from semtune.tasks.scoring import score
+from semtune.tasks.scoring import SHARED_TASK, score
 
 LABELS = ("b", "a", "c", "d")  # not sorted: the order of the label set must survive
 answers = st.lists(
@@ -34,7 +34,10 @@ def said(*labels: tuple[str, ...]) -> list[Prediction]:
 def test_equals_the_official_scorer(pairs: list[tuple[set[str], set[str]]]) -> None:
     mlb = MultiLabelBinarizer(classes=LABELS)
     truth, guess = mlb.fit_transform([g for g, _ in pairs]), mlb.transform([p for _, p in pairs])
-    got = score(gold(*(tuple(g) for g, _ in pairs)), said(*(tuple(p) for _, p in pairs)), LABELS, "label_set")
+    got = score(
+        gold(*(tuple(g) for g, _ in pairs)), said(*(tuple(p) for _, p in pairs)), LABELS, "label_set",
+        convention=SHARED_TASK,
+    )  # fmt: skip
     assert got.values["micro_f1"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=1), abs=1e-12)
     assert got.values["macro_f1"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=1), abs=1e-12)
     expected = precision_recall_fscore_support(truth, guess, average=None, zero_division=1)
@@ -47,7 +50,8 @@ def test_equals_the_official_scorer(pairs: list[tuple[set[str], set[str]]]) -> N
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=12))
 def test_single_label_is_accuracy_and_macro_f1(pairs: list[tuple[str, str]]) -> None:
-    got = score(gold(*((g,) for g, _ in pairs)), said(*((p,) for _, p in pairs)), LABELS, "single_label")
+    texts, answers = gold(*((g,) for g, _ in pairs)), said(*((p,) for _, p in pairs))
+    got = score(texts, answers, LABELS, "single_label", convention=SHARED_TASK)
     truth, guess = [g for g, _ in pairs], [p for _, p in pairs]
     assert got.values["micro_f1"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
     expected = f1_score(truth, guess, labels=LABELS, average="macro", zero_division=1)

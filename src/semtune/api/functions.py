@@ -241,12 +241,14 @@ def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]
 
     Raises UnknownNameError with the nearest known name.
     """
+    from semtune.specs.presets import DEFAULT_PRESET, preset_values
     from semtune.specs.settings import PARTS
     from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS
 
     nested = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
     known = ["offload_gb", *SPEC_KEYS, *TASK_OPTIONS]
     defaults = {field.name: field.default for field in dataclasses.fields(RunSpec)}
+    defaults |= preset_values(options.get("preset", DEFAULT_PRESET))
     for part in PARTS:
         chosen = options.get(part.name, defaults[part.name])
         names = part.option_names(chosen) if chosen in part.registry else []

@@ -33,6 +33,7 @@ from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
 from semtune.specs import method_settings, prompt_settings, readout_settings
+from semtune.specs.presets import preset_notes
 from semtune.specs.serves import check_combination
 from semtune.training.loop import train
 from semtune.training.metrics import MetricsFile
@@ -150,8 +151,8 @@ class Tuned:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The loaded model's notes, e.g. that its weights are random or were quantised before."""
-        return self.model.loaded.notes
+        """The loaded model's notes, e.g. that its weights are random or were quantised before, and the preset's."""
+        return (*self.model.loaded.notes, *preset_notes(self.spec), *self.model.readout.notes)
 
     @property
     def device(self) -> str:
@@ -209,6 +210,9 @@ class Tuned:
         s, model = self.spec, self.model
         model.readout.prepare(train_examples)
         model.loaded.tokenizer.cut_tokens.clear()
+        for note in model.readout.notes:
+            for observer in watch.observers:
+                observer.say(note)
         texts = [model.readout.encode(e) for e in train_examples]
         watch.on_tokenized()
         settings = TrainSettings(

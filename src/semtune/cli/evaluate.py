@@ -22,7 +22,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
     json: o.Json = False,
 ) -> int:
-    """Score predictions as the task's organisers do."""
+    """Score predictions as the task does: a shared task as its organisers, your own table as scikit-learn."""
     from semtune.records import to_plain
     from semtune.registry import TASKS
     from semtune.specs import record_from
@@ -32,6 +32,9 @@ def evaluate(
     for note in chosen.data_notes:
         o.say(note)
     scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
+    for metric in chosen.metrics:
+        if metric.definition:
+            o.say(f"{metric.title} is {metric.definition}")
     if json:
         o.print_json({**scores.values, "per_label": to_plain(scores.per_label)})
         return 0

@@ -12,8 +12,11 @@ How a field becomes an option:
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import inspect
+import json
 import math
 import types
 import typing
@@ -24,8 +27,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from semtune.errors import OptionError
-from semtune.records import CommonReadoutOptions, LowRankSettings, TaskOptions
-from semtune.records.options import ANSWERS, METHOD
+from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.records.options import ANSWERS, MACHINE, METHOD
 
 PANELS = {TaskOptions: "Task data", LowRankSettings: METHOD, CommonReadoutOptions: ANSWERS}
 """Record -> heading in `--help` for those of its fields that declare no panel."""
@@ -42,6 +45,8 @@ class _Option:
     record: type[Any]
     field: str
     convert: Callable[[Any], Any]
+    open: bool
+    """Whether a preset may decide its value where it is not given."""
 
 
 def with_options(
@@ -50,8 +55,8 @@ def with_options(
     """Give a command the options of `records`; it receives their values as the keyword argument `values`.
 
     `values` maps field names to values, the fields of TaskOptions within "task_options"; an option that was not given
-    and has no default is left out. A field with the name of one of the command's own parameters, or in `exclude`, or
-    whose type is a dataclass, becomes no option.
+    and has no default, or whose value a preset may decide, is left out. A field with the name of one of the command's
+    own parameters, or in `exclude`, or whose type is a dataclass, becomes no option.
 
     Args:
         defaults: whether options have their field's default; if not, `values` has only what was given. The fields of a
@@ -66,11 +71,15 @@ def with_options(
             for option in _options_of(record, skipped, defaults and record not in WITHOUT_DEFAULTS):
                 options[option.parameter.name] = option
 
-        def run(**arguments: Any) -> int:
-            return command(**{p.name: arguments[p.name] for p in own}, values=_collect(options, arguments))
+        def run(context: typer.Context, **arguments: Any) -> int:
+            kept = {name: o for name, o in options.items() if not o.open or _was_given(context, name)}
+            values = _collect(kept, arguments)
+            return command(**{p.name: arguments[p.name] for p in own}, values=values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter("context", kind, annotation=typer.Context)]
+        parameters += [p.replace(kind=kind) for p in own]
         parameters += [option.parameter for option in options.values()]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -87,6 +96,12 @@ def type_name(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"list of {typing.get_args(hint)[0].__name__}"
     return str(getattr(hint, "__name__", hint))
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line; one that does not has its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _collect(options: Mapping[str, _Option], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +135,7 @@ def _options_of(record: type[Any], skipped: set[str], defaults: bool) -> list[_O
         }
         options.append(_option(record, field.name, field.name, kind, flag, convert, default, settings))
         for old in field.metadata["old_flags"]:
-            hidden = {"help": field.metadata["help"], "hidden": True}
+            hidden = {"help": field.metadata["help"], "hidden": True, "rich_help_panel": settings["rich_help_panel"]}
             options.append(_option(record, field.name, f"old_{field.name}", kind, old, convert, None, hidden))
     return options
 
@@ -143,7 +158,9 @@ def _option(
         default=default,
         annotation=Annotated[kind | None, typer.Option(flags, **settings)],
     )
-    return _Option(parameter, record, field, convert)
+    return _Option(
+        parameter, record, field, convert, open=record is RunSpec and settings.get("rich_help_panel") != MACHINE
+    )
 
 
 def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:
@@ -154,7 +171,7 @@ def _spelling(name: str, hint: Any) -> tuple[Any, str, Callable[[Any], Any]]:
         singular = flag.removesuffix("s")
         return list[str], singular, lambda pairs: _named_values(pairs, f"--{singular}")
     if origin is tuple:
-        return str, flag, split_names
+        return str, flag, lambda text: split_quoted(text, f"--{flag}")
     if origin is Literal:
         return str, flag, lambda value: value
     if name.endswith("_bytes"):
@@ -192,6 +209,26 @@ def _named_values(pairs: Sequence[str], flag: str) -> dict[str, str]:
 def split_names(text: str) -> tuple[str, ...]:
     """ "a, b" -> ("a", "b")."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def split_quoted(text: str, flag: str) -> tuple[str, ...]:
+    """'a, "b, c"' -> ("a", "b, c"), as in a line of CSV; a JSON list of strings is taken as it is.
+
+    Raises OptionError: a quotation mark without its partner. `flag` is the option's name for the message.
+    """
+    if text.strip().startswith("["):
+        with contextlib.suppress(ValueError):
+            values = json.loads(text)
+            if all(isinstance(value, str) for value in values):
+                return tuple(values)
+    try:
+        (parts,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise OptionError(
+            f"{flag} cannot be read as a list ({error}); put names that hold commas or quotation marks in double "
+            "quotes, doubling those inside, or give a JSON list."
+        ) from error
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _without_none(hint: Any) -> Any:

@@ -24,6 +24,7 @@ KINDS = {
     "methods": registry.METHODS,
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
+    "presets": registry.PRESETS,
     "quantizations": registry.QUANTIZATIONS,
     "architectures": registry.ARCHITECTURES,
     "baselines": registry.BASELINES,

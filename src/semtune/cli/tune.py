@@ -59,9 +59,12 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
     from semtune.progress import RunBar
     from semtune.registry import APPROACHES
     from semtune.specs import resolve
+    from semtune.specs.presets import preset_remarks
 
     with heavy_imports():  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
+    for note in preset_remarks(resolved):
+        o.say(f"note: {note}")
     if fit and not APPROACHES.get(resolved.approach).plannable:
         raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
     with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
@@ -90,6 +93,9 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
             chosen = " (it also chose the epoch)" if split == result.selected_on else ""
             figures = [f"{metric.title} {scores.values[metric.name]:.4f}" for metric in metrics]
             o.show(f"{split}: {', '.join(figures)}{chosen}")
+        for metric in metrics if result.scores else ():
+            if metric.definition:
+                o.show(f"{metric.title} is {metric.definition}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
             o.show(f"{split}: predicted; it has no gold labels, so it cannot be scored")

@@ -71,7 +71,7 @@ class FitWatch(Protocol):
 
     @property
     def observers(self) -> Sequence[Any]:
-        """Objects with `on_step(event)` and `on_epoch(event)`, such as a progress bar."""
+        """Objects with `say(text)`, `on_step(event)` and `on_epoch(event)`, such as a progress bar."""
         ...
 
     @property

@@ -20,7 +20,11 @@ class Method(Protocol):
     Settings: type[MethodSettings]
     """The method's options: a frozen dataclass whose fields are declared with `records.option`."""
     presets: Mapping[str, MethodSettings]
-    """Instances of `Settings` by name; "default" and "report" (the original experiment) are always there."""
+    """Instances of `Settings` by name; "default" and "report" (the original experiment) are always there.
+
+    A method may also have `preset_notes`, a mapping of preset -> sentences for the reader of its results: which values
+    are not the experiment's own.
+    """
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Freeze what stays and add what is trained; no effect on outputs. `settings` is a `Settings`.

@@ -40,6 +40,8 @@ class Tokenizer(Protocol):
     vocab_size: int
     cut_tokens: dict[str, int]
     """Example id -> tokens of its text that `encode` left out, for each example that was cut; the caller clears it."""
+    folded: bool
+    """Whether the tokenizer is borrowed, its ids taken modulo the vocabulary: decoded text then means nothing."""
 
     @property
     def eos_id(self) -> int:

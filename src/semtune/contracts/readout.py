@@ -43,6 +43,8 @@ class Readout(Protocol):
     """The kinds of target that the readout can predict."""
     needs_grammar: ClassVar[bool]
     """Whether the readout works only with prompts whose `grammar()` is not None."""
+    notes: tuple[str, ...]
+    """Sentences for the reader of the results, known after `prepare`; () where there are none."""
     Settings: ClassVar[type[Any]]
     """The frozen dataclass of the readout's options, a subclass of ReadoutSettings."""
 
@@ -54,7 +56,7 @@ class Readout(Protocol):
         ...
 
     def prepare(self, train: Sequence[Example]) -> None:
-        """Read the training examples once before training, e.g. to count label frequencies."""
+        """Read the training examples once before training, e.g. to count label frequencies. Raises OptionError."""
         ...
 
     def trainable(self) -> dict[str, nn.Parameter]:

@@ -23,9 +23,16 @@ class LowRankMethod:
 
     Settings = LowRankSettings
 
-    def __init__(self, name: str, presets: Mapping[str, LowRankSettings], magnitudes: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        presets: Mapping[str, LowRankSettings],
+        magnitudes: bool = False,
+        preset_notes: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.name = name
         self.presets = presets
+        self.preset_notes = preset_notes or {}
         self.magnitudes = magnitudes
 
     def attach(self, loaded: LoadedModel, settings: LowRankSettings) -> None:

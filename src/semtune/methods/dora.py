@@ -17,4 +17,7 @@ DORA = LowRankMethod(
             precision="auto", learning_rate=5e-4, rank=16, alpha=32.0, dropout=0.05, targets=("all-linear",)
         ),
     },
+    preset_notes={
+        "report": ("preset report: DoRA was not part of the original experiment; it has the settings of its LoRA here",)
+    },
 )

@@ -22,9 +22,15 @@ class FullMethod:
 
     Settings = MethodSettings
 
-    def __init__(self, name: str, presets: Mapping[str, MethodSettings]) -> None:
+    def __init__(
+        self,
+        name: str,
+        presets: Mapping[str, MethodSettings],
+        preset_notes: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.name = name
         self.presets = presets
+        self.preset_notes = preset_notes or {}
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
         """Let every parameter require a gradient.
@@ -70,5 +76,11 @@ FULL = FullMethod(
         "report": MethodSettings(precision="bf16", master_weights=False, learning_rate=2e-5),
         # fp32 masters keep the updates that bf16 weights would round away.
         "default": MethodSettings(precision="auto", master_weights=True, learning_rate=5e-5),
+    },
+    preset_notes={
+        "report": (
+            "preset report: the original experiment does not state its batch size, lengths and learning rates; full's "
+            "learning rate here is a usual value",
+        )
     },
 )

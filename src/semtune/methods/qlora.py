@@ -20,4 +20,10 @@ QLORA = LowRankMethod(
             precision="nf4", learning_rate=5e-4, rank=16, alpha=32.0, dropout=0.05, targets=("all-linear",)
         ),
     },
+    preset_notes={
+        "report": (
+            "preset report: the original experiment does not state its batch size, lengths and learning rates; qlora's "
+            "learning rate here is the QLoRA paper's",
+        )
+    },
 )

@@ -52,7 +52,7 @@ class FastTokenizer:
     ) -> None:
         if not getattr(hf_tokenizer, "is_fast", False):
             raise ModelError("The model has no fast tokenizer (hf_tokenizer.json); save one beside its weights.")
-        self._fold = fold
+        self._fold = self.folded = fold
         self.vocab_size = vocab_size
         self.cut_tokens: dict[str, int] = {}
         named = hf_tokenizer.eos_token_id if hf_tokenizer.eos_token_id is not None else config_eos_id

@@ -31,6 +31,8 @@ class BaseReadout:
     needs_grammar: ClassVar[bool] = False
     Settings: ClassVar[type[Any]] = ReadoutSettings
     settings: ReadoutSettings
+    notes: tuple[str, ...] = ()
+    """What `prepare` found that a reader of the results must know."""
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: ReadoutSettings) -> None:
         self.loaded, self.prompt, self.space, self.settings = loaded, prompt, space, settings

@@ -6,6 +6,7 @@ counted, and scored with whatever could be read from it; it is never dropped.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,11 +14,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from semtune.contracts import Constraint, ReadoutSettings, TokenizedExample
+from semtune.contracts import NO_MAX_LENGTH, Constraint, ReadoutSettings, TokenizedExample
 from semtune.generation.greedy import greedy
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.readouts.base import BaseReadout
 from semtune.readouts.batching import label_completions, prompt_ids
+from semtune.readouts.read_back import check_reads_back
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.options import MOST_TOKENS
 from semtune.records.targets import LABEL_KINDS
@@ -84,6 +86,27 @@ class Generate(NextTokenLoss):
     def max_new_tokens(self) -> int:
         """Maximum number of tokens of a completion."""
         return self.settings.max_new_tokens
+
+    def prepare(self, train: Sequence[Example]) -> None:
+        """Check that labels survive the tokenizer, and count completions that are too long to be generated whole.
+
+        Raises OptionError.
+        """
+        check_reads_back(self.name, self.loaded, self.prompt, self.space)
+        lengths = [self._completion_length(example) for example in train]
+        limit = self.max_new_tokens
+        cut = sum(length > limit for length in lengths)
+        if cut:
+            self.notes = (
+                f"{cut} of {len(train)} training texts have a completion of more than max_new_tokens = {limit} tokens "
+                f"(the longest {max(lengths)}), which cannot be generated whole",
+            )
+
+    def _completion_length(self, example: Example) -> int:
+        """Tokens of an example's completion, end-of-sequence included."""
+        parts = dataclasses.replace(self.prompt.encode(example), prefix="", text="", suffix="")
+        tokenized = self.loaded.tokenizer.encode(example, parts, NO_MAX_LENGTH, completion=True)
+        return len(tokenized) - tokenized.prompt_length
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Decode greedily, `predict_batch_size` texts at once; predictions in the order of `examples`."""

@@ -14,6 +14,7 @@ from semtune.generation.loglikelihood import loglikelihood
 from semtune.readouts.base import LabelProbabilities, Matrix
 from semtune.readouts.batching import label_completions, prompt_ids
 from semtune.readouts.generate import NextTokenLoss
+from semtune.readouts.read_back import check_distinct
 from semtune.records import Example, TargetSpace
 
 
@@ -30,6 +31,10 @@ class LogLikelihood(LabelProbabilities, NextTokenLoss):
         super().__init__(loaded, prompt, space, settings)
         label_sets = [(label,) for label in space.labels] + ([] if self.single else [()])
         self._completions = label_completions(loaded, prompt, space.kind, label_sets)
+
+    def prepare(self, train: Sequence[Example]) -> None:
+        """Check that no two labels have the same tokens. Raises OptionError."""
+        check_distinct(self.name, self.loaded, self.prompt, self.space)
 
     def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """Each label's share of the likelihood of all labels (and of "none"); (examples, labels), fp64."""

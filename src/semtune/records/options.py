@@ -36,7 +36,9 @@ class TaskOptions:
         None, help="What separates several labels in one cell (multi-label). A cell that is a list needs none."
     )
     labels: tuple[str, ...] | None = option(
-        None, help="The label set, comma separated; inferred from all labelled splits without it."
+        None,
+        help="The label set, comma separated, names that hold commas in double quotes (or a JSON list); inferred from "
+        "all labelled splits without it.",
     )
     encoding: str = option("utf-8", help="Encoding of your text files, such as utf-16 or cp1252.")
     separator: str | None = option(
@@ -125,7 +127,11 @@ class RunSpec:
     readout: str = option("head", help="How predictions are read out: see `semtune list readouts`.", panel=METHOD)
     strategy: str | None = option(None, help="The prompting strategy: see `semtune list strategies`.", panel=METHOD)
     baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
-    preset: str = option("default", help="default, or report (the original experiment's settings).", panel=METHOD)
+    preset: str = option(
+        "default", panel=METHOD,
+        help="default, or report (the original experiment: its prompt, readout, loss, epochs and method settings); any "
+        "other option that is given stands above it.",
+    )  # fmt: skip
     seed: int = option(
         0, at_least=0, below=2**63, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING
     )

@@ -121,3 +121,5 @@ class RunResult:
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
     cut_texts: Mapping[str, CutTexts] = field(default_factory=dict)
     """Split -> what --max-length cut of its texts; only splits of which something was cut."""
+    preset_changes: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> {"preset": value, "run": value} for each option that the run has otherwise than its preset."""

@@ -20,6 +20,8 @@ class Metric:
     higher_is_better: bool = True
     short: str = ""
     """Heading in a narrow table; empty: `title`."""
+    definition: str = ""
+    """How it is computed, where conventions differ: what follows "macro-F1 is". Empty: as its name says."""
 
     def better(self, one: float, other: float) -> bool:
         """Whether the value `one` is better than the value `other`."""
@@ -52,6 +54,8 @@ class Scores(FlatRecord):
     """Share (0 to 1) of completions that did not parse."""
     per_label: Mapping[str, LabelScore] = field(default_factory=dict)
     examples: int = 0
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> `Metric.definition` of those that have one; empty in records written before there were definitions."""
 
     def __post_init__(self) -> None:
         """Raises ValueError: the primary metric is missing, or a metric is called like another field."""
@@ -74,13 +78,24 @@ class Scores(FlatRecord):
             "parse_failures": self.parse_failures,
             "per_label": {label: asdict(score) for label, score in self.per_label.items()},
             "examples": self.examples,
+            **({"definitions": dict(self.definitions)} if self.definitions else {}),
         }
 
+    def definition(self, metric: str) -> str:
+        """How `metric` was computed; for records without definitions, as the version that wrote them did."""
+        return self.definitions.get(metric, _OLD_DEFINITIONS.get(metric, "") if not self.definitions else "")
 
-_OTHER_KEYS = frozenset({"primary", "parse_failures", "per_label", "examples"})
+
+ZERO_DIVISION_ONE = (
+    "the mean F1 of all labels of the task, where a label that is neither gold nor predicted counts as 1 (the rule of "
+    "SemEval-2021 Task 6's scorer)"
+)
+"""The definition of macro-F1 that one shared task has, and that records without definitions were computed by."""
+_OLD_DEFINITIONS = {"macro_f1": ZERO_DIVISION_ONE}
+_OTHER_KEYS = frozenset({"primary", "parse_failures", "per_label", "examples", "definitions"})
 _METRICS_OF_OLD_RECORDS = (
     Metric("micro_f1", "micro-F1", short="micro"),
-    Metric("macro_f1", "macro-F1", short="macro"),
+    Metric("macro_f1", "macro-F1", short="macro", definition=ZERO_DIVISION_ONE),
 )
 """Records written before scores named their primary metric hold these two, the first being the primary one."""
 
@@ -97,6 +112,7 @@ def scores_from(value: Mapping[str, Any]) -> Scores:
         parse_failures=float(value["parse_failures"]),
         per_label={label: LabelScore(**score) for label, score in value.get("per_label", {}).items()},
         examples=int(value["examples"]),
+        definitions={str(name): str(text) for name, text in (value.get("definitions") or {}).items()},
     )
 
 
@@ -106,7 +122,13 @@ def metrics_from(values: Iterable[Mapping[str, Any]] | None) -> tuple[Metric, ..
     Raises KeyError, TypeError.
     """
     found = tuple(
-        Metric(str(v["name"]), str(v["title"]), bool(v.get("higher_is_better", True)), str(v.get("short", "")))
+        Metric(
+            str(v["name"]),
+            str(v["title"]),
+            bool(v.get("higher_is_better", True)),
+            str(v.get("short", "")),
+            str(v["definition"]) if "definition" in v else _OLD_DEFINITIONS.get(str(v["name"]), ""),
+        )
         for v in values or ()
     )
     return found or _METRICS_OF_OLD_RECORDS

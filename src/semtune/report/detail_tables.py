@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from semtune.records import RunResult
+from semtune.report.definitions import definition_marks
 from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table, figure_cells
 from semtune.report.tables import RANDOM_WEIGHTS, caption_of
 from semtune.report.view import STATUS_WORDS, Group, Statistic, StudyView, score_of, statistic
@@ -23,6 +24,8 @@ def label_table(view: StudyView) -> Table | None:
         notes.add("Means over the seeds.")
     if any(g.random_weights for g in groups):
         notes.add(RANDOM_WEIGHTS)
+    for metric in view.metrics:
+        definition_marks(metric, notes)
     rows = []
     for label in sorted(supports, key=lambda name: -supports[name]):
         cells = [Cell(label), Cell(str(supports[label]))]

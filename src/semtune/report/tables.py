@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semtune.records import Metric, RunResult
+from semtune.report.definitions import definition_marks, deviation_marks, preset_marks
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
 from semtune.report.table import Cell, Column, Footnotes, Row, Table, decimals, figure_cells, number
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
@@ -170,9 +171,11 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
     if view.selected_on == "dev":
         dev_marks = (notes.add("Dev chose the epoch and, where the readout has one, the threshold: it is optimistic."),)
 
-    found = [_score_figure("test", view.primary, 0, tuple(test_marks), primary=True)]
-    found += [_score_figure("test", metric, 3, tuple(test_marks)) for metric in view.metrics[1:]]
-    found.append(_score_figure("dev", view.primary, 0 if view.score_split == "dev" else 2, dev_marks))
+    how = {metric.name: definition_marks(metric, notes) for metric in view.metrics}
+    primary = how[view.primary.name]
+    found = [_score_figure("test", view.primary, 0, (*test_marks, *primary), primary=True)]
+    found += [_score_figure("test", metric, 3, (*test_marks, *how[metric.name])) for metric in view.metrics[1:]]
+    found.append(_score_figure("dev", view.primary, 0 if view.score_split == "dev" else 2, (*dev_marks, *primary)))
     if any(group.generates for group in view.groups):
         split = view.score_split
         failures = Column("Parse failures", f"% of {split}", "parse fail. %", drop=4)
@@ -225,7 +228,9 @@ def _assemble(
         chosen = [i for i, f in enumerate(figures) if (f.column.title == "Peak train" if full else f.primary)]
         rows.append(Row(cells, outcome=outcome, outcome_column=first + (chosen[0] if chosen else 0)))
     for index, base in enumerate(bases, start=len(view.groups)):
-        marks = (notes.add(f"{base.name}: {base.note.rstrip('.')}."),) if base.note else ()
+        marks: tuple[int, ...] = (notes.add(f"{base.name}: {base.note.rstrip('.')}."),) if base.note else ()
+        if scores:
+            marks += deviation_marks([base.scores], view.metrics, notes)
         head = [Cell(base.name, marks=marks)] + [Cell("")] * (first - 1)
         rows.append(Row((*head, *(column[index] for column in columns)), kind="baseline"))
     heads = (*named, *(figure.column for figure in figures))
@@ -264,7 +269,7 @@ def _cells(view: StudyView, figure: Figure, bases: Sequence[Baseline]) -> list[C
 
 
 def _group_marks(view: StudyView, group: Group, notes: Footnotes, several: bool, scores: bool) -> tuple[int, ...]:
-    """Footnotes on a group's name: lost seeds, a single seed among groups of several, random weights."""
+    """Footnotes on a group's name: lost seeds, a single seed among groups of several, random weights, other scoring."""
     marks = []
     if group.ok and group.lost:
         lost = "; ".join(f"seed {run.seed} {_ended(run)}" for run in group.lost)
@@ -273,8 +278,10 @@ def _group_marks(view: StudyView, group: Group, notes: Footnotes, several: bool,
         marks.append(notes.add(ONE_SEED))
     if scores and group.random_weights:
         marks.append(notes.add(RANDOM_WEIGHTS))
+    marks += preset_marks(group.preset, group.runs, notes)
     if scores:
         marks += _cut_marks(view.label(group), group, notes)
+        marks += deviation_marks((run.scores for run in group.ok), view.metrics, notes)
     return tuple(marks)
 
 

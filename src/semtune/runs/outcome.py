@@ -8,6 +8,7 @@ from semtune.errors import DivergedError, DoesNotFitError, first_line
 from semtune.records import RunResult, RunSpec, Status
 from semtune.registry import APPROACHES
 from semtune.runtime.limits import is_out_of_memory
+from semtune.specs.presets import preset_changes
 
 
 def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
@@ -28,6 +29,7 @@ def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
         status=status,
         approach=spec.approach,
         name=own,
+        preset_changes=preset_changes(spec),
         **fields,
     )
 

@@ -26,6 +26,7 @@ from semtune.runs.watch import SELECTION_SPLIT, RunWatch
 from semtune.runtime.imports import heavy_imports
 from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
+from semtune.tasks.label_names import label_notes
 
 if TYPE_CHECKING:
     from semtune.runs.guard import Guard
@@ -92,6 +93,8 @@ def run(
     approach: Approach = APPROACHES.get(spec.approach)(spec, context)
     if bound_memory and approach.device == "cpu":
         limit_memory(available_memory_bytes() + resident_bytes())
+    for note in label_notes(context.labels):
+        progress.say(note)
     approach.prepare(lambda text: progress.on_phase(text, None))
     folder = RunFolder.create(out, overwrite=overwrite)
     write_spec(spec, folder.spec)
@@ -153,7 +156,8 @@ class _ActiveRun:
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
         self.max_length = spec.max_length
-        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=data.task.notes, metric=metric)
+        notes = (*data.task.notes, *label_notes(data.task.labels))
+        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=notes, metric=metric)
 
     def check(self) -> None:
         """Stop a run that cannot fit before anything is loaded. Raises DoesNotFitError."""
@@ -187,6 +191,7 @@ class _ActiveRun:
             self.approach.fit(data.train, data.dev, watch)
         self.result = replace(
             self.result,
+            notes=tuple(dict.fromkeys((*self.result.notes, *self.approach.notes))),
             train_seconds=self.clock() - started - watch.scoring_seconds,
             selected_on=SELECTION_SPLIT if watch.scored else None,
         )

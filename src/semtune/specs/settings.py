@@ -57,6 +57,11 @@ PROMPT, STRATEGY = Part("prompt", PROMPTS), Part("strategy", STRATEGIES)
 PARTS = (METHOD, READOUT, PROMPT, STRATEGY)
 
 
+def as_given(option: str) -> str:
+    """An option's name as users write it: the readout option `train_on_prompt` is `loss_on`."""
+    return "loss_on" if option == "train_on_prompt" else option
+
+
 def parts_of(spec: RunSpec) -> tuple[Part, ...]:
     """The parts of `spec` that its approach uses. Imports the approach. Raises UnknownNameError."""
     uses = APPROACHES.get(spec.approach).uses
@@ -140,7 +145,9 @@ def check_option_names(spec: RunSpec) -> None:
         known = part.option_names(chosen)
         for key in getattr(spec, part.options_name):
             if key not in known:
-                raise OptionError(f'The {part.name} {chosen} has no option "{key}"; {_suggestion(key, known)}')
+                raise OptionError(
+                    f'The {part.name} {chosen} has no option "{as_given(key)}"; {_suggestion(key, known)}'
+                )
 
 
 def check_foreign_options(spec: RunSpec) -> None:
@@ -177,7 +184,7 @@ def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[st
     known = {name for member in chosen for name in part.option_names(member)}
     for key in options:
         if key not in known and key not in part.common:
-            raise OptionError(f'None of the {part.name}s has an option "{key}"; {_suggestion(key, known)}')
+            raise OptionError(f'None of the {part.name}s has an option "{as_given(key)}"; {_suggestion(key, known)}')
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:

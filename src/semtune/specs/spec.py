@@ -15,6 +15,7 @@ from typing import Any
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
+from semtune.specs.presets import with_preset
 from semtune.specs.record import check_keys, record_from
 from semtune.specs.settings import (
     COMMON_METHOD_OPTIONS,
@@ -41,6 +42,8 @@ _OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "stra
 def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) -> RunSpec:
     """An unresolved RunSpec from plain values.
 
+    What the values leave open is as their preset has it, and else as RunSpec has it.
+
     Args:
         values: RunSpec fields, flat keys, and keys of earlier versions. None for a flat key means: not given.
         where: names the values in messages.
@@ -50,7 +53,7 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
     Raises:
         UnknownNameError: an unknown key. OptionError: a value of the wrong type, or a missing one.
     """
-    plain = nested(values, where)
+    plain = with_preset(nested(values, where))
     of_task = plain.get("task_options") or {}
     if not isinstance(of_task, TaskOptions):
         plain["task_options"] = record_from(TaskOptions, of_task, f"task_options in {where}")

@@ -11,11 +11,14 @@ from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
 from semtune.specs import record_from, resolve, spec_from, with_changes
-from semtune.specs.settings import METHOD, PROMPT, READOUT, check_shared_options
+from semtune.specs.presets import DEFAULT_PRESET, preset_values
+from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
+PRESET_AXES = ("prompts", "readouts")
+"""Axes whose one value is the preset's where the study names none."""
 STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
 """Further keys that are the study's own, not options of its runs."""
 
@@ -68,8 +71,24 @@ class StudySpec:
             "readout": readout,
         }
         names |= {"seed": seed, "task_options": self.task_options}
-        shared = spec_from({**self.shared, **names}, "the study", shared=True)
-        return resolve(with_changes(shared, self.overrides.get(method, {})))
+        changes = self.overrides.get(method, {})
+        preset = {key: value for key, value in changes.items() if key == "preset"}
+        shared = spec_from({**self.shared, **preset, **names}, "the study", shared=True)
+        return resolve(with_changes(shared, changes))
+
+    def unused(self) -> list[str]:
+        """A sentence about each thing in the study file that applies to none of its runs."""
+        shared = nested(self.shared, "the study")
+        sentences = []
+        for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
+            known = {name for member in chosen for name in part.option_names(member)}
+            sentences += [
+                f"{as_given(option)} has no effect in this study: no {part.name} of it ({', '.join(chosen)}) has it"
+                for option in shared.get(part.options_name, {})
+                if option not in known and not (part is METHOD and option == PRECISION)
+            ]
+        absent = [method for method in self.overrides if method not in self.methods]
+        return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
 
     def _name(self, spec: RunSpec) -> str:
         return self.folder_name(spec.model, spec.method, spec.readout, spec.prompt, f"s{spec.seed}")
@@ -107,6 +126,9 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
     task = remaining.pop("task")
     options = record_from(TaskOptions, remaining.pop("task_options", None) or {}, f"task_options in {where}")
     overrides = _overrides(remaining.pop("overrides", None) or {}, where)
+    for axis in PRESET_AXES:
+        if axis not in axes and AXES[axis] in (preset := preset_values(remaining.get("preset", DEFAULT_PRESET))):
+            axes[axis] = [preset[AXES[axis]]]
     _check_run_options(remaining, where)
     record = {"task": task, **axes, "shared": remaining, "overrides": overrides, "task_options": options}
     return record_from(StudySpec, record, where)

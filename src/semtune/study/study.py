@@ -20,6 +20,7 @@ from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.specs.trust import without_trust
 from semtune.study.grid import StudySpec
 from semtune.study.rows import baseline_runs, prompted_runs
+from semtune.tasks.label_names import label_notes
 
 FORMAT = 1
 SCORED_SPLITS = ("dev", "test")
@@ -86,6 +87,8 @@ def run_study(
         write()
 
     write()
+    for sentence in (*study.unused(), *label_notes(task.labels)):
+        say(f"note: {sentence}")
     say("baselines")
     _run_jobs(jobs, launcher, parallel, say, finish)
     return record
@@ -179,7 +182,7 @@ def _record(
         "answer": task.target_kind,
         "metrics": to_plain(task.metrics),
         "labels": list(task.labels),
-        "task_notes": [*task.notes, *([shared] if parallel > 1 else [])],
+        "task_notes": [*task.notes, *label_notes(task.labels), *study.unused(), *([shared] if parallel > 1 else [])],
         "command": command,
         "spec": without_trust(to_plain(study)),
         "environment": environment(),

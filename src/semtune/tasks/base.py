@@ -33,6 +33,8 @@ class BaseTask:
     usable_options: frozenset[str] = frozenset()
     """Names of the TaskOptions fields that the task supports; setting another one is an error."""
     options_hint: str = "leave it out"
+    convention: scoring.Convention = scoring.SCIKIT_LEARN
+    """What `score` counts labels as that are neither gold nor predicted."""
 
     def __init__(self, options: TaskOptions) -> None:
         """Raises OptionError for an option that the task does not support."""
@@ -58,7 +60,7 @@ class BaseTask:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics, primary one first; micro-F1 and macro-F1 by default."""
-        return scoring.METRICS
+        return self.convention.metrics
 
     @property
     def label_definitions(self) -> Mapping[str, str]:
@@ -89,8 +91,10 @@ class BaseTask:
         return list(self._splits[split])
 
     def score(self, gold: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
-        """The official scores. Raises DataError when gold is unlabelled, the ids differ or a label is unknown."""
-        return scoring.score(gold, predictions, self.labels, self.target_kind, where=self._where(gold))
+        """The task's scores. Raises DataError when gold is unlabelled, the ids differ or a label is unknown."""
+        return scoring.score(
+            gold, predictions, self.labels, self.target_kind, where=self._where(gold), convention=self.convention
+        )
 
     def best_threshold(self, gold: Sequence[Example], probabilities: scoring.Matrix) -> float:
         """The threshold, one for all labels, with the best primary score; ties go to the one nearest 0.5.

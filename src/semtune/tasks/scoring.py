@@ -1,15 +1,20 @@
-"""Micro- and macro-F1 as the scorer of SemEval-2021 Task 6 computes them, and per-label scores.
+"""Micro- and macro-F1, and per-label scores, by one of two conventions for labels without any count.
 
-The organisers' scorer (scorer/task1_3.py of their corpus, commit 796b32fa) makes a 0/1 matrix of texts by classes with
-scikit-learn's MultiLabelBinarizer and calls `f1_score(..., zero_division=1)`. In counts, for one label with true
-positives tp, false positives fp and false negatives fn:
+The counts are those of a 0/1 matrix of texts by labels. For one label with true positives tp, false positives fp and
+false negatives fn:
 
-    F1 = 2 tp / (2 tp + fp + fn), and 1 where the denominator is 0.
+    F1 = 2 tp / (2 tp + fp + fn).
 
-Micro-F1 sums the counts of all labels first; macro-F1 is the plain mean over labels. A label that is absent
-from gold and never predicted counts as 1 in macro-F1: that is the official convention, and with it predicting nothing
-scores 0.15 on dev. This module computes the counts itself, so that scoring needs no heavy import; a test compares them
-with scikit-learn.
+Micro-F1 sums the counts of all labels first; macro-F1 is the plain mean over labels. A label that is neither gold nor
+predicted has F1 = 0/0, and conventions differ in what that is:
+
+- `SCIKIT_LEARN`, for every task without a scorer of its own: macro-F1 is the mean over the labels that occur in gold or
+  in a prediction, and 0/0 is 0. So does `sklearn.metrics.f1_score(gold, predicted, average="macro")` by default.
+- `SHARED_TASK`, for SemEval-2021 Task 6 alone: macro-F1 is the mean over all labels, and 0/0 is 1. So does the
+  organisers' scorer (scorer/task1_3.py of their corpus, commit 796b32fa): `MultiLabelBinarizer` over all classes, then
+  `f1_score(..., zero_division=1)`. With it predicting nothing scores 0.15 on dev.
+
+This module computes the counts itself, so that scoring needs no heavy import; tests compare both with scikit-learn.
 
 A single-label task is scored on the same matrix, but its micro-F1 is the accuracy: a prediction that names no label, or
 more than one, is wrong.
@@ -18,12 +23,14 @@ more than one, is wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Example, LabelScore, Metric, Prediction, Scores, TargetKind
+from semtune.records.scores import ZERO_DIVISION_ONE
 from semtune.records.targets import LABEL_KINDS
 
 Matrix = npt.NDArray[np.float64]
@@ -31,8 +38,37 @@ Truth = npt.NDArray[np.bool_]
 
 MICRO_F1 = Metric("micro_f1", "micro-F1", short="micro")
 MACRO_F1 = Metric("macro_f1", "macro-F1", short="macro")
-METRICS = (MICRO_F1, MACRO_F1)
-"""The metrics that `score` computes, the primary one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """What a label that is neither gold nor predicted counts as."""
+
+    zero_division: float
+    """The value of 0/0 in precision, recall and F1."""
+    over_all_labels: bool
+    """Whether macro-F1 is the mean over all labels of the task; else over those that occur in gold or prediction."""
+    macro_definition: str
+    """How macro-F1 is computed, for the reader of a report."""
+
+    @property
+    def metrics(self) -> tuple[Metric, Metric]:
+        """The metrics that `score` computes by this convention, the primary one first."""
+        return MICRO_F1, replace(MACRO_F1, definition=self.macro_definition)
+
+
+SCIKIT_LEARN = Convention(
+    zero_division=0.0,
+    over_all_labels=False,
+    macro_definition="the mean F1 of the labels that occur in gold or in a prediction (scikit-learn's convention)",
+)
+SHARED_TASK = Convention(
+    zero_division=1.0,
+    over_all_labels=True,
+    macro_definition=ZERO_DIVISION_ONE,
+)
+METRICS = SCIKIT_LEARN.metrics
+"""The metrics that `score` computes by default, the primary one first."""
 
 NAMES_SHOWN = 5
 """Number of missing or surplus ids that a message lists."""
@@ -45,6 +81,7 @@ def score(
     kind: TargetKind,
     *,
     where: str = "this split",
+    convention: Convention = SCIKIT_LEARN,
 ) -> Scores:
     """Micro-F1 and macro-F1 of `predictions` against `gold`; the ids must be the same set, in any order.
 
@@ -62,28 +99,34 @@ def score(
     tp = (truth & predicted).sum(axis=0)  # (labels,)
     fp = (~truth & predicted).sum(axis=0)  # (labels,)
     fn = (truth & ~predicted).sum(axis=0)  # (labels,)
+
+    def ratio(numerator: float, denominator: float) -> float:
+        return float(numerator / denominator) if denominator else convention.zero_division
+
     per_label = {
         label: LabelScore(
-            precision=_ratio(tp[j], tp[j] + fp[j]),
-            recall=_ratio(tp[j], tp[j] + fn[j]),
-            f1=_ratio(2 * tp[j], 2 * tp[j] + fp[j] + fn[j]),
+            precision=ratio(tp[j], tp[j] + fp[j]),
+            recall=ratio(tp[j], tp[j] + fn[j]),
+            f1=ratio(2 * tp[j], 2 * tp[j] + fp[j] + fn[j]),
             support=int(tp[j] + fn[j]),
         )
         for j, label in enumerate(labels)
     }
+    averaged = [
+        per_label[label].f1 for j, label in enumerate(labels) if convention.over_all_labels or tp[j] + fp[j] + fn[j] > 0
+    ]
     if kind == "single_label":
         micro = float((truth == predicted).all(axis=1).mean())
     else:
-        micro = _ratio(2 * tp.sum(), 2 * tp.sum() + fp.sum() + fn.sum())
+        micro = ratio(2 * tp.sum(), 2 * tp.sum() + fp.sum() + fn.sum())
+    macro = sum(averaged) / len(averaged) if averaged else convention.zero_division
     return Scores(
         primary=MICRO_F1.name,
-        values={
-            MICRO_F1.name: micro,
-            MACRO_F1.name: sum(entry.f1 for entry in per_label.values()) / len(per_label),
-        },
+        values={MICRO_F1.name: micro, MACRO_F1.name: macro},
         parse_failures=parse_failures(predictions),
         per_label=per_label,
         examples=len(pairs),
+        definitions={metric.name: metric.definition for metric in convention.metrics if metric.definition},
     )
 
 
@@ -148,11 +191,6 @@ def candidate_thresholds(probabilities: Matrix, most: int = 200) -> list[float]:
         return [0.5]
     chosen = np.unique(np.linspace(0, len(midpoints) - 1, min(most, len(midpoints))).round().astype(int))
     return [float(midpoint) for midpoint in midpoints[chosen]]
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    """`numerator / denominator`, and 1 for 0/0: the scorer's `zero_division=1`."""
-    return float(numerator / denominator) if denominator else 1.0
 
 
 def _check_has_targets(gold: Sequence[Example], where: str) -> None:

@@ -71,6 +71,7 @@ class Subtask1(BaseTask):
     name = "semeval2021-task6-subtask1"
     usable_options = frozenset({"data_dir"})
     options_hint = "it reads the organisers' files, whose folder --data-dir may name"
+    convention = scoring.SHARED_TASK
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,0 +1,91 @@
+"""Labels that a reader, or a tokenizer, may take for one another.
+
+Two labels are near-equal if they differ in nothing but case, white space, characters that show nothing, or Unicode's
+normal form. They are different labels to every method, which is seldom what the data's author meant.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+
+GROUPS_SHOWN = 5
+"""Number of groups of near-equal labels that the warning names."""
+NORMAL_FORM = "normal form"
+
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), and the blank Braille pattern."""
+
+
+def near_equal(labels: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of near-equal labels, each in the order of `labels`."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        groups[_folded(label)].append(label)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def label_notes(labels: Iterable[str]) -> tuple[str, ...]:
+    """One sentence that names the near-equal labels, for the reader of a run; () where there are none."""
+    groups = near_equal(labels)
+    if not groups:
+        return ()
+    named = [
+        f"{' and '.join(shown(label, group) for label in group)} differ only in {difference(group)}"
+        for group in groups[:GROUPS_SHOWN]
+    ]
+    more = f"; and {len(groups) - GROUPS_SHOWN} more such groups" if len(groups) > GROUPS_SHOWN else ""
+    return (
+        f"near-equal labels count as different ones: {'; '.join(named)}{more}; correct the data where two mean "
+        "the same",
+    )
+
+
+def difference(labels: Sequence[str]) -> str:
+    """What near-equal labels differ in, e.g. "case", or "white space and case"; "spelling" where they are not that."""
+    for count in range(1, len(_FOLDS) + 1):
+        for kinds in combinations(_FOLDS, count):
+            if len({_folded(label, kinds) for label in labels}) == 1:
+                return " and ".join(kinds)
+    return "spelling"
+
+
+def shown(label: str, beside: Iterable[str] = ()) -> str:
+    """`label` in quotation marks, with escapes for what does not show, or looks the same in the labels `beside` it."""
+    alike = NORMAL_FORM in difference([label, *beside])
+    text = "".join(c if _shows(c) and (c.isascii() or not alike) else _escaped(c) for c in label)
+    return f'"{text}"'
+
+
+def _shows(character: str) -> bool:
+    return character.isprintable() and not _IGNORABLE.match(character)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _without_invisible(text: str) -> str:
+    return "".join(c for c in text if c.isspace() or (not _IGNORABLE.match(c) and unicodedata.category(c) != "Cc"))
+
+
+_FOLDS: dict[str, Callable[[str], str]] = {
+    "white space": lambda text: "".join(text.split()),
+    "invisible characters": _without_invisible,
+    NORMAL_FORM: lambda text: unicodedata.normalize("NFKC", text),
+    "case": str.casefold,
+}
+"""What a difference is called -> the text without it."""
+
+
+def _folded(label: str, kinds: Iterable[str] = tuple(_FOLDS)) -> str:
+    """The text that near-equal labels share. One fold may undo another (U+0345, for one), so all are applied twice."""
+    for kind in (*kinds, *kinds):
+        label = _FOLDS[kind](label)
+    return label
