@@ -32,8 +32,8 @@ class Study:
     @property
     def runs(self) -> dict[str, Run]:
         """The runs that have a folder, by its name."""
-        names = [str(run["out"]) for run in self.record["runs"]]
-        return {name: Run(self.folder / name) for name in names if (self.folder / name / "spec.yaml").exists()}
+        names = [str(run["out"]) for run in self.record["runs"] if run["out"] is not None]
+        return {name: Run(self.folder / name) for name in names if _is_run(self.folder / name)}
 
     @property
     def tables(self) -> list[Table]:
@@ -69,3 +69,9 @@ class Study:
         from semtune.report.markdown import markdown_tables
 
         return markdown_tables(self.record)
+
+
+def _is_run(folder: Path) -> bool:
+    from semtune.runs.folder import RunFolder
+
+    return RunFolder.current(folder).spec.exists()

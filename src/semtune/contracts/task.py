@@ -53,6 +53,11 @@ class Task(Protocol):
         """What a reader of scores on this task must know."""
         ...
 
+    @property
+    def made_splits(self) -> tuple[str, ...]:
+        """The splits that semtune split off the training rows; () where all were supplied."""
+        ...
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError."""
         ...

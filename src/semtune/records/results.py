@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from semtune.records.overlap import Overlap
 from semtune.records.scores import Scores
 
 Phase = Literal["load", "train", "evaluate"]
@@ -99,3 +100,19 @@ class RunResult:
     """The strategy or baseline; None: a tuned model, whose name is its method."""
     metric: str | None = None
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
+    overlaps: tuple[Overlap, ...] = ()
+    """Texts that two splits share; none are counted in results written before they were."""
+    run_id: str | None = None
+    """The id of this run, given by the study that started it; None in results written before there were ids."""
+    spec_fingerprint: str | None = None
+    """Of the resolved spec; this and the next three are None in results written before they were recorded."""
+    data_fingerprint: str | None = None
+    """Of the label space and of every example of all splits, as read."""
+    model_fingerprint: str | None = None
+    """Of the names, sizes and contents of the model's files; None also where there is no model."""
+    code_version: str | None = None
+    """semtune's version with a fingerprint of its source files."""
+    ended_at: str | None = None
+    """UTC, to the second."""
+    kept_from: str | None = None
+    """Only in a study's record: when and where an earlier call measured this, where that differs from the study."""

@@ -14,7 +14,7 @@ from semtune.specs import read_spec
 
 def load_run(path: Path) -> Approach:
     """The fitted approach of a run folder, loaded; neither the task nor its data is needed. Raises ModelError."""
-    folder = RunFolder(path)
+    folder = RunFolder.current(path)
     if not folder.spec.exists():
         raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
     space = read_labels(folder)

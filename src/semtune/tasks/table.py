@@ -81,6 +81,11 @@ class Table(BaseTask):
         seed = self.options.split_seed
         return (f"{' and '.join(made)} split off the training rows by semtune (stratified, seed {seed})",)
 
+    @property
+    def made_splits(self) -> tuple[str, ...]:
+        """The splits that were not given. Raises DataError."""
+        return self._all().made
+
     def _read(self, split: str) -> list[Example]:
         return self._all().splits[split]
 
