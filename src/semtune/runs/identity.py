@@ -76,5 +76,7 @@ def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
 
 
 def _without_permissions(spec: RunSpec) -> RunSpec:
-    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(spec) if field.name in PERMISSIONS}
+    defaults: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(spec) if field.name in PERMISSIONS
+    }
     return dataclasses.replace(spec, **defaults)

@@ -25,7 +25,7 @@ _TAKEN = frozenset({"baselines", "data", "con", "prn", "aux", "nul"})
 def slug(text: str) -> str:
     """`text` in ASCII letters, digits, "." and "-"; with a digest of it where anything else was lost."""
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:LONGEST].rstrip("-.")
-    if plain == text and plain.lower() not in _TAKEN:
+    if plain and plain == text and plain.lower() not in _TAKEN:
         return plain
     return "-".join(part for part in (plain, _digest(text)) if part)
 

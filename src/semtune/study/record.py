@@ -72,6 +72,8 @@ class StudyRecord:
                 baselines.append(_baseline_entry(name, note, self._results[job.folder][0] if job is not None else None))
             elif name in self._former_baselines and not whole:
                 baselines.append(self._former_baselines[name])
+        former_names = [name for name in self._former_baselines if name not in self._notes]
+        baselines += [] if whole else [self._former_baselines[name] for name in former_names]
         former = dict(self._former_runs)
         for job in self._runs:
             before = former.pop(_identity(to_plain(unmeasured(job.spec, "failed"))), None)
