@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semtune.errors import OutputError
-from semtune.records import RunSpec, TaskOptions
+from semtune.records import Plan, RunSpec, TaskOptions
 from semtune.registry import METHODS, READOUTS, TASKS
 from semtune.runs.folder import read_result
 from semtune.runs.load import load_run
@@ -131,6 +131,19 @@ def test_a_tuned_model_is_not_overwritten_unasked(spec_of: Spec, tmp_path: Path)
         run(replace(spec_of(), seed=5), tmp_path / "run", Silent())
     assert (tmp_path / "run" / "result.json").read_bytes() == before
     assert run(replace(spec_of(), seed=5), tmp_path / "run", Silent(), overwrite=True).seed == 5
+
+
+def test_a_plan_that_refuses_the_new_model_leaves_the_old_one(spec_of: Spec, tmp_path: Path) -> None:
+    out, texts = tmp_path / "run", TASKS.get("table")(spec_of().task_options).load("test")
+    first = run(spec_of(), out, Silent())
+    before = load_run(out).predict(texts)
+    plan = Plan("lora", fits=False, peak_bytes={"train": 10**15})
+    refused = run(spec_of(seed=5), out, Silent(), overwrite=True, plan=plan)
+    assert (refused.status, refused.out) == ("does_not_fit", "run/successor")
+    assert read_result(out / "result.json") == first
+    assert load_run(out).predict(texts) == before
+    assert run(spec_of(seed=5), out, Silent(), overwrite=True).seed == read_result(out / "result.json").seed == 5
+    assert not (out / "successor").exists()
 
 
 @pytest.mark.gpu

@@ -73,7 +73,8 @@ def tune(
         method: how weights are changed: `semtune list methods`.
         out: the run folder. None: a temporary folder that lives as long as the returned object; pickle the run or copy
             `run.folder` to keep it.
-        overwrite: replace the tuned model in `out`.
+        overwrite: replace the tuned model in `out`, once the new one has ended well; else the new one is in
+            `out/successor`.
         fit: where the run would not fit in memory, let the plan change batch size, checkpointing or precision.
         planned: record the plan's memory and time beside those measured. False saves some seconds; a run that might
             not fit is planned all the same.
@@ -94,9 +95,12 @@ def tune(
     except BaseException:
         _discard(data, temporary=out is None)
         raise
-    source = spec.task_options
-    data.keep_only((source.data, source.dev_data, source.test_data))
-    run = Run(folder, progress=progress, trust_remote_code=spec.trust_remote_code)
+    replaced = result.out == folder.resolve().name
+    if replaced:
+        source = spec.task_options
+        data.keep_only((source.data, source.dev_data, source.test_data))
+    place = folder if replaced else folder / Path(str(result.out)).name
+    run = Run(place, progress=progress, trust_remote_code=spec.trust_remote_code)
     if out is None:
         run.keep_with(folder)
     return _ended(run, result)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from semtune.contracts import Approach
     from semtune.progress import NoProgress, RunBar
+    from semtune.runs.folder import RunFolder
 
 
 class Run:
@@ -41,7 +42,7 @@ class Run:
         """
         self._folder, self._progress, self._trust = Path(folder), progress, trust_remote_code
         self._model: Approach | None = None
-        if not (self._folder / "spec.yaml").exists():
+        if not self._files.spec.exists():
             raise ModelError(f"{folder} is not a run folder; give the folder that semtune.tune(out=…) wrote.")
 
     @property
@@ -50,32 +51,36 @@ class Run:
         return self._folder
 
     @property
-    def kept(self) -> bool:
-        """Whether the run folder contains weights (or another fitted state) to predict with."""
+    def _files(self) -> RunFolder:
         from semtune.runs.folder import RunFolder
 
-        return RunFolder(self._folder).kept() is not None
+        return RunFolder.current(self._folder)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the run folder contains weights (or another fitted state) to predict with."""
+        return self._files.kept() is not None
 
     @cached_property
     def spec(self) -> RunSpec:
         """Everything needed to run again."""
         from semtune.specs import read_spec
 
-        return read_spec(self._folder / "spec.yaml")
+        return read_spec(self._files.spec)
 
     @cached_property
     def result(self) -> RunResult:
         """The measured scores, times and memory. Raises DataError: the run was killed before it wrote its result."""
         from semtune.runs.folder import read_result
 
-        return read_result(self._folder / "result.json")
+        return read_result(self._files.result)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The label space, in the order of `predict_proba`'s columns."""
-        from semtune.runs.folder import RunFolder, read_labels
+        from semtune.runs.folder import read_labels
 
-        return read_labels(RunFolder(self._folder)).labels
+        return read_labels(self._files).labels
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -135,13 +140,11 @@ class Run:
         return f"<Run of {spec.method} on {spec.task} with {spec.model}, in {self._folder}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        from semtune.runs.folder import RunFolder
-
-        paths = RunFolder(self._folder)
+        paths = self._files
         files = [path for path in (paths.spec, paths.labels, paths.result, paths.environment) if path.exists()]
         kept = paths.kept()
         files += [] if kept is None else [path for path in kept.rglob("*") if path.is_file()]
-        contents = {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in files}
+        contents = {path.relative_to(paths.path).as_posix(): path.read_bytes() for path in files}
         return {"files": contents, "progress": self._progress}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -35,8 +35,8 @@ class Study:
     @property
     def runs(self) -> dict[str, Run]:
         """The runs that have a folder, by its name."""
-        names = [str(run["out"]) for run in self.record["runs"]]
-        found = {name: self.folder / name for name in names if (self.folder / name / "spec.yaml").exists()}
+        names = [str(run["out"]) for run in self.record["runs"] if run["out"] is not None]
+        found = {name: self.folder / name for name in names if _is_run(self.folder / name)}
         return {name: Run(folder, trust_remote_code=self._trust) for name, folder in found.items()}
 
     @property
@@ -73,3 +73,9 @@ class Study:
         from semtune.report.markdown import markdown_tables
 
         return markdown_tables(self.record)
+
+
+def _is_run(folder: Path) -> bool:
+    from semtune.runs.folder import RunFolder
+
+    return RunFolder.current(folder).spec.exists()

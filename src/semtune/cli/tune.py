@@ -84,7 +84,11 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
 
 def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
     """Print the result; returns the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
+    for overlap in result.overlaps:
+        o.say(f"note: {overlap.sentence()}")
     if result.status != "ok":
+        if result.out != out.resolve().name:
+            o.say(f"the run in {out} is as it was; the new one is in {out / Path(str(result.out)).name}")
         o.say(f"semtune: {result.status.replace('_', ' ')}: {result.reason}")
         return 130 if result.status == "interrupted" else 1
     if not quiet:

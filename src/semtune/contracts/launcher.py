@@ -18,12 +18,18 @@ class Launcher(Protocol):
     def __init__(self, parallel: int) -> None: ...
 
     def submit(self, spec: RunSpec, folder: Path) -> Any:
-        """Start the run of a resolved `spec`, which leaves its run folder at `folder`; returns its handle."""
+        """Start the run of a resolved `spec`, which leaves its run folder at `folder`; returns its handle.
+
+        The study has left the run's id in `folder`, which exists: `runs.runner.run` takes it from there into the
+        result, and the study takes no other result for this run's. What an earlier run has trained in `folder` must
+        not be removed; with `overwrite=True` the runner sees to that.
+        """
         ...
 
     def wait(self, handles: Sequence[Any]) -> tuple[Any, RunResult]:
         """Wait until one of `handles` has ended, whatever its end; that handle and its result.
 
+        For a run that ended without a result the launcher makes one up: `runs.outcome.unmeasured`, with a reason.
         A run that somebody interrupted has the status "interrupted". Raises KeyboardInterrupt when the user
         interrupts the waiting itself; the runs are then still under way.
         """

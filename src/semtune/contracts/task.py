@@ -58,6 +58,11 @@ class Task(Protocol):
         """Those of `notes` that say what reading the data changed, left out or found doubtful; said before fitting."""
         ...
 
+    @property
+    def made_splits(self) -> tuple[str, ...]:
+        """The splits that semtune split off the training rows; () where all were supplied."""
+        ...
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError."""
         ...

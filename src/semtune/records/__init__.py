@@ -8,6 +8,7 @@ from semtune.records.options import (
     RunSpec,
     TaskOptions,
 )
+from semtune.records.overlap import Overlap
 from semtune.records.plain import to_plain
 from semtune.records.results import Advice, CutTexts, Phase, Plan, RunResult, Status
 from semtune.records.scores import LabelScore, LeaderboardEntry, Metric, Scores
@@ -37,6 +38,7 @@ __all__ = [
     "LowRankSettings",
     "MethodSettings",
     "Metric",
+    "Overlap",
     "Phase",
     "Plan",
     "Prediction",

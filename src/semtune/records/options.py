@@ -13,7 +13,7 @@ from typing import Any, Literal
 from semtune.records.declare import option
 
 TRAINING, ANSWERS, MACHINE = "Training", "Predicting", "Machine"
-METHOD = "Model and method"
+METHOD, DATA = "Model and method", "Task data"
 """Panels of `--help`."""
 MOST = 2**31 - 1
 """Largest count that an option accepts, so that products of a few counts stay within 64 bits."""
@@ -116,7 +116,7 @@ class RunSpec:
     method's `Settings`, and so have the others for theirs.
     """
 
-    task: str = option(help="The task: see `semtune list tasks`.", panel="Task data")
+    task: str = option(help="The task: see `semtune list tasks`.", panel=DATA)
     approach: str = option(
         "tuned", help="What is fitted: a tuned model, a prompted one, or a baseline without a language model.",
         panel=METHOD,
@@ -136,6 +136,7 @@ class RunSpec:
         0, at_least=0, below=2**63, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING
     )
     task_options: TaskOptions = option(default_factory=TaskOptions, help="Where the data is and what it looks like.")
+    allow_overlap: bool = option(False, help="Go on where many test texts are also in another split.", panel=DATA)
     epochs: int = option(3, at_least=1, at_most=MOST, help="Passes over the training data.", panel=TRAINING)
     batch_size: int = option(8, unit="texts", at_least=1, at_most=MOST, help="Texts per micro-batch.", panel=TRAINING)
     accumulation_steps: int = option(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from semtune.records.overlap import Overlap
 from semtune.records.scores import Scores
 
 Phase = Literal["load", "train", "evaluate"]
@@ -123,3 +124,19 @@ class RunResult:
     """Split -> what --max-length cut of its texts; only splits of which something was cut."""
     preset_changes: Mapping[str, Any] = field(default_factory=dict)
     """Option -> {"preset": value, "run": value} for each option that the run has otherwise than its preset."""
+    overlaps: tuple[Overlap, ...] = ()
+    """Texts that two splits share; none are counted in results written before they were."""
+    run_id: str | None = None
+    """The id of this run, given by the study that started it; None in results written before there were ids."""
+    spec_fingerprint: str | None = None
+    """Of the resolved spec; this and the next three are None in results written before they were recorded."""
+    data_fingerprint: str | None = None
+    """Of the label space and of every example of all splits, as read."""
+    model_fingerprint: str | None = None
+    """Of the names, sizes and contents of the model's files; None also where there is no model."""
+    code_version: str | None = None
+    """semtune's version with a fingerprint of its source files."""
+    ended_at: str | None = None
+    """UTC, to the second."""
+    kept_from: str | None = None
+    """Only in a study's record: when and where an earlier call measured this, where that differs from the study."""

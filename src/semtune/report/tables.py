@@ -167,9 +167,11 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
     seeds = [len(group.ok) for group in view.groups if group.ok]
     if seeds and max(seeds) == 1:
         test_marks.append(notes.add(ONE_SEED))
+    test_marks += _overlap_marks(view, "test", notes)
     dev_marks: tuple[int, ...] = ()
     if view.selected_on == "dev":
         dev_marks = (notes.add("Dev chose the epoch and, where the readout has one, the threshold: it is optimistic."),)
+    dev_marks += tuple(_overlap_marks(view, "dev", notes))
 
     how = {metric.name: definition_marks(metric, notes) for metric in view.metrics}
     primary = how[view.primary.name]
@@ -181,6 +183,12 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
         failures = Column("Parse failures", f"% of {split}", "parse fail. %", drop=4)
         found.append(Figure(failures, lambda g: g.parse_failures(split) if g.generates else None, 100.0, 1))
     return found
+
+
+def _overlap_marks(view: StudyView, split: str, notes: Footnotes) -> list[int]:
+    """Footnotes on texts that a split shares with others."""
+    sentences = [overlap.sentence() for overlap in view.overlaps if overlap.split == split]
+    return [notes.add(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in sentences]
 
 
 def _score_figure(split: str, metric: Metric, drop: int, marks: tuple[int, ...], *, primary: bool = False) -> Figure:
@@ -228,7 +236,8 @@ def _assemble(
         chosen = [i for i, f in enumerate(figures) if (f.column.title == "Peak train" if full else f.primary)]
         rows.append(Row(cells, outcome=outcome, outcome_column=first + (chosen[0] if chosen else 0)))
     for index, base in enumerate(bases, start=len(view.groups)):
-        marks: tuple[int, ...] = (notes.add(f"{base.name}: {base.note.rstrip('.')}."),) if base.note else ()
+        remarks = [text.rstrip(".") for text in (base.note, base.kept_from) if text]
+        marks: tuple[int, ...] = tuple(notes.add(f"{base.name}: {text}.") for text in remarks)
         if scores:
             marks += deviation_marks([base.scores], view.metrics, notes)
         head = [Cell(base.name, marks=marks)] + [Cell("")] * (first - 1)
@@ -276,6 +285,7 @@ def _group_marks(view: StudyView, group: Group, notes: Footnotes, several: bool,
         marks.append(notes.add(f"{len(group.lost)} of {len(group.runs)} runs left out of the figures: {lost}."))
     if several and len(group.ok) == 1:
         marks.append(notes.add(ONE_SEED))
+    marks += _kept_marks(group, notes)
     if scores and group.random_weights:
         marks.append(notes.add(RANDOM_WEIGHTS))
     marks += preset_marks(group.preset, group.runs, notes)
@@ -290,6 +300,17 @@ def _cut_marks(name: str, group: Group, notes: Footnotes) -> list[int]:
     cut = next((run.cut_texts for run in group.runs if run.cut_texts), {})
     sentences = [found.sentence(f"{split} texts") for split, found in cut.items()]
     return [notes.add(f"{name}: {'; '.join(sentences)}.")] if sentences else []
+
+
+def _kept_marks(group: Group, notes: Footnotes) -> list[int]:
+    """Footnotes on runs that an earlier call measured under other circumstances."""
+    seeds: dict[str, list[str]] = {}
+    for run in group.runs:
+        if run.kept_from is not None:
+            seeds.setdefault(run.kept_from, []).append(str(run.seed))
+    if len(group.runs) == 1:
+        return [notes.add(f"Kept from before: {remark}.") for remark in seeds]
+    return [notes.add(f"Kept from before (seed {', '.join(of)}): {remark}.") for remark, of in seeds.items()]
 
 
 def _ended(run: RunResult) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semtune.errors import DataError, SemtuneError
-from semtune.records import LeaderboardEntry, Metric, RunResult, Scores
+from semtune.records import LeaderboardEntry, Metric, Overlap, RunResult, Scores
 from semtune.records.scores import leaderboard_entry_from, metrics_from, scores_from
 from semtune.runs.folder import read_json, result_from
+from semtune.specs import record_from
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
@@ -115,6 +116,8 @@ class Baseline:
     predict_examples_per_second: float | None = None
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """Peak bytes by phase, as in a RunResult."""
+    kept_from: str | None = None
+    """When and where an earlier call measured it, if that differs from the study."""
 
     def score(self, split: str, metric: Metric) -> Statistic | None:
         """A metric on a split."""
@@ -139,6 +142,8 @@ class StudyView:
     varying: tuple[str, ...]
     """The axes beside the method in which groups differ."""
     notes: tuple[str, ...]
+    overlaps: tuple[Overlap, ...] = ()
+    """Texts that two splits share."""
 
     @property
     def task(self) -> str:
@@ -228,6 +233,7 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
     try:
         runs = [result_from(run, f"run {i} of {where}") for i, run in enumerate(study["runs"], start=1)]
         baselines = tuple(_baseline(b) for b in study.get("baselines") or ())
+        shared = tuple(record_from(Overlap, o, "a study's overlap") for o in study.get("overlaps") or ())
         board = tuple(leaderboard_entry_from(e) for e in study.get("leaderboard") or ())
         metrics = metrics_from(study.get("metrics"))
     except DataError:
@@ -237,7 +243,7 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
     groups = _group(runs)
     varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
     notes = [str(n) for n in study.get("task_notes") or ()] + [n for run in runs for n in run.notes]
-    return StudyView(study, groups, baselines, board, metrics, varying, tuple(dict.fromkeys(notes)))
+    return StudyView(study, groups, baselines, board, metrics, varying, tuple(dict.fromkeys(notes)), shared)
 
 
 def _baseline(plain: Mapping[str, Any]) -> Baseline:
@@ -251,6 +257,7 @@ def _baseline(plain: Mapping[str, Any]) -> Baseline:
         train_seconds=plain.get("train_seconds"),
         predict_examples_per_second=plain.get("predict_examples_per_second"),
         peak_bytes=plain.get("peak_bytes") or {},
+        kept_from=plain.get("kept_from"),
     )
 
 

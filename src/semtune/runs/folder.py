@@ -6,11 +6,16 @@ environment.json            versions, processor, threads
 labels.json                 label space and kind of target: predicting needs no data
 metrics.jsonl               one line per step and per epoch, written during training (approaches that have steps)
 checkpoints/best/           the best state so far, always complete; moved to one of the next two at the end
+checkpoints/former/         the best state before, while the next one takes its place
 adapter/                    a tuned model's weights (PEFT's file format for adapters), and the readout's own parameters
 fitted/                     what a baseline or a prompting strategy has learnt
 transcripts.jsonl           prompts and completions of a prompted model, one line per example
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
+request.json                a study's request of the next run: see `runs.identity`
+successor/                  the run folder of the run that shall replace this one, or that failed to: `runs.succession`
+accepted/                   a successor that has replaced this run, until its files are moved up; readers read it
+.lock, .lock-holder.json    while a run is under way: see `runs.lock`
 """
 
 from __future__ import annotations
@@ -21,92 +26,85 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from semtune.errors import DataError, ModelError, OutputError
+from semtune.errors import DataError, ModelError
 from semtune.records import RunResult, TargetKind, TargetSpace, to_plain
 from semtune.records.scores import scores_from
 from semtune.runtime import files
-from semtune.specs import check_writable, record_from
+from semtune.specs import record_from
 
 DATA = "data"
 """Folder, within a run's or a study's, of texts that were given from Python."""
+ACCEPTED = "accepted"
 
 
 class RunFolder:
     """Paths of one run."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, replaces: Path | None = None) -> None:
+        """`replaces`: the folder of the run that this one takes the place of once it has ended well."""
+        self.path, self.replaces = path, replaces
         self.spec = path / "spec.yaml"
         self.environment = path / "environment.json"
         self.labels = path / "labels.json"
         self.metrics = path / "metrics.jsonl"
         self.best = path / "checkpoints" / "best"
+        self.former = path / "checkpoints" / "former"
         self.adapter = path / "adapter"
         self.fitted = path / "fitted"
         self.transcripts = path / "transcripts.jsonl"
         self.result = path / "result.json"
 
-    @classmethod
-    def create(cls, path: Path, *, overwrite: bool) -> RunFolder:
-        """A folder ready for a new run.
+    @property
+    def home(self) -> Path:
+        """The folder that the user named."""
+        return self.replaces or self.path
 
-        Raises:
-            OutputError: it cannot be written, contains other files, or contains a fitted approach (finished, or from
-                a run that was killed) and `overwrite` is False. Nothing was removed then.
-        """
-        folder = cls(path)
-        try:
-            if path.exists() and not path.is_dir():
-                raise OutputError(f"{path} is a file; choose a folder with --out.")
-            occupied = path.is_dir() and any(child.name != DATA for child in path.iterdir())
-            if occupied and not folder.spec.exists():
-                raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
-            if folder.kept() is not None and not overwrite:
-                raise OutputError(f"{path} holds a finished run; choose another --out, or replace it with --overwrite.")
-            check_writable(path)
-            if occupied:
-                folder._clear()
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error.strerror}); choose another folder with --out."
-            ) from error
-        return folder
+    @classmethod
+    def current(cls, path: Path) -> RunFolder:
+        """The run to read in the folder `path`: its own, or an accepted successor that was not moved up yet."""
+        accepted = cls(path / ACCEPTED)
+        return accepted if accepted.spec.exists() else cls(path)
+
+    def where(self, *, ok: bool) -> str:
+        """Where the run lies after its end, from the folder around the one that the user named: "run/successor"."""
+        name = self.home.resolve().name
+        return name if ok or self.replaces is None else f"{name}/{self.path.name}"
 
     def predictions(self, split: str) -> Path:
         """The file of a split's predictions."""
         return self.path / f"predictions-{split}.json"
 
     def kept(self) -> Path | None:
-        """The fitted state: adapter/, fitted/, or checkpoints/best/ of a run that was killed; None: there is none."""
-        return next((folder for folder in (self.adapter, self.fitted, self.best) if folder.exists()), None)
+        """The fitted state: adapter/, fitted/, or a checkpoint of a run that was killed; None: there is none."""
+        states = (self.adapter, self.fitted, self.best, self.former)
+        return next((folder for folder in states if folder.exists()), None)
 
     def finished(self) -> bool:
         """Whether a run has ended here, with a result and a fitted state."""
         return self.result.exists() and self.spec.exists() and self.kept() in (self.adapter, self.fitted)
 
-    def _clear(self) -> None:
-        """Remove what a run wrote, and nothing else."""
-        for file in (self.spec, self.environment, self.labels, self.metrics, self.result, self.transcripts):
-            file.unlink(missing_ok=True)
-        for file in self.path.glob("predictions-*.json"):
-            file.unlink()
-        for folder in (self.best.parent, self.adapter, self.fitted):
-            if folder.exists():
-                shutil.rmtree(folder)
-
     def keep_best(self, save: Callable[[Path], None]) -> None:
         """Replace checkpoints/best/ by what `save` writes to the folder that it receives.
 
-        An interruption while `save` writes leaves the old state untouched.
+        Whatever ends the process, and wherever: checkpoints/best/ or checkpoints/former/ is a complete state.
         """
-        draft, former = self.best.with_name("draft"), self.best.with_name("former")
-        for folder in (draft, former):
-            shutil.rmtree(folder, ignore_errors=True)
+        draft = self.best.with_name("draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        if self.former.exists():  # an earlier call ended between its renames
+            if self.best.exists():
+                shutil.rmtree(self.former)
+            else:
+                self.former.replace(self.best)
         save(draft)
         if self.best.exists():
-            self.best.replace(former)
-        draft.replace(self.best)
-        shutil.rmtree(former, ignore_errors=True)
+            self.best.replace(self.former)
+        try:
+            draft.replace(self.best)
+        except BaseException:
+            if self.former.exists():
+                self.former.replace(self.best)
+            raise
+        shutil.rmtree(self.former, ignore_errors=True)
 
     def promote_best(self, name: str) -> None:
         """Move checkpoints/best/ to the folder `name` ("adapter", "fitted")."""

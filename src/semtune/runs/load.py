@@ -22,7 +22,7 @@ def load_run(path: Path, *, trust_remote_code: bool = False) -> Approach:
 
     Raises ModelError.
     """
-    folder = RunFolder(path)
+    folder = RunFolder.current(path)
     if not folder.spec.exists():
         raise ModelError(f"{path} is not a run folder; give the folder that `semtune tune --out` wrote.")
     space = read_labels(folder)

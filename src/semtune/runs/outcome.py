@@ -7,12 +7,13 @@ from typing import Any
 from semtune.errors import DivergedError, DoesNotFitError, first_line
 from semtune.records import RunResult, RunSpec, Status
 from semtune.registry import APPROACHES
+from semtune.runs.identity import spec_fingerprint
 from semtune.runtime.limits import is_out_of_memory
 from semtune.specs.presets import preset_changes
 
 
 def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
-    """The result of a run of `spec` without figures; choices that its approach does not use are "".
+    """The result of a run of the resolved `spec` without figures; choices that its approach does not use are "".
 
     Args:
         fields: other fields of the result.
@@ -30,6 +31,7 @@ def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
         approach=spec.approach,
         name=own,
         preset_changes=preset_changes(spec),
+        spec_fingerprint=spec_fingerprint(spec),
         **fields,
     )
 

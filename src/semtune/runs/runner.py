@@ -6,21 +6,24 @@ Nothing here imports torch, so that a baseline runs in a small process; approach
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from semtune.contracts import Approach, FitFigures, Task, TaskContext
-from semtune.errors import DataError
+from semtune.contracts import Approach, FitFigures, TaskContext
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.machine import available_memory_bytes
 from semtune.measure.memory import PhaseMeter, resident_bytes
 from semtune.records import CutTexts, Example, Plan, RunResult, RunSpec, Status
-from semtune.registry import APPROACHES, TASKS
+from semtune.registry import APPROACHES
+from semtune.runs import identity, succession
+from semtune.runs.data import RunData, load_data
+from semtune.runs.fingerprints import code_version, model_fingerprint, now
 from semtune.runs.finite import check_predictions, finite_scores
 from semtune.runs.folder import RunFolder, write_json, write_labels
+from semtune.runs.lock import locked
 from semtune.runs.outcome import ending, unmeasured
 from semtune.runs.watch import SELECTION_SPLIT, RunWatch
 from semtune.runtime.imports import heavy_imports
@@ -31,8 +34,6 @@ from semtune.tasks.label_names import label_notes
 if TYPE_CHECKING:
     from semtune.runs.guard import Guard
     from semtune.training.loop import EpochEvent, StepEvent
-
-FINAL_SPLITS = ("dev", "test")
 
 
 class RunProgress(Protocol):
@@ -55,16 +56,6 @@ class RunProgress(Protocol):
     def on_epoch(self, event: EpochEvent) -> None: ...
 
 
-@dataclass
-class _Data:
-    """A task and its splits. `final`: those predicted at the end, by name; "test" may be unlabelled or empty."""
-
-    task: Task
-    train: list[Example]
-    dev: list[Example]
-    final: dict[str, list[Example]]
-
-
 def run(
     spec: RunSpec,
     out: Path,
@@ -76,17 +67,37 @@ def run(
 ) -> RunResult:
     """Fit the approach of `spec`, predict, score, and write the run folder `out`.
 
+    A run that replaces another one (`overwrite`) is written beside it and takes its place once it has ended well; one
+    that has not stays in `out/successor`.
+
     Args:
         plan: the plan of this run, if it was made before; None: made here when needed.
         bound_memory: limit this process to the free memory, until it ends, so that a CPU run that needs more fails
             with an allocation error instead of exhausting the machine.
 
     Raises:
-        SemtuneError: the spec, the data, the model or `out` is at fault; nothing was fitted. Running out of memory,
-            divergence and an interruption are not raised but recorded.
+        SemtuneError: the spec, the data, the model or `out` is at fault, or another process writes to `out`; nothing
+            was fitted. Running out of memory, divergence and an interruption are not raised but recorded.
     """
     spec = resolve(spec)
-    data = _load_data(spec)
+    succession.check_out(out, overwrite=overwrite)
+    with locked(out):
+        run_id = identity.requested(out, spec) or identity.new_id()
+        return _run(spec, out, run_id, progress, overwrite=overwrite, plan=plan, bound_memory=bound_memory)
+
+
+def _run(
+    spec: RunSpec,
+    out: Path,
+    run_id: str,
+    progress: RunProgress,
+    *,
+    overwrite: bool,
+    plan: Plan | None,
+    bound_memory: bool,
+) -> RunResult:
+    """`run`, with a resolved spec and the lock of `out`."""
+    data = load_data(spec)
     for note in data.task.data_notes:
         progress.say(note)
     context = TaskContext.of(data.task)
@@ -96,11 +107,18 @@ def run(
     for note in label_notes(context.labels):
         progress.say(note)
     approach.prepare(lambda text: progress.on_phase(text, None))
-    folder = RunFolder.create(out, overwrite=overwrite)
+    folder = succession.begin(out, overwrite=overwrite)
+    identity.withdraw(out)
     write_spec(spec, folder.spec)
     write_labels(folder, context.space)
     write_json(folder.environment, environment())
-    active = _ActiveRun(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan))
+    marks = {
+        "run_id": run_id,
+        "data_fingerprint": data.fingerprint,
+        "model_fingerprint": model_fingerprint(spec),
+        "code_version": code_version(),
+    }
+    active = _ActiveRun(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan), marks)
     try:
         active.check()
         active.load()
@@ -112,23 +130,12 @@ def run(
         active.finish(status, reason)
         if status == "failed":
             raise
+    if active.result.status == "ok":
+        succession.accept(folder)
     return active.result
 
 
-def _load_data(spec: RunSpec) -> _Data:
-    """The task's splits, checked: train and dev labelled and not empty. Raises DataError."""
-    task: Task = TASKS.get(spec.task)(spec.task_options)
-    training, dev = task.load("train"), task.load(SELECTION_SPLIT)
-    for split, examples in (("train", training), (SELECTION_SPLIT, dev)):
-        if not examples:
-            raise DataError(f"The {split} split of {spec.task} is empty; training needs it.")
-        unlabelled = next((e.id for e in examples if e.target is None), None)
-        if unlabelled is not None:
-            raise DataError(f"The {split} split of {spec.task} has no labels for {unlabelled}; training needs them.")
-    return _Data(task, training, dev, {split: task.load(split) for split in FINAL_SPLITS})
-
-
-def _guard_of(approach: Approach, spec: RunSpec, data: _Data, plan: Plan | None) -> Guard | None:
+def _guard_of(approach: Approach, spec: RunSpec, data: RunData, plan: Plan | None) -> Guard | None:
     """The object that plans the run and stops one that cannot fit; None: the approach is not plannable."""
     if not approach.plannable:
         return None
@@ -146,18 +153,20 @@ class _ActiveRun:
         self,
         spec: RunSpec,
         approach: Approach,
-        data: _Data,
+        data: RunData,
         folder: RunFolder,
         progress: RunProgress,
         guard: Guard | None,
+        marks: Mapping[str, Any],
     ) -> None:
+        """`marks`: fields of the result that say which run this is and what it depends on."""
         self.approach, self.data, self.folder, self.progress, self.guard = approach, data, folder, progress, guard
         self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
         self.max_length = spec.max_length
-        notes = (*data.task.notes, *label_notes(data.task.labels))
-        self.result = unmeasured(spec, "failed", out=folder.path.name, notes=notes, metric=metric)
+        notes = (*data.task.notes, *label_notes(data.task.labels), *(shared.sentence() for shared in data.overlaps))
+        self.result = unmeasured(spec, "failed", notes=notes, metric=metric, overlaps=data.overlaps, **marks)
 
     def check(self) -> None:
         """Stop a run that cannot fit before anything is loaded. Raises DoesNotFitError."""
@@ -240,11 +249,14 @@ class _ActiveRun:
                 self.folder.keep_best(self.approach.save)
                 self.folder.promote_best(self.approach.kept_in)
         if status in ("failed", "interrupted") and kept.exists():
-            reason = f"{reason}; the weights kept so far are in {self.approach.kept_in}/"
+            place = kept.relative_to(self.folder.home).as_posix()
+            reason = f"{reason}; the weights kept so far are in {place}/"
         self.result = replace(
             self.result,
             status=status,
             reason=reason,
+            out=self.folder.where(ok=status == "ok"),
+            ended_at=now(),
             runtime_bytes=self.meter.runtime_bytes,
             peak_bytes=dict(self.meter.peak_bytes),
             **self._planned(status),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
+from semtune.study.naming import folder_names
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
@@ -52,15 +52,20 @@ class StudySpec:
         for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
             if shared.get(part.options_name):
                 check_shared_options(part, shared[part.options_name], chosen)
-        grid: dict[str, RunSpec] = {}
-        for model in self.models:
-            for readout in self.readouts:
-                for prompt in self.prompts:
-                    for method in self.methods:
-                        for seed in self.seeds:
-                            spec = self._run(model, method, prompt, readout, seed)
-                            grid[self._name(spec)] = spec
-        return grid
+        specs = [
+            self._run(model, method, prompt, readout, seed)
+            for model in self.models
+            for readout in self.readouts
+            for prompt in self.prompts
+            for method in self.methods
+            for seed in self.seeds
+        ]
+        return dict(zip(folder_names(specs, with_model=self.with_model), specs, strict=True))
+
+    @property
+    def with_model(self) -> bool:
+        """Whether the folders of runs have the model in their names."""
+        return len(self.models) > 1
 
     def _run(self, model: str, method: str, prompt: str, readout: str, seed: int) -> RunSpec:
         names: dict[str, Any] = {
@@ -89,14 +94,6 @@ class StudySpec:
             ]
         absent = [method for method in self.overrides if method not in self.methods]
         return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
-
-    def _name(self, spec: RunSpec) -> str:
-        return self.folder_name(spec.model, spec.method, spec.readout, spec.prompt, f"s{spec.seed}")
-
-    def folder_name(self, model: str, *choices: str) -> str:
-        """The name of a run's folder: its choices, after the model's name where the study has several models."""
-        prefix = (re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-"),) if len(self.models) > 1 else ()
-        return "-".join((*prefix, *choices))
 
 
 def study_from(values: Mapping[str, Any], where: str) -> StudySpec:

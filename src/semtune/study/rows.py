@@ -6,26 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from semtune.records import RunSpec, TaskOptions
+from semtune.runs.identity import PERMISSIONS
 from semtune.specs import resolve, spec_from
 from semtune.study.grid import StudySpec
+from semtune.study.naming import folder_names
 
 
 def prompted_runs(study: StudySpec) -> dict[str, RunSpec]:
     """Every model × prompt × strategy × seed, resolved. Raises OptionError, UnknownNameError."""
-    grid: dict[str, RunSpec] = {}
-    for model in study.models:
-        for prompt in study.prompts:
-            for strategy in study.strategies:
-                for seed in study.seeds:
-                    values = {**study.shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed}
-                    name = study.folder_name(model, strategy, prompt, f"s{seed}")
-                    grid[name] = _spec(study, "prompted", values)
-    return grid
+    specs = [
+        _spec(study, "prompted", {**study.shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed})
+        for model in study.models
+        for prompt in study.prompts
+        for strategy in study.strategies
+        for seed in study.seeds
+    ]
+    return dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
 
 
 def baseline_runs(study: StudySpec, names: tuple[str, ...]) -> dict[str, RunSpec]:
     """Baseline -> its resolved run spec. Raises UnknownNameError."""
-    return {name: _spec(study, "baseline", {"baseline": name}) for name in names}
+    allowed = {name: study.shared[name] for name in PERMISSIONS if name in study.shared}
+    return {name: _spec(study, "baseline", {"baseline": name, **allowed}) for name in names}
 
 
 def _spec(study: StudySpec, approach: str, values: Mapping[str, Any]) -> RunSpec:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from semtune.contracts import Launcher, Task
 from semtune.errors import OptionError, OutputError, SemtuneError
 from semtune.measure.environment import environment
-from semtune.records import Example, RunResult, RunSpec, TargetSpace, to_plain
+from semtune.records import Example, Overlap, RunResult, RunSpec, TargetSpace, to_plain
 from semtune.registry import BASELINES, TASKS
-from semtune.runs.folder import DATA, RunFolder, read_result, write_json
-from semtune.specs import check_writable, read_spec, resolve, with_absolute_model
+from semtune.runs import identity
+from semtune.runs.data import checked_overlaps, fingerprint_of
+from semtune.runs.folder import DATA, read_result
+from semtune.runs.lock import HOLDER, LOCK, locked
+from semtune.runs.outcome import unmeasured
+from semtune.runs.succession import run_folders
+from semtune.specs import check_writable
 from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.specs.trust import without_trust
 from semtune.study.grid import StudySpec
+from semtune.study.kept import Judge, Verdict
+from semtune.study.naming import chosen_folder, earlier_name, folder_names, slug
+from semtune.study.record import FILE, FORMAT, Job, StudyRecord
 from semtune.study.rows import baseline_runs, prompted_runs
 from semtune.tasks.label_names import label_notes
 
-FORMAT = 1
 SCORED_SPLITS = ("dev", "test")
-BASELINE_FIGURES = (
-    "status", "reason", "load_seconds", "train_seconds", "predict_seconds", "predict_examples_per_second",
-    "runtime_bytes", "peak_bytes",
-)  # fmt: skip
-"""Fields of a baseline's result that its entry in `study.json` has beside name, scores and note."""
+STALE = "what the launcher gave back is not the result of this run: it has another id, or is of another spec"
 
 
 def run_study(
@@ -42,7 +44,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Run what `out` does not contain yet and write `out/study.json`; returns its content.
 
-    A run that an earlier call finished with the same spec is not repeated, so an interrupted study continues.
+    A run that an earlier call finished with the same spec, data and model is not repeated, so an interrupted study
+    continues.
 
     Args:
         command: what the user typed, for the record.
@@ -56,133 +59,171 @@ def run_study(
     """
     if parallel < 1:
         raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
-    tuned = study.runs()
-    grid = {**tuned, **prompted_runs(study)}
+    tuned = list(study.runs().values())
+    specs = [*tuned, *prompted_runs(study).values()]
+    grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
     task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
+    shared = checked_overlaps(task, splits, allowed=bool(study.shared.get("allow_overlap")))
     space = TargetSpace(task.target_kind, task.labels)
-    for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in tuned.values()):
+    for prompt, readout in dict.fromkeys((spec.prompt, spec.readout) for spec in tuned):
         check_combination(prompt, readout, space)
     names = tuple(BASELINES) if study.baselines is None else study.baselines
     notes = {name: _inapplicable(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
     _check_folder(out)
-    record = _record(study, task, splits, command, parallel)
-    jobs = _jobs(baselines, grid, out)
-    results: dict[Path, RunResult] = {}
-
-    def write() -> None:
-        record["baselines"] = [
-            _baseline_entry(name, notes[name], results.get(out / "baselines" / name))
-            for name in names
-            if notes[name] is not None or out / "baselines" / name in results
-        ]
-        record["runs"] = [_plain_result(results[out / name], name) for name in grid if out / name in results]
-        write_json(out / "study.json", record)
-
-    def finish(job: _Job, result: RunResult) -> None:
-        if result.status != "ok":
-            say(f"  {result.status.replace('_', ' ')}: {result.reason}")
-        results[job.folder] = result
-        write()
-
-    write()
-    for sentence in (*study.unused(), *label_notes(task.labels)):
-        say(f"note: {sentence}")
-    say("baselines")
-    _run_jobs(jobs, launcher, parallel, say, finish)
-    return record
+    with locked(out):
+        check_writable(out)
+        jobs = _jobs(baselines, grid, out, with_model=study.with_model)
+        record = StudyRecord(out, _record(study, task, splits, shared, command, parallel), jobs, notes)
+        judge = Judge(fingerprint_of(task, splits), record.plain["environment"])
+        runs = _Runs(out, jobs, {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}, record, say)
+        record.write()
+        for sentence in (*study.unused(), *label_notes(task.labels)):
+            say(f"note: {sentence}")
+        say("baselines")
+        runs.run(launcher, parallel)
+        record.write(whole=True)
+    return record.plain
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One run of the study: the line that announces it, its spec, its run folder."""
-
-    title: str
-    spec: RunSpec
-    folder: Path
-
-
-def _jobs(baselines: Mapping[str, RunSpec], grid: Mapping[str, RunSpec], out: Path) -> list[_Job]:
-    """The baselines, then the grid."""
-    jobs = [_Job(f"baseline {name}", spec, out / "baselines" / name) for name, spec in baselines.items()]
+def _jobs(baselines: Mapping[str, RunSpec], grid: Mapping[str, RunSpec], out: Path, *, with_model: bool) -> list[Job]:
+    """The baselines, then the grid, each with a folder of its own."""
+    jobs: list[Job] = []
+    for name, spec in baselines.items():
+        folder = chosen_folder(spec, out / "baselines", slug(name), name, [job.folder for job in jobs])
+        jobs.append(Job(f"baseline {name}", spec, folder))
     for number, (name, spec) in enumerate(grid.items(), start=1):
-        jobs.append(_Job(f"run {number} of {len(grid)}: {name}", spec, out / name))
+        earlier = earlier_name(spec, with_model=with_model)
+        folder = chosen_folder(spec, out, name, earlier, [job.folder for job in jobs])
+        jobs.append(Job(f"run {number} of {len(grid)}: {folder.name}", spec, folder))
     return jobs
 
 
-def _run_jobs(
-    jobs: Sequence[_Job],
-    launcher: Launcher,
-    parallel: int,
-    say: Callable[[str], None],
-    finish: Callable[[_Job, RunResult], None],
-) -> None:
-    """Run `jobs`, up to `parallel` at once; `finish` records each result.
+@dataclass
+class _Runs:
+    """The runs of a study: those that stand, those under way, those to come."""
 
-    Raises KeyboardInterrupt when the user stops the study or one of its runs. The other runs are interrupted then, and
-    those that had finished meanwhile are recorded.
-    """
-    waiting = deque(jobs)
-    active: dict[Any, _Job] = {}
-    try:
-        while waiting or active:
-            while waiting and len(active) < parallel:
-                job = waiting.popleft()
-                result = finished(job.spec, job.folder)
-                if result is None:
-                    say(job.title)
-                elif job.spec.approach != "baseline":  # those are many and quick
-                    say(f"{job.title} (kept from before)")
-                if result is None:
-                    active[launcher.submit(job.spec, job.folder)] = job
-                else:
-                    finish(job, result)
-            if active:
-                handle, result = launcher.wait(list(active))
-                if result.status == "interrupted":
-                    active.pop(handle)
-                    raise KeyboardInterrupt
-                finish(active.pop(handle), result)
-    except BaseException:
-        for handle, result in launcher.interrupt(list(active)):
-            if result.status != "interrupted":
-                finish(active[handle], result)
-        raise
+    out: Path
+    jobs: Sequence[Job]
+    verdicts: Mapping[Path, Verdict]
+    record: StudyRecord
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        for job in self.jobs:
+            result = self.verdicts[job.folder].result
+            if result is not None:
+                self.record.add(job, result, job.folder.name)
+
+    def run(self, launcher: Launcher, parallel: int) -> None:
+        """Run what does not stand, up to `parallel` at once, and record each result.
+
+        Raises KeyboardInterrupt when the user stops the study or one of its runs. The other runs are interrupted then,
+        and those that had finished meanwhile are recorded.
+        """
+        waiting = deque(self.jobs)
+        active: dict[Any, tuple[Job, str]] = {}
+        try:
+            while waiting or active:
+                while waiting and len(active) < parallel:
+                    job = waiting.popleft()
+                    if self._announce(job):
+                        run_id = identity.request(job.folder, job.spec)
+                        active[launcher.submit(job.spec, job.folder)] = (job, run_id)
+                if active:
+                    handle, result = launcher.wait(list(active))
+                    job, run_id = active[handle]
+                    result = _checked(result, job, run_id)
+                    del active[handle]
+                    self._finish(job, result)
+        except BaseException:
+            for handle, result in launcher.interrupt(list(active)):
+                job, run_id = active[handle]
+                checked = _checked(result, job, run_id)
+                if checked.status != "interrupted":
+                    self._finish(job, checked)
+            for job, _ in active.values():
+                identity.withdraw(job.folder)
+            raise
+
+    def _announce(self, job: Job) -> bool:
+        """Say what happens with a job; whether it must be run."""
+        verdict = self.verdicts[job.folder]
+        if verdict.result is None:
+            self.say(job.title if verdict.reason is None else f"{job.title} (again: {verdict.reason})")
+        elif job.spec.approach != "baseline":  # those are many and quick
+            remark = f": {verdict.result.kept_from}" if verdict.result.kept_from else ""
+            self.say(f"{job.title} (kept from before{remark})")
+        return verdict.result is None
+
+    def _finish(self, job: Job, result: RunResult) -> None:
+        """Record the checked result of a run that has ended. Raises KeyboardInterrupt for an interrupted one."""
+        identity.withdraw(job.folder)
+        if result.status == "interrupted":
+            raise KeyboardInterrupt
+        if result.status != "ok":
+            self.say(f"  {result.status.replace('_', ' ')}: {result.reason}")
+        self.record.add(job, result, _place(self.out, job, result))
+        self.record.write()
 
 
-def finished(spec: RunSpec, folder: Path) -> RunResult | None:
-    """The result of an earlier run of the same spec in `folder`, if its status is "ok"; None: it must be run."""
-    paths = RunFolder(folder)
-    if not paths.finished():
-        return None
-    try:
-        result = read_result(paths.result)
-        return result if result.status == "ok" and resolve(read_spec(paths.spec)) == with_absolute_model(spec) else None
-    except SemtuneError:
-        return None
+def _checked(result: RunResult, job: Job, run_id: str) -> RunResult:
+    """`result` with the id of its run, if it is that run's; else one that says that it is not."""
+    if identity.belongs_to(result, job.spec, run_id):
+        return replace(result, run_id=run_id)
+    return unmeasured(job.spec, "failed", reason=STALE, run_id=run_id)
+
+
+def _place(out: Path, job: Job, result: RunResult) -> str | None:
+    """Where the files of a run are, from `out`; None: in its folder are those of another run alone."""
+    others = False
+    current, *successors = run_folders(job.folder)
+    for paths, place in ((current, job.folder), *((paths, paths.path) for paths in successors)):
+        if not paths.result.exists():
+            continue
+        try:
+            if read_result(paths.result).run_id == result.run_id:
+                return place.relative_to(out).as_posix()
+        except SemtuneError:
+            pass
+        others = True
+    return None if others else job.folder.name
 
 
 def _check_folder(out: Path) -> None:
-    """Raises OutputError for a folder that contains something else, or cannot be written."""
-    occupied = out.exists() and (not out.is_dir() or any(child.name != DATA for child in out.iterdir()))
-    if occupied and not (out / "study.json").exists():
+    """Raises OutputError for a folder that contains something else."""
+    own = (DATA, LOCK, HOLDER)
+    occupied = out.exists() and (not out.is_dir() or any(child.name not in own for child in out.iterdir()))
+    if occupied and not (out / FILE).exists():
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
-    check_writable(out)
 
 
 def _record(
-    study: StudySpec, task: Task, splits: Mapping[str, list[Example]], command: str, parallel: int
+    study: StudySpec,
+    task: Task,
+    splits: Mapping[str, list[Example]],
+    shared: Sequence[Overlap],
+    command: str,
+    parallel: int,
 ) -> dict[str, Any]:
-    """The content of `study.json` before the first run."""
-    shared = f"up to {parallel} runs were under way at once: their seconds depend on each other"
+    """The content of `study.json` but its runs and baselines."""
+    at_once = f"up to {parallel} runs were under way at once: their seconds depend on each other"
+    overlap_notes = [overlap.sentence() for overlap in shared]
     return {
         "format": FORMAT,
         "task": task.name,
         "answer": task.target_kind,
         "metrics": to_plain(task.metrics),
         "labels": list(task.labels),
-        "task_notes": [*task.notes, *label_notes(task.labels), *study.unused(), *([shared] if parallel > 1 else [])],
+        "task_notes": [
+            *task.notes,
+            *label_notes(task.labels),
+            *overlap_notes,
+            *study.unused(),
+            *([at_once] if parallel > 1 else []),
+        ],
+        "overlaps": to_plain(shared),
         "command": command,
         "spec": without_trust(to_plain(study)),
         "environment": environment(),
@@ -191,10 +232,6 @@ def _record(
         "leaderboard": to_plain(task.leaderboard),
         "unlabelled_splits": [split for split in SCORED_SPLITS if _unlabelled(splits[split])],
     }
-
-
-def _plain_result(result: RunResult, name: str) -> dict[str, Any]:
-    return {**to_plain(result), "out": name}
 
 
 def _unlabelled(examples: Sequence[Example]) -> bool:
@@ -207,13 +244,3 @@ def _inapplicable(name: str, task: Task) -> str | None:
     if task.target_kind in kinds:
         return None
     return f"it needs a task with {' or '.join(words for kind, words in KIND_WORDS.items() if kind in kinds)}"
-
-
-def _baseline_entry(name: str, note: str | None, result: RunResult | None) -> dict[str, Any]:
-    """A baseline in `study.json`: name, scores and note, and the figures of its run where it had one."""
-    if result is None:
-        return {"name": name, "scores": {}, "note": note}
-    plain = to_plain(dataclasses.replace(result, scores=result.scores if result.status == "ok" else {}))
-    figures = {field: plain[field] for field in BASELINE_FIGURES}
-    failure = None if result.status == "ok" else f"{result.status.replace('_', ' ')}: {result.reason}"
-    return {"name": name, "scores": plain["scores"], "note": failure, **figures}

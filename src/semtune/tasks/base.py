@@ -82,6 +82,11 @@ class BaseTask:
         """What reading the data changed, left out or found doubtful; nothing by default."""
         return ()
 
+    @property
+    def made_splits(self) -> tuple[str, ...]:
+        """Splits that were split off the training rows; none by default."""
+        return ()
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError; UnknownNameError for another name."""
         if split not in SPLITS:

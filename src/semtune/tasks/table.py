@@ -92,6 +92,11 @@ class Table(BaseTask):
         """What reading converted, left out or found out, and doubtful labels. Raises DataError."""
         return self._all().data_notes
 
+    @property
+    def made_splits(self) -> tuple[str, ...]:
+        """The splits that were not given. Raises DataError."""
+        return self._all().made
+
     def _read(self, split: str) -> list[Example]:
         return self._all().splits[split]
 

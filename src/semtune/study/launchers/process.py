@@ -14,7 +14,9 @@ from typing import IO
 
 from semtune.records import RunResult, RunSpec, Status
 from semtune.runs.folder import RunFolder, read_result, write_json
+from semtune.runs.identity import requested
 from semtune.runs.outcome import unmeasured
+from semtune.runs.succession import run_folders
 from semtune.runtime.children import PYTHON, child_environment, ending_of, group_options, interrupt
 from semtune.runtime.parent import VARIABLE
 from semtune.specs import write_spec
@@ -32,6 +34,8 @@ class Child:
     output: IO[bytes]
     """A file rather than a pipe, so that no child waits for somebody to read."""
     temporary: tempfile.TemporaryDirectory[str]
+    run_id: str | None
+    """The id that the study requested the run with."""
 
 
 class ProcessLauncher:
@@ -50,6 +54,7 @@ class ProcessLauncher:
 
     def submit(self, spec: RunSpec, folder: Path) -> Child:
         """Start a child."""
+        run_id = requested(folder, spec)
         temporary = tempfile.TemporaryDirectory(prefix="semtune-")
         file = Path(temporary.name) / "spec.yaml"
         write_spec(spec, file)
@@ -63,7 +68,7 @@ class ProcessLauncher:
             env=self._environment,
             **group_options(),
         )
-        return Child(spec, folder, process, output, temporary)
+        return Child(spec, folder, process, output, temporary, run_id)
 
     def wait(self, handles: Sequence[Child]) -> tuple[Child, RunResult]:
         """Wait for the first child to end; one that the system killed becomes an out-of-memory result."""
@@ -90,13 +95,16 @@ def _result_of(child: Child) -> RunResult:
     printed = child.output.read().decode("utf-8", errors="replace")
     child.output.close()
     child.temporary.cleanup()
-    if RunFolder(child.folder).result.exists():
-        return read_result(RunFolder(child.folder).result)
-    return _without_result(child.spec, child.folder, child.process.returncode, printed)
+    for folder in run_folders(child.folder):
+        if child.run_id is not None and folder.result.exists():
+            result = read_result(folder.result)
+            if result.run_id == child.run_id:
+                return result
+    return _without_result(child.spec, child.folder, child.process.returncode, printed, child.run_id)
 
 
-def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> RunResult:
-    """The result of a child that could not write one."""
+def _without_result(spec: RunSpec, folder: Path, status: int, output: str, run_id: str | None = None) -> RunResult:
+    """The result of a child that wrote none; it is written where no earlier run has left anything trained."""
     outcome: Status = "failed"
     ending = ending_of(status)
     if ending == "interrupted":
@@ -105,10 +113,11 @@ def _without_result(spec: RunSpec, folder: Path, status: int, output: str) -> Ru
         outcome, reason = "out_of_memory", "the system killed the run, as it does when memory runs out"
     else:
         reason = _said_error(output) or f"the run ended with exit status {status} and wrote no result"
-    result = unmeasured(spec, outcome, reason=reason, out=folder.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_spec(spec, RunFolder(folder).spec)
-    write_json(RunFolder(folder).result, result)
+    result = unmeasured(spec, outcome, reason=reason, out=folder.name, run_id=run_id)
+    if RunFolder.current(folder).kept() is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_spec(spec, RunFolder(folder).spec)
+        write_json(RunFolder(folder).result, result)
     return result
 
 

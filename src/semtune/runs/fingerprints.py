@@ -1,0 +1,87 @@
+"""What a result depends on beside its spec: its data, its model's files, and semtune's own code."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from semtune.errors import SemtuneError
+from semtune.measure.machine import package_versions
+from semtune.records import Example, RunSpec, TargetSpace, to_plain
+from semtune.registry import APPROACHES
+
+MODEL_FILES = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab.json",
+    "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.py",
+)  # fmt: skip
+"""The files of a model's folder that decide what it computes."""
+WHOLE_BYTES = 64 << 20
+"""Files up to this size are read whole; of larger ones `SAMPLES` evenly spread pieces are."""
+SAMPLES, SAMPLE_BYTES = 32, 64 << 10
+_DIGITS = 16
+
+
+def data_fingerprint(space: TargetSpace, splits: Mapping[str, Sequence[Example]]) -> str:
+    """16 hexadecimal digits over the label space and every example of the splits, in their order."""
+    found = hashlib.sha256(json.dumps([space.kind, list(space.labels)]).encode("ascii"))
+    for split in sorted(splits):
+        for example in splits[split]:
+            row = [split, example.id, example.text, to_plain(example.target)]
+            found.update(json.dumps(row, default=str).encode("ascii") + b"\n")
+    return found.hexdigest()[:_DIGITS]
+
+
+def model_fingerprint(spec: RunSpec) -> str | None:
+    """16 hexadecimal digits over names, sizes and contents of the model's files; None: no model, or it is not here.
+
+    Times of files do not count. Imports torch; the hub is asked only where the run would ask it.
+    """
+    if "model" not in APPROACHES.get(spec.approach).uses:
+        return None
+    from semtune.contracts import SourceOptions
+    from semtune.models.naming import source_of
+
+    try:
+        source = source_of(spec.model, SourceOptions(spec.seed, spec.trust_remote_code))
+        folder = source.tokenizer_folder()  # every source keeps the weights of a prepared model beside its tokenizer
+        return _files_fingerprint(spec.model if source.borrows_tokenizer else "", _model_files(folder))
+    except (SemtuneError, OSError):
+        return None
+
+
+@functools.cache
+def code_version() -> str:
+    """semtune's version, and 8 hexadecimal digits over its source files: "0.1.0+1a2b3c4d"."""
+    root = Path(__file__).parents[1]
+    found = hashlib.sha256()
+    for file in sorted((*root.rglob("*.py"), *root.rglob("*.c"))):
+        found.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{package_versions().get('semtune', 'unknown')}+{found.hexdigest()[:8]}"
+
+
+def now() -> str:
+    """The present time in UTC, to the second: "2026-11-25T12:00:00Z"."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def _files_fingerprint(name: str, files: Iterable[Path]) -> str:
+    found = hashlib.sha256(name.encode("utf-8", "surrogateescape"))
+    for file in files:
+        size = file.stat().st_size
+        found.update(f"\n{file.name} {size}\n".encode("utf-8", "surrogateescape"))
+        with file.open("rb") as handle:
+            if size <= WHOLE_BYTES:
+                found.update(handle.read())
+                continue
+            for index in range(SAMPLES):
+                handle.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+                found.update(handle.read(SAMPLE_BYTES))
+    return found.hexdigest()[:_DIGITS]

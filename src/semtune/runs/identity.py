@@ -1,0 +1,84 @@
+"""Which run a result belongs to: the fingerprint of its spec, and an id that a study gives to each run it starts.
+
+The study leaves the id in the run folder as `request.json`, with the fingerprint of the spec that it is for. The run
+takes it from there, so it reaches runs whatever launcher starts them, and on whatever machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from semtune.records import RunResult, RunSpec, to_plain
+from semtune.runtime import files
+from semtune.specs import with_absolute_model
+
+REQUEST = "request.json"
+PERMISSIONS = ("allow_overlap", "trust_remote_code")
+"""Fields of a spec that allow a run and do not change what it computes."""
+_DIGITS = 16
+
+
+def same_run(one: RunSpec, other: RunSpec) -> bool:
+    """Whether two resolved specs describe the same run."""
+    return _without_permissions(one) == _without_permissions(other)
+
+
+def spec_fingerprint(spec: RunSpec) -> str:
+    """16 hexadecimal digits of the SHA-256 of a resolved spec, whose permissions do not count."""
+    return digest(to_plain(_without_permissions(spec)))
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of a plain value as JSON with sorted keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGITS]
+
+
+def new_id() -> str:
+    """A run id that nobody has used."""
+    return uuid.uuid4().hex
+
+
+def request(folder: Path, spec: RunSpec) -> str:
+    """Request a run of the resolved `spec` in `folder`, which is made; its id. Raises OutputError."""
+    run_id = new_id()
+    files.write_json(folder / REQUEST, {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
+    return run_id
+
+
+def requested(folder: Path, spec: RunSpec) -> str | None:
+    """The id of the run of `spec` that is requested in `folder`; None: none is."""
+    try:
+        found = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        return str(found["run_id"]) if found["spec_fingerprint"] == spec_fingerprint(spec) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def withdraw(folder: Path) -> None:
+    """Remove a request, and a folder that is then empty."""
+    with contextlib.suppress(OSError):
+        (folder / REQUEST).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
+    """Whether `result` is that of the run `run_id` of `spec`.
+
+    Every run writes an id. A result of this spec without one is the launcher's own word about a run that wrote none.
+    """
+    return result.spec_fingerprint == spec_fingerprint(spec) and result.run_id in (run_id, None)
+
+
+def _without_permissions(spec: RunSpec) -> RunSpec:
+    """The spec as a run folder keeps it, with the absolute path of its model, and without its permissions."""
+    defaults: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(spec) if field.name in PERMISSIONS
+    }
+    return dataclasses.replace(with_absolute_model(spec), **defaults)
