@@ -64,7 +64,7 @@ def is_plain(model: nn.Module) -> bool:
 
     The class's forward runs with both replaced: it must hand the decoder's tensor to the embedding, and return the
     embedding's own. No weight is read, so that it also works on meta-device and fake models. A class whose forward
-    does not get as far as its decoder counts as plain; a self-check compares its logits.
+    does not get as far as its decoder, or adds dimensions, counts as plain; a self-check compares its logits.
     """
     head = model.get_output_embeddings()  # type: ignore[operator]
     if head is None:
@@ -86,6 +86,8 @@ def is_plain(model: nn.Module) -> bool:
             output = model(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False).logits
     except Exception:  # noqa: BLE001 - a foreign forward may raise whatever it likes
         return not decoded
+    if output.shape != logits.shape:
+        return True
     same_input = len(inputs) == 1 and (inputs[0] is hidden or inputs[0]._base is hidden)
     return same_input and inputs[0].shape == hidden.shape and output is logits
 

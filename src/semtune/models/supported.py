@@ -22,6 +22,12 @@ from semtune.runtime.cache import cache_folder
 from semtune.runtime.files import write_json
 
 RIGHT = "right"
+_TESTED_FOR_ALL = (
+    "num_key_value_heads", "attention_bias", "mlp_bias", "intermediate_size", "moe_intermediate_size", "ffn_dim",
+)  # fmt: skip
+"""Fields that change sizes or add a bias, and nothing else."""
+_STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary scaling whose frequencies do not depend on the texts; transformers computes them."""
 
 
 @functools.cache
@@ -74,7 +80,16 @@ def _tested_as_default(config: Any, fields: dict[str, Any]) -> bool:
     table = verdicts()
     if table["transformers"] != __version__ or table["types"].get(kind) != RIGHT or _from_plugin(kind):
         return False
-    return structure(type(config)()) == fields
+    return _compared(structure(type(config)())) == _compared(fields)
+
+
+def _compared(fields: dict[str, Any]) -> dict[str, Any]:
+    """What of a structure must be that of the tested default: not grouped heads, biases and static rotary scaling."""
+    kept = {name: value for name, value in fields.items() if name not in _TESTED_FOR_ALL}
+    rotary = kept.get("rope_parameters")
+    if isinstance(rotary, dict) and rotary.get("rope_type") in _STATIC_ROTARY:
+        kept["rope_parameters"] = {k: v for k, v in rotary.items() if k == "partial_rotary_factor"}
+    return kept
 
 
 def _causal_class(config: Any) -> type | None:
