@@ -220,6 +220,16 @@ ARCHITECTURES = Registry(
         "qwen2": Entry("semtune.models.architectures.fused:QWEN2", "fused blocks (Qwen2, Qwen2.5)"),
         "qwen3": Entry("semtune.models.architectures.fused:QWEN3", "fused blocks with normed queries and keys"),
         "mixtral": Entry("semtune.models.architectures.stock:MIXTRAL", "stock forward; routers stay as they are"),
+        "doge": Entry("semtune.models.architectures.doge:DOGE", "stock forward with a bias on every key"),
+        "gemma3n": Entry("semtune.models.architectures.stock:GEMMA3N", "stock forward; coefficients stay as they are"),
+        "gemma3n_text": Entry(
+            "semtune.models.architectures.stock:GEMMA3N", "stock forward; coefficients stay as they are"
+        ),
+        "nemotron": Entry("semtune.models.architectures.keyword:NEMOTRON", "stock forward; its blocks drop keywords"),
+        "stablelm": Entry("semtune.models.architectures.keyword:STABLELM", "stock forward; its blocks drop keywords"),
     },
 )
 """By transformers' `config.model_type`; `semtune.models.architectures.stock:STOCK` for every other type."""
+
+BUILT_IN_ARCHITECTURES = frozenset(ARCHITECTURES)
+"""The names above; any other one comes from a plugin."""

@@ -29,6 +29,7 @@ from semtune.contracts import (
 )
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
+from semtune.models.positions import check_positions
 from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, PROMPTS, READOUTS
@@ -53,6 +54,9 @@ class TunedModel:
         prompt: Prompt = prompt_class(space, prompt_settings(spec))
         seed_everything(spec.seed)  # before heads and adapters are made, so that their initial weights depend on it
         self.readout: Readout = readout_class(loaded, prompt, space, readout_settings(spec))
+        note = check_positions(loaded.model.config, spec.max_length, new_tokens=self.readout.max_new_tokens)
+        if note is not None:
+            loaded.notes = (*loaded.notes, note)
         loaded.activation_checkpointing = spec.activation_checkpointing
         self.method.attach(loaded, self.settings)
         loaded.prepack_frozen(spec.prepack, memory_bytes=total_memory_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from semtune import registry
 from semtune.cli import options as o
 from semtune.cli.generate import type_name
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.models.supported import RIGHT, verdicts
 from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def list_names(
     if kind == "models":
         entries = {alias: f"alias of {name}" for alias, name in KINDS[kind].aliases.items()} | entries
         entries |= {f"shape:{name}": "published config, random weights" for name in _shapes()}
+    if kind == "architectures":
+        entries = _architectures(entries)
     if json:
         o.print_json([{"name": name, "summary": summary} for name, summary in entries.items()])
         return 0
@@ -58,6 +61,24 @@ def list_names(
     for name, summary in entries.items():
         o.show(f"{name:{width}}  {summary}")
     return 0
+
+
+def _architectures(registered: dict[str, str]) -> dict[str, str]:
+    """Every causal type of transformers as right or refused, with the reason; registered ones with their summary."""
+    table = verdicts()
+    entries = {
+        kind: "right" if verdict == RIGHT else f"refused: it {verdict}" for kind, verdict in table["types"].items()
+    }
+    for name, summary in registered.items():
+        entries[name] = f"{entries.get(name, 'registered')}: {summary}"
+    installed = metadata.version("transformers")
+    if installed != table["transformers"]:
+        typer.echo(
+            f"These are the verdicts for transformers {table['transformers']}; {installed} is installed, so every "
+            "architecture is checked when a model of it is loaded.",
+            err=True,
+        )
+    return dict(sorted(entries.items()))
 
 
 def _shapes() -> list[str]:

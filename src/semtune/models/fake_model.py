@@ -25,13 +25,17 @@ def layer_count(config: Any) -> int:
 
 
 def with_layers(config: Any, layers: int) -> Any:
-    """A copy of transformers' `config` with `layers` blocks, whose types repeat those of `config` from the first on."""
+    """A copy of transformers' `config` with `layers` blocks, whose kinds repeat those of `config` from the first on.
+
+    Every list with an entry for each block is shortened or repeated; a property that follows from others is not set.
+    """
     config = copy.deepcopy(config)
     text = config.get_text_config()
-    kinds = getattr(text, "layer_types", None)
+    before = layer_count(config)
+    for name, values in vars(text).items():
+        if isinstance(values, (list, tuple)) and len(values) == before:
+            vars(text)[name] = type(values)(values[i % before] for i in range(layers))
     text.num_hidden_layers = layers
-    if kinds:
-        text.layer_types = [kinds[i % len(kinds)] for i in range(layers)]
     return config
 
 

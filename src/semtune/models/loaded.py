@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semtune.contracts import Architecture, Cache, ModelIdentity, Tokenizer
 from semtune.models.architectures import architecture_of
+from semtune.models.class_logits import class_logits, class_loss, is_plain
 from semtune.models.prepacking import prepack_frozen
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
@@ -34,6 +35,8 @@ class TransformersModel:
     """Whether a block stores only its input for the backward: less memory, about a third more computation."""
     prepacked_head: nn.Module | None = None
     """The output embedding, prepacked; for prediction only."""
+    plain_head: bool | None = None
+    """Whether the LM head is the output embedding and nothing else (`class_logits.is_plain`); None: not known yet."""
 
     @property
     def architecture(self) -> Architecture:
@@ -61,7 +64,7 @@ class TransformersModel:
         """Prepack frozen weights for this CPU, after adapters are attached; see `models.prepacking`."""
         count = prepack_frozen(self.model, prepack, backward=backward, memory_bytes=memory_bytes)
         head = self.model.get_output_embeddings()  # type: ignore[operator]
-        if count and not backward and is_linear_layer(head):
+        if count and not backward and is_linear_layer(head) and self._has_plain_head():
             self.prepacked_head = as_linear_layer(head).prepack(backward=False)
         return count
 
@@ -99,15 +102,24 @@ class TransformersModel:
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The LM head: (rows, hidden_size) -> (rows, vocab_size)."""
+        """The LM head with all that the model's class does around it: (rows, hidden_size) -> (rows, vocab_size)."""
+        if not self._has_plain_head():
+            return class_logits(self.model, hidden)
         head = self.prepacked_head or self.model.get_output_embeddings()  # type: ignore[operator]
         logits: Tensor = head(hidden)
         return logits
 
     def next_token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """LM head and summed cross-entropy: (rows, hidden_size) and int64 (rows,) -> scalar, fp32 at least."""
+        if not self._has_plain_head():
+            return class_loss(self.model, hidden, targets, int(self.model.config.get_text_config().vocab_size))  # type: ignore[operator, union-attr]
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         return fused_linear_cross_entropy(hidden, head.weight, head.bias, targets)
+
+    def _has_plain_head(self) -> bool:
+        if self.plain_head is None:
+            self.plain_head = is_plain(self.model)
+        return self.plain_head
 
     def _ids(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)

@@ -10,6 +10,7 @@ from semtune.contracts import Located, SourceOptions, Tokenizer
 from semtune.errors import ModelError
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.naming import source_of
+from semtune.models.supported import check_supported
 from semtune.models.tokenizer import load_tokenizer
 
 DEFAULT = "default"
@@ -18,11 +19,14 @@ _APPROXIMATE = "tokens: estimated at 4 bytes each, as no tokenizer is at hand"
 
 
 def locate(name: str, options: SourceOptions) -> Located:
-    """The model ready to be read, downloaded or converted into the local cache first. Raises ModelError."""
-    located = source_of(name, options).locate()
-    if getattr(located.config, "is_encoder_decoder", False):
-        raise ModelError(f'"{name}" is an encoder-decoder model; semtune tunes decoder-only (causal) language models.')
-    return located
+    """The model ready to be read, downloaded or converted into the local cache first.
+
+    Raises:
+        ModelError: it cannot be had, or its architecture is refused, before weights are downloaded.
+    """
+    source = source_of(name, options)
+    check_supported(source.config(), trust_remote_code=options.trust_remote_code)
+    return source.locate()
 
 
 def prepare(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> tuple[str, ...]:
@@ -34,8 +38,11 @@ def prepare(name: str, *, trust_remote_code: bool = False, revision: str | None 
 
 
 def locate_config(name: str, *, trust_remote_code: bool = False, revision: str | None = None) -> Any:
-    """transformers' config of `name`, without weights. Raises ModelError."""
-    return source_of(name, SourceOptions(0, trust_remote_code, revision)).config()
+    """transformers' config of `name`, without weights. Raises ModelError, as `locate`."""
+    options = SourceOptions(0, trust_remote_code, revision)
+    config = source_of(name, options).config()
+    check_supported(config, trust_remote_code=trust_remote_code)
+    return config
 
 
 def conversion_bytes(name: str) -> int:

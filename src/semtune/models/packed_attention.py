@@ -25,6 +25,8 @@ from semtune.nn.attention import Prefix, packed_attention
 from semtune.nn.packed_batch import PackedBatch
 
 NAME = "semtune_packed"
+PLACEHOLDER = (1, 1, 1, 1)
+"""Shape of the mask that stands for "causal within each text"; a layer that makes another one of it is refused."""
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 """Keyword arguments of attention variants that `packed_attention` does not compute: soft capping, sinks, biases."""
 
@@ -66,15 +68,30 @@ def _attention(
         return output, None
     for name in _UNSUPPORTED:
         if kwargs.get(name) is not None:
-            raise ModelError(
-                f"This architecture's attention uses {name}, which semtune's unpadded attention does not support yet; "
-                "choose a Llama, Qwen, Mistral or SmolLM model."
-            )
+            raise ModelError(f"its attention uses {name}, which semtune's unpadded attention does not compute")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if attention_mask is not None and attention_mask.shape != PLACEHOLDER:
+        query, key = _with_key_bias(query, key, attention_mask, scale)
     layer, window = int(module.layer_idx), kwargs.get("sliding_window")  # type: ignore[arg-type]
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # each (tokens, heads, head_dim)
-    attn_output = packed_attention(q, k, v, packed_batch, layer=layer, scale=scale, window=window, prefix=prefix)
+    attn_output = packed_attention(
+        q, k, v, packed_batch, layer=layer, scale=scale, window=window, prefix=prefix,
+        dropout=float(kwargs.get("dropout") or 0.0),
+    )  # fmt: skip
     return attn_output.unsqueeze(0), None
+
+
+def _with_key_bias(query: Tensor, key: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Queries and keys with one more component, whose product adds `bias` to the scores.
+
+    bias: (1, heads or kv_heads, 1, tokens), the same for every query. Raises ModelError for any other mask.
+    """
+    heads, tokens = key.shape[1], key.shape[2]
+    if bias.shape[0] != 1 or bias.shape[2:] != (1, tokens) or bias.shape[1] % heads:
+        raise ModelError("its attention makes a mask of its own, which semtune's unpadded attention does not compute")
+    by_key = bias[:, :: bias.shape[1] // heads].transpose(2, 3)  # (1, kv_heads, tokens, 1)
+    key = torch.cat([key, (by_key / scale).to(key.dtype)], dim=-1)
+    return torch.cat([query, torch.ones_like(query[..., :1])], dim=-1), key
 
 
 def _with_prefix(

@@ -46,6 +46,8 @@ class _Call(NamedTuple):
     window: int | None
     """None where the window is at least as long as every text."""
     rotary: Rotary | None
+    dropout: float
+    """Probability that an attention weight is dropped."""
 
     def with_cache(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add padded keys and values (texts, kv_heads, max_seqlen, head_dim) to the cache; returns all of the texts."""
@@ -68,6 +70,7 @@ def packed_attention(
     rotary: Rotary | None = None,
     query_indices: tuple[int, ...] | None = None,
     prefix: Prefix | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Causal attention, each text by itself.
 
@@ -82,17 +85,19 @@ def packed_attention(
         query_indices: ascending indices of the tokens that have a query; None: all tokens.
         prefix: keys and values that every query attends to in addition, whatever the window (prefix tuning, Li & Liang
             2021, arXiv:2101.00190). Positions do not count them and the cache does not hold them.
+        dropout: probability, in [0, 1), that an attention weight is dropped, drawn from torch's global generator; the
+            caller passes 0 outside of training.
 
     Returns:
         (rows of q, heads, head_dim); zero in padding rows.
     """
     if packed_batch.parts:
-        return _part_by_part(q, k, v, packed_batch, layer, scale, window, rotary, query_indices, prefix)
+        return _part_by_part(q, k, v, packed_batch, layer, scale, window, rotary, query_indices, prefix, dropout)
     layout = packed_batch.layout(q.device, query_indices)
     seqlen_k = layout.max_seqlen + (0 if layout.cache_is_empty else max(layout.cache_seqlens))
     window = window if window is not None and seqlen_k > window else None
-    call = _Call(packed_batch, layout, layer, scale, window, rotary)
-    if prefix is not None:
+    call = _Call(packed_batch, layout, layer, scale, window, rotary, dropout)
+    if prefix is not None or dropout > 0:
         return _general(q, k, v, call, prefix)
     short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q)
     if short and layout.causal and packed_batch.cache is None and window is None:
@@ -113,6 +118,7 @@ def _part_by_part(
     rotary: Rotary | None,
     query_indices: tuple[int, ...] | None,
     prefix: Prefix | None,
+    dropout: float,
 ) -> Tensor:
     """Attention for each part of `packed_batch`, one after the other."""
     attn_output: list[Tensor] = []
@@ -125,7 +131,7 @@ def _part_by_part(
         attn_output.append(
             packed_attention(
                 q_part, k_part, v_part, part, layer=layer, scale=scale, window=window, rotary=rotary,
-                query_indices=indices, prefix=prefix,
+                query_indices=indices, prefix=prefix, dropout=dropout,
             )
         )  # fmt: skip
         first_query, first_token = first_query + queries, first_token + tokens
@@ -158,13 +164,15 @@ def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None
     kb, vb = call.with_cache(kb, vb)
     plain = layout.causal and layout.cache_is_empty and call.window is None and layout.num_queries == layout.tokens
     if plain and prefix is None:
-        out = F.scaled_dot_product_attention(qb, kb, vb, is_causal=True, scale=call.scale, enable_gqa=heads != kv_heads)
+        out = F.scaled_dot_product_attention(
+            qb, kb, vb, is_causal=True, scale=call.scale, enable_gqa=heads != kv_heads, dropout_p=call.dropout
+        )
     else:
         bias = layout.bias(kb.shape[2], call.window, q.dtype)
         if prefix is not None:
             kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
             bias = F.pad(bias, (prefix[0].shape[1], 0))  # 0: visible
-        out = _masked(qb, kb, vb, bias, call.scale)
+        out = _masked(qb, kb, vb, bias, call)
     result: Tensor = _unpad_any(out, len(q), layout)
     return result
 
@@ -174,14 +182,15 @@ def _prepend(prefix: Tensor, x: Tensor) -> Tensor:
     return torch.cat([prefix.to(x.dtype).expand(len(x), -1, -1, -1), x], dim=2)
 
 
-def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """softmax(q kᵀ scale + bias) v over blocks (texts, heads, max_seqlen, head_dim)."""
+def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, call: _Call) -> Tensor:
+    """dropout(softmax(q kᵀ scale + bias)) v over blocks (texts, heads, max_seqlen, head_dim)."""
     texts, heads, max_seqlen, dim = q.shape
     groups = texts * k.shape[1]
     # (texts·kv, group·max_seqlen, dim) x (texts·kv, dim, seqlen_k) -> (texts·kv, group·max_seqlen, seqlen_k)
     scores = torch.bmm(q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2))
-    scores = torch.add(bias, scores.view(texts, heads, max_seqlen, -1), alpha=scale)
+    scores = torch.add(bias, scores.view(texts, heads, max_seqlen, -1), alpha=call.scale)
     weights = torch.softmax(scores, dim=-1).view(groups, -1, k.shape[2])
+    weights = F.dropout(weights, call.dropout) if call.dropout > 0 else weights
     return torch.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
 
 

@@ -109,6 +109,7 @@ class FusedAttention(nn.Module):
     qk_norm: bool
     head_dim: int
     scaling: float
+    attention_dropout: float
     layer_idx: int
 
     def forward(
@@ -135,6 +136,7 @@ class FusedAttention(nn.Module):
             rotary=packed.rotary,
             query_indices=packed.query_indices,
             prefix=learned_prefix(self),
+            dropout=float(self.attention_dropout) if self.training else 0.0,
         )
         return self.o_proj(attn_output.view(len(attn_output), -1)), None
 

@@ -11,10 +11,14 @@ from torch.nn import functional as F
 
 from semtune.contracts import Cache
 from semtune.errors import ModelError
-from semtune.models.packed_attention import install_attention
+from semtune.models.decoder import text_decoder
+from semtune.models.packed_attention import PLACEHOLDER, install_attention
 from semtune.nn.key_value_cache import KeyValueCache
-from semtune.nn.linear import is_linear_layer
+from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
+
+STATEFUL = "carries a state from token to token, which packed batches would mix between texts"
+"""Why a recurrent model is refused, as the end of a sentence."""
 
 
 class StockArchitecture:
@@ -32,11 +36,11 @@ class StockArchitecture:
 
     def install(self, model: nn.Module) -> None:
         """Select semtune's attention. Raises ModelError for a model that also carries a recurrent state."""
-        if getattr(model, "_is_stateful", False):
+        if is_stateful(model):
             kind = getattr(model.config, "model_type", type(model).__name__)
             raise ModelError(
-                f'The architecture "{kind}" carries a state from token to token, which packed batches would mix '
-                "between texts; choose a model without one, or register an architecture for it (see CONTRIBUTING.md)."
+                f'The architecture "{kind}" {STATEFUL}; choose a model without one, or register an architecture for '
+                "it (see CONTRIBUTING.md)."
             )
         install_attention(model)
 
@@ -54,11 +58,14 @@ class StockArchitecture:
         ]
 
     def linears(self, model: nn.Module) -> dict[str, nn.Module]:
-        """Every linear layer of the blocks, by path, except the excluded ones."""
+        """Every linear layer of the blocks, by path, except the excluded ones and a mixture's routers and gates."""
         found: dict[str, nn.Module] = {}
+        experts = _expert_counts(model)
         for path, block in self._named_blocks(model):
             for inner, module in block.named_modules(prefix=path):
-                if is_linear_layer(module) and inner.split(".")[-1] not in self._excluded_linears:
+                if not is_linear_layer(module) or inner.split(".")[-1] in self._excluded_linears:
+                    continue
+                if _plain_forward(module) and not (experts and as_linear_layer(module).out_features in experts):
                     found[inner] = module
         return found
 
@@ -94,10 +101,10 @@ class StockArchitecture:
         """(tokens + padding,) -> (tokens + padding or query_indices, hidden_size)."""
         if checkpointing:
             _enable_checkpointing(model)
-        output = model.base_model(  # type: ignore[operator]
+        output = text_decoder(model)(
             input_ids=input_ids.unsqueeze(0),
             position_ids=batch.position_ids(input_ids.device),
-            attention_mask=torch.empty(1, 1, 1, 1, device=input_ids.device),  # a placeholder, see `packed_attention`
+            attention_mask=torch.zeros(PLACEHOLDER, device=input_ids.device),
             use_cache=False,
             packed_batch=batch,
         )
@@ -107,25 +114,35 @@ class StockArchitecture:
         return hidden.index_select(0, torch.tensor(list(query_indices), device=hidden.device))
 
     def _named_blocks(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        """The decoder's blocks by path: the classes that are never split, else the members of its list of layers."""
+        decoder = text_decoder(model)
+        prefix = next(path for path, module in model.named_modules() if module is decoder)
+        inner = list(decoder.named_modules(prefix=prefix))
         names = set(getattr(model, "_no_split_modules", None) or ())
-        within = _text_decoder_path(model)
-        return [
-            (path, m)
-            for path, m in model.named_modules()
-            if path.startswith(within) and names & {c.__name__ for c in type(m).__mro__}
-        ]
+        named = [(path, m) for path, m in inner if names & {c.__name__ for c in type(m).__mro__}]
+        if named:
+            return named
+        lists = [(path, m) for path, m in inner if isinstance(m, nn.ModuleList)]
+        path, layers = max(lists, key=lambda item: len(item[1]), default=("", nn.ModuleList()))
+        return [(f"{path}.{name}", block) for name, block in layers.named_children()]
 
 
-def _text_decoder_path(model: nn.Module) -> str:
-    """The path of the text decoder within a model, with a dot behind it; "" for a model of texts alone.
+def is_stateful(model: object) -> bool:
+    """Whether transformers declares that a model, or its class, carries a recurrent state."""
+    return bool(getattr(model, "_is_stateful", False))
 
-    A multimodal model has the blocks of its vision tower beside those of the decoder.
-    """
-    config: Any = model.config
-    if config.get_text_config() is config:
-        return ""
-    decoder = model.get_decoder()  # type: ignore[operator]
-    return next((f"{path}." for path, module in model.named_modules() if module is decoder and path), "")
+
+def _plain_forward(module: nn.Module) -> bool:
+    """Whether `module` computes y = W x + b and nothing more, as subclasses of nn.Linear may do."""
+    return not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward
+
+
+def _expert_counts(model: nn.Module) -> set[int]:
+    """Output sizes of a mixture's routers (its number of experts) and of the gate of a shared expert (1)."""
+    config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    counts = {n for n in (getattr(config, name, None) for name in names) if isinstance(n, int) and n > 0}
+    return counts | {1} if counts else set()
 
 
 def _enable_checkpointing(model: Any) -> None:
@@ -140,3 +157,4 @@ def _enable_checkpointing(model: Any) -> None:
 
 STOCK = StockArchitecture()
 MIXTRAL = StockArchitecture(excluded_linears=("gate",))
+GEMMA3N = StockArchitecture(excluded_linears=("correction_coefs", "prediction_coefs", "modality_router"))
