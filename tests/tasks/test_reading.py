@@ -246,6 +246,16 @@ def test_anything_reads_or_says_why(tmp_path: Path, suffix: str, content: bytes,
     assert all("\n" not in note for note in task.notes)
 
 
+def test_files_of_a_folder_that_are_no_split_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "Dev.TSV", joined([HEADER, *((f"new {t}", b) for t, b in ROWS[:3])], "\t"))
+    save(tmp_path / "test_set.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "README.txt", "about")
+    task = table(tmp_path)
+    assert len(task.load("dev")) == 3
+    assert any("left out test_set.csv, whose name" in note for note in task.notes)
+
+
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     for name in ("x" * 5000 + ".csv", "~nobody-of-this-name/t.csv", "a\0b.csv"):
         with pytest.raises(DataError):

@@ -11,7 +11,7 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,11 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     path = path_of(options.data)
     if not path.is_dir():
         return {"train": read_table(path, options)}
+    there = _table_files(path)
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
-        files = [
-            file
-            for name in names
-            for suffix in SUFFIXES
-            for file in (path / (name + suffix), path / (name + suffix + GZIP_SUFFIX))
-            if file.is_file()
-        ]
+        files = [file for name in names for file in there if file.name.lower().split(".")[0] == name]
+        there = [file for file in there if file not in files]
         if len(files) > 1:
             raise DataError(
                 f"{path} has several files for the {split} split ({', '.join(f.name for f in files)}); keep one."
@@ -89,7 +85,20 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
             f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
             "hold dev and test files."
         )
+    left_out = [file.name for file in there if suffix_of(file) != LINES_SUFFIX]
+    if left_out:
+        note = f"{path}: left out {', '.join(left_out)}, whose names are none of train, dev (or validation) and test"
+        tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
     return tables
+
+
+def _table_files(folder: Path) -> list[Path]:
+    """The files of a folder that could be tables, by name. Raises DataError."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
+    return [file for file in files if suffix_of(file) in SUFFIXES]
 
 
 def read_table(path: Path, options: TaskOptions) -> RawTable:
