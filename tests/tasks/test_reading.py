@@ -32,7 +32,9 @@ def test_a_text_that_begins_with_a_quote_swallows_no_rows(tmp_path: Path, openin
     rows = [(opening.get(i, "") + text, label) for i, (text, label) in enumerate(ROWS)]
     path = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
     assert pairs(path) == rows
-    assert f"quotes were read as characters of the text ({len(opening)} cells begin with one" in notes(path)
+    count = f"{len(opening)} cells begin" if len(opening) > 1 else "1 cell begins"
+    first = min(opening) + 2
+    assert f"quotes were read as characters of the text ({count} with one, first: line {first};" in notes(path)
 
 
 def test_quotes_that_close_lines_later_swallow_no_rows(tmp_path: Path) -> None:

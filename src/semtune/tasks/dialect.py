@@ -173,7 +173,9 @@ def _read(
     if '\\"' in text:
         try:
             reading = attempt("backslash")
-            return _Reading(reading.rows, "backslash", 'quotes inside cells are escaped as \\", and were read as such')
+            lines = [row.line for row in reading.rows if any(QUOTE in row.cells[i] for i in row.quoted)]
+            remark = f'quotes inside cells are escaped as \\", and were read as such in {len(lines)} rows'
+            return _Reading(reading.rows, "backslash", f"{remark} (first: line {lines[0]})" if lines else remark)
         except QuoteError:
             pass
     enclosed = [cell for row in plain.rows for cell in row.cells if _enclosed(cell)]
@@ -206,8 +208,9 @@ def _settled(reading: _Reading, plain: _Reading, separator: str, source: str) ->
 
 
 def _as_text(plain: _Reading) -> _Reading:
-    count = sum(cell.startswith(QUOTE) for row in plain.rows for cell in row.cells)
-    remark = f"quotes were read as characters of the text ({count} cells begin with one; see --quoting)"
+    lines = [row.line for row in plain.rows for cell in row.cells if cell.startswith(QUOTE)]
+    count = f"{len(lines)} cells begin" if len(lines) > 1 else "1 cell begins"
+    remark = f"quotes were read as characters of the text ({count} with one, first: line {lines[0]}; see --quoting)"
     return _Reading(plain.rows, "none", remark)
 
 
