@@ -71,6 +71,15 @@ def test_quotes_escaped_by_a_backslash(tmp_path: Path) -> None:
     assert pairs(path) == rows and "escaped as" in notes(path)
 
 
+def test_quotes_inside_quoted_cells_that_are_not_doubled(tmp_path: Path) -> None:
+    rows = [(f'he said "{text}" and left', label) for text, label in ROWS]
+    for separator, suffix in ((",", ".csv"), ("\t", ".tsv")):
+        lines = [separator.join(f'"{cell}"' for cell in row) for row in (HEADER, *rows)]
+        path = save(tmp_path / f"t{suffix}", "\n".join(lines))
+        assert pairs(path) == rows
+        assert "quotes inside quoted cells are not doubled, and were kept in 24 rows (first: line 2)" in notes(path)
+
+
 def test_broken_quotes_name_their_line(tmp_path: Path) -> None:
     text = joined([HEADER, *((f'"{t}"', label) for t, label in ROWS[:9]), ('"open', "sunny"), *ROWS[10:]], ",")
     said = refused(save(tmp_path / "t.csv", text))
