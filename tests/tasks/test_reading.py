@@ -136,7 +136,7 @@ def test_rows_that_end_in_a_separator(tmp_path: Path, header: tuple[str, ...]) -
 
 def test_header_cells_with_spaces_and_invisible_characters(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([(" \u200btext ", "label\u00a0"), *ROWS], ";"))
-    assert pairs(path) == ROWS
+    assert pairs(path) == pairs(path, text_column=" text ", label_column="label\u00a0") == ROWS
 
 
 def test_spaces_after_the_separators(tmp_path: Path) -> None:
@@ -262,6 +262,10 @@ def test_files_of_a_folder_that_are_no_split_are_named(tmp_path: Path) -> None:
     save(tmp_path / "Dev.TSV", joined([HEADER, *((f"new {t}", b) for t, b in ROWS[:3])], "\t"))
     save(tmp_path / "test_set.csv", joined([HEADER, *ROWS], ","))
     save(tmp_path / "README.txt", "about")
+    save(tmp_path / "validation-00000-of-00001.csv", joined([HEADER, *ROWS], ","))
+    with pytest.raises(DataError, match=r"several files for the dev split \(Dev.TSV, validation-0.*join them"):
+        table(tmp_path).load("dev")
+    (tmp_path / "Dev.TSV").rename(tmp_path / "validation-00000-of-00001.csv")
     task = table(tmp_path)
     assert len(task.load("dev")) == 3
     assert any("left out test_set.csv, whose name" in note for note in task.notes)

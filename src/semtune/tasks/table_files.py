@@ -39,6 +39,8 @@ Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
 
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
 _RULE = re.compile(":?-{2,}:?")
 """A cell of the line that some tables draw below their header."""
 
@@ -72,12 +74,11 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     there = _table_files(path)
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
-        files = [file for name in names for file in there if file.name.lower().split(".")[0] == name]
+        files = [file for name in names for file in there if _SHARD.sub("", file.name.lower().split(".")[0]) == name]
         there = [file for file in there if file not in files]
         if len(files) > 1:
-            raise DataError(
-                f"{path} has several files for the {split} split ({', '.join(f.name for f in files)}); keep one."
-            )
+            found = ", ".join(file.name for file in files)
+            raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
         if files:
             tables[split] = read_table(files[0], options)
     if "train" not in tables:
@@ -119,7 +120,8 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
 
     `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
     """
-    name = next((name for name in ([given] if given is not None else usual) if name in table.columns), None)
+    wanted = usual if given is None else (given, visible(given))
+    name = next((name for name in wanted if name in table.columns), None)
     if name is None:
         missing = given if given is not None else usual[0]
         raise DataError(
