@@ -65,6 +65,23 @@ def test_class_numbers_of_parquet_files_become_names(tmp_path: Path) -> None:
     assert "row 3 has the class number 2" in refused(tmp_path / "t.parquet")
 
 
+def test_class_numbers_of_a_column_that_lacks_some(tmp_path: Path) -> None:
+    numbers = [*(float(LABELS.index(label)) for _, label in ROWS), None]
+    stored = pa.table({"text": [*(t for t, _ in ROWS), "unlabelled"], "label": numbers})
+    features = {"label": {"names": list(LABELS), "_type": "ClassLabel"}}
+    stored = stored.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(stored, tmp_path / "t.parquet")
+    assert "row 25 has no label" in refused(tmp_path / "t.parquet")
+    pq.write_table(stored.slice(0, 24), tmp_path / "t.parquet")
+    assert pairs(tmp_path / "t.parquet") == ROWS
+
+
+def test_a_label_named_twice_counts_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *((t, f"{b};{b}") for t, b in ROWS)], ","))
+    assert pairs(path, label_separator=";") == ROWS
+    assert "a label that is named twice in one cell counts once in 24 rows" in notes(path, label_separator=";")
+
+
 def test_dictionary_columns_and_dates(tmp_path: Path) -> None:
     days = pa.array([17_000 + i % 2 for i in range(24)], pa.int32()).cast(pa.date32())
     stored = pa.table({"text": pa.array([t for t, _ in ROWS]).dictionary_encode(), "label": days, "when": days})

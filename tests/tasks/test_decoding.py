@@ -26,6 +26,12 @@ def test_utf16_without_a_mark(tmp_path: Path) -> None:
     assert pairs(path, encoding="utf-16-be") == ROWS
 
 
+def test_utf8_is_not_read_as_utf16(tmp_path: Path) -> None:
+    text = joined([HEADER, *ROWS], ",")
+    path = save(tmp_path / "t.csv", text + " " * (len(text) % 4))
+    assert "is UTF-8 text, not UTF-16; leave out --encoding" in refused(path, encoding="utf-16")
+
+
 def test_windows_quotation_marks(tmp_path: Path) -> None:
     rows = [(f"\u201c{text}\u201d – naïve", label) for text, label in ROWS]
     path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","), "cp1252")

@@ -32,7 +32,9 @@ def test_a_text_that_begins_with_a_quote_swallows_no_rows(tmp_path: Path, openin
     rows = [(opening.get(i, "") + text, label) for i, (text, label) in enumerate(ROWS)]
     path = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
     assert pairs(path) == rows
-    assert f"quotes were read as characters of the text ({len(opening)} cells begin with one" in notes(path)
+    count = f"{len(opening)} cells begin" if len(opening) > 1 else "1 cell begins"
+    first = min(opening) + 2
+    assert f"quotes were read as characters of the text ({count} with one, first: line {first};" in notes(path)
 
 
 def test_quotes_that_close_lines_later_swallow_no_rows(tmp_path: Path) -> None:
@@ -67,6 +69,15 @@ def test_quotes_escaped_by_a_backslash(tmp_path: Path) -> None:
     lines = [",".join(HEADER), *('"' + t.replace('"', '\\"') + f'",{label}' for t, label in rows)]
     path = save(tmp_path / "t.csv", "\n".join(lines))
     assert pairs(path) == rows and "escaped as" in notes(path)
+
+
+def test_quotes_inside_quoted_cells_that_are_not_doubled(tmp_path: Path) -> None:
+    rows = [(f'he said "{text}" and left', label) for text, label in ROWS]
+    for separator, suffix in ((",", ".csv"), ("\t", ".tsv")):
+        lines = [separator.join(f'"{cell}"' for cell in row) for row in (HEADER, *rows)]
+        path = save(tmp_path / f"t{suffix}", "\n".join(lines))
+        assert pairs(path) == rows
+        assert "quotes inside quoted cells are not doubled, and were kept in 24 rows (first: line 2)" in notes(path)
 
 
 def test_broken_quotes_name_their_line(tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def test_rows_that_end_in_a_separator(tmp_path: Path, header: tuple[str, ...]) -
 
 def test_header_cells_with_spaces_and_invisible_characters(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([(" \u200btext ", "label\u00a0"), *ROWS], ";"))
-    assert pairs(path) == ROWS
+    assert pairs(path) == pairs(path, text_column=" text ", label_column="label\u00a0") == ROWS
 
 
 def test_spaces_after_the_separators(tmp_path: Path) -> None:
@@ -244,6 +255,20 @@ def test_anything_reads_or_says_why(tmp_path: Path, suffix: str, content: bytes,
     for example in found:
         example.text.encode()
     assert all("\n" not in note for note in task.notes)
+
+
+def test_files_of_a_folder_that_are_no_split_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "Dev.TSV", joined([HEADER, *((f"new {t}", b) for t, b in ROWS[:3])], "\t"))
+    save(tmp_path / "test_set.csv", joined([HEADER, *ROWS], ","))
+    save(tmp_path / "README.txt", "about")
+    save(tmp_path / "validation-00000-of-00001.csv", joined([HEADER, *ROWS], ","))
+    with pytest.raises(DataError, match=r"several files for the dev split \(Dev.TSV, validation-0.*join them"):
+        table(tmp_path).load("dev")
+    (tmp_path / "Dev.TSV").rename(tmp_path / "validation-00000-of-00001.csv")
+    task = table(tmp_path)
+    assert len(task.load("dev")) == 3
+    assert any("left out test_set.csv, whose name" in note for note in task.notes)
 
 
 def test_paths_that_cannot_be(tmp_path: Path) -> None:

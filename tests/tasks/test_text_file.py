@@ -40,5 +40,6 @@ def test_a_table_gives_its_column(tmp_path: Path) -> None:
     path = save(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)))
     with pytest.raises(DataError, match=r'no column "text" .*--text-column'):
         read_texts(path, TaskOptions())
+    assert read_texts(path, TaskOptions(), ("comment", "text")) == read_texts(path, TaskOptions(text_column="comment"))
     found, notes = read_texts(path, TaskOptions(text_column="comment"))
     assert found == ["", *texts] and "row 1 is blank" in notes[0]

@@ -23,7 +23,10 @@ def predict(
     file: Annotated[
         Path | None, typer.Option(help="A file with one text a line, or a table (CSV, JSON lines, Parquet, …).")
     ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column with the text, where --file is a table.")] = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Column with the text, where --file is a table; as in the run's own table without it."),
+    ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of --file.")] = "utf-8",
     separator: Annotated[str | None, typer.Option(help="What separates the columns of --file; found out.")] = None,
     quoting: Annotated[
@@ -40,7 +43,7 @@ def predict(
         from semtune.tasks.text_file import read_texts
 
         options = {"text_column": text_column, "encoding": encoding, "separator": separator, "quoting": quoting}
-        found, notes = read_texts(file, record_from(TaskOptions, options, "the command line"))
+        found, notes = read_texts(file, record_from(TaskOptions, options, "the command line"), _usual_columns(run))
         given += found
         for note in notes:
             o.say(note)
@@ -72,6 +75,17 @@ def predict(
         shown = printable(_shown(text, predictions[i])) if i in predictions else ""
         o.show(f"{printable(' '.join(text.split()))}\t{shown}")
     return 0
+
+
+def _usual_columns(run: Path) -> tuple[str, ...]:
+    """Names of a column of texts: that of the table on which the run was tuned, and the usual ones."""
+    from semtune.runs.folder import RunFolder
+    from semtune.specs import read_spec
+    from semtune.tasks.table_files import TEXT_COLUMNS
+
+    file = RunFolder(run).spec
+    own = read_spec(file).task_options.text_column if file.exists() else None
+    return TEXT_COLUMNS if own is None else (own, *TEXT_COLUMNS)
 
 
 def _checked(texts: list[str]) -> list[str]:

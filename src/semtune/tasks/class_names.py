@@ -32,6 +32,8 @@ def name_classes(rows: Sequence[tuple[str, dict[str, Any]]], column: str, featur
     def named(value: Any, where: str) -> Any:
         if isinstance(value, list):
             return [named(item, where) for item in value]
+        if isinstance(value, float) and value.is_integer():  # a column of whole numbers that lacks some
+            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             return value
         if value >= len(names):

@@ -72,6 +72,8 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
         raise DataError(
             f"{path} is not {encoding.upper()} text but {marked.upper()}, as its byte-order mark says; {advice}."
         )
+    if not marked and codec.startswith(("utf-16", "utf-32")) and b"\0" not in raw and _decodes(raw, "utf-8"):
+        raise DataError(f"{path} is UTF-8 text, not {encoding.upper()}; leave out --encoding {encoding}.")
     try:
         # With a mark "utf-16" knows the byte order, whichever of the two a user has named.
         text = raw.decode(marked or codec)

@@ -173,9 +173,14 @@ def _read(
     if '\\"' in text:
         try:
             reading = attempt("backslash")
-            return _Reading(reading.rows, "backslash", 'quotes inside cells are escaped as \\", and were read as such')
+            lines = [row.line for row in reading.rows if any(QUOTE in row.cells[i] for i in row.quoted)]
+            remark = f'quotes inside cells are escaped as \\", and were read as such in {len(lines)} rows'
+            return _Reading(reading.rows, "backslash", f"{remark} (first: line {lines[0]})" if lines else remark)
         except QuoteError:
             pass
+    outer = _without_outer_quotes(plain)
+    if outer is not None:
+        return outer
     enclosed = [cell for row in plain.rows for cell in row.cells if _enclosed(cell)]
     header_quoted = any(_enclosed(cell) for cell in plain.rows[0].cells)
     if (separator == TAB and not header_quoted) or (plain.rectangular and not enclosed):
@@ -205,9 +210,30 @@ def _settled(reading: _Reading, plain: _Reading, separator: str, source: str) ->
     return reading
 
 
+def _without_outer_quotes(plain: _Reading) -> _Reading | None:
+    """A file whose header and cells stand in quotes, with quotes inside cells left as they are; None: it is none."""
+    quoted = [cell for row in plain.rows for cell in row.cells if cell.startswith(QUOTE)]
+    header_quoted = any(_enclosed(cell) for cell in plain.rows[0].cells)
+    if not header_quoted or not plain.rectangular or not all(_enclosed(cell) for cell in quoted):
+        return None
+
+    def bare(cell: str) -> str:
+        return cell.strip()[1:-1].replace(QUOTE * 2, QUOTE) if _enclosed(cell) else cell
+
+    rows = [row._replace(cells=[bare(cell) for cell in row.cells]) for row in plain.rows]
+    lines = [row.line for row in rows if any(QUOTE in cell for cell in row.cells)]
+    if not lines:
+        return None
+    remark = f"quotes inside quoted cells are not doubled, and were kept in {len(lines)} rows (first: line {lines[0]})"
+    return _Reading(rows, "csv", remark)
+
+
 def _as_text(plain: _Reading) -> _Reading:
-    count = sum(cell.startswith(QUOTE) for row in plain.rows for cell in row.cells)
-    remark = f"quotes were read as characters of the text ({count} cells begin with one; see --quoting)"
+    lines = [row.line for row in plain.rows for cell in row.cells if cell.startswith(QUOTE)]
+    if not lines:
+        return plain
+    count = f"{len(lines)} cells begin" if len(lines) > 1 else "1 cell begins"
+    remark = f"quotes were read as characters of the text ({count} with one, first: line {lines[0]}; see --quoting)"
     return _Reading(plain.rows, "none", remark)
 
 

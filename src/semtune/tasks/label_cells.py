@@ -60,6 +60,8 @@ class LabelCells:
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
         if isinstance(cell, list) and len(labels) < len(items):
             remarks.row("an empty item of a label list was left out", where)
+        if len(set(labels)) < len(labels):
+            remarks.row("a label that is named twice in one cell counts once", where)
         if cell is None and self.kind == "label_set":
             remarks.row("a missing label cell was read as a text without labels", where)
         unknown = [label for label in labels if self.known is not None and label not in self.known]

@@ -12,7 +12,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
 
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
 _RULE = re.compile(":?-{2,}:?")
 """A cell of the line that some tables draw below their header."""
 
@@ -70,19 +72,14 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     path = path_of(options.data)
     if not path.is_dir():
         return {"train": read_table(path, options)}
+    there = _table_files(path)
     tables: dict[str, RawTable] = {}
     for split, names in SPLIT_NAMES.items():
-        files = [
-            file
-            for name in names
-            for suffix in SUFFIXES
-            for file in (path / (name + suffix), path / (name + suffix + GZIP_SUFFIX))
-            if file.is_file()
-        ]
+        files = [file for name in names for file in there if _SHARD.sub("", file.name.lower().split(".")[0]) == name]
+        there = [file for file in there if file not in files]
         if len(files) > 1:
-            raise DataError(
-                f"{path} has several files for the {split} split ({', '.join(f.name for f in files)}); keep one."
-            )
+            found = ", ".join(file.name for file in files)
+            raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
         if files:
             tables[split] = read_table(files[0], options)
     if "train" not in tables:
@@ -90,7 +87,20 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
             f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
             "hold dev and test files."
         )
+    left_out = [file.name for file in there if suffix_of(file) != LINES_SUFFIX]
+    if left_out:
+        note = f"{path}: left out {', '.join(left_out)}, whose names are none of train, dev (or validation) and test"
+        tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
     return tables
+
+
+def _table_files(folder: Path) -> list[Path]:
+    """The files of a folder that could be tables, by name. Raises DataError."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
+    return [file for file in files if suffix_of(file) in SUFFIXES]
 
 
 def read_table(path: Path, options: TaskOptions) -> RawTable:
@@ -111,7 +121,8 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
 
     `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
     """
-    name = next((name for name in ([given] if given is not None else usual) if name in table.columns), None)
+    wanted = usual if given is None else (given, visible(given))
+    name = next((name for name in wanted if name in table.columns), None)
     if name is None:
         missing = given if given is not None else usual[0]
         raise DataError(

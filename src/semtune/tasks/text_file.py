@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from semtune.errors import DataError
@@ -12,26 +13,30 @@ from semtune.tasks.remarks import Remarks
 from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, TEXT_COLUMNS, find_column, read_table, suffix_of
 
 
-def read_texts(path: Path, options: TaskOptions) -> tuple[list[str], tuple[str, ...]]:
+def read_texts(
+    path: Path, options: TaskOptions, usual_columns: Sequence[str] = TEXT_COLUMNS
+) -> tuple[list[str], tuple[str, ...]]:
     """The texts of `path` in their order, "" for a blank one; and notes on how they were read.
 
     A file of a table's format (CSV, JSON lines, Parquet, …) gives its column of texts; any other file one text a line,
     whose only line ends are "\\n", "\\r\\n" and, in files without these, "\\r".
 
-    Raises DataError, OptionError.
+    `usual_columns` are looked for where `options` name no column of texts. Raises DataError, OptionError.
     """
     suffix = suffix_of(path)
     if suffix in SUFFIXES and suffix != LINES_SUFFIX:
-        return _texts_of_table(path, options)
+        return _texts_of_table(path, options, usual_columns)
     decoded = decode_file(path, options.encoding, encoding_option=True)
     lines = decoded.text.removesuffix("\n").split("\n")
     blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
     return [line if line.strip() else "" for line in lines], (*decoded.notes, *_blank_note(path, "line", blank))
 
 
-def _texts_of_table(path: Path, options: TaskOptions) -> tuple[list[str], tuple[str, ...]]:
+def _texts_of_table(
+    path: Path, options: TaskOptions, usual_columns: Sequence[str]
+) -> tuple[list[str], tuple[str, ...]]:
     table = read_table(path, options)
-    column = find_column(table, options.text_column, TEXT_COLUMNS, "text")
+    column = find_column(table, options.text_column, usual_columns, "text")
     remarks = Remarks(table.source)
     texts = [text_of(row.get(column), column, where, remarks) or "" for where, row in table.rows]
     blank = [number for number, text in enumerate(texts, start=1) if not text]
