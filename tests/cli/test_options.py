@@ -130,6 +130,11 @@ def test_what_is_not_given_is_the_records_default(tuned_spec: Callable[..., RunS
         (["--method", "warm", "--method-option", "warmt=1"], 'did you mean "warmth"'),
         (["--method", "warm", "--method-option", "warmth=hot"], "\"warmth\" cannot be 'hot'"),
         (["--method-option", "rank"], "NAME=VALUE"),
+        (
+            ["--method-option", "dropout=0.5", "--method-option", "dropout=0.1"],
+            'gives dropout twice, as "0.5" and "0.1"',
+        ),
+        (["--approach", "baseline", "--baseline", "top-1", "--preset", "nosuch"], "leave --preset out"),
         (["--readout", "generate", "--readout-option", "max_tokens=8"], 'did you mean "max_new_tokens"'),
         (["--prompt-option", "tone=kind"], 'The prompt report has no option "tone"'),
     ],

@@ -202,7 +202,9 @@ def _named_values(pairs: Sequence[str], flag: str) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise OptionError(f'{flag} must have the form NAME=VALUE, such as {flag} rank=8, not "{pair}".')
-        values[name.strip().replace("-", "_")] = value
+        key = name.strip().replace("-", "_")
+        if values.setdefault(key, value) != value:
+            raise OptionError(f'{flag} gives {key} twice, as "{values[key]}" and "{value}"; keep one of them.')
     return values
 
 

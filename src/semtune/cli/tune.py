@@ -46,12 +46,24 @@ def tune(
         raise OptionError("Give --task (see `semtune list tasks`), or --spec to repeat a run.")
     else:
         run_spec = spec_from(values, "the command line")
+        if "preset" in values and "approach" in values:
+            _check_preset(run_spec)
     result = _run(run_spec, out, overwrite, fit=fit)
     if json:
         from semtune.records import to_plain
 
         o.print_json(to_plain(result))
     return _print_result(result, run_spec, out, quiet=json)
+
+
+def _check_preset(spec: RunSpec) -> None:
+    """Raises OptionError for a preset of an approach that has no method."""
+    from semtune.registry import APPROACHES
+
+    with heavy_imports():
+        uses = APPROACHES.get(spec.approach).uses
+    if "method" not in uses:
+        raise OptionError(f"A preset sets how a model is tuned; a {spec.approach} run tunes none, leave --preset out.")
 
 
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:

@@ -30,8 +30,8 @@ def deviation_marks(
         f"{metric.title} of this row is {definition}, so it does not compare with the others."
         for metric in metrics
         for scores in by_split
-        if metric.name in scores.values and (definition := scores.definition(metric.name)) != metric.definition
-        if definition
+        if metric.definition and metric.name in scores.values
+        if (definition := scores.definition(metric.name)) not in ("", metric.definition)
     )
     return tuple(notes.add(text) for text in found)
 
