@@ -74,7 +74,9 @@ def test_no_control_token_comes_out_of_a_text_a_marker_or_a_label(kind: str, tex
 
 def test_added_tokens_that_are_text_stay_whole() -> None:
     tokenizer, original = TOKENIZERS["byte-level"], KINDS["byte-level"]()
-    ids = tokenizer.encode(example(""), PromptParts("", "a semtune   b\n\n<=> @user", "", None), 99, completion=False).ids
+    ids = tokenizer.encode(
+        example(""), PromptParts("", "a semtune   b\n\n<=> @user", "", None), 99, completion=False
+    ).ids
     assert {original.convert_tokens_to_ids(t) for t in TEXT_TOKENS} <= set(ids)
 
 
