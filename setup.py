@@ -1,15 +1,20 @@
 """The optional compiled part: loops between matrix products (`semtune.nn.kernels`). All else is in pyproject.toml.
 
-It is plain C without Python or torch headers, called through ctypes. Where there is no compiler, or no Linux, the same
-formulas run as torch operations: slower, the same results up to rounding. The library knows which sources it was built
-from, so that one that an update left behind is noticed (`semtune.nn.kernels.sources`).
+It is plain C without Python or torch headers, called through ctypes. Every file is compiled once per element type and
+instruction level, so that one library runs on every processor of its architecture. Where there is no compiler, or no
+Linux, the same formulas run as torch operations: slower, the same results up to rounding. The library knows which
+sources it was built from, so that one that an update left behind is noticed (`semtune.nn.kernels.sources`).
 """
 
+import os
 import platform
 import runpy
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NAMES = (
     "adamw",
@@ -27,17 +32,47 @@ NAMES = (
 FOLDER = "src/semtune/nn/kernels"
 DIGEST = runpy.run_path(f"{FOLDER}/sources.py")["sources_digest"]()
 FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-if platform.machine() == "x86_64":
-    FLAGS.append("-mprefer-vector-width=512")
+TYPES = {"bf16": [], "fp32": [("ELEMENT_FP32", "1")]}
+AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c", "-mlzcnt", "-mmovbe"]
+AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
+LEVELS: dict[str, list[str]] = {"base": []}
+"""Flags by level. The names are those of `semtune.nn.kernels`."""
+if platform.machine() in ("x86_64", "AMD64"):
+    LEVELS |= {"avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"]}
+
+
+class BuildKernels(build_ext):
+    """Compiles the sources for every element type and level into one library."""
+
+    def build_extension(self, ext: Extension) -> None:
+        def compile_variant(variant: tuple[str, str]) -> list[str]:
+            element, level = variant
+            return self.compiler.compile(
+                ext.sources,
+                output_dir=str(Path(self.build_temp) / f"{element}-{level}"),
+                macros=[
+                    *TYPES[element],
+                    ("SUFFIX", f"_{element}_{level}"),
+                    ("SEMTUNE_SOURCES", f'"{DIGEST}"'),
+                ],
+                extra_postargs=[*FLAGS, *LEVELS[level]],
+                depends=ext.depends,
+            )
+
+        variants = [(element, level) for element in TYPES for level in LEVELS]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = [file for files in pool.map(compile_variant, variants) for file in files]
+        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), extra_postargs=["-fopenmp"])
+
 
 extension = Extension(
     "semtune.nn.kernels._compiled",
     sources=[f"{FOLDER}/{name}.c" for name in NAMES],
     depends=[f"{FOLDER}/{name}.h" for name in ("adamw", "common", "mask", "matmul")],
-    define_macros=[("SEMTUNE_SOURCES", f'"{DIGEST}"')],
-    extra_compile_args=FLAGS,
-    extra_link_args=["-fopenmp"],
     optional=True,
 )
 
-setup(ext_modules=[extension] if sys.platform == "linux" else [])
+setup(
+    ext_modules=[extension] if sys.platform == "linux" else [],
+    cmdclass={"build_ext": BuildKernels},
+)

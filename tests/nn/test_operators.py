@@ -17,6 +17,7 @@ import semtune.nn.linear
 import semtune.nn.low_rank
 import semtune.training.eight_bit  # noqa: F401 - the modules that register operators
 from semtune.nn import elementwise, kernels
+from semtune.nn.kernels import BF16_ONLY
 from semtune.nn.operator_registry import OPERATORS, Operator, OperatorCost, composite, negligible
 from tests.nn.operator_samples import SAMPLES, bf16
 
@@ -69,9 +70,21 @@ def test_every_operator_has_samples() -> None:
     assert set(SAMPLES) == {name for name in BY_NAME if not name.startswith("test_")}
 
 
+def samples(name: str) -> list[tuple[Any, ...]]:
+    """The samples; of a loop that has an fp32 variant also in fp32."""
+    given = SAMPLES[name]()
+    if BY_NAME[name].cost is None or name.rstrip("_") in BF16_ONLY or not any(is_bf16(a) for s in given for a in s):
+        return given
+    return given + [tuple(a.float() if is_bf16(a) else a for a in sample) for sample in SAMPLES[name]()]
+
+
+def is_bf16(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.dtype == torch.bfloat16
+
+
 @runnable
 def test_the_fake_implementation_agrees_with_the_real_one(name: str) -> None:
-    for arguments in SAMPLES[name]():
+    for arguments in samples(name):
         check_fake(BY_NAME[name], arguments, layout=name not in OPAQUE)
 
 
@@ -104,7 +117,7 @@ def test_torchs_own_checks_of_an_operator(name: str) -> None:
     if name in OPAQUE or name == "draw_seed":
         pytest.skip("no tensors that the checks can compare")
     checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
-    for arguments in SAMPLES[name]():
+    for arguments in samples(name):
         torch.library.opcheck(BY_NAME[name].overload, arguments, test_utils=checks)
 
 
@@ -114,7 +127,7 @@ def test_every_operator_declares_its_cost_or_its_formula(name: str) -> None:
     assert (operator.cost is None) != (operator.formula is None)
     if operator.cost is None or not can_run(name):
         return
-    for arguments in SAMPLES[name]():
+    for arguments in samples(name):
         out = operator.overload(*arguments)
         cost = operator.cost(*arguments, out=out)
         assert operator.cost is negligible or cost != OperatorCost()

@@ -9,6 +9,7 @@ import sys
 from semtune.errors import SemtuneError
 from semtune.plugins import load_plugins
 from semtune.runtime.parent import end_with_parent
+from semtune.runtime.processor import limit_libraries
 
 BAD_INPUT, INTERRUPTED, NOT_OK = 2, 130, 1
 
@@ -19,6 +20,7 @@ def main() -> None:
     With --json the sentence stands on standard output too, as {"error": …}.
     """
     try:
+        limit_libraries(os.environ)
         end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app

@@ -11,7 +11,7 @@ from semtune.cli import options as o
 GB = 1e9
 _SLOWER = "torch operations stand in, slower"
 KERNELS = {
-    "compiled": "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop in bf16",
+    "compiled": "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop",
     "off": f"switched off by SEMTUNE_KERNELS: {_SLOWER}",
     "missing": f"none: {_SLOWER} (install semtune where there is a C compiler, on Linux)",
     "stale": f"not used, as they were built from other sources: {_SLOWER} (install semtune again: pip install -e .)",
@@ -37,6 +37,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("python", f"{found['python']} on {found['system']}"),
         ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
+        ("level", found["instructions"]),
         ("bf16", bf16),
         ("kernels", KERNELS[found["kernel_state"]]),
         ("memory", f"{found['available_memory_bytes'] / GB:.1f} of {found['total_memory_bytes'] / GB:.1f} GB free"),

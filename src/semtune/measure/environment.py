@@ -19,6 +19,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": machine.cpu_model(),
         "cores": machine.cores(),
+        "instructions": machine.instruction_level(),
     }
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semtune.runtime.processor import native_bf16 as _native_bf16
+from semtune.runtime.processor import usable_levels
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _PROC_CGROUP = Path("/proc/self/cgroup")
@@ -149,6 +150,11 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+def instruction_level() -> str:
+    """The level of instructions that the compiled loops use: "base", "avx2" or "avx512"."""
+    return usable_levels()[-1]
+
+
 def doctor() -> dict[str, Any]:
     """The output of `semtune doctor`: this machine, and the installed packages. Imports torch."""
     import torch
@@ -159,6 +165,7 @@ def doctor() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
+        "instructions": instruction_level(),
         "native_bf16": native_bf16(),
         "compiled_kernels": compiled_kernels(),
         "kernel_state": kernel_state(),

@@ -6,8 +6,8 @@ functions need fewer passes and save fewer tensors for backward, which computes 
 - RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467):  y_i = w_i x_i / rms(x),  rms(x) = sqrt(mean(x²) + eps)
 - SwiGLU (Shazeer 2020, arXiv:2002.05202):            y = silu(gate) ⊙ up,      silu(g) = g σ(g)
 
-Both compute in fp32 at least. For bf16 on a CPU each is one compiled operator (`nn.kernels`), which rounds once, at the
-end. On CUDA both call torch's own kernels, which are fused there.
+Both compute in fp32 at least. For bf16 and fp32 on a CPU each is one compiled operator (`nn.kernels`), which rounds
+once, at the end. On CUDA both call torch's own kernels, which are fused there.
 """
 
 from __future__ import annotations

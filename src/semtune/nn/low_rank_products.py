@@ -1,7 +1,7 @@
 """The matrix products of a low-rank adapter, y += s B A drop(x), and their gradients.
 
-For bf16 on a CPU forward and backward are one compiled operator each (`nn.kernels`), which computes in fp32: at a rank
-of 8 memory bandwidth bounds these products, and the overhead of a library call for each exceeds its work.
+For bf16 and fp32 on a CPU forward and backward are one compiled operator each (`nn.kernels`), which computes in fp32:
+at a rank of 8 memory bandwidth bounds these products, and the overhead of a library call for each exceeds its work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from semtune.nn.kernels import supports, training_operators
 from semtune.nn.kernels.training_operators import LANES
 
 _MAX_COMPILED_RANK = 32
-"""Largest rank of the compiled operator; above it bf16 matmuls of the library are faster."""
+"""Largest rank of the compiled operator; above it matmuls of the library are faster."""
 
 
 class Adapter(NamedTuple):
@@ -53,7 +53,7 @@ def low_rank_gradients(
     """
     a, b, scale, mask = adapter
     grad_a = grad_b = None
-    if inner.dtype != rows.dtype:  # from the compiled operator
+    if len(inner) > len(rows):  # from the compiled operator, whose result has a row more
         numbers = (scale, *_seed_and_threshold(mask), [needs_a, needs_b])
         grad_a, grad_b = training_operators.low_rank_backward_(rows, a, b, grad_y.contiguous(), inner, grad_x, *numbers)
         return grad_a, grad_b

@@ -1,6 +1,6 @@
 """Steps around the two matrix products of attention: padding, unpadding, rotary embeddings, softmax.
 
-For bf16 on a CPU each is one compiled loop (`nn.kernels`), elsewhere torch operations.
+For bf16 and fp32 on a CPU each is one compiled loop (`nn.kernels`), elsewhere torch operations.
 
 Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of Llama,
     rotate(x)_t = (x₁ cos - x₂ sin, x₂ cos + x₁ sin),  x₁, x₂ the halves of a head.

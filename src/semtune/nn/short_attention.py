@@ -1,9 +1,9 @@
 """Causal attention over a packed batch of short texts, as explicit matrix products with a hand-written backward.
 
 On a CPU torch's fused kernel loses more time in its bfloat16 backward than it saves, and its matrix products of a few
-dozen rows reach a fraction of the peak FLOP/s. For bf16 on a CPU one compiled operator (`nn.kernels`) handles one text
-and one kv head at a time, in fp32 within a core's cache. It saves only q, k and v; backward computes the attention
-weights again.
+dozen rows reach a fraction of the peak FLOP/s. For bf16 and fp32 on a CPU one compiled operator (`nn.kernels`) handles
+one text and one kv head at a time, in fp32 within a core's cache. It saves only q, k and v; backward computes the
+attention weights again.
 """
 
 from __future__ import annotations

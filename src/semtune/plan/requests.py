@@ -23,13 +23,15 @@ from semtune.plan.trace import Workload
 from semtune.records import Example, Plan, RunSpec, TargetSpace
 from semtune.registry import METHODS, TASKS
 from semtune.runtime.cache import cache_folder
+from semtune.runtime.processor import usable_levels
 from semtune.specs import resolve, with_changes, with_method
 from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
 IMPORTED_WITH_PLANS = (_stock,)
 """Imported here, as the bare runtime's bytes are measured after the imports and transformers is the largest of them."""
-RATES_FILE, QUICK_RATES_FILE = "machine-rates.json", "machine-rates-quick.json"
+RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}.json", "machine-rates-quick-{}.json"
+"""Names of the files with this machine's rates at a level of instructions."""
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
 QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
 """Seconds of calibration: by a plan on a machine without stored rates, and with `--calibrate`."""
@@ -215,7 +217,7 @@ def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
 
 def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
     """This machine's rates, and their origin in words."""
-    careful, quick = cache_folder() / RATES_FILE, cache_folder() / QUICK_RATES_FILE
+    careful, quick = (cache_folder() / name.format(usable_levels()[-1]) for name in (RATES_FILE, QUICK_RATES_FILE))
     if calibrate:
         rates = speed.measure(CALIBRATION_SECONDS)
         speed.write_rates(rates, careful)

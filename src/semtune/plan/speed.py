@@ -89,8 +89,8 @@ def measure(budget_seconds: float) -> Rates:
         fast = as_linear_layer(layer).prepack(backward=True) or layer
         packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
     coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
-    buffer = torch.empty(1536 * 2048, dtype=torch.bfloat16)
-    unpacked = _seconds(lambda: coded.dequantize(torch.bfloat16, buffer), share)
+    buffer = torch.empty(1536 * 2048, dtype=dtype)
+    unpacked = _seconds(lambda: coded.dequantize(dtype, buffer), share)
     small = torch.ones(64)
     return Rates(
         tuple(sorted(plain)),
@@ -98,7 +98,7 @@ def measure(budget_seconds: float) -> Rates:
         _loop_rate(dtype, share),
         _moving_rate(_MOVED_BYTES, share),
         _moving_rate(_COLD_BYTES, share),
-        (coded.quantized.codes.numel() + coded.quantized.scales.numel() + 2 * buffer.numel()) / unpacked,
+        (coded.quantized.codes.numel() + coded.quantized.scales.numel() + buffer.nbytes) / unpacked,
         _operation_seconds(small, share),
     )
 

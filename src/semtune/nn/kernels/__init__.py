@@ -2,10 +2,11 @@
 
 Each loop is called by one registered operator (`kernels.operators` and its siblings). The torch formula beside the call
 defines what the loop computes. It is the reference of the loop's test, and it runs where `supports` is False: on CUDA,
-in dtypes other than bf16, without a compiler, or with SEMTUNE_KERNELS=off. A library that was built from other sources
-than those beside this file is not used: its loops may have other arguments.
+in dtypes other than bf16 and fp32, without a compiler, or with SEMTUNE_KERNELS=off. A library that was built from other
+sources than those beside this file is not used: its loops may have other arguments.
 
-Threads come from the OpenMP library that torch has loaded, so both use one pool.
+The library has every loop for both dtypes and for every level of instructions; the processor's highest is used, or
+SEMTUNE_ISA's. Threads come from the OpenMP library that torch has loaded, so both use one pool.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import itertools
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels.sources import VERSION_SYMBOL, sources_digest
+from semtune.runtime.processor import usable_levels
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
@@ -41,7 +44,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "low_rank": "ppppppfuwiiiiii",
     "low_rank_backward": "pppppppppfuwiiiiii",
     "cross_entropy": "pppiiii",
-    "nf4_dequantize": "pppfpppii",
+    "nf4_dequantize": "ppppfppii",
     "adamw": "ppppppffffffffii",
     "adamw_8bit": "ppppppppppppppffffffffii",
     "square_sum": "ppii",
@@ -49,9 +52,20 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "scale_columns": "ppiii",
     "scale_columns_backward": "pppppiii",
 }
+BF16_ONLY = frozenset({"adamw"})
+"""Loops that have no fp32 variant."""
+_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT, "u": ctypes.c_uint64, "w": ctypes.c_uint32}
 _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
 """Other subclasses may store their elements elsewhere than at `data_ptr()`."""
+
+
+_LEVEL = usable_levels()[-1]
+"""The level of instructions whose loops are called."""
+
+
+def _symbol(name: str, dtype: torch.dtype, level: str) -> str:
+    return f"semtune_{name}_{_SUFFIXES[dtype]}_{level}"
 
 
 KernelState = Literal["compiled", "off", "missing", "stale"]
@@ -73,8 +87,10 @@ def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
         if version().decode() != sources_digest(folder):
             return None, "stale"
         for name, letters in _SIGNATURES.items():
-            function = getattr(loaded, f"semtune_{name}")
-            function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
+            for dtype, level in itertools.product(_SUFFIXES, usable_levels()):
+                if dtype == torch.bfloat16 or name not in BF16_ONLY:
+                    function = getattr(loaded, _symbol(name, dtype, level))
+                    function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
     except (OSError, AttributeError):  # built for another system, or by a version without the symbol
         return None, "stale"
     return loaded, "compiled"
@@ -100,20 +116,28 @@ def in_main_memory(x: Tensor) -> bool:
 
 
 def supports(*tensors: Tensor | None) -> bool:
-    """Whether the compiled loops can run on these tensors: bf16, contiguous, in main memory. None is ignored."""
+    """Whether the compiled loops can run on these tensors: bf16 or fp32, all of one dtype, contiguous, in main memory.
+
+    None is ignored.
+    """
     if not _IS_LOADED:
         return False
-    return all(x is None or (x.dtype == torch.bfloat16 and in_main_memory(x) and x.is_contiguous()) for x in tensors)
+    given = [x for x in tensors if x is not None]
+    dtype = given[0].dtype
+    return dtype in _SUFFIXES and all(x.dtype == dtype and in_main_memory(x) and x.is_contiguous() for x in given)
 
 
 @functools.cache
-def _function(name: str) -> Any:
+def _function(name: str, dtype: torch.dtype, level: str) -> Any:
     loaded = library()
     assert loaded is not None, "check supports() first"
-    return getattr(loaded, f"semtune_{name}")
+    return getattr(loaded, _symbol(name, dtype, level))
 
 
 def run(name: str, *arguments: Any) -> None:
-    """Call a compiled loop with the addresses of tensors; torch's number of threads is the last argument."""
+    """Call a compiled loop with the addresses of tensors; torch's number of threads is the last argument.
+
+    The first argument, a tensor, decides the element type.
+    """
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    _function(name)(*plain, torch.get_num_threads())
+    _function(name, arguments[0].dtype, _LEVEL)(*plain, torch.get_num_threads())

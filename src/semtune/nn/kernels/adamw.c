@@ -1,7 +1,10 @@
-/* AdamW in one pass over memory: moments, bf16 weight, residual bits of its fp32 master. Formula: training/masters.py. */
+/* AdamW in one pass over memory: moments, bf16 weight, residual bits of its fp32 master; and sums of squares.
+ * Formulas: training/masters.py. torch's AdamW updates fp32 weights. */
 #include "adamw.h"
 
-CLONES static void adamw_range(bf16 *weight, int16_t *residual, float *mean, float *square, const bf16 *grad,
+#ifndef ELEMENT_FP32
+
+NOINLINE static void adamw_range(element *weight, int16_t *residual, float *mean, float *square, const element *grad,
                                const float *grad_fp32, const adamw_settings *s, int64_t first, int64_t last) {
     adamw_settings c = *s;
 #pragma omp simd
@@ -16,14 +19,16 @@ CLONES static void adamw_range(bf16 *weight, int16_t *residual, float *mean, flo
 }
 
 /* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`grad_fp32`), the other NULL. */
-EXPORT void semtune_adamw(bf16 *weight, int16_t *residual, float *mean, float *square, const bf16 *grad,
+KERNEL(adamw)(element *weight, int16_t *residual, float *mean, float *square, const element *grad,
                           const float *grad_fp32, float rate, float beta1, float beta2, float eps, float decay,
                           float first, float second, float clip, int64_t count, int64_t threads) {
     adamw_settings settings = {rate, beta1, beta2, eps, decay, first, second, clip};
     SHARE(count, threads, adamw_range(weight, residual, mean, square, grad, grad_fp32, &settings, first, last));
 }
 
-CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64_t last) {
+#endif
+
+NOINLINE static void square_range(const element *x, double *out, int64_t first, int64_t last) {
     double total = 0.0;
     for (int64_t start = first; start < last; start += 4096) {
         int64_t end = start + 4096 < last ? start + 4096 : last;
@@ -37,6 +42,6 @@ CLONES static void square_range(const bf16 *x, double *out, int64_t first, int64
 
 /* partial (threads,): the sum of squares of each thread's part of x (count,). Entries of threads without a part are not
  * written. */
-EXPORT void semtune_square_sum(const bf16 *x, double *partial, int64_t count, int64_t threads) {
+KERNEL(square_sum)(const element *x, double *partial, int64_t count, int64_t threads) {
     SHARE(count, threads, square_range(x, partial + part, first, last));
 }

@@ -12,20 +12,22 @@ typedef struct {
     float clip;                           /* the gradient is multiplied by it */
 } adamw_settings;
 
+#ifndef ELEMENT_FP32
 /* The master's bits: the weight as their upper half, plus the signed residual. */
-INLINE float join_master(bf16 weight, int16_t residual) {
+INLINE float join_master(element weight, int16_t residual) {
     uint32_t bits = ((uint32_t)weight << 16) + (uint32_t)(int32_t)residual;
     float master;
     memcpy(&master, &bits, 4);
     return master;
 }
 
-INLINE void split_master(float master, bf16 *weight, int16_t *residual) {
+INLINE void split_master(float master, element *weight, int16_t *residual) {
     uint32_t bits;
     memcpy(&bits, &master, 4);
-    *weight = (bf16)((bits + 0x8000u) >> 16);
+    *weight = (element)((bits + 0x8000u) >> 16);
     *residual = (int16_t)bits;
 }
+#endif
 
 INLINE float updated(float master, float mean, float square, const adamw_settings *s) {
     return master * s->decay - s->rate * s->first * mean / (sqrtf(square) * s->second + s->eps);

@@ -37,13 +37,13 @@ INLINE void quantize_block(const float *values, uint8_t *codes, float *scale, co
 }
 
 typedef struct {
-    bf16 *weight;
-    int16_t *residual; /* NULL: the weight has no fp32 master */
+    element *weight;
+    int16_t *residual; /* NULL: the weight has no fp32 master beside it, or is fp32 */
     uint8_t *mean_codes;
     float *mean_scales;
     uint8_t *square_codes;
     float *square_scales;
-    const bf16 *grad; /* or */
+    const element *grad; /* or */
     const float *grad_fp32;
     dynamic_type means, squares;
     adamw_settings settings;
@@ -55,7 +55,7 @@ INLINE void update_block(const job *of, int64_t block, int64_t length) {
     adamw_settings c = of->settings;
     const uint8_t *mean_codes = of->mean_codes + block * BLOCK, *square_codes = of->square_codes + block * BLOCK;
     float mean_scale = of->mean_scales[block], square_scale = of->square_scales[block];
-    bf16 *weight = of->weight + block * BLOCK;
+    element *weight = of->weight + block * BLOCK;
     int16_t *residual = of->residual == NULL ? NULL : of->residual + block * BLOCK;
 #pragma omp simd
     for (int64_t i = 0; i < length; i++) {
@@ -66,17 +66,20 @@ INLINE void update_block(const job *of, int64_t block, int64_t length) {
     if (residual == NULL) {
 #pragma omp simd
         for (int64_t i = 0; i < length; i++) weight[i] = downcast(updated(upcast(weight[i]), mean[i], square[i], &c));
-    } else {
+    }
+#ifndef ELEMENT_FP32
+    if (residual != NULL) {
 #pragma omp simd
         for (int64_t i = 0; i < length; i++)
             split_master(updated(join_master(weight[i], residual[i]), mean[i], square[i], &c), &weight[i],
                          &residual[i]);
     }
+#endif
     quantize_block(mean, of->mean_codes + block * BLOCK, of->mean_scales + block, &of->means, 0);
     quantize_block(square, of->square_codes + block * BLOCK, of->square_scales + block, &of->squares, 1);
 }
 
-CLONES static void adamw_8bit_range(const job *of, int64_t first, int64_t last) {
+NOINLINE static void adamw_8bit_range(const job *of, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block++) {
         int64_t left = of->count - block * BLOCK;
         update_block(of, block, left < BLOCK ? left : BLOCK);
@@ -84,8 +87,8 @@ CLONES static void adamw_8bit_range(const job *of, int64_t first, int64_t last) 
 }
 
 /* One update of `count` weights; the gradient is bf16 (`grad`) or fp32 (`grad_fp32`), the other NULL. */
-EXPORT void semtune_adamw_8bit(bf16 *weight, int16_t *residual, uint8_t *mean_codes, float *mean_scales,
-                               uint8_t *square_codes, float *square_scales, const bf16 *grad, const float *grad_fp32,
+KERNEL(adamw_8bit)(element *weight, int16_t *residual, uint8_t *mean_codes, float *mean_scales,
+                               uint8_t *square_codes, float *square_scales, const element *grad, const float *grad_fp32,
                                const float *mean_levels, const float *mean_middles, const int32_t *mean_first,
                                const float *square_levels, const float *square_middles, const int32_t *square_first,
                                float rate, float beta1, float beta2, float eps, float decay, float first_factor,

@@ -1,8 +1,8 @@
 """Operators around attention over packed texts: padding, softmax, and the whole attention over short texts.
 
-q, k, v and blocks are bf16. `offsets`, `counts` and `positions` are those of `Layout.row_ranges`: the first row and the
-number of rows of each text, int32 (texts,), and each row's position in its text, int32 (texts, max_seqlen). `cos` and
-`sin` are fp32 (positions, head_dim / 2), or None where nothing is rotated.
+q, k, v and blocks are bf16 or fp32. `offsets`, `counts` and `positions` are those of `Layout.row_ranges`: the first row
+and the number of rows of each text, int32 (texts,), and each row's position in its text, int32 (texts, max_seqlen).
+`cos` and `sin` are fp32 (positions, head_dim / 2), or None where nothing is rotated.
 """
 
 from __future__ import annotations

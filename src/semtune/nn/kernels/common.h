@@ -1,8 +1,11 @@
 /* What all kernels share: bf16, exp, threads.
  *
- * Every kernel is plain C that the compiler vectorises, once for each level of x86-64 (the loader picks the level of the
- * machine at run time). Large bf16 matrix products stay with oneDNN; the kernels do what comes between them. They compute
- * in fp32 and round each result to bf16 once.
+ * Every kernel is plain C that the compiler vectorises. setup.py compiles each file once per element type and instruction
+ * level, so one library runs on every machine of its architecture: ELEMENT_FP32 selects the type, SUFFIX ends the
+ * exported names, and the compiler's flags set the level. nn/kernels/__init__.py picks the level at run time.
+ *
+ * Large matrix products stay with libraries; the kernels do what comes between them. They compute in fp32 and round each
+ * result once.
  */
 #ifndef SEMTUNE_COMMON_H
 #define SEMTUNE_COMMON_H
@@ -14,19 +17,14 @@
 typedef uint16_t bf16;
 
 #define INLINE static inline __attribute__((always_inline))
-#define EXPORT __attribute__((visibility("default")))
+#define NOINLINE __attribute__((noinline))
 
-/* Worker functions carry CLONES and take a range of rows. The exported function divides rows among threads without
- * CLONES, because the bodies of OpenMP regions are not cloned. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
-#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) /* the levels have no names there yet */
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
-#else
-#define CLONES __attribute__((noinline))
-#endif
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+/* The head of an exported kernel, for example semtune_norm_fp32_avx2. */
+#define KERNEL(name) __attribute__((visibility("default"))) void PASTE(semtune_##name, SUFFIX)
 
-INLINE float upcast(bf16 value) {
+INLINE float from_bf16(bf16 value) {
     uint32_t bits = (uint32_t)value << 16;
     float out;
     memcpy(&out, &bits, 4);
@@ -34,12 +32,25 @@ INLINE float upcast(bf16 value) {
 }
 
 /* Rounds to the nearest bf16, ties to even, like torch. */
-INLINE bf16 downcast(float value) {
+INLINE bf16 to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (bf16)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
+
+/* An element of activations, weights and their gradients; MASKED is the element where the 16-bit mask is set, else 0. */
+#ifdef ELEMENT_FP32
+typedef float element;
+INLINE float upcast(element value) { return value; }
+INLINE element downcast(float value) { return value; }
+#define MASKED(value, mask) ((mask) ? (value) : 0.0f)
+#else
+typedef bf16 element;
+INLINE float upcast(element value) { return from_bf16(value); }
+INLINE element downcast(float value) { return to_bf16(value); }
+#define MASKED(value, mask) ((element)((value) & (mask)))
+#endif
 
 /* e^x to about 2 units in the last place of fp32; 0 far below, finite far above (Cody & Waite's reduction). */
 INLINE float exp_of(float x) {

@@ -3,10 +3,10 @@
 
 #include "common.h"
 
-CLONES static void cross_entropy_rows(bf16 *scores, const int64_t *targets, float *losses, int64_t vocabulary,
+NOINLINE static void cross_entropy_rows(element *scores, const int64_t *targets, float *losses, int64_t vocabulary,
                                       int64_t gradient, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++) {
-        bf16 *z = scores + row * vocabulary;
+        element *z = scores + row * vocabulary;
         float largest = -INFINITY;
 #pragma omp simd reduction(max : largest)
         for (int64_t i = 0; i < vocabulary; i++) {
@@ -31,7 +31,7 @@ CLONES static void cross_entropy_rows(bf16 *scores, const int64_t *targets, floa
 }
 
 /* losses (rows,) = -log softmax(scores)_target; where `gradient`, scores (rows, vocabulary) become softmax - onehot. */
-EXPORT void semtune_cross_entropy(bf16 *scores, const int64_t *targets, float *losses, int64_t rows, int64_t vocabulary,
+KERNEL(cross_entropy)(element *scores, const int64_t *targets, float *losses, int64_t rows, int64_t vocabulary,
                                   int64_t gradient, int64_t threads) {
     SHARE(rows, threads, cross_entropy_rows(scores, targets, losses, vocabulary, gradient, first, last));
 }

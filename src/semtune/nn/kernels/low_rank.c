@@ -12,9 +12,9 @@
 enum { BLOCK = 8 * ROWS }; /* rows that are added to the adapter's gradients at once */
 
 typedef struct {
-    const bf16 *x, *grad_y; /* (rows, in), (rows, out); grad_y NULL in the forward */
+    const element *x, *grad_y; /* (rows, in), (rows, out); grad_y NULL in the forward */
     const float *a, *b;     /* (rank, in), (out, rank) */
-    bf16 *y, *grad_x;       /* added to; grad_x may be NULL */
+    element *y, *grad_x;       /* added to; grad_x may be NULL */
     float *inner;           /* (rows + 1, padded): scale · A drop(x), in the columns up to rank */
     float *grad_a, *grad_b; /* as a, b; each may be NULL */
     float *scratch;         /* see `_scratch_floats` in kernels/training_operators.py */
@@ -54,7 +54,7 @@ static thread_buffers buffers_of(const adapter *s, int64_t thread) {
 }
 
 /* out (rows, columns) = in (columns, rows)ᵀ times factor; row stride `width`, zero beyond `columns`. */
-CLONES static void transpose(const float *in, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
+NOINLINE static void transpose(const float *in, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < columns; j++) out[i * width + j] = factor * in[j * rows + i];
         for (int64_t j = columns; j < width; j++) out[i * width + j] = 0.0f;
@@ -62,7 +62,7 @@ CLONES static void transpose(const float *in, float *out, float factor, int64_t 
 }
 
 /* The mask of `count` elements from element `first` on. */
-CLONES static void make_mask(const adapter *s, uint16_t *out, int64_t first, int64_t count) {
+NOINLINE static void make_mask(const adapter *s, uint16_t *out, int64_t first, int64_t count) {
     for (int64_t at = first / GROUP * GROUP; at < first + count; at += GROUP) {
         uint16_t mask[GROUP];
         masks(s->seed, at, s->threshold, mask);
@@ -72,11 +72,11 @@ CLONES static void make_mask(const adapter *s, uint16_t *out, int64_t first, int
 }
 
 /* out (rows rounded up to ROWS, width) = in (rows, width) under the mask, if any. */
-CLONES static void upcast_rows(const bf16 *in, const uint16_t *mask, float *out, int64_t rows, int64_t width) {
+NOINLINE static void upcast_rows(const element *in, const uint16_t *mask, float *out, int64_t rows, int64_t width) {
     int64_t count = rows * width;
     if (mask != NULL) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; i++) out[i] = upcast((bf16)(in[i] & mask[i]));
+        for (int64_t i = 0; i < count; i++) out[i] = upcast(MASKED(in[i], mask[i]));
     } else {
 #pragma omp simd
         for (int64_t i = 0; i < count; i++) out[i] = upcast(in[i]);
@@ -85,12 +85,12 @@ CLONES static void upcast_rows(const bf16 *in, const uint16_t *mask, float *out,
 }
 
 /* total (rows, width) += left (rows, rank) · right (rank, width), under the mask if any; left has whole ROWS. */
-CLONES static void add_matmul(const adapter *s, const float *left, const float *right, float *six_rows,
-                              const uint16_t *mask, bf16 *total, int64_t rows, int64_t width) {
+NOINLINE static void add_matmul(const adapter *s, const float *left, const float *right, float *six_rows,
+                              const uint16_t *mask, element *total, int64_t rows, int64_t width) {
     for (int64_t first = 0; first < rows; first += ROWS) {
         matmul(left + first * s->padded, s->padded, 1, right, width, six_rows, width, width, 0, s->rank, 0);
         int64_t count = (rows - first < ROWS ? rows - first : ROWS) * width;
-        bf16 *at = total + first * width;
+        element *at = total + first * width;
         if (mask != NULL) {
             const uint16_t *kept = mask + first * width;
 #pragma omp simd
@@ -161,7 +161,7 @@ static int64_t run_all(const adapter *s, int64_t threads) {
 }
 
 /* y += scale · B A drop(x), and `inner` for the backward. */
-EXPORT void semtune_low_rank(const bf16 *x, const float *a, const float *b, bf16 *y, float *inner, float *scratch,
+KERNEL(low_rank)(const element *x, const float *a, const float *b, element *y, float *inner, float *scratch,
                              float scale, uint64_t seed, uint32_t threshold, int64_t rows, int64_t in, int64_t out,
                              int64_t rank, int64_t padded, int64_t threads) {
     float *transposed_a = scratch, *transposed_b = scratch + in * padded;
@@ -173,7 +173,7 @@ EXPORT void semtune_low_rank(const bf16 *x, const float *a, const float *b, bf16
     run_all(&s, threads);
 }
 
-CLONES static void scale_padded(const float *b, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
+NOINLINE static void scale_padded(const float *b, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < columns; j++) out[i * width + j] = factor * b[i * columns + j];
         for (int64_t j = columns; j < width; j++) out[i * width + j] = 0.0f;
@@ -181,7 +181,7 @@ CLONES static void scale_padded(const float *b, float *out, float factor, int64_
 }
 
 /* Adds up the threads' gradients in a fixed order. */
-CLONES static void gather(const adapter *s, int64_t parts) {
+NOINLINE static void gather(const adapter *s, int64_t parts) {
     for (int64_t part = 0; part < parts; part++) {
         thread_buffers o = buffers_of(s, part);
         if (s->grad_a != NULL)
@@ -196,8 +196,8 @@ CLONES static void gather(const adapter *s, int64_t parts) {
 }
 
 /* Writes grad_a and grad_b and adds to grad_x; each may be NULL. */
-EXPORT void semtune_low_rank_backward(const bf16 *x, const float *a, const float *b, const bf16 *grad_y, float *inner,
-                                      bf16 *grad_x, float *grad_a, float *grad_b, float *scratch, float scale,
+KERNEL(low_rank_backward)(const element *x, const float *a, const float *b, const element *grad_y, float *inner,
+                                      element *grad_x, float *grad_a, float *grad_b, float *scratch, float scale,
                                       uint64_t seed, uint32_t threshold, int64_t rows, int64_t in, int64_t out,
                                       int64_t rank, int64_t padded, int64_t threads) {
     float *transposed_b = scratch + in * padded;

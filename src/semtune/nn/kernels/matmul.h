@@ -1,13 +1,27 @@
-/* Small fp32 matrix products, six rows at a time: 6 × 64 sums stay in registers during the loop over the inner dimension.
+/* Small fp32 matrix products, six rows at a time: 6 × TILE sums stay in registers during the loop over the inner dimension.
  *
- * For matrices too small to be worth a library call. The caller pads rows to ROWS and columns to LANES.
+ * For matrices too small to be worth a library call. The caller pads rows to ROWS and columns to 16, a multiple of LANES.
  */
 #ifndef SEMTUNE_MATMUL_H
 #define SEMTUNE_MATMUL_H
 
 #include "common.h"
 
-enum { ROWS = 6, LANES = 16 };
+#define ROWS 6
+#if defined(__AVX512F__) /* 32 registers of 16 floats */
+#define LANES 16
+#define VECTORS 4
+#elif defined(__AVX2__) /* 16 registers of 8 */
+#define LANES 8
+#define VECTORS 2
+#elif defined(__aarch64__) /* 32 registers of 4 */
+#define LANES 4
+#define VECTORS 4
+#else /* 16 registers of 4 */
+#define LANES 4
+#define VECTORS 2
+#endif
+#define TILE (VECTORS * LANES) /* columns of a tile */
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -17,19 +31,25 @@ typedef int32_t int_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 #define LARGER(a, b) ((lanes)(((int_lanes)(a) & (int_lanes)((a) > (b))) | ((int_lanes)(b) & ~(int_lanes)((a) > (b)))))
 
 /* The index of each lane. */
+#if LANES == 16
 #define IOTA ((int_lanes){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+#elif LANES == 8
+#define IOTA ((int_lanes){0, 1, 2, 3, 4, 5, 6, 7})
+#else
+#define IOTA ((int_lanes){0, 1, 2, 3})
+#endif
 
-/* Lane i gets lane (i + by) mod 16. */
-#define ROTATED(v, by)                                                                                                \
-    __builtin_shuffle(v, (int_lanes){(0 + by) % 16, (1 + by) % 16, (2 + by) % 16, (3 + by) % 16, (4 + by) % 16,       \
-                                     (5 + by) % 16, (6 + by) % 16, (7 + by) % 16, (8 + by) % 16, (9 + by) % 16,       \
-                                     (10 + by) % 16, (11 + by) % 16, (12 + by) % 16, (13 + by) % 16, (14 + by) % 16,  \
-                                     (15 + by) % 16})
+/* Lane i gets lane (i + by) mod LANES. */
+#define ROTATED(v, by) __builtin_shuffle(v, (IOTA + (by)) & (LANES - 1))
 
 INLINE float sum_of(const lanes *all) {
     lanes v = *all;
+#if LANES == 16
     v += ROTATED(v, 8);
+#endif
+#if LANES >= 8
     v += ROTATED(v, 4);
+#endif
     v += ROTATED(v, 2);
     v += ROTATED(v, 1);
     return v[0];
@@ -37,8 +57,12 @@ INLINE float sum_of(const lanes *all) {
 
 INLINE float largest_of(const lanes *all) {
     lanes v = *all;
+#if LANES == 16
     v = LARGER(v, ROTATED(v, 8));
+#endif
+#if LANES >= 8
     v = LARGER(v, ROTATED(v, 4));
+#endif
     v = LARGER(v, ROTATED(v, 2));
     v = LARGER(v, ROTATED(v, 1));
     return v[0];
@@ -46,10 +70,10 @@ INLINE float largest_of(const lanes *all) {
 
 INLINE int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
-/* c (6, 16 · vectors) = a (6, last - first) · b, or += where `add`; `vectors` is a constant where this is inlined. */
+/* c (6, LANES · vectors) = a (6, last - first) · b, or += where `add`; `vectors` is a constant where this is inlined. */
 INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c, int64_t c_width,
                  int64_t first, int64_t last, int64_t add, const int vectors) {
-    lanes sum[ROWS][4] = {{{0}}};
+    lanes sum[ROWS][VECTORS] = {{{0}}};
     if (add)
 #pragma GCC unroll 6
         for (int i = 0; i < ROWS; i++)
@@ -73,14 +97,16 @@ INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int6
 /* c (6, columns) = the sum over k from `first` to `last` (exclusive) of a(i, k) b(k, ·), or += where `add`.
  *
  * a(i, k) is a[i · row + k · step], so a may be stored either way. `columns` is a multiple of LANES. */
-CLONES static void matmul(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
+NOINLINE static void matmul(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
                            int64_t c_width, int64_t columns, int64_t first, int64_t last, int64_t add) {
-    for (int64_t j = 0; j < columns; j += 4 * LANES) {
+    for (int64_t j = 0; j < columns; j += TILE) {
         switch ((columns - j) / LANES) {
         case 1: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 1); break;
+#if VECTORS == 4
         case 2: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 2); break;
         case 3: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 3); break;
-        default: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, 4);
+#endif
+        default: tile(a, row, step, b + j, b_width, c + j, c_width, first, last, add, VECTORS);
         }
     }
 }

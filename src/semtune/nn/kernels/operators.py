@@ -1,7 +1,7 @@
 """Operators over rows of numbers: norms, SwiGLU, dropout, loss, argmax, DoRA's scaling.
 
-Tensors are bf16 and contiguous unless a line says otherwise. The module of `nn` that calls an operator has its
-formula; this one has the schema, the outputs and the call of the compiled loop.
+Tensors are bf16 or fp32, of one dtype, and contiguous unless a line says otherwise. The module of `nn` that calls an
+operator has its formula; this one has the schema, the outputs and the call of the compiled loop.
 """
 
 from __future__ import annotations

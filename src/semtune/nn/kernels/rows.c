@@ -2,25 +2,25 @@
  * weight (nn/elementwise.py, _weight_gradient); argmax of each row. */
 #include "common.h"
 
-CLONES static void scale_range(bf16 *z, const float *factor, int64_t width, int64_t first, int64_t last) {
+NOINLINE static void scale_range(element *z, const float *factor, int64_t width, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++) {
-        bf16 *at = z + row * width;
+        element *at = z + row * width;
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) at[i] = downcast(upcast(at[i]) * factor[i]);
     }
 }
 
 /* z (rows, width) times factor (width,), in place. */
-EXPORT void semtune_scale_columns(bf16 *z, const float *factor, int64_t rows, int64_t width, int64_t threads) {
+KERNEL(scale_columns)(element *z, const float *factor, int64_t rows, int64_t width, int64_t threads) {
     SHARE(rows, threads, scale_range(z, factor, width, first, last));
 }
 
-CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z, float *total,
+NOINLINE static void scale_backward_range(const element *grad_y, const element *y, const float *factor, element *grad_z, float *total,
                                         int64_t rows, int64_t width, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) total[i] = 0.0f;
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *g = grad_y + row * width, *v = y + row * width;
-        bf16 *out = grad_z + row * width;
+        const element *g = grad_y + row * width, *v = y + row * width;
+        element *out = grad_z + row * width;
 #pragma omp simd
         for (int64_t i = first; i < last; i++) {
             float grad = upcast(g[i]);
@@ -31,16 +31,16 @@ CLONES static void scale_backward_range(const bf16 *grad_y, const bf16 *y, const
 }
 
 /* grad_z = grad_y ⊙ factor, total (width,) = the sum over rows of grad_y ⊙ y; columns are shared among threads. */
-EXPORT void semtune_scale_columns_backward(const bf16 *grad_y, const bf16 *y, const float *factor, bf16 *grad_z,
+KERNEL(scale_columns_backward)(const element *grad_y, const element *y, const float *factor, element *grad_z,
                                            float *total, int64_t rows, int64_t width, int64_t threads) {
     SHARE(width, threads, scale_backward_range(grad_y, y, factor, grad_z, total, rows, width, first, last));
 }
 
-CLONES static void norm_weight_range(const bf16 *x, const float *inverse, const bf16 *grad_y, float *total, int64_t rows,
+NOINLINE static void norm_weight_range(const element *x, const float *inverse, const element *grad_y, float *total, int64_t rows,
                                      int64_t width, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) total[i] = 0.0f;
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *in = x + row * width, *g = grad_y + row * width;
+        const element *in = x + row * width, *g = grad_y + row * width;
         float scale = inverse[row];
 #pragma omp simd
         for (int64_t i = first; i < last; i++) total[i] += upcast(in[i]) * scale * upcast(g[i]);
@@ -48,14 +48,14 @@ CLONES static void norm_weight_range(const bf16 *x, const float *inverse, const 
 }
 
 /* total (width,) = the sum over rows of x ⊙ inverse (rows,) ⊙ grad_y; columns are shared among threads. */
-EXPORT void semtune_norm_weight(const bf16 *x, const float *inverse, const bf16 *grad_y, float *total, int64_t rows,
+KERNEL(norm_weight)(const element *x, const float *inverse, const element *grad_y, float *total, int64_t rows,
                                 int64_t width, int64_t threads) {
     SHARE(width, threads, norm_weight_range(x, inverse, grad_y, total, rows, width, first, last));
 }
 
-CLONES static void argmax_rows(const bf16 *x, int64_t *best, int64_t width, int64_t first, int64_t last) {
+NOINLINE static void argmax_rows(const element *x, int64_t *best, int64_t width, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++) {
-        const bf16 *at = x + row * width;
+        const element *at = x + row * width;
         float largest = upcast(at[0]);
 #pragma omp simd reduction(max : largest)
         for (int64_t i = 0; i < width; i++) {
@@ -69,6 +69,6 @@ CLONES static void argmax_rows(const bf16 *x, int64_t *best, int64_t width, int6
 }
 
 /* best (rows,): the index of the largest element of each row of x (rows, width), the first of equals. */
-EXPORT void semtune_argmax(const bf16 *x, int64_t *best, int64_t rows, int64_t width, int64_t threads) {
+KERNEL(argmax)(const element *x, int64_t *best, int64_t rows, int64_t width, int64_t threads) {
     SHARE(rows, threads, argmax_rows(x, best, width, first, last));
 }

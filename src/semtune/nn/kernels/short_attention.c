@@ -12,9 +12,9 @@
 #include "matmul.h"
 
 typedef struct {
-    const bf16 *q, *k, *v, *grad; /* (rows, heads, dim) or (rows, kv_heads, dim); grad of `out`, NULL: forward */
-    bf16 *out;                    /* as q */
-    bf16 *grad_q, *grad_k, *grad_v; /* as q, k, v; each may be NULL */
+    const element *q, *k, *v, *grad; /* (rows, heads, dim) or (rows, kv_heads, dim); grad of `out`, NULL: forward */
+    element *out;                    /* as q */
+    element *grad_q, *grad_k, *grad_v; /* as q, k, v; each may be NULL */
     const int32_t *query_offsets, *query_counts, *query_positions;
     const int32_t *key_offsets, *key_counts;
     const float *cosine, *sine; /* (positions, dim / 2), or NULL */
@@ -35,7 +35,7 @@ typedef struct {
     const int32_t *at;   /* position of each query */
 } block;
 
-INLINE void load(const bf16 *in, float *out, const float *cosine, const float *sine, float factor, int64_t dim) {
+INLINE void load(const element *in, float *out, const float *cosine, const float *sine, float factor, int64_t dim) {
     int64_t half = dim / 2;
     if (cosine == NULL) {
 #pragma omp simd
@@ -51,7 +51,7 @@ INLINE void load(const bf16 *in, float *out, const float *cosine, const float *s
 }
 
 /* The inverse of `load`. */
-INLINE void store(const float *in, bf16 *out, const float *cosine, const float *sine, float factor, int64_t dim) {
+INLINE void store(const float *in, element *out, const float *cosine, const float *sine, float factor, int64_t dim) {
     int64_t half = dim / 2;
     if (cosine == NULL) {
 #pragma omp simd
@@ -70,7 +70,7 @@ INLINE const float *angle(const float *table, int64_t position, int64_t dim) {
     return table == NULL ? NULL : table + position * (dim / 2);
 }
 
-CLONES static void load_queries(const attention *s, const block *b, const bf16 *in, float *out, int64_t rotated,
+NOINLINE static void load_queries(const attention *s, const block *b, const element *in, float *out, int64_t rotated,
                                 float factor, int64_t text, int64_t kv) {
     memset(out, 0, (size_t)(round_up(b->rows, ROWS) * b->width) * sizeof(float));
     for (int64_t row = 0; row < b->rows; row++) {
@@ -83,7 +83,7 @@ CLONES static void load_queries(const attention *s, const block *b, const bf16 *
 }
 
 /* Keys or values, (keys, width) and transposed. */
-CLONES static void load_keys(const attention *s, const block *b, const bf16 *in, float *out, float *transposed,
+NOINLINE static void load_keys(const attention *s, const block *b, const element *in, float *out, float *transposed,
                              int64_t rotated, int64_t text, int64_t kv) {
     memset(out, 0, (size_t)(b->keys * b->width) * sizeof(float));
     for (int64_t j = 0; j < b->seqlen_k; j++) {
@@ -126,7 +126,7 @@ INLINE void softmax_row(float *p, int32_t visible, int64_t keys) {
         float *at = p + i;
 #pragma omp simd
         for (int j = 0; j < LANES; j++) at[j] = exp_of(at[j] - top);
-        *(lanes *)at = (lanes)(*(int_lanes *)at & (IOTA < visible - i));
+        *(lanes *)at = (lanes)((int_lanes)(*(lanes *)at) & (IOTA < visible - i));
         total += *(lanes *)at;
     }
     float share = 1.0f / sum_of(&total);
@@ -155,7 +155,7 @@ INLINE void matmul_keys(const attention *s, const block *b, const float *left, c
 }
 
 /* weights = softmax(q kᵀ) under the mask, zero elsewhere. */
-CLONES static void weigh(const attention *s, const block *b) {
+NOINLINE static void weigh(const attention *s, const block *b) {
     matmul_keys(s, b, b->q, b->kt, b->weights);
     for (int64_t row = 0; row < b->rows; row += b->group)
         for (int64_t head = 0; head < b->group; head++)
@@ -163,7 +163,7 @@ CLONES static void weigh(const attention *s, const block *b) {
 }
 
 /* gs = weights ⊙ (grad vᵀ - the sum over keys of weights ⊙ grad vᵀ) */
-CLONES static void score_gradient(const attention *s, const block *b) {
+NOINLINE static void score_gradient(const attention *s, const block *b) {
     matmul_keys(s, b, b->grad, b->vt, b->gs);
     for (int64_t row = 0; row < b->rows; row += b->group)
         for (int64_t head = 0; head < b->group; head++) {
@@ -173,7 +173,7 @@ CLONES static void score_gradient(const attention *s, const block *b) {
 }
 
 /* out, as q: `left` (rows, keys) times `right` (keys, width), rotated back where `rotated`. */
-CLONES static void write_queries(const attention *s, const block *b, const float *left, const float *right, bf16 *out,
+NOINLINE static void write_queries(const attention *s, const block *b, const float *left, const float *right, element *out,
                                  int64_t rotated, float factor, int64_t text, int64_t kv) {
     for (int64_t first = 0; first < b->rows; first += ROWS) {
         matmul(left + first * b->keys, b->keys, 1, right, b->width, b->six_rows, b->width, b->width, 0,
@@ -189,7 +189,7 @@ CLONES static void write_queries(const attention *s, const block *b, const float
 }
 
 /* out, as k: `left`ᵀ (keys, rows) times `right` (rows, width), rotated back where `rotated`. */
-CLONES static void write_keys(const attention *s, const block *b, const float *left, const float *right, bf16 *out,
+NOINLINE static void write_keys(const attention *s, const block *b, const float *left, const float *right, element *out,
                               int64_t rotated, int64_t text, int64_t kv) {
     for (int64_t first = 0; first < b->seqlen_k; first += ROWS) {
         matmul(left + first, 1, b->keys, right, b->width, b->six_rows, b->width, b->width, first_row(b, first), b->rows,
@@ -241,11 +241,11 @@ static void attend(const attention *s, int64_t text, int64_t kv) {
 }
 
 /* Sets the padding rows behind the last text to zero. */
-static void zero_padding(bf16 *out, const int32_t *offsets, const int32_t *counts, int64_t texts, int64_t all,
+static void zero_padding(element *out, const int32_t *offsets, const int32_t *counts, int64_t texts, int64_t all,
                          int64_t width) {
     if (out == NULL) return;
     int64_t filled = offsets[texts - 1] + counts[texts - 1];
-    memset(out + filled * width, 0, (size_t)((all - filled) * width) * sizeof(bf16));
+    memset(out + filled * width, 0, (size_t)((all - filled) * width) * sizeof(element));
 }
 
 static void attend_all(const attention *s, int64_t threads) {
@@ -259,7 +259,7 @@ static void attend_all(const attention *s, int64_t threads) {
 }
 
 /* out = softmax(scale q kᵀ) v, each text by itself, q and k rotated by the angles of their positions where given. */
-EXPORT void semtune_attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, const int32_t *query_offsets,
+KERNEL(attention)(const element *q, const element *k, const element *v, element *out, const int32_t *query_offsets,
                               const int32_t *query_counts, const int32_t *query_positions, const int32_t *key_offsets,
                               const int32_t *key_counts, const float *cosine, const float *sine, float *scratch,
                               float scale, int64_t scratch_floats, int64_t texts, int64_t heads, int64_t kv_heads,
@@ -272,8 +272,8 @@ EXPORT void semtune_attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 
 }
 
 /* The gradients of q, k and v from `grad`, the gradient of the output; grad_q, grad_k and grad_v may be NULL. */
-EXPORT void semtune_attention_backward(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *grad, bf16 *grad_q,
-                                       bf16 *grad_k, bf16 *grad_v, const int32_t *query_offsets,
+KERNEL(attention_backward)(const element *q, const element *k, const element *v, const element *grad, element *grad_q,
+                                       element *grad_k, element *grad_v, const int32_t *query_offsets,
                                        const int32_t *query_counts, const int32_t *query_positions,
                                        const int32_t *key_offsets, const int32_t *key_counts, const float *cosine,
                                        const float *sine, float *scratch, float scale, int64_t scratch_floats,

@@ -1,4 +1,4 @@
-"""Operators that only training calls: low-rank adapters, and AdamW over bf16 weights."""
+"""Operators that only training calls: low-rank adapters, and AdamW."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _product_pairs(passes: int) -> Any:
 def add_low_rank_(
     out: Tensor, rows: Tensor, a: Tensor, b: Tensor, y: Tensor, scale: float, seed: int, threshold: int
 ) -> None:
-    """y (tokens, out) += scale · B A drop(x) for bf16 rows x (tokens, in) and fp32 A (r, in), B (out, r).
+    """y (tokens, out) += scale · B A drop(x) for rows x (tokens, in) and fp32 A (r, in), B (out, r).
 
     Returns fp32 (tokens + 1, padded r), which `low_rank_backward` needs. A threshold of 0 drops nothing.
     """
@@ -109,7 +109,7 @@ def _eight_bit_cost(*arguments: Any, out: Any) -> OperatorCost:
     cost=_eight_bit_cost,
 )
 def adamw_8bit_(out: None, weight: Tensor, *others: Any) -> None:
-    """One AdamW update of a bf16 weight with both moments as uint8 codes (blocks, 256) and fp32 scales (blocks,)."""
+    """One AdamW update of a weight with both moments as uint8 codes (blocks, 256) and fp32 scales (blocks,)."""
     state, grad, tables_and_factors = others[:5], others[5], others[6:]
     run("adamw_8bit", weight, *state, *_by_dtype(grad), *tables_and_factors, weight.numel())
 
