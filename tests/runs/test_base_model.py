@@ -75,6 +75,10 @@ def test_a_run_that_trained_every_weight_needs_none_of_the_base(
     answers = load_run(out).predict(TEXTS)
     replace_weights(model)
     assert load_run(out).predict(TEXTS) == answers
+    config = model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rms_norm_eps": 0.5}))
+    with pytest.raises(ModelError, match="its config differ"):
+        load_run(out)
 
 
 def test_a_relative_path_means_the_same_folder_from_everywhere(

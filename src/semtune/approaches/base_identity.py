@@ -26,13 +26,17 @@ def write_identity(loaded: LoadedModel, folder: Path) -> None:
     )
 
 
-def check_identity(loaded: LoadedModel, folder: Path) -> None:
+def check_identity(loaded: LoadedModel, folder: Path, *, weights: bool = True) -> None:
     """Raises ModelError where the loaded model is not the one that `folder` was written with.
 
     A folder of an earlier version, without the file, and models without files (random weights) are not checked.
+
+    Args:
+        weights: whether the base's weights matter; False: `folder` has every weight itself.
     """
     recorded = _read(folder).get("digests") or {}
-    changed = [part for part, digest in loaded.identity.digests.items() if recorded.get(part, digest) != digest]
+    parts = [part for part in loaded.identity.digests if weights or part != "weights"]
+    changed = [part for part in parts if recorded.get(part) not in (None, loaded.identity.digests[part])]
     if changed:
         raise ModelError(
             f"The base model {loaded.name} is not the one that this run was made with: its {' and '.join(changed)} "

@@ -85,18 +85,16 @@ class TunedModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.method.save(self.loaded.model, folder, self.settings, self.loaded.name)
         self.readout.save(folder)
-        if self._uses_base:
-            write_identity(self.loaded, folder)
+        write_identity(self.loaded, folder)
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError, also where the base model is another one than then."""
-        if self._uses_base:
-            check_identity(self.loaded, folder)
+        check_identity(self.loaded, folder, weights=self._uses_base_weights)
         self.method.load(self.loaded.model, folder)
         self.readout.load(folder)
 
     @property
-    def _uses_base(self) -> bool:
+    def _uses_base_weights(self) -> bool:
         """Whether predictions depend on weights that `save` does not write: some of the base's are frozen."""
         model = self.loaded.model
         return stored_numel(model) > 0 or not all(p.requires_grad for p in model.parameters())
