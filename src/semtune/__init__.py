@@ -25,11 +25,14 @@ __all__ = ["Run", "SemtuneError", "Study", "load", "plan", "study", "tune"]
 _PLACES = {"SemtuneError": "semtune.errors"} | dict.fromkeys(("Run", "Study", "load", "tune"), "semtune.api")
 """Name -> the module that it is imported from on first use."""
 
+_MODULES = ("api", "errors", "records", "registry")
+"""Modules that are attributes without an import of their own."""
+
 
 def __getattr__(name: str) -> Any:
     """A name of the package, imported now. Raises AttributeError."""
-    if name == "api":
-        return importlib.import_module("semtune.api")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(_PLACES[name]), name)
@@ -38,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "api"})
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 class _CallablePackage(ModuleType):

@@ -31,3 +31,15 @@ def test_packages_of_the_same_names_can_be_called() -> None:
 
 def test_all_is_there() -> None:
     assert set(semtune.__all__) <= set(dir(semtune))
+
+
+def test_names_and_modules_come_with_their_first_use() -> None:
+    program = (
+        "import sys, semtune\n"
+        "assert 'semtune.api' not in sys.modules and 'semtune.records' not in sys.modules\n"
+        "assert issubclass(semtune.errors.ModelError, semtune.SemtuneError)\n"
+        "from semtune import Run, tune\n"
+        "assert tune is semtune.api.tune and Run is semtune.Run\n"
+        "assert not hasattr(semtune, 'tunne')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)

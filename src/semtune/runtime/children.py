@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,19 @@ def child_environment(**variables: str) -> dict[str, str]:
     environment = {**os.environ, **variables}
     environment.pop("PYTHONPATH", None)
     return environment | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def run_module(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run `python -m` with `arguments`, a module's name and its own, to its end; it has no standard input."""
+    return subprocess.run(
+        [*PYTHON, "-m", *arguments],
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",  # a console program of Windows writes in its own code page
+        check=False,
+    )
 
 
 def group_options() -> dict[str, Any]:

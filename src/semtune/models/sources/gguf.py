@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from semtune.models.quiet import quiet
 from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
-from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.children import run_module
 from semtune.runtime.files import expanded
 
 _LAYOUT = "v1"
@@ -133,10 +132,8 @@ def _entry(sha256: str) -> str:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    command = [*PYTHON, "-m", "semtune.models.gguf_convert", str(file.absolute()), str(folder.absolute())]
-    done = subprocess.run(
-        command, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    command = ["semtune.models.gguf_convert", str(file.absolute()), str(folder.absolute())]
+    done = run_module(command)
     if done.returncode == 0:
         return
     try:

