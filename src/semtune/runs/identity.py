@@ -1,7 +1,7 @@
 """Which run a result belongs to: the fingerprint of its spec, and an id that a study gives to each run it starts.
 
-The study leaves the id in the run folder as `request.json`, with the fingerprint of the spec that it is for. The run
-takes it from there, so it reaches runs whatever launcher starts them, and on whatever machine.
+The study leaves the id beside the run folder, in `.<name>.request.json`, with the fingerprint of the spec that it is
+for. The run takes it from there, so it reaches runs whatever launcher starts them, and on whatever machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from semtune.records import RunResult, RunSpec, to_plain
 from semtune.runtime import files
 
-REQUEST = "request.json"
 PERMISSIONS = ("allow_overlap",)
 """Fields of a spec that allow a run and do not change what it computes."""
 _DIGITS = 16
@@ -45,26 +44,25 @@ def new_id() -> str:
 
 
 def request(folder: Path, spec: RunSpec) -> str:
-    """Request a run of the resolved `spec` in `folder`, which is made; its id. Raises OutputError."""
+    """Request a run of the resolved `spec` in `folder`; its id. Raises OutputError."""
     run_id = new_id()
-    files.write_json(folder / REQUEST, {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
+    files.write_json(_request_file(folder), {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
     return run_id
 
 
 def requested(folder: Path, spec: RunSpec) -> str | None:
     """The id of the run of `spec` that is requested in `folder`; None: none is."""
     try:
-        found = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        found = json.loads(_request_file(folder).read_text(encoding="utf-8"))
         return str(found["run_id"]) if found["spec_fingerprint"] == spec_fingerprint(spec) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def withdraw(folder: Path) -> None:
-    """Remove a request, and a folder that is then empty."""
+    """Remove the request of a run in `folder`, if there is one."""
     with contextlib.suppress(OSError):
-        (folder / REQUEST).unlink(missing_ok=True)
-        folder.rmdir()
+        _request_file(folder).unlink(missing_ok=True)
 
 
 def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
@@ -73,6 +71,10 @@ def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
     Every run writes an id. A result of this spec without one is the launcher's own word about a run that wrote none.
     """
     return result.spec_fingerprint == spec_fingerprint(spec) and result.run_id in (run_id, None)
+
+
+def _request_file(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.request.json"
 
 
 def _without_permissions(spec: RunSpec) -> RunSpec:
