@@ -198,3 +198,11 @@ def test_reports_need_no_torch_and_leave_matplotlib_alone(mixed: dict[str, Any],
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_runs_without_fingerprints_are_said_to_be_so(write_study: Write) -> None:
+    """Records of version 0.1.0 read, and so do those that know which data and model they are of."""
+    folder = write_study(study([run("lora"), run("full", data_fingerprint="00ff", kept_from="measured on 2026-01-01")]))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "1 of 2 runs had is not on record (fingerprint unknown)" in page
+    assert "Kept from before: measured on 2026-01-01." in page
