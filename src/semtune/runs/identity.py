@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from semtune.records import RunResult, RunSpec, to_plain
+from semtune.registry import SOURCES
 from semtune.runtime import files
 
-PERMISSIONS = ("allow_overlap",)
+PERMISSIONS = ("allow_overlap", "trust_remote_code")
 """Fields of a spec that allow a run and do not change what it computes."""
 _DIGITS = 16
 
 
 def same_run(one: RunSpec, other: RunSpec) -> bool:
-    """Whether two resolved specs describe the same run."""
-    return _without_permissions(one) == _without_permissions(other)
+    """Whether two resolved specs describe the same run, permissions and the spelling of a model's path aside."""
+    return _identifying(one) == _identifying(other)
 
 
 def spec_fingerprint(spec: RunSpec) -> str:
-    """16 hexadecimal digits of the SHA-256 of a resolved spec, whose permissions do not count."""
-    return digest(to_plain(_without_permissions(spec)))
+    """16 hexadecimal digits of the SHA-256 of a resolved spec; what `same_run` leaves aside does not count."""
+    return digest(to_plain(_identifying(spec)))
 
 
 def digest(value: Any) -> str:
@@ -77,8 +78,11 @@ def _request_file(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.request.json"
 
 
-def _without_permissions(spec: RunSpec) -> RunSpec:
-    defaults: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(spec) if field.name in PERMISSIONS
-    }
-    return dataclasses.replace(spec, **defaults)
+def _identifying(spec: RunSpec) -> RunSpec:
+    """`spec` without permissions, and with the absolute path of a model that is a file or folder here."""
+    changes: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(spec) if f.name in PERMISSIONS}
+    with contextlib.suppress(OSError, RuntimeError):  # a path that is too long, or "~" without a home folder
+        path = Path(spec.model).expanduser()
+        if SOURCES.canonical(spec.model) == spec.model and path.exists():
+            changes["model"] = str(path.absolute())
+    return dataclasses.replace(spec, **changes)
