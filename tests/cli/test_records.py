@@ -20,13 +20,17 @@ TEXTS = [
 ]
 
 
-def test_a_run_that_could_not_begin_has_no_old_figures(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_that_could_not_begin_has_no_old_figures(
+    semtune: Semtune, tiny_model: Path, reviews: Path, tmp_path: Path
+) -> None:
     """The model of a finished run is gone: nothing of the run before is shown as this one's, and nothing is lost."""
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     file = tmp_path / "study.yaml"
     file.write_text(
-        f"task: practice\nmodel: {model}\nmethods: [lora]\nbaselines: []\nepochs: 1\nbatch_size: 64\n", encoding="utf-8"
+        f"task: table\ntask_options: {{data: {reviews}, text_column: comment, label_column: mood}}\nmodel: {model}\n"
+        "methods: [lora]\nbaselines: []\nepochs: 1\n",
+        encoding="utf-8",
     )
     (first,) = last_json(semtune("study", file, "--out", "study", "--json"))["runs"]
     assert first["status"] == "ok" and first["run_id"]
@@ -42,9 +46,10 @@ def test_a_run_that_could_not_begin_has_no_old_figures(semtune: Semtune, tiny_mo
     assert (run / "adapter").is_dir() and json.loads((run / "result.json").read_text())["run_id"] == first["run_id"]
 
 
-def test_two_processes_on_one_folder(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:
-    arguments = ["tune", "--task", "practice", "--model", tiny_model, "--batch-size", 64, "--out", "run"]
-    command = [sys.executable, "-m", "semtune", *map(str, arguments), "--epochs", "500"]
+def test_two_processes_on_one_folder(semtune: Semtune, tiny_model: Path, reviews: Path, tmp_path: Path) -> None:
+    arguments = ["tune", "--task", "table", "--data", reviews, "--text-column", "comment", "--label-column", "mood"]
+    arguments += ["--model", tiny_model, "--out", "run"]
+    command = [sys.executable, "-m", "semtune", *map(str, arguments), "--epochs", "5000"]
     with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.DEVNULL) as first:
         wait_for(tmp_path / "run" / "metrics.jsonl", '"step": 1')
         second = semtune(*arguments, "--epochs", 1, "--overwrite", check=2)

@@ -212,3 +212,11 @@ def test_a_name_stands_in_the_figures_as_it_is(name: str, write_study: Write) ->
     figures = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
     drawn = [html.unescape(found) for found in re.findall(r"<text[^>]*>(.*?)</text>", figures, flags=re.DOTALL)]
     assert sum(name in found for found in drawn) >= 3, drawn  # a mark, a bar, a legend
+
+
+def test_runs_without_fingerprints_are_said_to_be_so(write_study: Write) -> None:
+    """Records of version 0.1.0 read, and so do those that know which data and model they are of."""
+    folder = write_study(study([run("lora"), run("full", data_fingerprint="00ff", kept_from="measured on 2026-01-01")]))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "1 of 2 runs had is not on record (fingerprint unknown)" in page
+    assert "Kept from before: measured on 2026-01-01." in page

@@ -111,7 +111,7 @@ def test_a_result_of_another_run_is_not_taken(
     assert [entry["status"] for entry in record["baselines"]] == ["failed", "failed"]
     assert "not the result of this run" in record["baselines"][0]["note"]
     assert read_result(folder / "result.json") == before and RunFolder(folder).kept(), "the old run is still there"
-    assert not (folder / "request.json").exists()
+    assert not list((tmp_path / "out").rglob("*request*"))
 
 
 def test_a_result_without_an_id_of_an_older_version_is_not_taken_either(
@@ -254,6 +254,12 @@ def test_a_changed_model_is_run_again(tiny_model: Path, reviews: Path, tmp_path:
     assert (folder / "model.safetensors").stat().st_size == size
     assert model_fingerprint(spec) not in (before, None)
     assert model_fingerprint(resolve(RunSpec("practice", model=str(tmp_path / "gone")))) is None
+    file = tmp_path / "model.gguf"
+    found = set()
+    for content in (b"GGUF one", b"GGUF two"):
+        file.write_bytes(content)
+        found.add(model_fingerprint(resolve(RunSpec("practice", model=str(file)))))
+    assert len(found) == 2 and None not in found, "a file that was replaced, converted or not"
     assert model_fingerprint(resolve(RunSpec("practice", approach="baseline", baseline="top-1"))) is None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from semtune.records import RunSpec
 from semtune.runs.folder import RunFolder
+from semtune.runs.identity import same_run, spec_fingerprint
 from semtune.specs import resolve, write_spec
 from semtune.study.grid import study_from
 from semtune.study.naming import chosen_folder, slug
@@ -76,3 +78,12 @@ def test_a_run_under_its_former_name_is_found(tmp_path: Path) -> None:
     spec = resolve(RunSpec("practice"))
     leave_run(tmp_path / "my-model-run", spec, trained=True)
     assert chosen_folder(spec, tmp_path, "my-model-1a2b3c-run", "my-model-run", []) == tmp_path / "my-model-run"
+
+
+def test_a_run_is_the_same_one_however_its_model_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here, there = (resolve(RunSpec("practice", model=model)) for model in ("tiny", str(tmp_path / "tiny")))
+    assert same_run(here, there) and spec_fingerprint(here) == spec_fingerprint(there)
+    assert same_run(here, replace(here, trust_remote_code=True, allow_overlap=True))
+    assert not same_run(here, replace(here, seed=1))

@@ -20,9 +20,9 @@ class Launcher(Protocol):
     def submit(self, spec: RunSpec, folder: Path) -> Any:
         """Start the run of a resolved `spec`, which leaves its run folder at `folder`; returns its handle.
 
-        The study has left the run's id in `folder`, which exists: `runs.runner.run` takes it from there into the
-        result, and the study takes no other result for this run's. What an earlier run has trained in `folder` must
-        not be removed; with `overwrite=True` the runner sees to that.
+        The study has left the run's id beside `folder`: `runs.runner.run` takes it from there into the result, and the
+        study takes no other result for this run's. What an earlier run has trained in `folder` must not be removed;
+        with `overwrite=True` the runner sees to that.
         """
         ...
 

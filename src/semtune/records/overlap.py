@@ -42,4 +42,5 @@ class Overlap:
     def _meaning(self) -> str:
         if self.split == "dev":
             return "the epoch is chosen on texts that were trained on"
-        return "the test score is too high by what was " + ("trained on" if self.other == "train" else "chosen on")
+        learnt = "trained on" if self.other == "train" else "used to choose the epoch"
+        return f"the test score is in part one of texts that were {learnt}"

@@ -243,6 +243,11 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
     groups = _group(runs)
     varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
     notes = [str(n) for n in study.get("task_notes") or ()] + [n for run in runs for n in run.notes]
+    unknown = sum(run.data_fingerprint is None and run.status == "ok" for run in runs)
+    if unknown:
+        notes.append(
+            f"which data and model files {unknown} of {len(runs)} runs had is not on record (fingerprint unknown)"
+        )
     return StudyView(study, groups, baselines, board, metrics, varying, tuple(dict.fromkeys(notes)), shared)
 
 

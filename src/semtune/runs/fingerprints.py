@@ -43,9 +43,12 @@ def model_fingerprint(spec: RunSpec) -> str | None:
     if "model" not in APPROACHES.get(spec.approach).uses:
         return None
     from semtune.contracts import SourceOptions
-    from semtune.models.naming import source_of
+    from semtune.models.naming import resolve, source_of
 
     try:
+        file = Path(resolve(spec.model).reference)
+        if file.is_file():  # the conversion that is made of it has nothing that this file has not
+            return _files_fingerprint("", [file])
         source = source_of(spec.model, SourceOptions(spec.seed, spec.trust_remote_code))
         folder = source.tokenizer_folder()  # every source keeps the weights of a prepared model beside its tokenizer
         return _files_fingerprint(spec.model if source.borrows_tokenizer else "", _model_files(folder))

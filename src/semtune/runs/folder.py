@@ -12,7 +12,6 @@ fitted/                     what a baseline or a prompting strategy has learnt
 transcripts.jsonl           prompts and completions of a prompted model, one line per example
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
-request.json                a study's request of the next run: see `runs.identity`
 successor/                  the run folder of the run that shall replace this one, or that failed to: `runs.succession`
 accepted/                   a successor that has replaced this run, until its files are moved up; readers read it
 .lock, .lock-holder.json    while a run is under way: see `runs.lock`

@@ -1,7 +1,7 @@
 """Which run a result belongs to: the fingerprint of its spec, and an id that a study gives to each run it starts.
 
-The study leaves the id in the run folder as `request.json`, with the fingerprint of the spec that it is for. The run
-takes it from there, so it reaches runs whatever launcher starts them, and on whatever machine.
+The study leaves the id beside the run folder, in `.<name>.request.json`, with the fingerprint of the spec that it is
+for. The run takes it from there, so it reaches runs whatever launcher starts them, and on whatever machine.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from semtune.records import RunResult, RunSpec, to_plain
 from semtune.runtime import files
 from semtune.specs import with_absolute_model
 
-REQUEST = "request.json"
 PERMISSIONS = ("allow_overlap", "trust_remote_code")
 """Fields of a spec that allow a run and do not change what it computes."""
 _DIGITS = 16
 
 
 def same_run(one: RunSpec, other: RunSpec) -> bool:
-    """Whether two resolved specs describe the same run."""
-    return _without_permissions(one) == _without_permissions(other)
+    """Whether two resolved specs describe the same run, permissions and the spelling of a model's path aside."""
+    return _identifying(one) == _identifying(other)
 
 
 def spec_fingerprint(spec: RunSpec) -> str:
-    """16 hexadecimal digits of the SHA-256 of a resolved spec, whose permissions do not count."""
-    return digest(to_plain(_without_permissions(spec)))
+    """16 hexadecimal digits of the SHA-256 of a resolved spec; what `same_run` leaves aside does not count."""
+    return digest(to_plain(_identifying(spec)))
 
 
 def digest(value: Any) -> str:
@@ -46,26 +45,25 @@ def new_id() -> str:
 
 
 def request(folder: Path, spec: RunSpec) -> str:
-    """Request a run of the resolved `spec` in `folder`, which is made; its id. Raises OutputError."""
+    """Request a run of the resolved `spec` in `folder`; its id. Raises OutputError."""
     run_id = new_id()
-    files.write_json(folder / REQUEST, {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
+    files.write_json(_request_file(folder), {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
     return run_id
 
 
 def requested(folder: Path, spec: RunSpec) -> str | None:
     """The id of the run of `spec` that is requested in `folder`; None: none is."""
     try:
-        found = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        found = json.loads(_request_file(folder).read_text(encoding="utf-8"))
         return str(found["run_id"]) if found["spec_fingerprint"] == spec_fingerprint(spec) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def withdraw(folder: Path) -> None:
-    """Remove a request, and a folder that is then empty."""
+    """Remove the request of a run in `folder`, if there is one."""
     with contextlib.suppress(OSError):
-        (folder / REQUEST).unlink(missing_ok=True)
-        folder.rmdir()
+        _request_file(folder).unlink(missing_ok=True)
 
 
 def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
@@ -76,9 +74,13 @@ def belongs_to(result: RunResult, spec: RunSpec, run_id: str) -> bool:
     return result.spec_fingerprint == spec_fingerprint(spec) and result.run_id in (run_id, None)
 
 
-def _without_permissions(spec: RunSpec) -> RunSpec:
-    """The spec as a run folder keeps it, with the absolute path of its model, and without its permissions."""
-    defaults: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(spec) if field.name in PERMISSIONS
-    }
-    return dataclasses.replace(with_absolute_model(spec), **defaults)
+def _request_file(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.request.json"
+
+
+def _identifying(spec: RunSpec) -> RunSpec:
+    """`spec` without permissions, and with the absolute path of a model that is a file or folder here."""
+    changes: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(spec) if f.name in PERMISSIONS}
+    with contextlib.suppress(OSError, RuntimeError):  # a path that is too long, or "~" without a home folder
+        spec = with_absolute_model(spec)
+    return dataclasses.replace(spec, **changes)

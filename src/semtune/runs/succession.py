@@ -23,12 +23,11 @@ from pathlib import Path
 
 from semtune.errors import OutputError
 from semtune.runs.folder import ACCEPTED, DATA, RunFolder
-from semtune.runs.identity import REQUEST
 from semtune.runs.lock import HOLDER, LOCK
 from semtune.specs import check_writable
 
 SUCCESSOR, DISCARDED = "successor", "discarded"
-_NOT_A_RUNS = (DATA, LOCK, HOLDER, REQUEST)
+_NOT_A_RUNS = (DATA, LOCK, HOLDER)
 """Names in a run folder that no run wrote."""
 logger = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ class Judge:
             return Verdict(None, "its data have changed")
         if result.model_fingerprint is not None and self._model(spec) not in (None, result.model_fingerprint):
             return Verdict(None, "its model's files have changed")
-        return Verdict(dataclasses.replace(result, kept_from=self._kept_from(result, paths)))
+        return Verdict(dataclasses.replace(result, kept_from=self._kept_from(result, spec, paths)))
 
     def _model(self, spec: RunSpec) -> str | None:
         key = f"{spec.model} {spec.trust_remote_code}"
@@ -61,7 +61,7 @@ class Judge:
             self._models[key] = model_fingerprint(spec)
         return self._models[key]
 
-    def _kept_from(self, result: RunResult, paths: RunFolder) -> str | None:
+    def _kept_from(self, result: RunResult, spec: RunSpec, paths: RunFolder) -> str | None:
         """When and where a run was measured, if that is not as it is now; None: everything is the same."""
         try:
             environment = read_json(paths.environment, "a run's environment")
@@ -72,6 +72,8 @@ class Judge:
             differences.append(f"with semtune {result.code_version} (now {code_version()})")
         if result.data_fingerprint is None:
             differences.append(f"whether its data and model are those of now is not on record ({UNKNOWN})")
+        elif result.model_fingerprint is not None and self._model(spec) is None:
+            differences.append(f"with a model that is not here now ({UNKNOWN})")
         return f"measured on {_day(result, paths)}, {', '.join(differences)}" if differences else None
 
 
