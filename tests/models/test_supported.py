@@ -9,16 +9,21 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GraniteConfig
 
-from semtune.contracts import SourceOptions
+from semtune.contracts import ReadoutSettings, SourceOptions
 from semtune.errors import ModelError, TargetError
 from semtune.methods.lora import LORA
 from semtune.models import self_check
 from semtune.models.architectures import install
 from semtune.models.class_logits import is_plain
 from semtune.models.loaded import TransformersModel
+from semtune.models.loading import load
 from semtune.models.locate import locate, locate_config
 from semtune.models.supported import refusal
-from semtune.records import LowRankSettings
+from semtune.prompts.report import ReportPrompt
+from semtune.readouts.head import Head
+from semtune.records import Example, LowRankSettings, TargetSpace
+
+from .conftest import byte_level_tokenizer
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 80, "bos_token_id": 1}
 
@@ -96,3 +101,18 @@ def test_adapters_without_linear_layers_name_the_layers_that_there_are() -> None
     loaded = TransformersModel(model, None, "toy", torch.float32, torch.device("cpu"), 32)
     with pytest.raises(TargetError, match=r"no plain linear layers.*c_attn \(Conv1D\)"):
         LORA.attach(loaded, LowRankSettings(rank=4, alpha=8, targets=("all-linear",)))
+
+
+def test_a_head_reads_states_of_the_projected_width(tmp_path: Path) -> None:
+    """Some OPT models project their states to the width of the embedding, which is not the config's hidden size."""
+    config = AutoConfig.for_model(
+        "opt", hidden_size=64, word_embed_proj_dim=32, ffn_dim=96, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=330, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "opt")
+    byte_level_tokenizer().save_pretrained(tmp_path / "opt")
+    loaded = load(str(tmp_path / "opt"), precision="fp32")
+    space = TargetSpace("label_set", ("a", "b"))
+    head = Head(loaded, ReportPrompt(space), space, ReadoutSettings(max_length=32, predict_batch_size=2, seed=0))
+    assert loaded.hidden_size == head.linear.in_features == 32
+    assert head.probabilities([Example("1", "the fox", None)], None).shape == (1, 2)

@@ -94,6 +94,15 @@ def is_plain(model: nn.Module) -> bool:
     return same_input and inputs[0].shape == hidden.shape and output is logits
 
 
+def hidden_width(model: nn.Module) -> int:
+    """Size of the decoder's output states: not the config's hidden size where they are projected (some OPT models)."""
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    weight = getattr(head, "weight", None)
+    plain = isinstance(weight, Tensor) and weight.dim() == 2 and is_plain(model)
+    return int(weight.shape[1] if plain and weight is not None else config.hidden_size)
+
+
 class _DecoderOutput(tuple[Tensor]):
     """A decoder's output that has hidden states alone: first element and `last_hidden_state`; all else is None."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from semtune.contracts import Tokenizer
+from semtune.models.class_logits import hidden_width
 from semtune.models.loaded import TransformersModel
 from semtune.models.loading import finish
 from semtune.models.meta_model import build_meta_model, expected_tensors, materialise_buffers
@@ -94,7 +95,7 @@ def build_fake_model(
         name=name,
         compute_dtype=dtype,
         device=device,
-        hidden_size=int(config.get_text_config().hidden_size),
+        hidden_size=hidden_width(model),
         notes=notes,
     )
 
