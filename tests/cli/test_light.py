@@ -21,6 +21,7 @@ HEAVY = ("torch", "transformers", "numpy", "pandas", "sklearn", "matplotlib")
         ["tune", "--help"],
         ["study", "--help"],
         ["list", "methods"],
+        ["list", "architectures"],
         ["tune", "--task", "nope", "--out", "x"],
     ],
 )
@@ -41,6 +42,16 @@ def test_lists_come_from_the_registries(semtune: Semtune, kind: str) -> None:
     assert set(KINDS[kind]) <= set(names)
     printed = semtune("list", kind).stdout
     assert all(name in printed for name in names)
+
+
+def test_every_causal_architecture_is_listed_as_right_or_refused_with_the_reason(semtune: Semtune) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    listed = {e["name"]: e["summary"] for e in last_json(semtune("list", "architectures", "--json"))}
+    assert set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) <= set(listed)
+    assert all(summary.startswith(("right", "refused: it ")) for summary in listed.values())
+    assert listed["llama"].startswith("right: fused blocks")
+    assert "carries a state" in listed["mamba"]
 
 
 def test_every_registered_object_is_there() -> None:

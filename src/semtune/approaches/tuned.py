@@ -29,6 +29,7 @@ from semtune.contracts import (
 )
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
+from semtune.models.locate import locate_config
 from semtune.models.positions import check_positions
 from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
@@ -193,11 +194,14 @@ class Tuned:
         )
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Refuse a prompt or readout that does not serve the task; download and convert the model.
+        """Refuse a prompt or readout that does not serve the task, and texts beyond the model's positions; then
+        download and convert the model.
 
         Raises OptionError, ModelError.
         """
         check_combination(self.spec.prompt, self.spec.readout, self.context.space)
+        config = locate_config(self.spec.model, trust_remote_code=self.spec.trust_remote_code)
+        check_positions(config, self.spec.max_length)
         prepare_model(self.spec, on_phase)
 
     def load(self) -> None:

@@ -40,7 +40,10 @@ class LowRankMethod:
 
         Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
         """
-        bases = resolve_targets(loaded.linears(), settings.targets)
+        linears = loaded.linears()
+        if not linears:
+            raise TargetError(_nothing_to_wrap(loaded.model))
+        bases = resolve_targets(linears, settings.targets)
         _check_settings(bases, settings)
         loaded.model.requires_grad_(False)
         for path, base in bases.items():
@@ -107,6 +110,22 @@ def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) ->
             raise TargetError(f"{path} is a {type(module).__name__}, which cannot carry an adapter; leave it out")
         bases[path] = module
     return bases
+
+
+def _nothing_to_wrap(model: nn.Module) -> str:
+    """Why a model without plain linear layers in its blocks carries no adapters, with its layers' own names."""
+    weights = {path.rpartition(".")[2]: type(m).__name__ for path, m in model.named_modules() if _has_matrix(m)}
+    named = ", ".join(f"{name} ({kind})" for name, kind in sorted(weights.items()))
+    return (
+        "This model has no plain linear layers in its blocks, so adapters have nothing to attach to (its layers with "
+        f"weights are {named or 'none'}); choose --method full."
+    )
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    """Whether the module itself has a weight matrix and is no embedding."""
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.dim() == 2 and not isinstance(module, nn.Embedding)
 
 
 def _matches(paths: Iterable[str], target: str) -> list[str]:

@@ -69,7 +69,9 @@ def is_plain(model: nn.Module) -> bool:
     head = model.get_output_embeddings()  # type: ignore[operator]
     if head is None:
         return False
-    hidden, logits = torch.zeros(1, 2, 4), torch.zeros(1, 2, 3)
+    weight = getattr(head, "weight", None)
+    like = weight if isinstance(weight, Tensor) and weight.dim() == 2 else torch.zeros(1, 4)
+    hidden, logits = like.new_zeros(1, 2, like.shape[1]), like.new_zeros(1, 2, 3)
     inputs: list[Tensor] = []
     decoded: list[None] = []
 
@@ -83,13 +85,22 @@ def is_plain(model: nn.Module) -> bool:
 
     try:
         with _replaced_forward(decoders(model), decode), _replaced_forward([head], embed):
-            output = model(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False).logits
+            output = model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=like.device), use_cache=False).logits
     except Exception:  # noqa: BLE001 - a foreign forward may raise whatever it likes
         return not decoded
     if output.shape != logits.shape:
         return True
     same_input = len(inputs) == 1 and (inputs[0] is hidden or inputs[0]._base is hidden)
     return same_input and inputs[0].shape == hidden.shape and output is logits
+
+
+def hidden_width(model: nn.Module) -> int:
+    """Size of the decoder's output states: not the config's hidden size where they are projected (some OPT models)."""
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    weight = getattr(head, "weight", None)
+    plain = isinstance(weight, Tensor) and weight.dim() == 2 and is_plain(model)
+    return int(weight.shape[1] if plain and weight is not None else config.hidden_size)
 
 
 class _DecoderOutput(tuple[Tensor]):

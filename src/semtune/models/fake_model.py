@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from semtune.contracts import Tokenizer
+from semtune.models.class_logits import hidden_width
 from semtune.models.loaded import TransformersModel
 from semtune.models.loading import finish
 from semtune.models.meta_model import build_meta_model, expected_tensors, materialise_buffers
@@ -32,10 +33,35 @@ def with_layers(config: Any, layers: int) -> Any:
     config = copy.deepcopy(config)
     text = config.get_text_config()
     before = layer_count(config)
+    apart = text.to_dict().get("per_layer_config")
+    if isinstance(apart, dict):
+        return _with_text(config, text, _fields_with_layers(text.to_dict(), before, layers))
     for name, values in vars(text).items():
         if isinstance(values, (list, tuple)) and len(values) == before:
             vars(text)[name] = type(values)(values[i % before] for i in range(layers))
     text.num_hidden_layers = layers
+    return config
+
+
+def _fields_with_layers(fields: dict[str, Any], before: int, layers: int) -> dict[str, Any]:
+    """The fields of a config some of whose layers have own values (`per_layer_config`, by index), for `layers`."""
+    apart = {int(i): own for i, own in fields["per_layer_config"].items()}
+    source = [*(i % before for i in range(layers - 1)), before - 1]  # such configs prescribe the kind of the last layer
+    for name, values in fields.items():
+        if isinstance(values, list) and len(values) == before:
+            fields[name] = [values[i] for i in source]
+    own = {i: apart[old] for i, old in enumerate(source) if old in apart}
+    return {**fields, "num_hidden_layers": layers, "per_layer_config": own}
+
+
+def _with_text(config: Any, text: Any, fields: dict[str, Any]) -> Any:
+    """`config` with its text part made anew from `fields`."""
+    made = type(text).from_dict(fields)
+    if text is config:
+        return made
+    for name in config.sub_configs:
+        if getattr(config, name, None) is text:
+            setattr(config, name, made)
     return config
 
 
@@ -58,6 +84,7 @@ def build_fake_model(
     Raises:
         ModelError: transformers has no causal language model for `config`.
     """
+    _use_grouped_products_that_can_be_faked()
     model = build_meta_model(config, dtype)
     materialise_buffers(model, device)
     stream = _FakeStream(model, stored_dtype)
@@ -68,9 +95,25 @@ def build_fake_model(
         name=name,
         compute_dtype=dtype,
         device=device,
-        hidden_size=int(config.get_text_config().hidden_size),
+        hidden_size=hidden_width(model),
         notes=notes,
     )
+
+
+def _use_grouped_products_that_can_be_faked() -> None:
+    """Let experts take transformers' own grouped product on fake tensors: torch's refuses fp32 there."""
+    from torch._subclasses.fake_tensor import FakeTensor
+    from transformers.integrations import moe
+
+    chosen: Any = getattr(moe, "_can_use_grouped_mm", None)
+    if chosen is None or getattr(chosen, "asks_for_fakes", False):
+        return
+
+    def can_use(input: torch.Tensor, weight: torch.Tensor, offs: torch.Tensor) -> bool:
+        return not isinstance(weight, FakeTensor) and bool(chosen(input, weight, offs))
+
+    vars(can_use)["asks_for_fakes"] = True
+    vars(moe)["_can_use_grouped_mm"] = can_use
 
 
 _BOUNDED = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})

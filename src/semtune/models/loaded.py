@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semtune.contracts import Architecture, Cache, ModelIdentity, Tokenizer
 from semtune.models.architectures import architecture_of
 from semtune.models.class_logits import class_logits, class_loss, is_plain
+from semtune.models.positions import check_text
 from semtune.models.prepacking import prepack_frozen
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
@@ -77,15 +78,18 @@ class TransformersModel:
         return self.pack_groups([(texts, cache)])
 
     def pack_groups(self, groups: Sequence[tuple[Sequence[Sequence[int]], Cache | None]]) -> tuple[Tensor, PackedBatch]:
-        """As `pack`, for several (texts, cache)."""
+        """As `pack`, for several (texts, cache). Raises OptionError for a text that exceeds the model's positions."""
         ids = [token for texts, _ in groups for text in texts for token in text]
         parts = [PackedBatch(tuple(len(text) for text in texts), cache) for texts, cache in groups]
+        ends = (a + b for part in parts for a, b in zip(part.cache_seqlens, part.lengths, strict=True))
+        check_text(self.model.config, max(ends, default=0))
         return self._ids(ids), PackedBatch.side_by_side(parts)
 
     def pack_tree(
         self, prefixes: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
     ) -> tuple[Tensor, PackedBatch, list[tuple[int, ...]]]:
         """Pack every prefix with all continuations as a tree; ids, batch, and the nodes of each continuation."""
+        check_text(self.model.config, max(map(len, prefixes), default=0) + max(map(len, continuations), default=0))
         tree = TokenTree.of(continuations)
         ids = [token for prefix in prefixes for token in (*prefix, *tree.tokens)]
         return self._ids(ids), PackedTree([len(prefix) for prefix in prefixes], tree), list(tree.paths)

@@ -16,6 +16,7 @@ from torch import nn
 from semtune.contracts import Quantization, SourceOptions, WeightStream
 from semtune.errors import OptionError
 from semtune.models.architectures import install
+from semtune.models.class_logits import hidden_width
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
@@ -79,7 +80,7 @@ def load(
         name=name,
         compute_dtype=dtype,
         device=resolved_device,
-        hidden_size=int(located.config.get_text_config().hidden_size),
+        hidden_size=hidden_width(model),
         notes=(*located.notes, *notes),
         identity=located.identity,
     )

@@ -24,40 +24,45 @@ def check_positions(config: Any, tokens: int, *, option: str = "--max-length", n
         option: the option that limits it.
 
     Raises:
-        OptionError: the model has no such positions, or would compute a short text otherwise beside a long one.
+        OptionError: the model has no such positions, or would compute a text otherwise than by itself.
     """
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
     needed = tokens + new_tokens
-    generated = f" and {new_tokens} generated ones" if new_tokens else ""
+    for limit, why in hard_limits(config):
+        if needed > limit:
+            generated = f" and {new_tokens} generated tokens" if new_tokens else ""
+            raise OptionError(
+                f"{why}, so {option} {tokens}{generated} are too many; give {option} {max(limit - new_tokens, 1)} or "
+                "less."
+            )
+    trained = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(trained, int) or needed <= trained:
+        return None
+    return f"texts of up to {needed} tokens exceed the {trained} that the model was trained on; long ones may suffer"
+
+
+def check_text(config: Any, tokens: int) -> None:
+    """Refuse a text that is too long, whoever made it. Raises OptionError."""
+    for limit, why in hard_limits(config):
+        if tokens > limit:
+            raise OptionError(f"{why}, and a text has {tokens} tokens; shorten it.")
+
+
+def hard_limits(config: Any) -> Iterator[tuple[int, str]]:
+    """The numbers of tokens beyond which a text cannot be computed, each with the reason as a sentence's beginning."""
+    text = config.get_text_config()
+    trained = getattr(text, "max_position_embeddings", None)
     scalings = list(_rotary(getattr(text, "rope_parameters", None)))
     for scaling in scalings:
-        if scaling.get("rope_type") not in _BATCH_DEPENDENT:
-            continue
-        original = scaling.get("original_max_position_embeddings") or limit
-        if isinstance(original, int) and needed > original:
-            raise OptionError(
-                f"Beyond {original} tokens this model's rotary scaling ({scaling['rope_type']}) depends on the longest "
-                f"text of a batch, so {option} {tokens}{generated} are too many; give {option} {original - new_tokens} "
-                "or less."
-            )
+        original = scaling.get("original_max_position_embeddings") or trained
+        if scaling.get("rope_type") in _BATCH_DEPENDENT and isinstance(original, int):
+            why = f"this model's rotary scaling ({scaling['rope_type']}) depends on the longest text of a batch"
+            yield original, f"Beyond {original} tokens {why}"
     for name in _SPARSE:
         dense = getattr(text, name, None)
-        if isinstance(dense, int) and needed > dense:
-            raise OptionError(
-                f"Beyond {dense} tokens this model's attention is sparse ({name}), which semtune does not compute, so "
-                f"{option} {tokens}{generated} are too many; give {option} {dense - new_tokens} or less."
-            )
-    if not isinstance(limit, int) or needed <= limit:
-        return None
-    if not scalings:
-        if _unlimited(text):
-            return None
-        raise OptionError(
-            f"The model has {limit} learned positions, so {option} {tokens}{generated} are too many; give {option} "
-            f"{limit - new_tokens} or less."
-        )
-    return f"texts of up to {needed} tokens exceed the {limit} that the model was trained on; long ones may suffer"
+        if isinstance(dense, int):
+            yield dense, f"Beyond {dense} tokens this model's attention is sparse ({name}), which is not supported"
+    if isinstance(trained, int) and not scalings and not _unlimited(text):
+        yield trained, f"The model has {trained} learned positions"
 
 
 def _rotary(parameters: Any) -> Iterator[dict[str, Any]]:

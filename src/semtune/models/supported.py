@@ -22,10 +22,7 @@ from semtune.runtime.cache import cache_folder
 from semtune.runtime.files import write_json
 
 RIGHT = "right"
-_TESTED_FOR_ALL = (
-    "num_key_value_heads", "attention_bias", "mlp_bias", "intermediate_size", "moe_intermediate_size", "ffn_dim",
-)  # fmt: skip
-"""Fields that change sizes or add a bias, and nothing else."""
+_TESTED_FOR_ALL = ("num_key_value_heads", "attention_bias", "mlp_bias")
 _STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary scaling whose frequencies do not depend on the texts; transformers computes them."""
 

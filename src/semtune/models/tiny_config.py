@@ -183,5 +183,6 @@ def structure(config: Any) -> dict[str, Any]:
 _HARMLESS = re.compile(
     r"(_token_id|_eps|epsilon|initializer_range|rope_theta|dtype|_name_or_path|transformers_version|id2label|label2id"
     r"|use_cache|dropout|pdrop|problem_type|return_dict|max_position_embeddings|n_positions|vocab_size|^output_"
-    r"|chunk_size_feed_forward|pretraining_tp|tie_word_embeddings)$"
+    r"|chunk_size_feed_forward|pretraining_tp|tie_word_embeddings"
+    r"|intermediate_size|ffn_dim)$"
 )
