@@ -49,7 +49,7 @@ def model_fingerprint(spec: RunSpec) -> str | None:
         file = Path(resolve(spec.model).reference)
         if file.is_file():  # the conversion that is made of it has nothing that this file has not
             return _files_fingerprint("", [file])
-        source = source_of(spec.model, SourceOptions(spec.seed, spec.trust_remote_code))
+        source = source_of(spec.model, SourceOptions(spec.seed, spec.trust_remote_code, spec.revision))
         folder = source.tokenizer_folder()  # every source keeps the weights of a prepared model beside its tokenizer
         return _files_fingerprint(spec.model if source.borrows_tokenizer else "", _model_files(folder))
     except (SemtuneError, OSError):
