@@ -200,7 +200,8 @@ class Tuned:
         Raises OptionError, ModelError.
         """
         check_combination(self.spec.prompt, self.spec.readout, self.context.space)
-        config = locate_config(self.spec.model, trust_remote_code=self.spec.trust_remote_code)
+        s = self.spec
+        config = locate_config(s.model, trust_remote_code=s.trust_remote_code, revision=s.revision)
         check_positions(config, self.spec.max_length)
         prepare_model(self.spec, on_phase)
 
