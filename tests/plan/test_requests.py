@@ -75,6 +75,7 @@ def test_a_plan_that_fails_does_not_stop_a_run(
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("planted")
 
+    caplog.set_level("INFO")
     monkeypatch.setattr(guard, "plan_run", broken)
     result = run(spec, tmp_path / "run", Silent())
     assert result.status == "ok"
