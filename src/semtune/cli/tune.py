@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +110,13 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
             chosen = " (it also chose the epoch)" if split == result.selected_on else ""
             figures = [f"{metric.title} {scores.values[metric.name]:.4f}" for metric in metrics]
             o.show(f"{split}: {', '.join(figures)}{chosen}")
+            if scores.parse_failures:
+                o.say(f"note: {scores.parse_failures:.0%} of the answers to {split} could not be read as labels")
         for metric in metrics if result.scores else ():
             if metric.definition:
                 o.show(f"{metric.title} is {metric.definition}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
             o.show(f"{split}: predicted; it has no gold labels, so it cannot be scored")
-        o.show(f'the run is in {out}; try: semtune predict {out} "some text"')
+        o.show(f'the run is in {out}; try: semtune predict {shlex.quote(str(out))} "some text"')
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +31,7 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
     if not isinstance(values, Mapping):
         raise OptionError(f"{where} must be a mapping of names to values, not {values!r}.")
     check_keys(values, [f.name for f in dataclasses.fields(cls)], where)  # type: ignore[arg-type]
+    _check_no_switches(cls, values, where)
     try:
         record: R = _adapter(cast("Any", cls)).validate_python(dict(values))
     except ValidationError as error:
@@ -41,6 +42,14 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
         raise OptionError(f'{where}: "{key}" cannot be {first["input"]!r}: {first["msg"].lower()}.') from error
     _check_bounds(record, where)
     return record
+
+
+def _check_no_switches(cls: Any, values: Mapping[str, Any], where: str) -> None:
+    """Raises OptionError for true or false where a number is needed: Python would count them as 1 and 0."""
+    for field in dataclasses.fields(cls):
+        value = values.get(field.name)
+        if isinstance(value, bool) and field.metadata.get("bounds") is not None and "bool" not in str(field.type):
+            raise OptionError(f'{where}: "{field.name}" must be a number, not {value} (YAML reads yes and on as true).')
 
 
 def _check_bounds(record: Any, where: str) -> None:
@@ -77,7 +86,14 @@ def check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
     """Raises UnknownNameError for the first key of `values` that is not in `known`."""
     for key in values:
         if key not in known:
-            raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')
+            raise unknown_key(key, known, where)
+
+
+def unknown_key(key: str, known: Sequence[str], where: str) -> UnknownNameError:
+    """The error about a key of `where` that is not among `known`."""
+    if "task_options" in known and key in {field.name for field in dataclasses.fields(TaskOptions)}:
+        return UnknownNameError(f'{where} has "{key}" at its top level; write it under task_options.')
+    return UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')
 
 
 @functools.cache

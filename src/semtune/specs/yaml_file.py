@@ -14,7 +14,7 @@ from semtune.runtime.files import write_text
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that is a mapping of plain values. Raises OptionError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError as error:
         raise OptionError(f"There is no file {path}; check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -28,6 +28,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise OptionError(f"{path} must be a mapping such as `task: practice`, one key a line.")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values; a key that stands twice in one mapping is an error, where YAML's loader takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        found: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in found:
+                    raise yaml.YAMLError(
+                        f'"{key.value}" stands twice, again in line {key.start_mark.line + 1}; keep one'
+                    )
+                found.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def write_yaml(values: Any, path: Path) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.errors import OptionError
 from semtune.records import RunSpec, TaskOptions
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
+from semtune.specs.record import unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 from semtune.study.naming import folder_names
@@ -180,4 +181,4 @@ def _check_run_options(values: Mapping[str, Any], where: str) -> None:
     for key in values:
         if key not in allowed and key not in EARLIER_KEYS:
             known = [*allowed, "task", "task_options", "overrides", *AXES, *STUDY_KEYS]
-            raise UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')
+            raise unknown_key(key, known, where)

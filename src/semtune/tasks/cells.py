@@ -14,6 +14,7 @@ from typing import Any
 from semtune.errors import DataError
 from semtune.tasks.characters import check_characters, is_blank
 from semtune.tasks.remarks import Remarks
+from semtune.tasks.written_float import WrittenFloat
 
 LIST_MARKS = (("[", "]"), ("(", ")"), ("{", "}"))
 """How a list, tuple or set written out in one cell begins and ends."""
@@ -61,7 +62,7 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
         value = _decoded(value, column, where, remarks)
     if isinstance(value, str):
         check_characters(value, column, f"{remarks.source}, {where}")
-        return value.strip() or None
+        return None if is_blank(value) else value.strip()
     text = _scalar_as_text(value)
     if text is None:
         raise DataError(
@@ -72,6 +73,8 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
     if isinstance(value, decimal.Decimal):
         what = "a number"
     remarks.row(f"a label that is {what} was read as text", where)
+    if isinstance(value, WrittenFloat) and value.written != text:
+        remarks.row(f"the label {value.written} was read as the number that it is, {text},", where)
     return text
 
 
@@ -84,7 +87,7 @@ def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None
     if isinstance(value, str):
         check_characters(value, column, f"{remarks.source}, {where}")
         return value if value.strip() else None
-    text = _scalar_as_text(value)
+    text = value.written if isinstance(value, WrittenFloat) else _scalar_as_text(value)
     if text is None:
         raise DataError(f'{remarks.source}, {where} has {kind_of_cell(value)} as its id in column "{column}".')
     return text
@@ -163,6 +166,8 @@ def _missing(value: Any) -> bool:
 def _scalar_as_text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and math.isinf(value):
+        return None  # a JSON number beyond all floats; two of them may differ
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, (int, float, decimal.Decimal, datetime.date, datetime.time)):

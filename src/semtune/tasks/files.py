@@ -12,6 +12,7 @@ from typing import Any
 from semtune.errors import DataError
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.remarks import shown
+from semtune.tasks.written_float import WrittenFloat
 
 
 def read_text(path: Path, encoding: str = "utf-8", *, encoding_option: bool = False) -> str:
@@ -22,7 +23,7 @@ def read_text(path: Path, encoding: str = "utf-8", *, encoding_option: bool = Fa
 def parse_json(text: str, path: Path) -> Any:
     """`text` as JSON. Raises DataError with line and column where it is broken."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text, object_pairs_hook=_object, parse_float=WrittenFloat)
     except _RepeatedKeyError as error:
         raise DataError(f"{path} holds an object with two values for {shown(str(error))}; keep one.") from error
     except json.JSONDecodeError as error:
@@ -55,7 +56,7 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object)
+            row = json.loads(line, object_pairs_hook=_object, parse_float=WrittenFloat)
         except _RepeatedKeyError as error:
             raise DataError(f"{path}, line {number} has two values for {shown(str(error))}; keep one.") from error
         except json.JSONDecodeError as error:

@@ -1,0 +1,38 @@
+"""What YAML reads without a word, and a spec must not: repeated keys, and yes or true where a number stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semtune.errors import OptionError, UnknownNameError
+from semtune.specs import read_yaml, spec_from
+from semtune.study.grid import study_from
+
+
+@pytest.mark.parametrize("text", ["epochs: 3\nepochs: 1\n", "task_options:\n  data: a\n  data: b\n"])
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(OptionError, match=r'study\.yaml.*"(epochs|data)" stands twice, again in line [23]; keep one'):
+        read_yaml(file)
+
+
+def test_merged_mappings_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  x: 3\n", encoding="utf-8")
+    assert read_yaml(file)["c"] == {"x": 3}
+
+
+@pytest.mark.parametrize("values", [{"epochs": True}, {"batch_size": False}, {"max_grad_norm": True}])
+def test_true_is_no_number(values: dict[str, bool]) -> None:
+    with pytest.raises(OptionError, match=r"must be a number, not (True|False)"):
+        spec_from({"task": "practice", "method": "lora", **values}, "the spec")
+    with pytest.raises(OptionError, match=r"must be a number, not (True|False)"):
+        study_from({"task": "practice", "methods": ["lora"], **values}, "the study").runs()
+
+
+def test_an_option_of_the_task_at_the_top_level_is_sent_to_its_place() -> None:
+    with pytest.raises(UnknownNameError, match=r'"data" at its top level; write it under task_options'):
+        study_from({"task": "table", "methods": ["lora"], "data": "a.csv"}, "the study")

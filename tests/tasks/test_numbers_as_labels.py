@@ -1,0 +1,41 @@
+"""Numbers of JSON files as labels and ids, and labels that show nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .tables import ROWS, notes, pairs, refused, save
+
+
+def lines(labels: list[str], identified: bool = False) -> str:
+    """JSON lines with the labels as they are written, two in turn."""
+    rows = []
+    for i, (text, _) in enumerate(ROWS):
+        number = f', "id": {i}.{"10" if i % 2 else "1"}' if identified else ""
+        rows.append(f'{{"text": {json.dumps(text)}, "label": {labels[i % len(labels)]}{number}}}')
+    return "\n".join(rows)
+
+
+def test_numbers_that_are_written_differently_are_one_label_and_it_is_said(tmp_path: Path) -> None:
+    file = save(tmp_path / "t.jsonl", lines(["1.1", "1.10", "2.5"]))
+    assert {label for _, label in pairs(file)} == {"1.1", "2.5"}
+    assert "the label 1.10 was read as the number that it is, 1.1, in 8 rows (first: line 2)" in notes(file)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "Infinity"])
+def test_a_number_beyond_all_numbers_is_no_label(tmp_path: Path, number: str) -> None:
+    assert "line 2" in refused(save(tmp_path / "t.jsonl", lines(["1.5", number])))
+
+
+def test_ids_stay_as_they_are_written(tmp_path: Path) -> None:
+    assert len(pairs(save(tmp_path / "t.jsonl", lines(['"a"', '"b"'], identified=True)))) == len(ROWS)
+
+
+@pytest.mark.parametrize("blank", ["\u200b", " \u2060", "\ufeff"])
+def test_a_label_that_shows_nothing_is_missing(tmp_path: Path, blank: str) -> None:
+    visible = refused(save(tmp_path / "a.jsonl", lines(['"a"', '""'])))
+    invisible = refused(save(tmp_path / "b.jsonl", lines(['"a"', json.dumps(blank)])))
+    assert invisible.replace("b.jsonl", "a.jsonl") == visible
