@@ -3,7 +3,7 @@
 It is plain C without Python or torch headers, called through ctypes. Every file is compiled once per element type and
 instruction level, so that one library runs on every processor of its architecture. Where there is no compiler, or no
 Linux, the same formulas run as torch operations: slower, the same results up to rounding. The library knows which
-sources it was built from, so that one that an update left behind is noticed (`semtune.nn.kernels.sources`).
+sources it was built from, so that one that an update left behind is noticed (`semtune.runtime.sources`).
 """
 
 import os
@@ -29,7 +29,8 @@ NAMES = (
     "short_attention",
 )
 FOLDER = "src/semtune/nn/kernels"
-DIGEST = runpy.run_path(f"{FOLDER}/sources.py")["sources_digest"]()
+_sources = runpy.run_path("src/semtune/runtime/sources.py")
+DIGEST = _sources["sources_digest"](Path(FOLDER), suffixes=_sources["C_SUFFIXES"])
 FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 TYPES = {"bf16": [], "fp32": [("ELEMENT_FP32", "1")]}
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c", "-mlzcnt", "-mmovbe"]

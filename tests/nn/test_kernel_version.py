@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from semtune.nn import kernels
-from semtune.nn.kernels.sources import VERSION_SYMBOL, sources_digest
+from semtune.nn.kernels import VERSION_SYMBOL
+from semtune.runtime.sources import C_SUFFIXES, sources_digest
 
 FOLDER = Path(kernels.__file__).parent
 LIBRARY = next(FOLDER.glob("_compiled*.so"), None)
@@ -33,7 +34,7 @@ def test_a_library_of_these_sources_is_used(copied: Path) -> None:
     assert (library is not None, state) == (True, "compiled")
     version = getattr(ctypes.CDLL(str(LIBRARY)), VERSION_SYMBOL)
     version.restype = ctypes.c_char_p
-    assert version().decode() == sources_digest(FOLDER)
+    assert version().decode() == sources_digest(FOLDER, suffixes=C_SUFFIXES)
 
 
 @built

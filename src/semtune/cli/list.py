@@ -92,6 +92,7 @@ def _list_options(kind: str, json: bool) -> int:
     if kind not in WITH_OPTIONS:
         raise OptionError(f"There are no options of {kind}; --options goes with {', '.join(WITH_OPTIONS)}.")
     with heavy_imports():  # each method, readout and strategy declares its own, so they are imported
+        from semtune.specs.presets import written
         from semtune.specs.settings import METHOD, PROMPT, READOUT, STRATEGY
 
         part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY), strict=True))[kind]
@@ -108,7 +109,7 @@ def _list_options(kind: str, json: bool) -> int:
             o.show("  no options")
         for option in row["options"]:
             unit = f", {option['unit']}" if option["unit"] else ""
-            defaults = "; ".join(f"{_shown(v)} ({name})" for name, v in option["defaults"].items())
+            defaults = "; ".join(f"{written(v)} ({name})" for name, v in option["defaults"].items())
             o.show(f"  {option['name']}  [{option['type']}{unit}]  {defaults}")
             o.show(f"      {option['help']}")
     return 0
@@ -138,7 +139,3 @@ def _options(part: Part, name: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

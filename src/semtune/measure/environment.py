@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from semtune.measure import machine
+from semtune.runtime.processor import instruction_level
 
 
 def environment() -> dict[str, Any]:
@@ -19,7 +20,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": machine.cpu_model(),
         "cores": machine.cores(),
-        "instructions": machine.instruction_level(),
+        "instructions": instruction_level(),
     }
     torch = sys.modules.get("torch")
     if torch is not None:

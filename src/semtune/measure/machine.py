@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from semtune.runtime.processor import instruction_level
 from semtune.runtime.processor import native_bf16 as _native_bf16
-from semtune.runtime.processor import usable_levels
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _PROC_CGROUP = Path("/proc/self/cgroup")
@@ -148,11 +148,6 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def instruction_level() -> str:
-    """The level of instructions that the compiled loops use: "base", "avx2" or "avx512"."""
-    return usable_levels()[-1]
 
 
 def doctor() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from semtune.errors import ModelError, OutputError, first_line
 from semtune.registry import ARCHITECTURES, BUILT_IN_ARCHITECTURES
 from semtune.runtime.cache import cache_folder
 from semtune.runtime.files import write_json
+from semtune.runtime.sources import sources_digest
 
 RIGHT = "right"
 _TESTED_FOR_ALL = ("num_key_value_heads", "attention_bias", "mlp_bias")
@@ -113,7 +114,7 @@ def _remembered(config: Any, fields: dict[str, Any], trust_remote_code: bool) ->
     if plugin or trust_remote_code:  # their code may change without a version
         return mismatch(config, trust_remote_code=trust_remote_code, trusted=plugin)
     key = json.dumps(
-        [_sources_digest(), torch.__version__, transformers.__version__, kind, fields],
+        [_checked_code(), torch.__version__, transformers.__version__, kind, fields],
         sort_keys=True, default=str,
     )  # fmt: skip
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -130,13 +131,10 @@ def _remembered(config: Any, fields: dict[str, Any], trust_remote_code: bool) ->
 
 
 @functools.cache
-def _sources_digest() -> str:
-    """Of the code whose results are checked, so that the verdicts of another version are not read."""
-    digest = hashlib.sha256()
-    for package in ("models", "nn"):
-        for file in sorted((Path(__file__).parent.parent / package).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _checked_code() -> str:
+    """Of the code whose results are checked, compiled loops included, so that verdicts on another are not read."""
+    root = Path(__file__).parents[1]
+    return sources_digest(root / "models", root / "nn")
 
 
 def _file(digest: str) -> Path | None:

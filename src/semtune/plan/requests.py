@@ -23,7 +23,7 @@ from semtune.plan.trace import Workload
 from semtune.records import Example, Plan, RunSpec, TargetSpace
 from semtune.registry import METHODS, TASKS
 from semtune.runtime.cache import cache_folder
-from semtune.runtime.processor import usable_levels
+from semtune.runtime.processor import instruction_level
 from semtune.specs import resolve, with_changes, with_method
 from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
@@ -219,7 +219,7 @@ def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
 
 def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
     """This machine's rates, and their origin in words."""
-    careful, quick = (cache_folder() / name.format(usable_levels()[-1]) for name in (RATES_FILE, QUICK_RATES_FILE))
+    careful, quick = (cache_folder() / name.format(instruction_level()) for name in (RATES_FILE, QUICK_RATES_FILE))
     if calibrate:
         rates = speed.measure(CALIBRATION_SECONDS)
         speed.write_rates(rates, careful)

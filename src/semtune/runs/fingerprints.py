@@ -13,6 +13,7 @@ from semtune.errors import SemtuneError
 from semtune.measure.machine import package_versions
 from semtune.records import Example, RunSpec, TargetSpace, to_plain
 from semtune.registry import APPROACHES
+from semtune.runtime.sources import sources_digest
 
 MODEL_FILES = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab.json",
@@ -59,11 +60,7 @@ def model_fingerprint(spec: RunSpec) -> str | None:
 @functools.cache
 def code_version() -> str:
     """semtune's version, and 8 hexadecimal digits over its source files: "0.1.0+1a2b3c4d"."""
-    root = Path(__file__).parents[1]
-    found = hashlib.sha256()
-    for file in sorted((*root.rglob("*.py"), *root.rglob("*.c"))):
-        found.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return f"{package_versions().get('semtune', 'unknown')}+{found.hexdigest()[:8]}"
+    return f"{package_versions().get('semtune', 'unknown')}+{sources_digest(Path(__file__).parents[1])[:8]}"
 
 
 def now() -> str:

@@ -93,21 +93,21 @@ class RunFolder:
             if self.best.exists():
                 shutil.rmtree(self.former)
             else:
-                self.former.replace(self.best)
+                files.replace(self.former, self.best)
         save(draft)
         if self.best.exists():
-            self.best.replace(self.former)
+            files.replace(self.best, self.former)
         try:
-            draft.replace(self.best)
+            files.replace(draft, self.best)
         except BaseException:
             if self.former.exists():
-                self.former.replace(self.best)
+                files.replace(self.former, self.best)
             raise
         shutil.rmtree(self.former, ignore_errors=True)
 
     def promote_best(self, name: str) -> None:
         """Move checkpoints/best/ to the folder `name` ("adapter", "fitted")."""
-        self.best.replace(self.path / name)
+        files.replace(self.best, self.path / name)
         shutil.rmtree(self.best.parent, ignore_errors=True)
 
 

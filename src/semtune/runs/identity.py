@@ -81,6 +81,4 @@ def _request_file(folder: Path) -> Path:
 def _identifying(spec: RunSpec) -> RunSpec:
     """`spec` without permissions, and with the absolute path of a model that is a file or folder here."""
     changes: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(spec) if f.name in PERMISSIONS}
-    with contextlib.suppress(OSError, RuntimeError):  # a path that is too long, or "~" without a home folder
-        spec = with_absolute_model(spec)
-    return dataclasses.replace(spec, **changes)
+    return dataclasses.replace(with_absolute_model(spec), **changes)

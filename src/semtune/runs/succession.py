@@ -24,6 +24,7 @@ from pathlib import Path
 from semtune.errors import OutputError
 from semtune.runs.folder import ACCEPTED, DATA, RunFolder
 from semtune.runs.lock import HOLDER, LOCK
+from semtune.runtime import files
 from semtune.specs import check_writable
 
 SUCCESSOR, DISCARDED = "successor", "discarded"
@@ -74,7 +75,7 @@ def accept(folder: RunFolder) -> None:
     if home is None:
         return
     try:
-        folder.path.replace(home / ACCEPTED)
+        files.replace(folder.path, home / ACCEPTED)
     except OSError as error:
         raise OutputError(
             f"The new run is whole in {folder.path}, but could not replace the one in {home} ({error.strerror})."
@@ -93,7 +94,7 @@ def settle(path: Path) -> None:
         for item in accepted.iterdir():
             _place(item, path / item.name)
         shutil.rmtree(discarded, ignore_errors=True)
-        accepted.replace(discarded)
+        files.replace(accepted, discarded)
     shutil.rmtree(discarded, ignore_errors=True)
 
 

@@ -70,6 +70,11 @@ def usable_levels() -> tuple[str, ...]:
     return tuple(has)
 
 
+def instruction_level() -> str:
+    """The level of instructions that the compiled loops use: the highest of `usable_levels`."""
+    return usable_levels()[-1]
+
+
 def limit_libraries(environment: MutableMapping[str, str]) -> None:
     """Where SEMTUNE_ISA is set, keep torch, oneDNN and MKL at that level too; call it before torch is imported.
 

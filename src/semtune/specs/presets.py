@@ -96,7 +96,7 @@ def changes_as_text(preset: str, changes: Mapping[str, Any]) -> str:
     """A sentence about the result of `preset_changes`; "" where there are none."""
     if not changes:
         return ""
-    parts = [f"{name} {_shown(values['run'])} (not {_shown(values['preset'])})" for name, values in changes.items()]
+    parts = [f"{name} {written(values['run'])} (not {written(values['preset'])})" for name, values in changes.items()]
     return f"differs from the preset {preset}: {', '.join(parts)}"
 
 
@@ -121,7 +121,8 @@ def _as_given_value(option: str, value: Any) -> Any:
     return to_plain(value)
 
 
-def _shown(value: Any) -> str:
+def written(value: Any) -> str:
+    """A plain value as the command line writes it: the items of a list with commas between them."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

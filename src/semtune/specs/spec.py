@@ -6,6 +6,7 @@ Users and files may give the common options of methods and readouts flat (`rank:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
+from semtune.runtime.files import expanded
 from semtune.specs.presets import with_preset
 from semtune.specs.record import check_keys, record_from
 from semtune.specs.settings import (
@@ -130,9 +132,13 @@ def with_absolute_model(spec: RunSpec) -> RunSpec:
 
     A relative path means another folder elsewhere, or even a model on the hub ("models/tiny").
     """
-    path = Path(spec.model).expanduser()
-    is_name = spec.model in SOURCES.aliases or re.match(r"[a-z0-9_-]{2,}:", spec.model)
-    return spec if is_name or not path.exists() else dataclasses.replace(spec, model=str(path.absolute()))
+    path = expanded(spec.model)
+    if spec.model in SOURCES.aliases or re.match(r"[a-z0-9_-]{2,}:", spec.model):
+        return spec
+    with contextlib.suppress(OSError):  # a name that is too long for a path
+        if path.exists():
+            return dataclasses.replace(spec, model=str(path.absolute()))
+    return spec
 
 
 def _readout_options(flat: Mapping[str, Any], where: str) -> dict[str, Any]:

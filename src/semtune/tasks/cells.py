@@ -32,16 +32,14 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
 
     Raises DataError: the cell holds something other than text, or characters that are none.
     """
-    if _missing(value):
+    value = _readable(value, column, where, remarks)
+    if value is None:
         return None
-    if isinstance(value, bytes):
-        value = _decoded(value, column, where, remarks)
     if not isinstance(value, str):
         raise DataError(
             f'{remarks.source}, {where} has {kind_of_cell(value)} in column "{column}", where a text is needed; name '
             "the column of texts with --text-column, or write each text as one string."
         )
-    check_characters(value, column, f"{remarks.source}, {where}")
     if is_blank(value):
         return None
     if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
@@ -56,12 +54,10 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
 
     3.0 becomes "3" and True becomes "true". Raises DataError for anything that is no single value.
     """
-    if _missing(value):
+    value = _readable(value, column, where, remarks)
+    if value is None:
         return None
-    if isinstance(value, bytes):
-        value = _decoded(value, column, where, remarks)
     if isinstance(value, str):
-        check_characters(value, column, f"{remarks.source}, {where}")
         return None if is_blank(value) else value.strip()
     text = _scalar_as_text(value)
     if text is None:
@@ -80,12 +76,10 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
 
 def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
     """An id as text; None for an empty one. Raises DataError for anything that is no single value."""
-    if _missing(value):
+    value = _readable(value, column, where, remarks)
+    if value is None:
         return None
-    if isinstance(value, bytes):
-        value = _decoded(value, column, where, remarks)
     if isinstance(value, str):
-        check_characters(value, column, f"{remarks.source}, {where}")
         return value if value.strip() else None
     text = value.written if isinstance(value, WrittenFloat) else _scalar_as_text(value)
     if text is None:
@@ -159,8 +153,15 @@ def is_placeholder(text: str) -> bool:
     return is_missing_word(text) or text.strip().casefold() in PLACEHOLDERS
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _readable(value: Any, column: str, where: str, remarks: Remarks) -> Any:
+    """A cell's value, bytes decoded and characters checked; None where it is missing. Raises DataError."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bytes):
+        value = _decoded(value, column, where, remarks)
+    if isinstance(value, str):
+        check_characters(value, column, f"{remarks.source}, {where}")
+    return value
 
 
 def _scalar_as_text(value: Any) -> str | None:

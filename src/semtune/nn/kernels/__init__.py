@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from semtune.nn.cuda_path import on_cuda
-from semtune.nn.kernels.sources import VERSION_SYMBOL, sources_digest
-from semtune.runtime.processor import usable_levels
+from semtune.runtime.processor import instruction_level, usable_levels
+from semtune.runtime.sources import C_SUFFIXES, sources_digest
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w: uint32
@@ -60,7 +60,9 @@ _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
 """Other subclasses may store their elements elsewhere than at `data_ptr()`."""
 
 
-_LEVEL = usable_levels()[-1]
+VERSION_SYMBOL = "semtune_sources"
+"""The library's function that returns `sources_digest` of the C sources that it was built from, as a C string."""
+_LEVEL = instruction_level()
 """The level of instructions whose loops are called."""
 
 KernelState = Literal["compiled", "off", "missing", "stale"]
@@ -83,7 +85,7 @@ def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
         loaded = ctypes.CDLL(str(file))
         version = getattr(loaded, VERSION_SYMBOL)
         version.restype = ctypes.c_char_p
-        if version().decode() != sources_digest(folder):
+        if version().decode() != sources_digest(folder, suffixes=C_SUFFIXES):
             return None, "stale"
         for name, letters in _SIGNATURES.items():
             for dtype, level in itertools.product(_SUFFIXES, usable_levels()):

@@ -22,6 +22,15 @@ INLINE float scale_of(const job *of, int64_t block) {
     return scaled + of->offset;
 }
 
+#if defined(__AVX2__)
+/* Sixteen codes out of eight bytes, one a byte; the earlier weight is the high half. */
+INLINE __m128i sixteen_codes(const uint8_t *codes) {
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)codes);
+    __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
+    return _mm_unpacklo_epi8(high, _mm_and_si128(bytes, _mm_set1_epi8(15)));
+}
+#endif
+
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
 
 INLINE void store(__m512 values, element *out) {
@@ -39,10 +48,7 @@ INLINE void store(__m512 values, element *out) {
 INLINE void fill(const uint8_t *codes, const float *levels, float scale, element *out) {
     __m512 table = _mm512_mul_ps(_mm512_loadu_ps(levels), _mm512_set1_ps(scale));
     for (int part = 0; part < BLOCK / 16; part++) {
-        __m128i bytes = _mm_loadl_epi64((const __m128i *)(codes + part * 8));
-        __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-        __m128i low = _mm_and_si128(bytes, _mm_set1_epi8(15));
-        __m512i index = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(high, low)); /* the earlier weight is the high half */
+        __m512i index = _mm512_cvtepu8_epi32(sixteen_codes(codes + part * 8));
         store(_mm512_permutexvar_ps(index, table), out + part * 16);
     }
 }
@@ -78,10 +84,7 @@ INLINE void fill(const uint8_t *codes, const float *levels, float scale, element
     __m256 lower = _mm256_mul_ps(_mm256_loadu_ps(levels), factor);
     __m256 upper = _mm256_mul_ps(_mm256_loadu_ps(levels + 8), factor);
     for (int part = 0; part < BLOCK / 16; part++) {
-        __m128i bytes = _mm_loadl_epi64((const __m128i *)(codes + part * 8));
-        __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-        __m128i low = _mm_and_si128(bytes, _mm_set1_epi8(15));
-        __m128i index = _mm_unpacklo_epi8(high, low); /* the earlier weight is the high half */
+        __m128i index = sixteen_codes(codes + part * 8);
         store(look_up(lower, upper, index), look_up(lower, upper, _mm_srli_si128(index, 8)), out + part * 16);
     }
 }
