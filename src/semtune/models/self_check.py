@@ -39,7 +39,7 @@ FIRST_ID, LAST_ID = 4, 40
 """Token ids of the texts: no special ones."""
 
 
-def mismatch(config: Any, *, trust_remote_code: bool = False, trusted: bool = False) -> str | None:
+def mismatch(config: Any, *, trust_remote_code: bool = False, trusted: bool = False, device: str = "cpu") -> str | None:
     """What semtune computes otherwise than transformers, as the end of a sentence about the architecture.
 
     None: nothing.
@@ -47,13 +47,14 @@ def mismatch(config: Any, *, trust_remote_code: bool = False, trusted: bool = Fa
     Args:
         trusted: the architecture is registered by a plugin: hidden states are its own affair, and where the check
             itself cannot run, it passes.
+        device: where both copies run. Users' models are checked on the CPU; the tests of a GPU pass "cuda".
     """
     with warnings.catch_warnings(), quiet(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         try:
             small = tiny_config(config)
-            stock = _stock_model(small, trust_remote_code)
+            stock = _stock_model(small, trust_remote_code).to(device)
             expected = _Expected(stock)
             expected.of(expected.texts[0])
         except Exception as error:  # noqa: BLE001 - foreign code may raise whatever it likes
@@ -90,6 +91,7 @@ class _Expected:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self._device = next(model.parameters()).device
         self.texts = [torch.randint(FIRST_ID, LAST_ID, (n,)) for n in LENGTHS]
         self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
@@ -103,7 +105,7 @@ class _Expected:
                 m.register_forward_hook(lambda _m, _i, output: outputs.append(output)) for m in decoders(self.model)
             ]
             try:
-                logits = self.model(input_ids=text.unsqueeze(0), use_cache=False).logits[0]
+                logits = self.model(input_ids=text.unsqueeze(0).to(self._device), use_cache=False).logits[0]
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -128,7 +130,7 @@ class _Weights:
 def _loaded(config: Any, stock: nn.Module, trust_remote_code: bool) -> TransformersModel:
     """The small model as `loading.load` makes it, with the weights of `stock`."""
     model = build_meta_model(config, torch.float32, trust_remote_code=trust_remote_code)
-    device = torch.device("cpu")
+    device = next(stock.parameters()).device
     materialise_buffers(model, device)
     fill(model, _Weights(expected_tensors(stock)), dtype=torch.float32, device=device)
     model.eval()
@@ -155,7 +157,7 @@ def _findings(loaded: TransformersModel, expected: _Expected, *, hidden: bool) -
         if loaded.tree_attention:
             yield _difference("logits of continuations in a tree", *_tree(loaded, expected, texts))
     loaded.model.train()
-    targets = torch.tensor([token for text in texts for token in text])
+    targets = torch.tensor([token for text in texts for token in text], device=loaded.device)
     loss = loaded.next_token_loss(loaded.hidden_states(*loaded.pack(texts)), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     yield None if math.isfinite(float(loss)) else "has a loss that is not finite"

@@ -18,8 +18,8 @@ class PrepackedLinear(FrozenLinear):
     """y = x Wᵀ + b with W (out, in) frozen and prepacked in bf16, once for `matmul` and once for `grad_input`.
 
     oneDNN reorders a plain weight in every call. Prepacked, matmuls were 1.15 to 1.3 times as fast at 384 to 768 rows
-    and up to 3 times at 1 to 20, with the same bits (sizes of SmolLM2-135M, 2 cores). The backward needs a second copy
-    of the weight.
+    and up to 3 times at 1 to 20 (sizes of SmolLM2-135M, 2 cores), with the same bits except on AMX. The backward needs
+    a second copy of the weight.
 
     Args:
         linear: its weight is bf16 in main memory; its bias object becomes this layer's, trained or not.
