@@ -6,16 +6,19 @@ Element i of a tensor, in memory order, gets 16 bits, number i mod 4 (lowest fir
     z = seed + ⌊i/4⌋ · 0x9e3779b97f4a7c15;  z = (z ⊕ z >> 30) · 0xbf58476d1ce4e5b9;
     z = (z ⊕ z >> 27) · 0x94d049bb133111eb;  z ⊕ z >> 31                                       (mod 2^64)
 
-and is dropped if they are below `threshold`. The formula uses integers alone, so every device gives the same mask.
+and is dropped if they are below `threshold`. A GPU has torch's own generator (Philox, Salmon et al. 2011) seeded with
+`seed` instead, in one kernel; its masks are other ones.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import operators, supports
 from semtune.nn.operator_registry import composite, negligible
 
@@ -80,6 +83,9 @@ def mask_tensor(x: Tensor, mask: DropoutMask) -> Tensor:
     outputs=lambda x, seed, threshold: torch.empty(x.shape, dtype=torch.bool, device=x.device),
 )
 def _mask_tensor(x: Tensor, seed: int, threshold: int) -> Tensor:
+    if on_cuda(x):
+        kept = torch.empty(x.shape, dtype=torch.bool, device=x.device)
+        return kept.bernoulli_(1 - threshold / _STEPS, generator=_generator(x.device).manual_seed(seed))
     count = x.numel()
     z = torch.arange(-(-count // 4), device=x.device) * _signed(_MULTIPLIERS[0]) + seed
     z = (z ^ _shifted(z, 30)) * _signed(_MULTIPLIERS[1])
@@ -88,6 +94,12 @@ def _mask_tensor(x: Tensor, seed: int, threshold: int) -> Tensor:
     # int16 is signed: its negative numbers are the upper half of the unsigned range
     unsigned = lanes.int() & (_STEPS - 1)
     return (unsigned >= threshold).view(x.shape)
+
+
+@functools.cache
+def _generator(device: torch.device) -> torch.Generator:
+    """A generator that nothing else draws from; a new one for each mask would cost more than the mask."""
+    return torch.Generator(device)
 
 
 def _signed(bits: int) -> int:

@@ -72,9 +72,10 @@ class LowRankLinear(nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
         dtype = torch.float64 if layer.compute_dtype == torch.float64 else torch.float32
-        self.lora_A = nn.Parameter(torch.empty(rank, layer.in_features, dtype=dtype, device=layer.device))
+        # Drawn on the CPU: the same seed then gives the same adapter on every device.
+        a = nn.init.kaiming_uniform_(torch.empty(rank, layer.in_features, dtype=dtype), a=math.sqrt(5))
+        self.lora_A = nn.Parameter(a.to(layer.device))
         self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank, dtype=dtype, device=layer.device))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         row_squares = _row_squares(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
         self.register_buffer("base_row_square", row_squares, persistent=False)
         self.register_parameter("magnitude", None)

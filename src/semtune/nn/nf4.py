@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semtune.nn import nf4_cuda
 from semtune.nn.blockwise import dynamic_levels
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import in_main_memory, run, supports
@@ -42,6 +43,7 @@ _QUANTIZE_CHUNK = 1 << 20  # weights; a multiple of BLOCK. Quantising needs abou
 _DEQUANTIZE_CHUNK = (
     1 << 17
 )  # weights per thread and step: codes, indices and values of a step then stay in the L2 cache
+_DEQUANTIZE_CHUNK_CUDA = 1 << 22  # weights per step: 40 MB of indices and levels, and few kernels
 _SMALLEST_ABSMAX = 1e-38  # keeps the reciprocal of a block of zeros finite
 _TABLE_CELLS = 65536
 
@@ -138,9 +140,9 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def dequantize_nf4(quantized: NF4Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
     """The (out, in) matrix in `dtype`: level × scale in fp32, rounded once; in `out` (out · in,) if given.
 
-    For bf16 and fp32 on a CPU a compiled operator does it. The formula looks up each byte in a table of 256 pairs of
-    levels and copies the pair as one 8-byte integer: on two cores 0.30 ms for (1536, 576) and 7.4 ms for (8192, 2048)
-    to fp32; indexing a (256, 2) table of floats took 1.5 and 28 ms.
+    For bf16 and fp32 on a CPU a compiled operator does it, on a GPU bitsandbytes (`nf4_cuda`). The formula looks up
+    each byte in a table of 256 pairs of levels and copies the pair as one 8-byte integer: on two cores 0.30 ms for
+    (1536, 576) and 7.4 ms for (8192, 2048) to fp32; indexing a (256, 2) table of floats took 1.5 and 28 ms.
     """
     rows, columns = quantized.shape
     count = rows * columns
@@ -148,8 +150,13 @@ def dequantize_nf4(quantized: NF4Tensor, dtype: torch.dtype, out: Tensor | None 
     codes = quantized.codes.reshape(-1)
     if out is None:
         out = torch.empty(count, dtype=dtype, device=codes.device)
-    fill = _fill_compiled if full == count and supports(out) and in_main_memory(codes) else _fill_by_formula
-    fill(codes, quantized.scales, quantized.nested_absmax, quantized.offset, out)
+    parts = (codes, quantized.scales, quantized.nested_absmax, quantized.offset)
+    if full == count and nf4_cuda.usable(codes, dtype):
+        nf4_cuda.fill(*parts, out, block=BLOCK, nested_block=NESTED_BLOCK)
+    elif full == count and supports(out) and in_main_memory(codes):
+        _fill_compiled(*parts, out)
+    else:
+        _fill_by_formula(*parts, out)
     return out.view(rows, columns)
 
 
@@ -178,7 +185,7 @@ def _fill_by_formula(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offse
     full = count - count % BLOCK
     absmax = _dequantize_scales(scales, nested_absmax, offset)
     table = _pair_table(codes.device)
-    chunk = _DEQUANTIZE_CHUNK * torch.get_num_threads() if not on_cuda(codes) else max(full, BLOCK)
+    chunk = _DEQUANTIZE_CHUNK_CUDA if on_cuda(codes) else _DEQUANTIZE_CHUNK * torch.get_num_threads()
     for start in range(0, full, chunk):
         stop = min(start + chunk, full)
         levels = torch.take(table, codes[start // 2 : stop // 2].long()).view(torch.float32)  # (stop - start,)

@@ -4,7 +4,7 @@ For a GPU that is too small for the model: it has only the weight of the layer t
 bus (PCIe) in the forward and again in the backward. The copy from pinned memory runs on the device's current stream, so
 each matmul waits for its weight. Nothing is prefetched.
 
-The CUDA code path has never run on a GPU: tests run it with the CPU as device.
+The tests of this layer run with the CPU as device, and on a GPU (`-m gpu`; docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ Rotary embeddings: Su et al. 2021, arXiv:2104.09864, in the half-split form of L
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from semtune.nn.kernels import attention_operators, supports
 from semtune.nn.packed_batch import Layout
@@ -33,15 +35,37 @@ class BlockAngles(NamedTuple):
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor], sign: int = 1) -> Tensor:
     """x (texts, heads, max_seqlen, head_dim) rotated by its positions' angles; `sign` -1 rotates back."""
-    cos, sin = angles
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _rotate(x, *angles, sign)
+    return _rotated(x, *angles, sign)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
-    if torch.is_grad_enabled() and x.requires_grad:
-        return torch.cat([first * cos - second * (sign * sin), second * cos + first * (sign * sin)], dim=-1)
     out = torch.empty_like(x)
     torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-sign)
     torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin, value=sign)
     return out
+
+
+class _Rotate(torch.autograd.Function):
+    """`rotate` as one node of the graph: the gradient is rotated back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        ctx.sign = sign
+        return _rotated(x, cos, sin, sign)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(grad.contiguous(), cos, sin, -ctx.sign), None, None, None
+
+
+_rotate: Callable[..., Tensor] = _Rotate.apply
 
 
 def gather_padded(x: Tensor, layout: Layout, *, queries: bool) -> Tensor:

@@ -7,6 +7,7 @@ first moment would then be divided by `EPS` alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
+from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import training_operators
 from semtune.nn.operator_registry import composite
 from semtune.training.masters import BETAS, EPS, Factors, ParameterState, ParameterStates, zeros
@@ -22,7 +24,7 @@ SMALLEST = 4096
 """Parameters with fewer elements have fp32 moments, as in bitsandbytes: there is little to save."""
 _MEANS, _SQUARES = dynamic_type(signed=True), dynamic_type(signed=False)
 """The 256 levels of the signed and the unsigned code, made on import so that they are never fake tensors of a plan."""
-_CHUNK = 1 << 20  # elements that are dequantised at a time; a multiple of BLOCK
+_CHUNK, _CHUNK_CUDA = 1 << 20, 1 << 22  # elements that are dequantised at a time; multiples of BLOCK
 
 
 class EightBitState(ParameterState):
@@ -73,8 +75,9 @@ def _update_by_formula(
     state = ParameterState(nn.Parameter(weight, requires_grad=False), master=False)
     state.residual_bits, state.master_copy = residual_bits, master_copy
     moments = (mean_codes, mean_scales, square_codes, square_scales)
-    for start in range(0, weight.numel(), _CHUNK):
-        part = slice(start, min(start + _CHUNK, weight.numel()))
+    chunk = _CHUNK_CUDA if on_cuda(weight) else _CHUNK
+    for start in range(0, weight.numel(), chunk):
+        part = slice(start, min(start + chunk, weight.numel()))
         scalars = (learning_rate, decay, mean_correction, root_correction)
         _update_chunk(state, part, moments, grad.flatten()[part], clip, scalars)
 
@@ -89,17 +92,24 @@ def _update_chunk(
     mean_codes, mean_scales, square_codes, square_scales = (x[rows] for x in moments)
     grad32 = (grad.float() * clip.to(device)).float()
     grad32 = F.pad(grad32, (0, -length % BLOCK)).view(-1, BLOCK)  # (blocks, 256)
-    mean = dequantize(mean_codes, mean_scales, _MEANS.levels.to(device))
-    square = dequantize(square_codes, square_scales, _SQUARES.levels.to(device))
+    means, squares = _tables(device)
+    mean = dequantize(mean_codes, mean_scales, means[0])
+    square = dequantize(square_codes, square_scales, squares[0])
     mean.lerp_(grad32, 1 - BETAS[0])
     square.mul_(BETAS[1]).addcmul_(grad32, grad32, value=1 - BETAS[1])
     change = mean / square.sqrt().mul_(root_correction).add_(EPS)
     master = state.master(part).mul_(decay)
     master.add_(change.view(-1)[:length], alpha=-learning_rate * mean_correction)
     state.write_back(master, part)
-    middles = _MEANS.middles.to(device), _SQUARES.middles.to(device)
-    mean_codes[:], mean_scales[:] = quantize(mean, middles[0])
-    square_codes[:], square_scales[:] = quantize(square, middles[1], keep_positive=True)
+    mean_codes[:], mean_scales[:] = quantize(mean, means[1])
+    square_codes[:], square_scales[:] = quantize(square, squares[1], keep_positive=True)
+
+
+@functools.cache
+def _tables(device: torch.device) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Levels and middles of both codes. Kept, because copying them to a GPU waits for all work that is queued there."""
+    means, squares = ((t.levels.to(device), t.middles.to(device)) for t in (_MEANS, _SQUARES))
+    return means, squares
 
 
 def eight_bit(parameters: Mapping[str, nn.Parameter], weight_decay: float, *, master_weights: bool) -> ParameterStates:
