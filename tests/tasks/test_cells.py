@@ -180,7 +180,7 @@ def test_one_column_cannot_be_text_and_label(tmp_path: Path) -> None:
 def test_a_label_column_of_measurements_is_pointed_out(tmp_path: Path) -> None:
     rows = [(text, f"0.{i}1") for i, (text, _) in enumerate(ROWS)]
     said = refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
-    assert "there are 24 labels, of each of which the first text stays in train" in said
+    assert "every text has a label of its own, so check --label-column" in said
 
 
 def test_a_label_separator_that_never_occurs_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ is allowed but doubtful becomes a note.
 from __future__ import annotations
 
 import codecs
+import glob
 import gzip
 import re
 import zlib
@@ -88,13 +89,26 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
     return Decoded(_with_line_feeds(text), _doubts(path, raw, text, codec))
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
 def path_of(given: str) -> Path:
-    """The path that a user names, "~" expanded. Raises DataError where this system can have no such path."""
+    """The path that a user names, "~" expanded. Raises DataError where this system can have no such path.
+
+    A URL and a pattern that matches other files are refused here: as paths they would only be files that do not exist.
+    """
+    if _URL.match(given):
+        raise DataError(f"{given[:200]} is a URL, but a file is needed; download it and name the file.")
     try:
         path = Path(given).expanduser()
         path.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a null character
         raise DataError(f"{given[:200]} cannot be a file ({getattr(error, 'strerror', None) or error}).") from error
+    if not path.exists() and (matches := sorted(path.parent.glob(path.name)) if glob.has_magic(path.name) else []):
+        raise DataError(
+            f"{given[:200]} is a pattern of {len(matches)} files (first: {Path(matches[0]).name}), but one file is "
+            "needed; join them, or give train, dev and test by an option each."
+        )
     return path
 
 

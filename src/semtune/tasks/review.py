@@ -7,6 +7,7 @@ hidden labels, their texts become unlabelled; otherwise the tables are refused w
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +20,8 @@ from semtune.tasks.splits import contradictions
 
 NAMES_SHOWN = 5
 """Number of labels or rows that a note lists."""
+_MANY_TEXTS = 5
+"""Texts of a usual label, from which on a label of one text is remarked."""
 Splits = Mapping[str, Sequence[Example]]
 
 
@@ -94,7 +97,18 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
         )
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
+    if kind == "single_label" and not named:
+        notes += _single_rows(counts)
     return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))
+
+
+def _single_rows(counts: Mapping[str, int]) -> list[str]:
+    """Labels of one text among labels of many: a row of totals, a typing error."""
+    alone = [label for label, count in counts.items() if count == 1]
+    if not alone or len(alone) > len(counts) / 2 or statistics.median(counts.values()) < _MANY_TEXTS:
+        return []
+    have = "has one text" if len(alone) == 1 else "have one text each"
+    return [f"{_named(alone)} {have}: hardly to be learnt, or a row that is no text (a total, a second header)"]
 
 
 def _missing_words(counts: Mapping[str, int]) -> list[str]:

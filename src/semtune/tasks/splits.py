@@ -43,6 +43,10 @@ def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], see
     return splits
 
 
+_FEW = 3
+"""Texts up to which labels of their own are no surprise."""
+
+
 def by_text(examples: Sequence[Example]) -> dict[str, list[Example]]:
     """The examples of each text, in the order of their first; case and spacing make no difference."""
     groups: dict[str, list[Example]] = defaultdict(list)
@@ -67,6 +71,8 @@ def _repeated(examples: Sequence[Example], groups: Mapping[str, Sequence[Example
     if len(groups) == len(examples):
         if 2 * len(labels) <= len(groups):
             return ""
+        if len(labels) == len(groups) > _FEW:
+            return "every text has a label of its own, so check --label-column; otherwise "
         return f"there are {len(labels)} labels, of each of which the first text stays in train; "
     contradicting = sum(len(group) for group in contradictions(examples))
     same = f"the {len(examples)} rows repeat them, and rows with the same text stay in one split"
