@@ -5,7 +5,6 @@ Settings beside the usual: `spec`, a run's options; the phases are those of a ru
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from benchmarks.contestants.common import Settings, run_program
@@ -18,6 +17,7 @@ def main(settings: Settings) -> dict[str, Any]:
     import torch
 
     from semtune.approaches.tuned import TunedModel
+    from semtune.measure.clock import synchronised_seconds
     from semtune.measure.memory import PhaseMeter
     from semtune.plan.workload import SPACE, filled_workload
     from semtune.runtime.malloc import freed_memory_kept
@@ -28,7 +28,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
     torch.set_num_threads(settings.threads)
     spec = resolve(spec_from(settings.spec or {}, "the cell", shared=True))
-    meter = PhaseMeter()
+    meter = PhaseMeter(spec.device)
     with meter.phase("load"):
         tuned = TunedModel.build(spec, SPACE)
     workload = filled_workload(tuned.readout, spec)
@@ -38,16 +38,18 @@ def main(settings: Settings) -> dict[str, Any]:
         tuned.loaded.model.train()
         with freed_memory_kept():
             for _ in range(STEPS):
-                started = time.perf_counter()
+                started = synchronised_seconds(spec.device)
                 optimizer_step(tuned.readout, optimizer, workload.largest, spec.max_grad_norm)
-                seconds.append(time.perf_counter() - started)
+                seconds.append(synchronised_seconds(spec.device) - started)
     with meter.phase("evaluate"):
-        started = time.perf_counter()
+        started = synchronised_seconds(spec.device)
         tuned.predict(workload.predicted)
-        evaluate_seconds = time.perf_counter() - started
+        evaluate_seconds = synchronised_seconds(spec.device) - started
     return {
         "runtime_bytes": meter.runtime_bytes,
         "peak_bytes": meter.peak_bytes,
+        "reserved_bytes": meter.reserved_bytes,
+        "host_peak_bytes": meter.host_peak_bytes,
         "step_seconds": seconds,
         "evaluate_seconds": evaluate_seconds,
     }

@@ -90,7 +90,7 @@ def test_frozen_weights_spill_and_trained_ones_cannot(toy: Toy) -> None:
 def test_what_was_spilled_as_advised_fits(toy: Toy) -> None:
     big(toy)
     spec = toy.spec(method="lora", precision="bf16")
-    planner = planner_for(toy, room(toy, spec, 0.7, spill=32 * GIB))
+    planner = planner_for(toy, room(toy, spec, 0.8, spill=32 * GIB))
     streaming = [a for a in advice.advise(planner, spec) if "offload_bytes" in a.change]
     assert streaming
     assert planner.plan(with_changes(spec, streaming[0].change)).fits

@@ -92,6 +92,7 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
     texts = f"every text of {spec.max_length} tokens" if data.train is None else f"texts of {task or 'practice'}"
     said = [f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step."]
     said += [f"Assumed: {line}." for line in answer.assumptions]
+    said += [f"Note: {note}." for note in data.notes]
     for line in [*said, "GB = 1,000,000,000 bytes, the bare runtime or CUDA context included."]:
         console.print(_text(line), soft_wrap=True)
 

@@ -14,8 +14,10 @@ from semtune.errors import OptionError, did_you_mean
 GIB = 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GB|GiB|G)", re.IGNORECASE)
 
-CUDA_CONTEXT_BYTES = int(0.45 * GIB)
-"""Memory of the driver and the libraries' kernels. Assumed: it is about 0.3 to 0.6 GiB, by card and version."""
+CUDA_CONTEXT_BYTES = int(0.75 * GIB)
+"""Memory of the driver and the libraries' kernels: what an H100 held beside torch's allocator after a run (CUDA 13,
+benchmarks/records/2026-11-26-gpu). Smaller cards are assumed to hold as much; 0.55 GB of it were there before the first
+kernel of a library."""
 CUDA_WORKSPACE_BYTES = 64 << 20
 """Workspaces of cuBLAS for two streams, 32 MiB each by default."""
 CUDA_FRAGMENTATION = 0.05

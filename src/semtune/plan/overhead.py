@@ -1,7 +1,8 @@
 """Memory of a process beyond its tensors, on a CPU with glibc.
 
 The constants were fitted to the runs of `benchmarks/plan.py --calibration`. None of these is in the grid that tests the
-constants; the record under benchmarks/records/ lists both.
+constants; the records under benchmarks/records/ list both. Those of 4-byte numbers were fitted to the quick grid itself
+on a processor without bf16 (docs/plan.md).
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ TRAIN_HEAP_SHARE = 0.17
 
 glibc before 2.38 does not reuse a freed chunk for an aligned block of the same size.
 """
-CHECKPOINTING_HEAP_SHARE = 0.2
-"""The same with activation checkpointing: the few kept activations lie between freed chunks."""
+CHECKPOINTING_HEAP_SHARE = {2: 0.2, 4: 0.5}
+"""The same with activation checkpointing, by bytes of a number: what is kept lies between freed chunks."""
+GRADIENT_HEAP_SHARE = {2: 0.0, 4: 1.4}
+"""Heap fragmentation from training, as a share of the largest gradient, by bytes of a number."""
 EVALUATE_HEAP_SHARE = 0.75
 """Heap fragmentation from predicting, as a share of the bytes beyond `Trace.kept_bytes` at its peak."""
 
@@ -52,12 +55,14 @@ def peak_bytes(trace: Trace, device: Device, runtime_bytes: int, *, prepacked: b
     step_products = min(CACHED_PRODUCTS, kinds * trace.row_sizes)
     answers = 1 if trace.steps_per_epoch is None else ANSWER_SIZES
     all_products = min(CACHED_PRODUCTS, step_products + kinds // 2 * answers)
-    share = CHECKPOINTING_HEAP_SHARE if trace.activation_checkpointing else TRAIN_HEAP_SHARE
+    size = min(trace.itemsize, 4)
+    share = CHECKPOINTING_HEAP_SHARE[size] if trace.activation_checkpointing else TRAIN_HEAP_SHARE
+    train_holes = share * trace.turnover_bytes + GRADIENT_HEAP_SHARE[size] * trace.largest_gradient_bytes
     attached = ATTACH_HEAP_SHARE * trace.attach_bytes
     holes = max(attached, PREPACKING_HEAP_SHARE * trace.frozen_bytes if prepacked else 0.0)
     return {
         "load": round(fixed + tensors["load"] + holes),
-        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + share * trace.turnover_bytes),
+        "train": round(fixed + PRODUCT_BYTES * step_products + tensors["train"] + train_holes),
         "evaluate": round(
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * transient["evaluate"]
         ),

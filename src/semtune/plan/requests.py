@@ -13,7 +13,6 @@ from semtune.contracts import Readout, Task
 from semtune.errors import DataError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
-from semtune.models.architectures import stock as _stock
 from semtune.models.fake_model import most_parameters
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
@@ -28,8 +27,6 @@ from semtune.specs import resolve, with_changes, with_method
 from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
-IMPORTED_WITH_PLANS = (_stock,)
-"""Imported here, as the bare runtime's bytes are measured after the imports and transformers is the largest of them."""
 RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}.json", "machine-rates-quick-{}.json"
 """Names of the files with this machine's rates at a level of instructions."""
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
@@ -45,6 +42,8 @@ class Data:
     train: Sequence[Example] | None = None
     predicted: Sequence[Example] = ()
     """Examples that the run predicts."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the data, as a run says it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
     if not train:
         raise DataError(f"The train split of {spec.task} has no labelled text; training needs some.")
     predicted = [e for split in ("dev", "test") for e in task.load(split)]
-    return Data(TargetSpace(task.target_kind, task.labels), train, predicted)
+    return Data(TargetSpace(task.target_kind, task.labels), train, predicted, task.data_notes)
 
 
 def local_device() -> Device:

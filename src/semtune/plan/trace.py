@@ -102,6 +102,10 @@ class Trace:
     """Bytes of the blocks' frozen linear weights."""
     prepacked: bool
     """Whether frozen weights are prepacked."""
+    itemsize: int
+    """Bytes of a number of the activations."""
+    largest_gradient_bytes: int
+    """Bytes of the largest trained parameter's gradient."""
     activation_checkpointing: bool
     """Whether backward recomputes the activations of each block."""
     step: Cost
@@ -173,6 +177,8 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
         turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in forwards),
         frozen_bytes=extrapolate.extrapolated(shallow.frozen_bytes, deep.frozen_bytes, more),
         prepacked=shallow.prepacked > 0,
+        itemsize=base.dtype.itemsize,
+        largest_gradient_bytes=shallow.largest_gradient_bytes,
         activation_checkpointing=base.activation_checkpointing,
         step=passes.times(all_tokens / run_tokens).plus(updates.cold()),
         step_tokens=sum(len(text) for batch in once.workload.largest for text in batch),
@@ -209,6 +215,7 @@ class PhaseTrace:
     frozen_bytes: int
     prepacked: int
     """Number of prepacked linear layers."""
+    largest_gradient_bytes: int
 
 
 def run_phases(
@@ -223,8 +230,9 @@ def run_phases(
     recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
     with _manual_garbage_collection(), recorder.recording():
-        frozen_bytes, prepacked = _load_train_predict(recorder, base, config, assemble, once)
-    return PhaseTrace(recorder.sections, frozen_bytes, prepacked)
+        traced, largest_gradient_bytes = _load_train_predict(recorder, base, config, assemble, once)
+        frozen_bytes = _frozen_bytes(traced)
+    return PhaseTrace(recorder.sections, frozen_bytes, traced.prepacked, largest_gradient_bytes)
 
 
 @contextlib.contextmanager
@@ -248,8 +256,8 @@ def _manual_garbage_collection() -> Iterator[None]:
 
 def _load_train_predict(
     recorder: Recorder, base: Base, config: Any, assemble: Assemble, once: _WorkloadOnce
-) -> tuple[int, int]:
-    """Run all phases; returns the bytes of the blocks' frozen linear layers and the number of prepacked ones."""
+) -> tuple[TracedModel, int]:
+    """Run all phases; returns the model and the bytes of the largest gradient."""
     recorder.begin("load")
     loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
@@ -260,7 +268,8 @@ def _load_train_predict(
     tuned = assemble(traced)
     gc.collect()
     recorder.begin("optimizer")
-    optimizer = TracedOptimizer(recorder, tuned.groups())
+    groups = tuned.groups()
+    optimizer = TracedOptimizer(recorder, groups)
     work, workload = TracedWork(recorder, tuned.readout), once.build(tuned.readout)
     traced.model.train()
     # The first step allocates the optimizer state; the second is like all further ones.
@@ -272,7 +281,8 @@ def _load_train_predict(
     traced.trace_prediction(workload.max_new_tokens)
     with contextlib.suppress(StopTracing):
         tuned.predict(workload.predicted)
-    return _frozen_bytes(traced), traced.prepacked
+    trained = (p for group in groups for p in group.parameters.values())
+    return traced, max((p.numel() * p.element_size() for p in trained), default=0)
 
 
 def _allocated(section: Section) -> float:
