@@ -101,6 +101,6 @@ def test_unlabelled_test_split_predicts_and_says_it_is_not_scored(
 ) -> None:
     arguments = ["--task", "semeval2021-task6-subtask1", "--data-dir", semeval_data, "--model", tiny_model]
     done = semtune("tune", *arguments, "--epochs", 1, "--batch-size", 32, "--out", "run")
-    assert "test: predicted; it has no gold labels" in done.stdout
+    assert "test: predicted; it lacks gold labels" in done.stdout
     assert len(json.loads((tmp_path / "run" / "predictions-test.json").read_text())) == 200
     assert "test" not in json.loads((tmp_path / "run" / "result.json").read_text())["scores"]

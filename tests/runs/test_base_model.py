@@ -17,7 +17,7 @@ from semtune.errors import ModelError
 from semtune.records import Example, RunSpec, TaskOptions
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
-from semtune.specs import read_spec, resolve, spec_from, with_absolute_model
+from semtune.specs import read_spec, resolve, spec_from, with_absolute_paths
 
 from .test_runner import Silent
 
@@ -89,7 +89,7 @@ def test_a_relative_path_means_the_same_folder_from_everywhere(
     run(spec, out, Silent())
     stored = read_spec(out / "spec.yaml")
     assert stored.model == str(model)
-    assert resolve(stored) == with_absolute_model(resolve(spec))
+    assert resolve(stored) == with_absolute_paths(resolve(spec))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # where "models/tiny" would be a hub id
     assert len(load_run(out).predict(TEXTS)) == 1
@@ -100,7 +100,7 @@ def test_other_names_stay_as_they_are(name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     for folder in ("default", "shape:smollm2-135m"):
         (tmp_path / folder).mkdir()
-    assert with_absolute_model(RunSpec("practice", model=name)).model == name
+    assert with_absolute_paths(RunSpec("practice", model=name)).model == name
 
 
 def test_a_hub_models_commit_is_recorded_and_used_again(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from semtune.errors import DataError
+from semtune.errors import DataError, OptionError
 from semtune.records import TaskOptions
 from semtune.tasks.table import Table
+from semtune.tasks.text_file import read_texts
 
 
 def task_of(file: Path | str) -> Table:
@@ -54,3 +55,66 @@ def test_a_row_of_totals_is_remarked(rows: int, tmp_path: Path) -> None:
 def test_rare_labels_among_rare_labels_are_usual(tmp_path: Path) -> None:
     rows = [(f"text {i}", f"label {i // 2}") for i in range(40)] + [("alone", "rare")]
     assert not any("hardly" in note for note in task_of(table(tmp_path, rows)).data_notes)
+
+
+USUAL = [(f"text {i}", "xy"[i % 2]) for i in range(20)]
+
+
+def given_test(folder: Path, text: str, **options: object) -> Table:
+    """A task with a train and a test file."""
+    table(folder, USUAL)
+    test = folder / "test.csv"
+    test.write_text(text, encoding="utf-8")
+    return Table(TaskOptions(data=str(folder / "rows.csv"), test_data=str(test), **options))
+
+
+def test_a_label_column_of_nearly_the_same_name_is_not_left_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='has no column "label" but a column "Label"'):
+        given_test(tmp_path, "text,Label\nnew,x\nmore,y\n").load("test")
+
+
+def test_test_texts_without_a_label_among_others_are_counted(tmp_path: Path) -> None:
+    notes = given_test(tmp_path, "text,label\nnew,x\nmore,\n").data_notes
+    assert any("1 of 2 texts have no label" in note and "not scored" in note for note in notes)
+
+
+@pytest.mark.parametrize("error", ["#NAME?", "#VALUE!", "#REF!", "#DIV/0!"])
+@pytest.mark.parametrize("place", ["text", "label"])
+def test_a_spreadsheets_error_is_no_text_and_no_label(error: str, place: str, tmp_path: Path) -> None:
+    row = (error, "x") if place == "text" else ("a text", error)
+    with pytest.raises(DataError, match=f"has the spreadsheet error {error[:4]}"):
+        task_of(table(tmp_path, [*USUAL, row])).load("train")
+
+
+def test_two_usual_label_columns_are_not_chosen_from(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label,labels\n" + "".join(f"text {i},x,y\n" for i in range(9)), encoding="utf-8")
+    with pytest.raises(DataError, match='a column "label" and a column "labels"; name the one to use'):
+        Table(TaskOptions(data=str(file))).load("train")
+
+
+def test_shares_of_splits_that_are_given_are_remarked(tmp_path: Path) -> None:
+    notes = given_test(tmp_path, "text,label\nnew,x\n", test_fraction=0.4).data_notes
+    assert any("--test-fraction has no effect" in note for note in notes)
+    assert not any("no effect" in note for note in given_test(tmp_path, "text,label\nnew,x\n").data_notes)
+
+
+def test_a_separator_of_json_lines_is_remarked(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(f'{{"text": "text {i}", "label": "{"xy"[i % 2]}"}}\n' for i in range(20)), encoding="utf-8")
+    notes = Table(TaskOptions(data=str(file), separator=";")).data_notes
+    assert any("--separator has no effect" in note for note in notes)
+
+
+def test_a_text_file_is_a_table_where_its_column_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "new.txt"
+    file.write_text("text\tlabel\nlovely soup\tgood\n", encoding="utf-8")
+    assert read_texts(file, TaskOptions(text_column="text"))[0] == ["lovely soup"]
+    assert read_texts(file, TaskOptions())[0] == ["text\tlabel", "lovely soup\tgood"]
+
+
+def test_columns_of_a_file_that_is_no_table_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "new.dat"
+    file.write_text("text\tlabel\n", encoding="utf-8")
+    with pytest.raises(OptionError, match="is read as one text a line, so columns mean nothing"):
+        read_texts(file, TaskOptions(text_column="text"))

@@ -45,6 +45,8 @@ class _Option:
     record: type[Any]
     field: str
     convert: Callable[[Any], Any]
+    flag: str
+    """Its spelling on the command line."""
     open: bool
     """Whether a preset may decide its value where it is not given."""
 
@@ -56,7 +58,8 @@ def with_options(
 
     `values` maps field names to values, the fields of TaskOptions within "task_options"; an option that was not given
     and has no default, or whose value a preset may decide, is left out. A field with the name of one of the command's
-    own parameters, or in `exclude`, or whose type is a dataclass, becomes no option.
+    own parameters, or in `exclude`, or whose type is a dataclass, becomes no option. A command with a parameter `given`
+    gets the flags of these options that stand on the command line.
 
     Args:
         defaults: whether options have their field's default; if not, `values` has only what was given. The fields of a
@@ -64,7 +67,8 @@ def with_options(
     """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
+        asked = inspect.signature(command, eval_str=True).parameters
+        own, tells = [p for p in asked.values() if p.name not in ("values", "given")], "given" in asked
         skipped = {*exclude, *(p.name for p in own)}
         options: dict[str, _Option] = {}
         for record in records:
@@ -74,7 +78,10 @@ def with_options(
         def run(context: typer.Context, **arguments: Any) -> int:
             kept = {name: o for name, o in options.items() if not o.open or _was_given(context, name)}
             values = _collect(kept, arguments)
-            return command(**{p.name: arguments[p.name] for p in own}, values=values)
+            more = (
+                {"given": tuple(options[name].flag for name in options if _was_given(context, name))} if tells else {}
+            )
+            return command(**{p.name: arguments[p.name] for p in own}, values=values, **more)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -159,7 +166,12 @@ def _option(
         annotation=Annotated[kind | None, typer.Option(flags, **settings)],
     )
     return _Option(
-        parameter, record, field, convert, open=record is RunSpec and settings.get("rich_help_panel") != MACHINE
+        parameter,
+        record,
+        field,
+        convert,
+        f"--{flag}",
+        open=record is RunSpec and settings.get("rich_help_panel") != MACHINE,
     )
 
 

@@ -47,6 +47,10 @@ def predict(
         given += found
         for note in notes:
             o.say(note)
+    elif text_column or separator or encoding != "utf-8" or quoting != "auto":
+        raise OptionError(
+            "--text-column, --separator, --encoding and --quoting are about --file; give one, or leave them out."
+        )
     if not given:
         raise OptionError("Give a text, or a file of texts with --file.")
     from semtune.progress import RunBar

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def tune(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     values: Mapping[str, Any],
+    given: tuple[str, ...],
     spec: Annotated[
         Path | None,
         typer.Option(
@@ -42,6 +43,7 @@ def tune(
     from semtune.specs.trust import TRUST
 
     if spec is not None:
+        _check_alone(given)
         run_spec = replace(read_spec(spec), trust_remote_code=values[TRUST])
     elif "task" not in values:
         raise OptionError("Give --task (see `semtune list tasks`), or --spec to repeat a run.")
@@ -55,6 +57,16 @@ def tune(
 
         o.print_json(to_plain(result))
     return _print_result(result, run_spec, out, quiet=json)
+
+
+def _check_alone(given: tuple[str, ...]) -> None:
+    """Raises OptionError for options beside --spec, which would not be used."""
+    beside = [flag for flag in given if flag != "--trust-remote-code"]
+    if beside:
+        raise OptionError(
+            f"--spec decides all options of the run, so {', '.join(beside)} would not be used; leave one of the two "
+            "out, or change a copy of the file."
+        )
 
 
 def _check_preset(spec: RunSpec) -> None:
@@ -117,6 +129,6 @@ def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -
                 o.show(f"{metric.title} is {metric.definition}")
         unscored = [p.stem.removeprefix("predictions-") for p in out.glob("predictions-*.json")]
         for split in sorted(set(unscored) - set(result.scores)):
-            o.show(f"{split}: predicted; it has no gold labels, so it cannot be scored")
+            o.show(f"{split}: predicted; it lacks gold labels, so it cannot be scored")
         o.show(f'the run is in {out}; try: semtune predict {shlex.quote(str(out))} "some text"')
     return 0

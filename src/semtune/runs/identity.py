@@ -16,7 +16,7 @@ from typing import Any
 
 from semtune.records import RunResult, RunSpec, to_plain
 from semtune.runtime import files
-from semtune.specs import with_absolute_model
+from semtune.specs import with_absolute_paths
 
 PERMISSIONS = ("allow_overlap", "trust_remote_code")
 """Fields of a spec that allow a run and do not change what it computes."""
@@ -81,4 +81,4 @@ def _request_file(folder: Path) -> Path:
 def _identifying(spec: RunSpec) -> RunSpec:
     """`spec` without permissions, and with the absolute path of a model that is a file or folder here."""
     changes: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(spec) if f.name in PERMISSIONS}
-    return dataclasses.replace(with_absolute_model(spec), **changes)
+    return dataclasses.replace(with_absolute_paths(spec), **changes)

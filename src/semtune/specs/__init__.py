@@ -9,7 +9,7 @@ from semtune.specs.settings import (
     readout_settings,
     strategy_settings,
 )
-from semtune.specs.spec import read_spec, spec_from, with_absolute_model, with_changes, with_method, write_spec
+from semtune.specs.spec import read_spec, spec_from, with_absolute_paths, with_changes, with_method, write_spec
 from semtune.specs.yaml_file import read_yaml
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "resolve",
     "spec_from",
     "strategy_settings",
-    "with_absolute_model",
+    "with_absolute_paths",
     "with_changes",
     "with_method",
     "write_spec",

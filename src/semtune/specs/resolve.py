@@ -12,6 +12,8 @@ from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
 from semtune.specs.settings import PRECISION, RUN_FIELDS, check_foreign_options, filled_options, with_present_names
 
+_NAMES_AN_APPROACH = ("strategy", "baseline")
+"""Choices that one approach alone has, and that have no default."""
 MOST_THREADS, MOST_THREADS_PER_CORE = 64, 4
 """A run may have as many threads as the larger of the two allows."""
 
@@ -42,6 +44,12 @@ def _check_choices(spec: RunSpec) -> None:
         ("baseline", BASELINES),
     ):  # fmt: skip
         if name not in uses:
+            if name in _NAMES_AN_APPROACH and getattr(spec, name) is not None:
+                wanted = next(a for a in APPROACHES if name in APPROACHES.get(a).uses)
+                raise OptionError(
+                    f"--{name} {getattr(spec, name)} is for the approach {wanted}, but this run's is {spec.approach}; "
+                    f"give --approach {wanted}, or leave --{name} out."
+                )
             continue
         if getattr(spec, name) is None:
             raise OptionError(f"A run of the approach {spec.approach} needs a {name}; name one with --{name}.")

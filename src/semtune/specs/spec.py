@@ -38,6 +38,8 @@ SPEC_KEYS = (*RUN_FIELDS, *FLAT_KEYS)
 """Every key of a run's options: RunSpec fields and flat keys."""
 EARLIER_KEYS = {"recompute": "activation_checkpointing", "packed": "prepack", "stream_bytes": "offload_bytes"}
 """Key of an earlier version, still read -> its present name."""
+_DATA_PATHS = ("data", "dev_data", "test_data", "data_dir")
+"""Fields of TaskOptions that may name a file or folder."""
 _OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
 
 
@@ -124,21 +126,33 @@ def read_spec(path: Path) -> RunSpec:
 
 def write_spec(spec: RunSpec, path: Path) -> None:
     """Write `spec.yaml`, from which the run can be repeated, in any working directory."""
-    write_yaml(to_plain(with_absolute_model(spec)), path)
+    write_yaml(to_plain(with_absolute_paths(spec)), path)
 
 
-def with_absolute_model(spec: RunSpec) -> RunSpec:
-    """`spec` with the absolute path of a model that is a file or folder here; any other model's name as it is.
+def with_absolute_paths(spec: RunSpec) -> RunSpec:
+    """`spec` with the absolute paths of a model and of data that are files or folders here; other names as they are.
 
-    A relative path means another folder elsewhere, or even a model on the hub ("models/tiny").
+    A relative path means another file elsewhere, or even a model on the hub ("models/tiny").
     """
-    path = expanded(spec.model)
-    if spec.model in SOURCES.aliases or re.match(r"[a-z0-9_-]{2,}:", spec.model):
-        return spec
-    with contextlib.suppress(OSError):  # a name that is too long for a path
+    named = spec.model in SOURCES.aliases or re.match(r"[a-z0-9_-]{2,}:", spec.model)
+    task = spec.task_options
+    data: dict[str, Any] = {
+        name: _absolute(getattr(task, name)) for name in _DATA_PATHS if getattr(task, name) is not None
+    }
+    return dataclasses.replace(
+        spec,
+        model=spec.model if named else _absolute(spec.model),
+        task_options=dataclasses.replace(task, **data),
+    )
+
+
+def _absolute(name: str) -> str:
+    """The absolute path of a file or folder that exists; any other name as it is."""
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or a null character
+        path = expanded(name)
         if path.exists():
-            return dataclasses.replace(spec, model=str(path.absolute()))
-    return spec
+            return str(path.absolute())
+    return name
 
 
 def _readout_options(flat: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -23,6 +23,10 @@ PLACEHOLDERS = frozenset(
     {"??", "???", "_", ".", "*", "x", "xxx", "-1", "none", "nil", "unknown", "hidden", "tbd", "todo", "undefined"}
     | {"unlabeled", "unlabelled", "test", "blank", "empty", "redacted", "withheld"}
 )
+SPREADSHEET_ERRORS = frozenset(
+    {"#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#GETTING_DATA"}
+)
+"""What a spreadsheet writes where a formula failed. (#N/A also stands for a missing value.)"""
 _PRINTED_ARRAY = re.compile(r"""(['"])\s+\1""")
 """Two strings side by side without a comma: how NumPy prints an array, which Python would read as one string."""
 
@@ -42,6 +46,7 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
         )
     if is_blank(value):
         return None
+    _check_no_error(value, column, where, remarks)
     if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
         remarks.row("a text that is written like a list or an object was taken as it stands", where)
     if "\ufffd" in value:
@@ -58,6 +63,7 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
     if value is None:
         return None
     if isinstance(value, str):
+        _check_no_error(value, column, where, remarks)
         return None if is_blank(value) else value.strip()
     text = _scalar_as_text(value)
     if text is None:
@@ -72,6 +78,15 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
     if isinstance(value, WrittenFloat) and value.written != text:
         remarks.row(f"the label {value.written} was read as the number that it is, {text},", where)
     return text
+
+
+def _check_no_error(value: str, column: str, where: str, remarks: Remarks) -> None:
+    """Raises DataError for a cell that is a spreadsheet's error."""
+    if value.strip() in SPREADSHEET_ERRORS:
+        raise DataError(
+            f'{remarks.source}, {where} has the spreadsheet error {value.strip()} in column "{column}"; mend the '
+            "formula, or remove the row."
+        )
 
 
 def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None:

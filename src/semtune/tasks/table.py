@@ -136,6 +136,7 @@ class Table(BaseTask):
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
         held.setdefault("test", [])
+        notes += _without_effect(options, made)
         return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)))
 
     def _tables(self) -> dict[str, RawTable]:
@@ -160,6 +161,8 @@ class Table(BaseTask):
         if self.options.id_column is not None:
             find_column(table, self.options.id_column, (), "id")
         labelled = reader.column in table.columns
+        if not labelled:
+            _check_no_near_column(table, reader.column)
         examples: list[Example] = []
         known: dict[str, str] = {}
         for number, (row_name, row) in enumerate(table.rows, start=1):
@@ -179,7 +182,22 @@ class Table(BaseTask):
                     "no label only in multi-label data: see --label-separator)."
                 )
             examples.append(Example(id=example_id, text=text, target=target))
+        hidden = [e.id for e in examples if e.target is None]
+        if 0 < len(hidden) < len(examples):
+            remarks.general(
+                f"{len(hidden):,} of {len(examples):,} texts have no label (first: id {shown(hidden[0])}), so the "
+                "split is predicted but not scored; fill them in, or remove the rows"
+            )
         return examples
+
+
+def _check_no_near_column(table: RawTable, column: str) -> None:
+    """Raises DataError where a table has the label column under nearly its name: the labels would be lost."""
+    near = next((c for c in table.columns if c.strip().casefold() == column.strip().casefold()), None)
+    if near is not None:
+        raise DataError(
+            f'{table.source} has no column "{column}" but a column "{near}"; name them alike in both tables.'
+        )
 
 
 def _check_label_set(labels: tuple[str, ...]) -> None:
@@ -214,6 +232,24 @@ def _check_no_shared_ids(splits: Mapping[str, Sequence[Example]]) -> None:
                     "a text must be in one split only, and every id must be unique."
                 )
             split_of[example.id] = split
+
+
+def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:
+    """Notes on options for splits that semtune makes, where it makes none."""
+    plain = TaskOptions()
+    idle = [f"--{split}-fraction" for split in ("dev", "test") if split not in made]
+    idle = [flag for flag in idle if getattr(options, _field(flag)) not in (getattr(plain, _field(flag)), 0)]
+    if not made and options.split_seed != plain.split_seed:
+        idle.append("--split-seed")
+    return (
+        [f"{' and '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect, as these splits are given"]
+        if idle
+        else []
+    )
+
+
+def _field(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _inferred(

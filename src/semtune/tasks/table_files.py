@@ -113,6 +113,8 @@ def read_table(path: Path, options: TaskOptions) -> RawTable:
             f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); convert or rename it."
         )
     remarks = Remarks(str(path))
+    if options.separator is not None and _READERS[suffix] is not _read_separated:
+        remarks.general("has no separated columns, so --separator has no effect on it")
     return _READERS[suffix](path, options, remarks)
 
 
@@ -122,7 +124,13 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
     `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
     """
     wanted = usual if given is None else (given, visible(given))
-    name = next((name for name in wanted if name in table.columns), None)
+    present = [name for name in wanted if name in table.columns]
+    if given is None and len(present) > 1 and what == "label":
+        raise DataError(
+            f'{table.source} has a column "{present[0]}" and a column "{present[1]}"; name the one to use with '
+            f"--{what}-column."
+        )
+    name = next(iter(present), None)
     if name is None:
         missing = given if given is not None else usual[0]
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semtune.errors import DataError
+from semtune.errors import DataError, OptionError
 from semtune.records import TaskOptions
 from semtune.tasks.cells import text_of
 from semtune.tasks.decoding import decode_file
@@ -18,14 +18,20 @@ def read_texts(
 ) -> tuple[list[str], tuple[str, ...]]:
     """The texts of `path` in their order, "" for a blank one; and notes on how they were read.
 
-    A file of a table's format (CSV, JSON lines, Parquet, …) gives its column of texts; any other file one text a line,
-    whose only line ends are "\\n", "\\r\\n" and, in files without these, "\\r".
+    A file of a table's format (CSV, JSON lines, Parquet, …) gives its column of texts, and so does a .txt file where a
+    column or a separator is named. Any other file has one text a line, whose only line ends are "\\n", "\\r\\n" and, in
+    files without these, "\\r".
 
     `usual_columns` are looked for where `options` name no column of texts. Raises DataError, OptionError.
     """
     suffix = suffix_of(path)
-    if suffix in SUFFIXES and suffix != LINES_SUFFIX:
+    if suffix in SUFFIXES and (suffix != LINES_SUFFIX or options.text_column or options.separator):
         return _texts_of_table(path, options, usual_columns)
+    if options.text_column or options.separator:
+        raise OptionError(
+            f"{path} is read as one text a line, so columns mean nothing in it; give it the suffix of a table (.csv, "
+            ".tsv, .jsonl, …), or leave --text-column and --separator out."
+        )
     decoded = decode_file(path, options.encoding, encoding_option=True)
     lines = decoded.text.removesuffix("\n").split("\n")
     blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
