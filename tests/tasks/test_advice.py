@@ -118,3 +118,27 @@ def test_columns_of_a_file_that_is_no_table_are_refused(tmp_path: Path) -> None:
     file.write_text("text\tlabel\n", encoding="utf-8")
     with pytest.raises(OptionError, match="is read as one text a line, so columns mean nothing"):
         read_texts(file, TaskOptions(text_column="text"))
+
+
+def test_another_column_than_the_runs_own_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("Review,text\nlovely,cold\n", encoding="utf-8")
+    texts, notes = read_texts(file, TaskOptions(), ("review", "text"))
+    assert texts == ["cold"]
+    assert any('the column "text" was taken' in note and 'no column "review"' in note for note in notes)
+    assert not read_texts(file, TaskOptions(), ("text",))[1]
+
+
+def test_lists_of_one_label_each_are_remarked(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = [f'{{"text": "text {i}", "label": ["{"xy"[i % 2]}"]}}' for i in range(20)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert any("exactly one label, in a list" in note for note in task_of(file).data_notes)
+    file.write_text("\n".join([*lines, '{"text": "both", "label": ["x", "y"]}']), encoding="utf-8")
+    assert not any("exactly one" in note for note in task_of(file).data_notes)
+
+
+def test_named_labels_that_no_text_has(tmp_path: Path) -> None:
+    file = table(tmp_path, USUAL)
+    options = TaskOptions(data=str(file), text_column="text", label_column="label", labels=("x", "y", "absent"))
+    assert any("no text has the label" in note and "absent" in note for note in Table(options).data_notes)

@@ -97,6 +97,8 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
         )
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
+    if kind == "label_set" and len(examples) > _MANY_TEXTS and all(len(_labels(e)) == 1 for e in examples):
+        notes.append("every text has exactly one label, in a list: scored as sets of labels, not as one label a text")
     if kind == "single_label" and not named:
         notes += _single_rows(counts)
     return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))

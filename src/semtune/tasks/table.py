@@ -129,6 +129,7 @@ class Table(BaseTask):
             splits, hidden = with_hidden_labels(splits)
             notes += hidden
         labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
+        notes += _absent(labels, splits)
         notes += label_notes(splits, kind, named=options.labels is not None)
         held = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
@@ -232,6 +233,13 @@ def _check_no_shared_ids(splits: Mapping[str, Sequence[Example]]) -> None:
                     "a text must be in one split only, and every id must be unique."
                 )
             split_of[example.id] = split
+
+
+def _absent(labels: Sequence[str], splits: Mapping[str, Sequence[Example]]) -> list[str]:
+    """A note on named labels that no text has."""
+    seen = {label for examples in splits.values() for e in examples for label in e.labels or ()}
+    absent = [shown(label) for label in labels if label not in seen]
+    return [f"no text has {'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent)}"] if absent else []
 
 
 def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:

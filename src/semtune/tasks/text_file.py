@@ -44,6 +44,8 @@ def _texts_of_table(
     table = read_table(path, options)
     column = find_column(table, options.text_column, usual_columns, "text")
     remarks = Remarks(table.source)
+    if options.text_column is None and column != usual_columns[0]:
+        remarks.general(f'the column "{column}" was taken for the texts, as there is no column "{usual_columns[0]}"')
     texts = [text_of(row.get(column), column, where, remarks) or "" for where, row in table.rows]
     blank = [number for number, text in enumerate(texts, start=1) if not text]
     if len(blank) == len(texts):
