@@ -42,6 +42,11 @@ def test_predictions_of_a_run_can_be_evaluated(
     scores = last_json(done)
     assert set(scores) == {"micro_f1", "macro_f1", "per_label"}
     assert scores["micro_f1"] == json.loads((run / "result.json").read_text())["scores"]["test"]["micro_f1"]
+    assert "not those that this run predicted" not in done.stderr
+    header, *rows = reviews.read_text(encoding="utf-8").splitlines()
+    reviews.write_text("\n".join([header, *reversed(rows)]) + "\n", encoding="utf-8")
+    moved = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", file)
+    assert "not those that this run predicted, and ids are row numbers" in moved.stderr
 
 
 def test_a_study_compares_and_goes_on_where_it_stopped(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semtune.cli import options as o
 from semtune.cli.generate import with_options
+from semtune.errors import SemtuneError
 from semtune.records import TaskOptions
 from semtune.runtime.streams import printable
+
+if TYPE_CHECKING:
+    from semtune.contracts import Task
 
 
 @with_options(TaskOptions)
@@ -31,6 +35,11 @@ def evaluate(
     chosen = TASKS.get(task)(options)
     for note in chosen.data_notes:
         o.say(note)
+    if options.data is not None and options.id_column is None and _is_of_other_data(predictions, chosen):
+        o.say(
+            "the data are not those that this run predicted, and ids are row numbers: where rows have moved, "
+            "predictions are held against other texts; predict again, or give rows ids (--id-column)"
+        )
     scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
     for metric in chosen.metrics:
         if metric.definition:
@@ -47,3 +56,16 @@ def evaluate(
     for label, s in scores.per_label.items():
         o.show(f"{printable(label):{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
     return 0
+
+
+def _is_of_other_data(predictions: Path, task: Task) -> bool:
+    """Whether a run folder's predictions were made of other data than `task` has now; False where nobody knows."""
+    from semtune.runs.data import FINAL_SPLITS, fingerprint_of
+    from semtune.runs.folder import RunFolder, read_result
+
+    try:
+        then = read_result(RunFolder(predictions.parent).result).data_fingerprint
+    except SemtuneError:  # no run's folder
+        return False
+    splits = {split: task.load(split) for split in ("train", *FINAL_SPLITS)}
+    return then is not None and then != fingerprint_of(task, splits)
