@@ -45,7 +45,7 @@ def test_predictions_of_a_run_can_be_evaluated(
     assert "not those that this run predicted" not in done.stderr
     header, *rows = reviews.read_text(encoding="utf-8").splitlines()
     reviews.write_text("\n".join([header, *reversed(rows)]) + "\n", encoding="utf-8")
-    moved = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", file)
+    moved = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", file, check=2)
     assert "not those that this run predicted, and ids are row numbers" in moved.stderr
 
 
