@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from semtune.plan import speed
+from semtune.plan import requests, speed
 from semtune.plan.cost import Cost
 from semtune.plan.speed import Rates
 
@@ -59,3 +60,23 @@ def test_a_broken_file_is_none(tmp_path: Path, broken: str) -> None:
     file = tmp_path / "rates.json"
     file.write_text(broken, encoding="utf-8")
     assert speed.read_rates(file, 60.0) is None
+
+
+def test_rates_are_of_a_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path))
+    measured: list[int] = []
+    real = speed.measure(0.05)
+
+    def measure(_: float) -> speed.Rates:
+        measured.append(torch.get_num_threads())
+        return real
+
+    monkeypatch.setattr(speed, "measure", measure)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 1, 2, 1):
+            torch.set_num_threads(threads)
+            requests._measured(False)
+    finally:
+        torch.set_num_threads(before)
+    assert measured == [1, 2]

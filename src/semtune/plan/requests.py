@@ -27,8 +27,8 @@ from semtune.specs import resolve, with_changes, with_method
 from semtune.specs.serves import check_combination
 from semtune.specs.settings import METHOD, check_shared_options
 
-RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}.json", "machine-rates-quick-{}.json"
-"""Names of the files with this machine's rates at a level of instructions."""
+RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}-{}.json", "machine-rates-quick-{}-{}.json"
+"""Names of the files with this machine's rates at a level of instructions with a number of threads."""
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
 QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
 """Seconds of calibration: by a plan on a machine without stored rates, and with `--calibrate`."""
@@ -218,7 +218,8 @@ def _workload(data: Data) -> Callable[[RunSpec, Readout], Workload]:
 
 def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
     """This machine's rates, and their origin in words."""
-    careful, quick = (cache_folder() / name.format(instruction_level()) for name in (RATES_FILE, QUICK_RATES_FILE))
+    setting = (instruction_level(), torch.get_num_threads())
+    careful, quick = (cache_folder() / name.format(*setting) for name in (RATES_FILE, QUICK_RATES_FILE))
     if calibrate:
         rates = speed.measure(CALIBRATION_SECONDS)
         speed.write_rates(rates, careful)
