@@ -36,3 +36,26 @@ def test_true_is_no_number(values: dict[str, bool]) -> None:
 def test_an_option_of_the_task_at_the_top_level_is_sent_to_its_place() -> None:
     with pytest.raises(UnknownNameError, match=r'"data" at its top level; write it under task_options'):
         study_from({"task": "table", "methods": ["lora"], "data": "a.csv"}, "the study")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nmax_length: 1:30\n", r"reads 1:30 in line 2 as 90; .*; quote it if it is a text"),
+        ("rank: 010\n", r"reads 010 in line 1 as 8; "),
+        ("overrides: {lora: {rank: -0_17}}\n", r"reads -0_17 in line 1 as -15; "),
+        ("alpha: 1:30.5\n", r"reads 1:30\.5 in line 1 as 90\.5; "),
+        ("task_options:\n  labels: [007, a]\n", r"reads 007 in line 2 as 7; "),
+    ],
+)
+def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(OptionError, match=rf"study\.yaml: YAML {says}"):
+        read_yaml(file)
+
+
+def test_other_numbers_and_quoted_ones_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text('a: [0, -12, 1_000, 0x10, 0b11, 0.5, 1e-3, .inf, "010", "1:30"]\n', encoding="utf-8")
+    assert read_yaml(file)["a"] == [0, -12, 1000, 16, 3, 0.5, "1e-3", float("inf"), "010", "1:30"]

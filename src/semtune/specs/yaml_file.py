@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise OptionError(f"There is no file {path}; check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} cannot be read as UTF-8 text ({error}).") from error
+    except _MisleadingNumberError as error:
+        raise OptionError(f"{path}: {error}.") from error
     except yaml.constructor.ConstructorError as error:
         raise OptionError(
             f"{path} asks to construct an object ({error.problem}); only plain values are read, remove the tag."
@@ -30,8 +33,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+class _MisleadingNumberError(Exception):
+    """A number in octal or to base 60, which its writer meant otherwise."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads plain values; a key that stands twice in one mapping is an error, where YAML's loader takes the last."""
+    """Reads plain values, with two more errors than YAML's own loader.
+
+    A key that stands twice in one mapping is refused, where YAML takes the last. So are the numbers that YAML 1.1 reads
+    otherwise than people do: 010 as 8, 1:30 as 90 (https://yaml.org/type/int.html).
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         found: set[str] = set()
@@ -43,6 +54,23 @@ class _Loader(yaml.SafeLoader):
                     )
                 found.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """The number of a scalar. Raises _MisleadingNumberError."""
+        is_float = node.tag == _FLOAT_TAG
+        number: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
+        if ":" in node.value or (not is_float and _OCTAL.match(node.value)):
+            raise _MisleadingNumberError(
+                f"YAML reads {node.value} in line {node.start_mark.line + 1} as {number}; "
+                "write a number in decimal digits, without a leading 0 or a colon; quote it if it is a text"
+            )
+        return number
+
+
+_INT_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_OCTAL = re.compile(r"[-+]?0[0-7_]")
+for _tag in (_INT_TAG, _FLOAT_TAG):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
 
 
 def write_yaml(values: Any, path: Path) -> None:
