@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from semtune.errors import OptionError, UnknownNameError
 from semtune.specs import read_yaml, spec_from
-from semtune.study.grid import study_from
+from semtune.study.grid import overridden, study_from
 
 
 @pytest.mark.parametrize("text", ["epochs: 3\nepochs: 1\n", "task_options:\n  data: a\n  data: b\n"])
@@ -59,3 +60,43 @@ def test_other_numbers_and_quoted_ones_still_read(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text('a: [0, -12, 1_000, 0x10, 0b11, 0.5, 1e-3, .inf, "010", "1:30"]\n', encoding="utf-8")
     assert read_yaml(file)["a"] == [0, -12, 1000, 16, 3, 0.5, "1e-3", float("inf"), "010", "1:30"]
+
+
+NO_MAPPINGS = [
+    ({"task_options": "base.csv"}, 'such as task_options: {data: reviews.csv}, not "base.csv"'),
+    ({"task_options": [{"data": "a.csv"}]}, "such as task_options: {data: reviews.csv}, not a list"),
+    ({"method_options": ["rank", 8]}, "such as method_options: {rank: 8}, not a list"),
+    ({"readout_options": 3}, "such as readout_options: {max_new_tokens: 20}, not 3"),
+    ({"prompt_options": "a"}, 'such as prompt_options: {NAME: VALUE}, not "a"'),
+]
+
+
+@pytest.mark.parametrize(("values", "says"), NO_MAPPINGS)
+def test_options_that_are_no_mapping_are_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError) as in_spec:
+        spec_from({"task": "practice", "method": "lora", **values}, "it")
+    study = {"task": "practice", "methods": ["lora"], **values}
+    with pytest.raises(OptionError) as in_study:
+        study_from(study, "it")
+    with pytest.raises(OptionError) as in_changed_study:
+        overridden(study, {"epochs": 1, "task_options": {"encoding": "utf-16"}}, "it")
+    (name,) = values
+    for refusal in (in_spec, in_study, in_changed_study):
+        assert str(refusal.value) == f'it: "{name}" must be a mapping of names to values, {says}.'
+
+
+@pytest.mark.parametrize("options", [{"method_options": 3}, {"method_options": 3, "master_weights": True}])
+def test_options_of_overrides_that_are_no_mapping_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r'overrides of lora in it: "method_options" must be a mapping'):
+        study_from({"task": "practice", "methods": ["lora"], "overrides": {"lora": options}}, "it")
+
+
+def test_options_without_any_value_are_none() -> None:
+    values = {"task": "practice", "method_options": None, "task_options": None}
+    assert spec_from({**values, "method": "lora"}, "it").method_options == {}
+    assert study_from(overridden({**values, "methods": ["lora"]}, {}, "it"), "it").runs()
+
+
+def test_a_name_that_is_no_text_is_an_unknown_option() -> None:
+    with pytest.raises(OptionError, match='has an option "8"'):
+        study_from({"task": "practice", "methods": ["lora"], "method_options": {8: 1}}, "it").runs()

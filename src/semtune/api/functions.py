@@ -186,7 +186,7 @@ def study(
         KeyboardInterrupt: interrupted; what had finished is in `out`, and the same call goes on from there.
     """
     from semtune.registry import LAUNCHERS
-    from semtune.specs import read_yaml
+    from semtune.specs import mapping_from, read_yaml
     from semtune.specs.trust import TRUST, refuse_trust
     from semtune.study.grid import AXES, study_from
     from semtune.study.study import run_study
@@ -199,7 +199,7 @@ def study(
             values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
             for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
                 values.pop(key, None)
-            values["task_options"] = {**(values.get("task_options") or {}), **task_options}
+            values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
         else:
             values = task_values(task_or_data, dev, test, task_options, data)
             values["task_options"] = dataclasses.asdict(values["task_options"])

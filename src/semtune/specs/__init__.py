@@ -1,7 +1,7 @@
 """From what a user wrote to a checked and complete RunSpec, and back to `spec.yaml`."""
 
 from semtune.specs.folders import check_writable
-from semtune.specs.record import record_from
+from semtune.specs.record import mapping_from, record_from
 from semtune.specs.resolve import resolve
 from semtune.specs.settings import (
     method_settings,
@@ -14,6 +14,7 @@ from semtune.specs.yaml_file import read_yaml
 
 __all__ = [
     "check_writable",
+    "mapping_from",
     "method_settings",
     "prompt_settings",
     "read_spec",

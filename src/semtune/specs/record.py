@@ -15,6 +15,11 @@ from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, Task
 R = TypeVar("R")
 _SHOWN_BELOW = 10**18
 """Whole numbers from here on are not written out in messages."""
+_EXAMPLES = {
+    "task_options": "data: reviews.csv",
+    "method_options": "rank: 8",
+    "readout_options": "max_new_tokens: 20",
+}
 
 
 def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
@@ -29,7 +34,7 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
             mapping.
     """
     if not isinstance(values, Mapping):
-        raise OptionError(f"{where} must be a mapping of names to values, not {values!r}.")
+        raise OptionError(f"{where} must be a mapping of names to values, not {_shown(values)}.")
     check_keys(values, [f.name for f in dataclasses.fields(cls)], where)  # type: ignore[arg-type]
     _check_no_switches(cls, values, where)
     try:
@@ -71,8 +76,28 @@ def _check_bounds(record: Any, where: str) -> None:
         raise OptionError(f"{name} must be {bounds.words(show)}{unit}, not {shown}.")
 
 
+def _shown(value: Any) -> str:
+    """A plain value in a message: a text in double quotes, and of a list or mapping only that it is one."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
 def _gigabytes(value: float) -> str:
     return f"{value / 1e9:,g}"
+
+
+def mapping_from(values: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The options that stand under `key` (`method_options`, …), {} where there are none. Raises OptionError."""
+    value = values.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        example = _EXAMPLES.get(key, "NAME: VALUE")
+        raise OptionError(
+            f'{where}: "{key}" must be a mapping of names to values, such as {key}: {{{example}}}, not {_shown(value)}.'
+        )
+    return dict(value)
 
 
 @functools.cache

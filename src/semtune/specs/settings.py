@@ -190,7 +190,7 @@ def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[st
 def _suggestion(key: str, known: Iterable[str]) -> str:
     """The end of a message about the unknown option `key`."""
     names = list(known)
-    return did_you_mean(key, names) if names else "it has none."
+    return did_you_mean(str(key), names) if names else "it has none."
 
 
 def _settings(part: Part, spec: RunSpec, preset: Mapping[str, Any] | None = None) -> Any:

@@ -18,7 +18,7 @@ from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
 from semtune.runtime.files import expanded
 from semtune.specs.presets import with_preset
-from semtune.specs.record import check_keys, record_from
+from semtune.specs.record import check_keys, mapping_from, record_from
 from semtune.specs.settings import (
     COMMON_METHOD_OPTIONS,
     COMMON_READOUT_OPTIONS,
@@ -40,7 +40,8 @@ EARLIER_KEYS = {"recompute": "activation_checkpointing", "packed": "prepack", "s
 """Key of an earlier version, still read -> its present name."""
 _DATA_PATHS = ("data", "dev_data", "test_data", "data_dir")
 """Fields of TaskOptions that may name a file or folder."""
-_OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
+OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
+"""RunSpec fields that map the options of a part to values."""
 
 
 def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) -> RunSpec:
@@ -58,11 +59,11 @@ def spec_from(values: Mapping[str, Any], where: str, *, shared: bool = False) ->
         UnknownNameError: an unknown key. OptionError: a value of the wrong type, or a missing one.
     """
     plain = with_preset(nested(values, where))
-    of_task = plain.get("task_options") or {}
-    if not isinstance(of_task, TaskOptions):
+    if not isinstance(plain.get("task_options"), TaskOptions):
+        of_task = mapping_from(plain, "task_options", where)
         plain["task_options"] = record_from(TaskOptions, of_task, f"task_options in {where}")
     spec = record_from(RunSpec, plain, where)
-    options: dict[str, Any] = {name: canonical(getattr(spec, name)) for name in _OPTION_MAPPINGS}
+    options: dict[str, Any] = {name: canonical(getattr(spec, name)) for name in OPTION_MAPPINGS}
     spec = with_present_names(dataclasses.replace(spec, **options))
     return without_foreign_options(spec, parts_of(spec)) if shared else spec
 
@@ -79,6 +80,7 @@ def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise OptionError(f'{where} has both "{key}" and "{name}"; keep "{name}".')
         plain[name] = value
     check_keys(plain, list(SPEC_KEYS), where)
+    plain |= {name: mapping_from(plain, name, where) for name in OPTION_MAPPINGS if name in plain}
     method = {key: plain.pop(key) for key in COMMON_METHOD_OPTIONS if key in plain}
     readout = {key: plain.pop(key) for key in COMMON_READOUT_OPTIONS if key in plain}
     flat = {
@@ -91,7 +93,7 @@ def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`base` overridden by `above`, option mappings key by key; both have the form that `nested` returns."""
     both = {**base, **above}
-    for name in _OPTION_MAPPINGS:
+    for name in OPTION_MAPPINGS:
         if isinstance(base.get(name), Mapping) and isinstance(above.get(name), Mapping):
             both[name] = {**base[name], **above[name]}
     return both

@@ -11,9 +11,9 @@ from semtune.records import RunSpec, TaskOptions
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
-from semtune.specs.record import unknown_key
+from semtune.specs.record import mapping_from, unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
-from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
+from semtune.specs.spec import EARLIER_KEYS, OPTION_MAPPINGS, SPEC_KEYS, merged, nested
 from semtune.study.naming import folder_names
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
@@ -122,7 +122,8 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
     if "task" not in remaining:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
     task = remaining.pop("task")
-    options = record_from(TaskOptions, remaining.pop("task_options", None) or {}, f"task_options in {where}")
+    options = record_from(TaskOptions, mapping_from(remaining, "task_options", where), f"task_options in {where}")
+    remaining.pop("task_options", None)
     overrides = _overrides(remaining.pop("overrides", None) or {}, where)
     for axis in PRESET_AXES:
         if axis not in axes and AXES[axis] in (preset := preset_values(remaining.get("preset", DEFAULT_PRESET))):
@@ -140,7 +141,7 @@ def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     axes = {key: value for key, value in given.items() if key in own}
     above = {key: value for key, value in given.items() if key not in own}
     both = merged(nested(options, where), nested(above, where))
-    both["task_options"] = {**(options.get("task_options") or {}), **(above.get("task_options") or {})}
+    both["task_options"] = {k: v for of in (options, above) for k, v in mapping_from(of, "task_options", where).items()}
     return {**{key: value for key, value in base.items() if key not in options}, **axes, **both}
 
 
@@ -160,19 +161,21 @@ def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
     overrides = {}
     for method, options in value.items():
         METHODS.check(str(method))
-        overrides[str(method)] = _with_own_nested(str(method), options)
-        _check_run_options(overrides[str(method)], f"overrides of {method} in {where}")
+        of_method = f"overrides of {method} in {where}"
+        overrides[str(method)] = _with_own_nested(str(method), options, of_method)
+        _check_run_options(overrides[str(method)], of_method)
     return overrides
 
 
-def _with_own_nested(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _with_own_nested(method: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`options`, with those that only `method` has (no field of RunSpec) moved into `method_options`."""
     unknown = [key for key in options if key not in SPEC_KEYS and key not in EARLIER_KEYS]
     own = [key for key in unknown if key in METHOD.option_names(method)]  # asked, and imported, only where needed
     if not own:
         return dict(options)
     kept = {key: value for key, value in options.items() if key not in own}
-    return {**kept, METHOD.options_name: {**kept.get(METHOD.options_name, {}), **{key: options[key] for key in own}}}
+    nested_options = mapping_from(options, METHOD.options_name, where)
+    return {**kept, METHOD.options_name: {**nested_options, **{key: options[key] for key in own}}}
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:
@@ -182,3 +185,5 @@ def _check_run_options(values: Mapping[str, Any], where: str) -> None:
         if key not in allowed and key not in EARLIER_KEYS:
             known = [*allowed, "task", "task_options", "overrides", *AXES, *STUDY_KEYS]
             raise unknown_key(key, known, where)
+    for name in OPTION_MAPPINGS:
+        mapping_from(values, name, where)
