@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from semtune.errors import OptionError, UnknownNameError
-from semtune.specs import read_yaml, spec_from
+from semtune.specs import read_spec, read_yaml, spec_from
 from semtune.study.grid import overridden, study_from
 
 
@@ -100,3 +100,44 @@ def test_options_without_any_value_are_none() -> None:
 def test_a_name_that_is_no_text_is_an_unknown_option() -> None:
     with pytest.raises(OptionError, match='has an option "8"'):
         study_from({"task": "practice", "methods": ["lora"], "method_options": {8: 1}}, "it").runs()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "label_separator: no",
+            r'"label_separator" must be a text, not False \(.* no .*quotes, label_separator: "no"\.',
+        ),
+        ("text_column: yes", r'"text_column" must be a text, not True \(.* yes .*quotes, text_column: "yes"\.'),
+        ("text_column: 3", r'"text_column" must be a text, not 3; put it in quotes, text_column: "3"\.'),
+        ("text_column: 2001-01-01", r'.*; put it in quotes, text_column: "2001-01-01"\.'),
+        ("text_column: [a]", r'"text_column" must be a text, not a list\.'),
+        ("quoting: no", r'"quoting" must be a text, not False \(.*; write "auto", "csv", "backslash" or "none"\.'),
+        ("labels: [good, no]", r'item 2 of "labels" must be a text, not False \(.*; put it in quotes, "no"\.'),
+        ("labels: [yes, no]", r'item 1 of "labels" must be a text, not True \(.*; put it in quotes, "yes"\.'),
+        ("labels: [1, 2]", r'item 1 of "labels" must be a text, not 1; put it in quotes, "1"\.'),
+        ("labels: [a, null]", r'item 2 of "labels" must be a text, not None; put it in quotes, "null"\.'),
+        ("labels: good,bad", r'"labels" must be a list, not "good,bad"; write labels: \[good, bad\]\.'),
+        ("labels: yes", r"\"labels\" must be a list, not True; write labels: \['yes'\]\."),
+        ("split_seed: off", r'"split_seed" must be a number, not False \(YAML reads no and off as false\)\.'),
+    ],
+)
+def test_what_yaml_reads_as_no_text_is_to_be_quoted(tmp_path: Path, line: str, says: str) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"task: table\ntask_options:\n  {line}\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=rf"^task_options in .*spec\.yaml: {says}$"):
+        read_spec(file)
+    with pytest.raises(OptionError, match=rf"^task_options in it: {says}$"):
+        study_from(read_yaml(file), "it")
+
+
+def test_loss_on_yes_is_answered_with_its_choices() -> None:
+    with pytest.raises(OptionError, match=r'^it: "loss_on" must be a text, not True .*; write "completion" or "all"\.'):
+        spec_from({"task": "practice", "loss_on": True}, "it")
+
+
+def test_lists_of_any_kind_are_still_accepted() -> None:
+    for given in (["a", "b"], ("a", "b"), iter(["a", "b"])):
+        spec = spec_from({"task": "table", "task_options": {"labels": given}}, "it")
+        assert spec.task_options.labels == ("a", "b")

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.specs.kinds import check_kinds, shown
 
 R = TypeVar("R")
 _SHOWN_BELOW = 10**18
@@ -34,9 +35,9 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
             mapping.
     """
     if not isinstance(values, Mapping):
-        raise OptionError(f"{where} must be a mapping of names to values, not {_shown(values)}.")
+        raise OptionError(f"{where} must be a mapping of names to values, not {shown(values)}.")
     check_keys(values, [f.name for f in dataclasses.fields(cls)], where)  # type: ignore[arg-type]
-    _check_no_switches(cls, values, where)
+    check_kinds(cls, values, where)
     try:
         record: R = _adapter(cast("Any", cls)).validate_python(dict(values))
     except ValidationError as error:
@@ -47,14 +48,6 @@ def record_from(cls: type[R], values: Mapping[str, Any], where: str) -> R:
         raise OptionError(f'{where}: "{key}" cannot be {first["input"]!r}: {first["msg"].lower()}.') from error
     _check_bounds(record, where)
     return record
-
-
-def _check_no_switches(cls: Any, values: Mapping[str, Any], where: str) -> None:
-    """Raises OptionError for true or false where a number is needed: Python would count them as 1 and 0."""
-    for field in dataclasses.fields(cls):
-        value = values.get(field.name)
-        if isinstance(value, bool) and field.metadata.get("bounds") is not None and "bool" not in str(field.type):
-            raise OptionError(f'{where}: "{field.name}" must be a number, not {value} (YAML reads yes and on as true).')
 
 
 def _check_bounds(record: Any, where: str) -> None:
@@ -76,13 +69,6 @@ def _check_bounds(record: Any, where: str) -> None:
         raise OptionError(f"{name} must be {bounds.words(show)}{unit}, not {shown}.")
 
 
-def _shown(value: Any) -> str:
-    """A plain value in a message: a text in double quotes, and of a list or mapping only that it is one."""
-    if isinstance(value, (list, tuple, Mapping)):
-        return "a mapping" if isinstance(value, Mapping) else "a list"
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
 def _gigabytes(value: float) -> str:
     return f"{value / 1e9:,g}"
 
@@ -95,7 +81,7 @@ def mapping_from(values: Mapping[str, Any], key: str, where: str) -> dict[str, A
     if not isinstance(value, Mapping):
         example = _EXAMPLES.get(key, "NAME: VALUE")
         raise OptionError(
-            f'{where}: "{key}" must be a mapping of names to values, such as {key}: {{{example}}}, not {_shown(value)}.'
+            f'{where}: "{key}" must be a mapping of names to values, such as {key}: {{{example}}}, not {shown(value)}.'
         )
     return dict(value)
 
