@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from semtune.errors import OptionError, OutputError, UnknownNameError
+from semtune.errors import OptionError, OutputError, SemtuneError, UnknownNameError
 from semtune.records import RunResult, RunSpec
 from semtune.report.tables import all_tables
 from semtune.runs.outcome import unmeasured
@@ -124,6 +124,27 @@ def test_the_original_experiment_is_as_it_was() -> None:
 def test_mistakes_in_a_study(values: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         study_from(values, "it").runs()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"seeds": "0-2"}, '"seeds" must be a list of whole numbers, such as seeds: [0, 1, 2], not "0-2"'),
+        ({"seed": "0-2"}, '"seed" must be a list of whole numbers, such as seeds: [0, 1, 2], not "0-2"'),
+        ({"seeds": ["0", "1,2"]}, '"seeds" must be a list of whole numbers, such as seeds: [0, 1, 2], not "1,2"'),
+        ({"seeds": True}, '"seeds" must be a list of whole numbers, such as seeds: [0, 1, 2], not True'),
+        ({"seeds": [0, 1.5]}, '"seeds" must be a list of whole numbers, such as seeds: [0, 1, 2], not 1.5'),
+        ({"seeds": None}, '"seeds" must be a list of whole numbers, such as seeds: [0, 1, 2], not None'),
+        ({"baselines": "none"}, 'there is no baseline called "none"; for no baselines write baselines: []'),
+        ({"baselines": False}, "there is no baseline called False; for no baselines write baselines: []"),
+        ({"baselines": None}, "there is no baseline called None; for no baselines write baselines: []"),
+        ({"strategies": "none"}, 'there is no strategy called "none"; for no strategies write strategies: []'),
+    ],
+)
+def test_lists_of_a_study_written_otherwise(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(SemtuneError) as refusal:
+        study_from({"task": "practice", "methods": ["lora"], **values}, "it")
+    assert str(refusal.value).startswith(f"it: {says}")
 
 
 def test_the_record_holds_every_run_and_baseline(tmp_path: Path) -> None:

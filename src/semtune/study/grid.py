@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from semtune.errors import OptionError
+from semtune.errors import OptionError, UnknownNameError
 from semtune.records import RunSpec, TaskOptions
-from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES
+from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
+from semtune.specs.kinds import shown
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
 from semtune.specs.record import mapping_from, unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
-from semtune.specs.spec import EARLIER_KEYS, OPTION_MAPPINGS, SPEC_KEYS, merged, nested
+from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 from semtune.study.naming import folder_names
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
@@ -22,6 +24,9 @@ PRESET_AXES = ("prompts", "readouts")
 """Axes whose one value is the preset's where the study names none."""
 STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
 """Further keys that are the study's own, not options of its runs."""
+
+NO_NAMES = ("none", "no", "", False, None)
+"""What a study file may have in place of [], an empty list of names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +118,12 @@ def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
         if given:
             may_be_empty = plural == "methods" and bool(remaining.get("strategies"))
             axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
+            if plural == "seeds":
+                _check_seeds(axes[plural], given[0], where)
     for key, registry in (("strategies", STRATEGIES), ("baselines", BASELINES)):
         if key in remaining:
-            names = _as_list(remaining.pop(key), key, where, may_be_empty=True)
-            axes[key] = [registry.check(str(name)) for name in names]
+            axes[key] = _as_list(remaining.pop(key), key, where, may_be_empty=True)
+            _check_names(axes[key], key, registry, where)
     axes |= {key: remaining.pop(key) for key in STUDY_KEYS if key in remaining}
     LAUNCHERS.check(str(axes.get("launcher", "process")))
     if "task" not in remaining:
@@ -155,6 +162,27 @@ def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) ->
     return items
 
 
+def _check_seeds(seeds: list[Any], key: str, where: str) -> None:
+    """Raises OptionError for a seed that is no whole number, such as "0-2" or true."""
+    for seed in seeds:
+        whole = not isinstance(seed, bool) and re.fullmatch(r"[-+]?\d+(\.0)?", str(seed))
+        if not whole:
+            raise OptionError(
+                f'{where}: "{key}" must be a list of whole numbers, such as seeds: [0, 1, 2], not {shown(seed)}.'
+            )
+
+
+def _check_names(names: list[Any], key: str, registry: Registry, where: str) -> None:
+    """Raises UnknownNameError for a name that is not registered; one such as "none" may have been meant as no names."""
+    for name in names:
+        if name in NO_NAMES and name not in registry:
+            raise UnknownNameError(
+                f"{where}: there is no {registry.kind} called {shown(name)}; for no {key} write {key}: [] "
+                f'(as an option --{key} ""), for some, names from {", ".join(sorted(registry))}.'
+            )
+        registry.check(str(name))
+
+
 def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
         raise OptionError(f'{where}: "overrides" must map methods to options, such as `lora: {{rank: 8}}`.')
@@ -185,5 +213,4 @@ def _check_run_options(values: Mapping[str, Any], where: str) -> None:
         if key not in allowed and key not in EARLIER_KEYS:
             known = [*allowed, "task", "task_options", "overrides", *AXES, *STUDY_KEYS]
             raise unknown_key(key, known, where)
-    for name in OPTION_MAPPINGS:
-        mapping_from(values, name, where)
+    nested(values, where)
