@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from semtune.errors import OptionError, OutputError, SemtuneError, UnknownNameError
-from semtune.records import RunResult, RunSpec
+from semtune.records import RunResult, RunSpec, to_plain
 from semtune.report.tables import all_tables
 from semtune.runs.outcome import unmeasured
 from semtune.runs.runner import run
@@ -145,6 +145,41 @@ def test_lists_of_a_study_written_otherwise(values: dict[str, Any], says: str) -
     with pytest.raises(SemtuneError) as refusal:
         study_from({"task": "practice", "methods": ["lora"], **values}, "it")
     assert str(refusal.value).startswith(f"it: {says}")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": "many"},
+        {"epochs": 0},
+        {"rank": "many"},
+        {"rank": 0},
+        {"task": "practise"},
+        {"methods": ["lorra"]},
+        {"preset": "raport"},
+        {"baselines": ["tfdif"]},
+        {"launcher": "proces"},
+        {"method_options": {"rnk": 4}},
+        {"overrides": {"lroa": {}}},
+        {"overrides": {"lora": {"epochs": 0}}},
+        {"overrides": {"lora": {"epochs": "many"}}},
+        {"overrides": {"lora": {"loss_on": True}}},
+        {"methods": [], "strategies": ["zero-shot"], "max_length": 0},
+    ],
+)
+def test_mistakes_in_a_study_file_name_the_file(values: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SemtuneError) as refusal:
+        study = study_from({"task": "practice", "methods": ["lora"], **values}, "my.yaml", from_file=True)
+        run_study(study, tmp_path / "out", "it", Inventing(), lambda _: None)
+    assert str(refusal.value).count("my.yaml") == 1
+    assert "the study" not in str(refusal.value)
+
+
+def test_where_a_study_is_from_is_in_no_record() -> None:
+    values = {"task": "practice", "methods": ["lora"]}
+    study = study_from(values, "my.yaml", from_file=True)
+    assert study == study_from(values, "it")
+    assert "my.yaml" not in json.dumps(to_plain(study))
 
 
 def test_the_record_holds_every_run_and_baseline(tmp_path: Path) -> None:

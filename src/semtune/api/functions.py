@@ -200,10 +200,12 @@ def study(
             for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
                 values.pop(key, None)
             values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
+            where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
         else:
             values = task_values(task_or_data, dev, test, task_options, data)
             values["task_options"] = dataclasses.asdict(values["task_options"])
-        spec = study_from({**values, **given}, "semtune.study()")
+            where = "semtune.study()"
+        spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
         say = (
             (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
             if progress

@@ -56,7 +56,9 @@ def study(
         axes["seeds"] = _whole_numbers(seeds)
     axes |= {key: value for key, value in (("launcher", launcher), ("parallel", parallel)) if value is not None}
     where = str(file or "the command line")
-    spec = study_from(overridden(base, {**axes, **values}, where), where)
+    whole = overridden(base, {**axes, **values}, where)
+    where += " (with the options given)" if file is not None and (axes or values) else ""
+    spec = study_from(whole, where, from_file=file is not None)
     command = shlex.join(["semtune", *sys.argv[1:]])
     starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
     record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)

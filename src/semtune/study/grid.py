@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError
-from semtune.records import RunSpec, TaskOptions
+from semtune.records import RunSpec, TaskOptions, option
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.kinds import shown
@@ -51,21 +52,28 @@ class StudySpec:
     launcher: str = "process"
     parallel: int = 1
     """Maximum number of runs at once."""
+    file: str = option("", help="The study file, for messages; without it the study is from no file.", per_call=True)
+
+    @property
+    def where(self) -> str:
+        """What messages call the study."""
+        return self.file or "the study"
 
     def runs(self) -> dict[str, RunSpec]:
         """Every run by the name of its folder, resolved. Raises OptionError, UnknownNameError."""
-        shared = nested(self.shared, "the study")
-        for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
-            if shared.get(part.options_name):
-                check_shared_options(part, shared[part.options_name], chosen)
-        specs = [
-            self._run(model, method, prompt, readout, seed)
-            for model in self.models
-            for readout in self.readouts
-            for prompt in self.prompts
-            for method in self.methods
-            for seed in self.seeds
-        ]
+        shared = nested(self.shared, self.where)
+        with naming(self.file):
+            for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
+                if shared.get(part.options_name):
+                    check_shared_options(part, shared[part.options_name], chosen)
+            specs = [
+                self._run(model, method, prompt, readout, seed)
+                for model in self.models
+                for readout in self.readouts
+                for prompt in self.prompts
+                for method in self.methods
+                for seed in self.seeds
+            ]
         return dict(zip(folder_names(specs, with_model=self.with_model), specs, strict=True))
 
     @property
@@ -84,12 +92,12 @@ class StudySpec:
         names |= {"seed": seed, "task_options": self.task_options}
         changes = self.overrides.get(method, {})
         preset = {key: value for key, value in changes.items() if key == "preset"}
-        shared = spec_from({**self.shared, **preset, **names}, "the study", shared=True)
+        shared = spec_from({**self.shared, **preset, **names}, self.where, shared=True)
         return resolve(with_changes(shared, changes))
 
     def unused(self) -> list[str]:
         """A sentence about each thing in the study file that applies to none of its runs."""
-        shared = nested(self.shared, "the study")
+        shared = nested(self.shared, self.where)
         sentences = []
         for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
             known = {name for member in chosen for name in part.option_names(member)}
@@ -102,13 +110,35 @@ class StudySpec:
         return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
 
 
-def study_from(values: Mapping[str, Any], where: str) -> StudySpec:
+@contextlib.contextmanager
+def naming(file: str) -> Iterator[None]:
+    """Puts the name of the study file, unless it is "", before messages about options and names that lack it."""
+    try:
+        yield
+    except (OptionError, UnknownNameError) as error:
+        if not file or file in str(error):
+            raise
+        raise type(error)(f"{file}: {error}") from error
+
+
+def study_from(values: Mapping[str, Any], where: str, *, from_file: bool = False) -> StudySpec:
     """A study from plain values: the axes (singular or plural), run options shared by all, and `overrides`.
+
+    Args:
+        where: names the values in messages.
+        from_file: whether `where` is a study file, which every later message about the study's options names.
 
     Raises:
         UnknownNameError: an unknown key, also within `overrides`, or an unknown method there.
         OptionError: a value of the wrong type, or an empty axis.
     """
+    file = where if from_file else ""
+    with naming(file):
+        return replace(_study(values, where), file=file)
+
+
+def _study(values: Mapping[str, Any], where: str) -> StudySpec:
+    """What `study_from` returns, but for its file."""
     remaining = dict(values)
     axes: dict[str, Any] = {}
     for plural, singular in AXES.items():

@@ -8,7 +8,7 @@ from typing import Any
 from semtune.records import RunSpec, TaskOptions
 from semtune.runs.identity import PERMISSIONS
 from semtune.specs import resolve, spec_from
-from semtune.study.grid import StudySpec
+from semtune.study.grid import StudySpec, naming
 from semtune.study.naming import folder_names
 
 
@@ -33,4 +33,5 @@ def baseline_runs(study: StudySpec, names: tuple[str, ...]) -> dict[str, RunSpec
 def _spec(study: StudySpec, approach: str, values: Mapping[str, Any]) -> RunSpec:
     options: TaskOptions = study.task_options
     known = {**values, "task": study.task, "approach": approach, "task_options": options}
-    return resolve(spec_from(known, "the study", shared=True))
+    with naming(study.file):
+        return resolve(spec_from(known, study.where, shared=True))
