@@ -14,6 +14,7 @@ from semtune.runtime import parent
 
 CHILD = """
     import signal, sys, time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
     sys.platform = "{platform}"
     {prelude}
     from semtune.runtime import parent
@@ -21,7 +22,8 @@ CHILD = """
     try:
         parent.end_with_parent()
         print("ready", flush=True)
-        time.sleep(60)
+        for _ in range(600):  # interrupt_main does not end a sleep
+            time.sleep(0.1)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """

@@ -27,6 +27,8 @@ def end_with_parent() -> None:
     if text is None:
         return
     parent = int(text)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a study in the background of a script: `nohup … &`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     else:
