@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.launch import REPOSITORY, scrub
 from benchmarks.ratios import Run
+from semtune.runtime.processor import instruction_level
 
 RECORDS = REPOSITORY / "benchmarks" / "records"
 _LEFT_OUT = ("answers",)
@@ -19,9 +20,9 @@ _LEFT_OUT = ("answers",)
 
 
 def new_folder(given: str | None, name: str) -> Path:
-    """The folder `given`, or <date>-<name> among the records; never one that holds a record already."""
+    """The folder `given`, or <date>-<name>-<level of instructions>; never one that holds a record already."""
     if given is None:
-        folder = RECORDS / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}-{name}"
+        folder = RECORDS / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}-{name}-{instruction_level()}"
     else:
         folder = Path(given).resolve()
     candidate, number = folder, 1

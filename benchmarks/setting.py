@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import launch
+from semtune.runtime.processor import ISA_VARIABLE, LEVELS, limit_libraries
 
 DATA = launch.REPOSITORY.parent / "shared" / "data" / "semeval2021-task6"
 PRACTICE_NOTE = (
@@ -27,7 +28,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options of those that write no record too."""
     parser.add_argument("--data-dir", help="folder with the SemEval-2021 Task 6 files (default: SEMTUNE_DATA)")
+    parser.add_argument(
+        "--isa", action=Limit, choices=LEVELS, help="no instructions above this level, for semtune and peers alike"
+    )
     parser.add_argument("--threads", type=int, default=cores(), help="of every contestant (default: all cores)")
+
+
+class Limit(argparse.Action):
+    """Sets what limits the instructions of every process that is started from here on, peers' too."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        os.environ[ISA_VARIABLE] = values
+        limit_libraries(os.environ)
+        setattr(namespace, self.dest, values)
 
 
 def cores() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,3 +200,13 @@ def test_growth_takes_the_texts_nearest_to_a_size_and_goes_round() -> None:
     assert whole_texts([40, 50, 60], 64) == [0]
     assert whole_texts([40, 50, 60], 90) == [0, 1]
     assert whole_texts([10], 30) == [0, 0, 0]
+
+
+def test_a_level_of_instructions_holds_for_every_contestant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    parser = argparse.ArgumentParser()
+    setting.add_options(parser)
+    parser.parse_args(["--isa", "avx2"])
+    given = launch.environment(2)
+    assert given["SEMTUNE_ISA"] == "avx2"
+    assert {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"} <= given.keys()
