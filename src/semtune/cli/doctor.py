@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from semtune.cli import options as o
+from semtune.runtime.imports import heavy_imports
 
 GB = 1e9
 _SLOWER = "torch operations stand in, slower"
@@ -21,7 +22,8 @@ def doctor(json: o.Json = False) -> int:
     """Show cores, bf16, memory, GPUs and versions, and what they mean for tuning here."""
     from semtune.measure.machine import doctor as examine
 
-    found = examine()
+    with heavy_imports():
+        found = examine()
     if json:
         o.print_json(found)
         return 0
