@@ -62,8 +62,12 @@ def test_a_broken_file_is_none(tmp_path: Path, broken: str) -> None:
     assert speed.read_rates(file, 60.0) is None
 
 
-def test_rates_are_of_a_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("load", "times"), [(0.0, [1, 2]), (1e3, [1, 1, 2, 1])], ids=["quiet", "busy"])
+def test_rates_are_of_a_number_of_threads_on_a_quiet_machine(
+    load: float, times: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load), raising=False)
     measured: list[int] = []
     real = speed.measure(0.05)
 
@@ -79,4 +83,4 @@ def test_rates_are_of_a_number_of_threads(tmp_path: Path, monkeypatch: pytest.Mo
             requests._measured(False)
     finally:
         torch.set_num_threads(before)
-    assert measured == [1, 2]
+    assert measured == times

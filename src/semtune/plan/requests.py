@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import Readout, Task
 from semtune.errors import DataError, OptionError, TargetError
-from semtune.measure.machine import available_memory_bytes, gpus, native_bf16, total_memory_bytes
+from semtune.measure.machine import available_memory_bytes, cores, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.fake_model import most_parameters
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
@@ -30,6 +31,8 @@ from semtune.specs.settings import METHOD, check_shared_options
 RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}-{}.json", "machine-rates-quick-{}-{}.json"
 """Names of the files with this machine's rates at a level of instructions with a number of threads."""
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
+BUSY_SHARE = 0.6
+"""Load average per core from which a quick look at the machine is not remembered."""
 QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
 """Seconds of calibration: by a plan on a machine without stored rates, and with `--calibrate`."""
 
@@ -229,6 +232,9 @@ def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
         return known, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
     recent = speed.read_rates(quick, QUICK_MAX_AGE_SECONDS)
     if recent is None:
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         recent = speed.measure(QUICK_SECONDS)
+        if load > cores() * BUSY_SHARE:  # not remembered: a day of plans would promise too little
+            return recent, f"speed: a quick look at this machine while other work ran (load {load:.1f})"
         speed.write_rates(recent, quick)
     return recent, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"
