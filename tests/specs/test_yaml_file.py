@@ -12,17 +12,21 @@ from semtune.specs import read_spec, read_yaml, spec_from
 from semtune.study.grid import overridden, study_from
 
 
+def saved(folder: Path, text: str) -> Path:
+    file = folder / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
 @pytest.mark.parametrize("text", ["epochs: 3\nepochs: 1\n", "task_options:\n  data: a\n  data: b\n"])
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "study.yaml"
-    file.write_text(text, encoding="utf-8")
+    file = saved(tmp_path, text)
     with pytest.raises(OptionError, match=r'study\.yaml.*"(epochs|data)" stands twice, again in line [23]; keep one'):
         read_yaml(file)
 
 
 def test_merged_mappings_still_read(tmp_path: Path) -> None:
-    file = tmp_path / "study.yaml"
-    file.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  x: 3\n", encoding="utf-8")
+    file = saved(tmp_path, "a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  x: 3\n")
     assert read_yaml(file)["c"] == {"x": 3}
 
 
@@ -50,15 +54,13 @@ def test_an_option_of_the_task_at_the_top_level_is_sent_to_its_place() -> None:
     ],
 )
 def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    file = tmp_path / "study.yaml"
-    file.write_text(text, encoding="utf-8")
+    file = saved(tmp_path, text)
     with pytest.raises(OptionError, match=rf"study\.yaml: YAML {says}"):
         read_yaml(file)
 
 
 def test_other_numbers_and_quoted_ones_still_read(tmp_path: Path) -> None:
-    file = tmp_path / "study.yaml"
-    file.write_text('a: [0, -12, 1_000, 0x10, 0b11, 0.5, 1e-3, .inf, "010", "1:30"]\n', encoding="utf-8")
+    file = saved(tmp_path, 'a: [0, -12, 1_000, 0x10, 0b11, 0.5, 1e-3, .inf, "010", "1:30"]\n')
     assert read_yaml(file)["a"] == [0, -12, 1000, 16, 3, 0.5, "1e-3", float("inf"), "010", "1:30"]
 
 

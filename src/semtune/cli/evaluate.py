@@ -67,5 +67,6 @@ def _is_of_other_data(predictions: Path, task: Task) -> bool:
         then = read_result(RunFolder(predictions.parent).result).data_fingerprint
     except SemtuneError:  # no run's folder
         return False
-    splits = {split: task.load(split) for split in ("train", *FINAL_SPLITS)}
-    return then is not None and then != fingerprint_of(task, splits)
+    if then is None:
+        return False
+    return then != fingerprint_of(task, {split: task.load(split) for split in ("train", *FINAL_SPLITS)})
