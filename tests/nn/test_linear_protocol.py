@@ -13,7 +13,9 @@ from semtune.errors import MergeRefusedError
 from semtune.nn.linear import (
     FrozenLinear,
     NF4Linear,
+    PanelLinear,
     PrepackedLinear,
+    UpcastLinear,
     as_linear_layer,
     is_linear_layer,
     prepacked,
@@ -23,8 +25,10 @@ from semtune.nn.low_rank import LowRankLinear
 from semtune.nn.offloaded import OffloadedLinear
 
 IN, OUT = 64, 24
-KINDS = ["plain", "prepacked", "nf4", "offloaded"]
-BYTES = {"plain": IN * OUT * 2, "prepacked": IN * OUT * 2, "offloaded": IN * OUT * 2, "nf4": IN * OUT // 2 + 24 + 4 + 4}
+KINDS = ["plain", "panel", "prepacked", "nf4", "offloaded", "upcast"]
+BYTES = {"nf4": IN * OUT // 2 + 24 + 4 + 4}
+"""Of kinds that store a weight in another number of bytes than two."""
+PLAIN = {"plain", "panel"}
 
 
 @pytest.fixture(params=KINDS)
@@ -35,6 +39,11 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> n
     linear = nn.Linear(IN, OUT, dtype=torch.bfloat16).requires_grad_(False)
     if request.param == "plain":
         return linear
+    if request.param == "panel":
+        linear.__class__ = PanelLinear
+        return linear
+    if request.param == "upcast":
+        return UpcastLinear(linear.weight, linear.bias, torch.bfloat16)
     if request.param == "prepacked":
         return PrepackedLinear(linear)
     if request.param == "offloaded":
@@ -64,12 +73,12 @@ def test_its_properties(module: nn.Module, request: pytest.FixtureRequest) -> No
     assert is_linear_layer(module)
     assert (layer.in_features, layer.out_features, layer.weight_numel) == (IN, OUT, IN * OUT)
     assert (layer.compute_dtype, layer.device) == (torch.bfloat16, torch.device("cpu"))
-    assert layer.weight_bytes == BYTES[kind]
+    assert layer.weight_bytes == BYTES.get(kind, 2 * IN * OUT)
     assert layer.weight_frozen
-    assert (layer.train_refusal is None) == (kind == "plain")
+    assert (layer.train_refusal is None) == (kind in PLAIN)
     assert (layer.merge_refusal is None) == (kind != "nf4")
     assert (layer.prepack(backward=True) is None) == (not layer.can_prepack)
-    assert stored_numel(module) == (0 if kind == "plain" else IN * OUT)
+    assert stored_numel(module) == (0 if kind in PLAIN else IN * OUT)
     assert [name for name, _ in module.named_parameters() if name != "weight"] == ["bias"]
 
 

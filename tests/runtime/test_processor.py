@@ -10,7 +10,7 @@ import pytest
 
 from semtune.errors import OptionError
 from semtune.runtime import processor
-from semtune.runtime.processor import cpu_flags, isa_limit, limit_libraries, usable_levels
+from semtune.runtime.processor import cpu_flags, isa_limit, let_idle_threads_sleep, limit_libraries, usable_levels
 
 AVX2 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_bf16"}
@@ -91,3 +91,19 @@ def test_this_machine_has_the_level_that_it_says() -> None:
     levels = usable_levels.__wrapped__()
     assert levels == processor.LEVELS[: len(levels)]
     assert ("avx2" in levels) == (cpu_flags() >= AVX2)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_idle_threads_sleep_where_bf16_is_not_native(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semtune.runtime.processor.native_bf16", lambda device_type="cpu": native)
+    environment: dict[str, str] = {}
+    let_idle_threads_sleep(environment)
+    assert environment == ({} if native else {"OMP_WAIT_POLICY": "PASSIVE"})
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_what_the_user_says_of_threads_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semtune.runtime.processor.native_bf16", lambda device_type="cpu": False)
+    environment = {name: "7"}
+    let_idle_threads_sleep(environment)
+    assert environment == {name: "7"}

@@ -106,6 +106,7 @@ class Prompted:
             trust_remote_code=s.trust_remote_code,
             revision=s.revision,
             offload_bytes=s.offload_bytes,
+            frozen=True,
         )
         loaded.model.requires_grad_(False).eval()
         loaded.prepack_frozen(s.prepack, memory_bytes=total_memory_bytes(), backward=False)

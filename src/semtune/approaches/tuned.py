@@ -26,6 +26,7 @@ from semtune.contracts import (
     Readout,
     TaskContext,
     TokenizedExample,
+    freezes_linears,
 )
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
@@ -73,6 +74,7 @@ class TunedModel:
             trust_remote_code=spec.trust_remote_code,
             revision=spec.revision,
             offload_bytes=spec.offload_bytes,
+            frozen=freezes_linears(METHODS.get(spec.method)),
         )
         return cls(spec, loaded, space)
 

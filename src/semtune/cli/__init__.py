@@ -37,10 +37,11 @@ def _run() -> int:
     from semtune.errors import SemtuneError
     from semtune.plugins import load_plugins
     from semtune.runtime.parent import end_with_parent
-    from semtune.runtime.processor import limit_libraries
+    from semtune.runtime.processor import let_idle_threads_sleep, limit_libraries
 
     try:
         limit_libraries(os.environ)
+        let_idle_threads_sleep(os.environ)
         end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app

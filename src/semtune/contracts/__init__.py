@@ -9,7 +9,7 @@ from semtune.contracts.generation import Constraint, Generator, StrategyGenerato
 from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization
-from semtune.contracts.method import Method
+from semtune.contracts.method import Method, freezes_linears
 from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
@@ -52,4 +52,5 @@ __all__ = [
     "TokenizedExample",
     "Tokenizer",
     "WeightStream",
+    "freezes_linears",
 ]

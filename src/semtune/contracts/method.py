@@ -22,8 +22,12 @@ class Method(Protocol):
     presets: Mapping[str, MethodSettings]
     """Instances of `Settings` by name; "default" and "report" (the original experiment) are always there.
 
-    A method may also have `preset_notes`, a mapping of preset -> sentences for the reader of its results: which values
-    are not the experiment's own.
+    A method may also have
+
+    - `preset_notes`, a mapping of preset -> sentences for the reader of its results: which values are not the
+      experiment's own;
+    - `freezes_linears = True`: it never trains the weights of the decoder's linear layers and the embeddings in place,
+      so these may be stored in the half precision of their file (`models.half_storage`).
     """
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
@@ -51,3 +55,8 @@ class Method(Protocol):
     def load(self, model: nn.Module, folder: Path) -> None:
         """Read what `save` wrote into an attached model. Raises ModelError."""
         ...
+
+
+def freezes_linears(method: Method) -> bool:
+    """Whether the method declares that it trains no linear weight of the decoder, and no embedding, in place."""
+    return bool(getattr(method, "freezes_linears", False))

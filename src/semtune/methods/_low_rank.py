@@ -22,6 +22,7 @@ class LowRankMethod:
     """Low-rank adapters on chosen linear layers, with DoRA's trained row norms if `magnitudes`."""
 
     Settings = LowRankSettings
+    freezes_linears = True
 
     def __init__(
         self,

@@ -74,12 +74,14 @@ def build_fake_model(
     device: torch.device,
     stored_dtype: torch.dtype,
     tokenizer: Tokenizer,
+    frozen: bool = False,
 ) -> TransformersModel:
     """As `loading.load`, with fake tensors in place of those in the files.
 
     Args:
         dtype: compute dtype.
         stored_dtype: dtype of the tensors in the model's files.
+        frozen: see `loading.load`.
 
     Raises:
         ModelError: transformers has no causal language model for `config`.
@@ -88,7 +90,7 @@ def build_fake_model(
     model = build_meta_model(config, dtype)
     materialise_buffers(model, device)
     stream = _FakeStream(model, stored_dtype)
-    notes = finish(model, stream, precision=precision, dtype=dtype, device=device)
+    notes = finish(model, stream, precision=precision, dtype=dtype, device=device, frozen=frozen)
     return TransformersModel(
         model=model,
         tokenizer=tokenizer,

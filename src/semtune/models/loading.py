@@ -18,6 +18,7 @@ from semtune.contracts import Quantization, SourceOptions, WeightStream
 from semtune.errors import OptionError
 from semtune.models.architectures import install
 from semtune.models.class_logits import hidden_width
+from semtune.models.half_storage import HalfStorage, embedding_paths, half_storage, use_half_embeddings
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
@@ -40,6 +41,7 @@ def load(
     trust_remote_code: bool = False,
     revision: str | None = None,
     offload_bytes: int = 0,
+    frozen: bool = False,
 ) -> TransformersModel:
     """Load the model `name`, in evaluation mode, with semtune's packed attention, and its tokenizer.
 
@@ -47,6 +49,7 @@ def load(
         precision: one of `specs.precision.precisions()`.
         seed: of random weights, which only `shape:` models have.
         offload_bytes: bytes of the decoder's linear weights to keep in main memory (CPU offload).
+        frozen: whether the decoder's linear weights are never trained in place; see `half_storage`.
 
     Raises:
         ModelError: the model cannot be found, read or trusted.
@@ -73,6 +76,7 @@ def load(
             dtype=dtype,
             device=resolved_device,
             offload_bytes=offload_bytes,
+            frozen=frozen,
         )
         tokenizer = tokenizer_future.result()
     return TransformersModel(
@@ -95,6 +99,7 @@ def finish(
     dtype: torch.dtype,
     device: torch.device,
     offload_bytes: int = 0,
+    frozen: bool = False,
 ) -> tuple[str, ...]:
     """Fill a meta-device model from `stream`, quantise, offload and install its architecture; returns its notes.
 
@@ -106,7 +111,10 @@ def finish(
             f"Weights in {quantization.name} cannot be offloaded; leave --offload-gb out, or choose precision bf16."
         )
     offloaded = offloaded_paths(model, offload_bytes, dtype.itemsize)
-    notes = fill(model, stream, dtype=dtype, device=device, quantization=quantization, offloaded=offloaded)
+    storage = quantization or half_storage(frozen=frozen and not offloaded, dtype=dtype, device=device)
+    half = embedding_paths(model) if isinstance(storage, HalfStorage) else set()
+    notes = fill(model, stream, dtype=dtype, device=device, quantization=storage, offloaded=offloaded, half=half)
+    use_half_embeddings(model, half)
     if quantization is not None and quantization.note:
         notes = (*notes, quantization.note)
     for path in offloaded:

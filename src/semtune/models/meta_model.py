@@ -18,6 +18,7 @@ from semtune.contracts import Quantization, WeightStream
 from semtune.errors import ModelError, first_line
 from semtune.models.architectures import linears_of
 from semtune.models.quiet import quiet
+from semtune.nn.linear import HALF_DTYPES
 
 _NAMED_IN_MESSAGES = 3
 """Number of tensors that a message names; it counts the others."""
@@ -70,6 +71,7 @@ def fill(
     device: torch.device,
     quantization: Quantization | None = None,
     offloaded: Collection[str] = (),
+    half: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Install every tensor of `stream` in `model`, on `device`.
 
@@ -77,6 +79,7 @@ def fill(
         dtype: of floating-point tensors, and the compute dtype of quantised layers.
         quantization: replaces the decoder's linear layers by quantised ones; None: they stay as they are.
         offloaded: paths of modules whose tensors stay in main memory, whatever `device` is.
+        half: paths of modules whose weights keep the half precision of the file.
 
     Returns:
         Notes about tensors that the architecture does not use.
@@ -84,7 +87,7 @@ def fill(
     Raises:
         ModelError: a tensor is missing or has another shape than the config says.
     """
-    return _Filler(model, stream, dtype, device, quantization, offloaded).run()
+    return _Filler(model, stream, dtype, device, quantization, offloaded, half).run()
 
 
 class _Filler:
@@ -98,10 +101,11 @@ class _Filler:
         device: torch.device,
         quantization: Quantization | None,
         offloaded: Collection[str],
+        half: Collection[str],
     ) -> None:
         self._model, self._stream = model, stream
         self._dtype, self._device = dtype, device
-        self._offloaded = frozenset(offloaded)
+        self._offloaded, self._half = frozenset(offloaded), frozenset(half)
         self._quantization = quantization
         self._quantised = set(linears_of(model)) if quantization is not None else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
@@ -151,7 +155,8 @@ class _Filler:
         if path in self._quantised:
             self._quantise(path, leaf, tensor.to(device))  # from the file's own dtype: rounded once
             return
-        tensor = tensor.to(device=device, dtype=self._dtype if tensor.is_floating_point() else tensor.dtype)
+        keeps = not tensor.is_floating_point() or (path in self._half and tensor.dtype in HALF_DTYPES)
+        tensor = tensor.to(device=device, dtype=tensor.dtype if keeps else self._dtype)
         module = self._model.get_submodule(path)
         if leaf in module._parameters:
             setattr(module, leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))

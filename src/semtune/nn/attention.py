@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semtune.nn import panels
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
@@ -145,12 +146,12 @@ def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call) -> Tensor:
     kb, vb = pad(k, layout, call.rotary, queries=False), pad(v, layout, None, queries=False)
     kb, vb = call.with_cache(kb, vb)  # (texts, kv_heads, seqlen_k, head_dim)
     groups = layout.texts * kv_heads
-    scores = torch.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
+    scores = panels.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
     if layout.causal and call.window is None:
         weights = causal_softmax_(scores, layout, heads, call.scale)
     else:
         weights = softmax_under(layout.bias(kb.shape[2], call.window, q.dtype), scores, layout, heads, call.scale)
-    return unpad(torch.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
+    return unpad(panels.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
 
 
 def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None) -> Tensor:
@@ -187,11 +188,11 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, call: _Call) -> Tenso
     texts, heads, max_seqlen, dim = q.shape
     groups = texts * k.shape[1]
     # (texts·kv, group·max_seqlen, dim) x (texts·kv, dim, seqlen_k) -> (texts·kv, group·max_seqlen, seqlen_k)
-    scores = torch.bmm(q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2))
+    scores = panels.bmm(q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2))
     scores = torch.add(bias, scores.view(texts, heads, max_seqlen, -1), alpha=call.scale)
     weights = torch.softmax(scores, dim=-1).view(groups, -1, k.shape[2])
     weights = F.dropout(weights, call.dropout) if call.dropout > 0 else weights
-    return torch.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
+    return panels.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
 
 
 class _PadAny(torch.autograd.Function):

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
+from semtune.nn import panels
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import operators, supports
 
@@ -49,12 +49,12 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
         rows = max(1, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            logits = F.linear(hidden[part], weight, bias)  # (rows, vocab)
+            logits = panels.linear(hidden[part], weight, bias)  # (rows, vocab)
             total += _loss_and_gradient(logits, targets[part], loss_dtype, any(needs))
             if grad_hidden is not None:
-                torch.mm(logits, weight, out=grad_hidden[part])
+                grad_hidden[part] = panels.grad_input(logits, weight)
             if grad_weight is not None:
-                torch.addmm(grad_weight, logits.t(), hidden[part], beta=int(start > 0), out=grad_weight)
+                _add_grad_weight(grad_weight, logits, hidden[part], first=start == 0)
             if grad_bias is not None:
                 grad_bias += logits.sum(dim=0)
         # Not as saved tensors: autograd would keep a reference, and then copies instead of accumulating in place.
@@ -71,6 +71,15 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 
 
 _fused_linear_cross_entropy: Callable[..., Tensor] = _FusedLinearCrossEntropy.apply
+
+
+def _add_grad_weight(grad_weight: Tensor, logits: Tensor, hidden: Tensor, *, first: bool) -> None:
+    """grad_weight (vocab, hidden_size) += logitsᵀ hidden, or = where `first`."""
+    if panels.converts(hidden, logits):
+        part = panels.grad_weight(logits, hidden)
+        grad_weight.copy_(part) if first else grad_weight.add_(part)
+    else:
+        torch.addmm(grad_weight, logits.t(), hidden, beta=int(not first), out=grad_weight)
 
 
 def _loss_and_gradient(logits: Tensor, targets: Tensor, loss_dtype: torch.dtype, needs_grad: bool) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semtune.nn import panels
 from semtune.nn.dropout import DropoutMask, add_masked_, apply_mask
 from semtune.nn.kernels import supports, training_operators
 from semtune.nn.kernels.training_operators import LANES
@@ -35,8 +36,11 @@ def add_low_rank_(y: Tensor, rows: Tensor, adapter: Adapter) -> Tensor:
         fp32_inner: Tensor = training_operators.add_low_rank_(rows, a, b, y, scale, *_seed_and_threshold(mask))
         return fp32_inner
     a_low, b_low = a.to(rows.dtype), b.to(rows.dtype)
-    inner = (rows if mask is None else apply_mask(rows, mask)) @ a_low.t()  # (tokens, in) x (in, r) -> (tokens, r)
-    y.addmm_(inner, b_low.t(), alpha=scale)  # + (tokens, r) x (r, out)
+    inner = panels.linear(rows if mask is None else apply_mask(rows, mask), a_low)  # (tokens, in) -> (tokens, r)
+    if panels.converts(b_low, inner):
+        y.add_(panels.linear(inner, b_low), alpha=scale)
+    else:
+        y.addmm_(inner, b_low.t(), alpha=scale)  # + (tokens, r) x (r, out)
     return inner
 
 
@@ -58,17 +62,18 @@ def low_rank_gradients(
         grad_a, grad_b = training_operators.low_rank_backward_(rows, a, b, grad_y.contiguous(), inner, grad_x, *numbers)
         return grad_a, grad_b
     if needs_b:
-        grad_b = (grad_y.t() @ inner).to(b.dtype).mul_(scale)  # (out, tokens) x (tokens, r) -> (out, r)
+        grad_b = panels.grad_weight(grad_y, inner).to(b.dtype).mul_(scale)  # (out, tokens) x (tokens, r) -> (out, r)
     if not needs_a and grad_x is None:
         return None, grad_b
-    grad_inner = (grad_y @ b.to(grad_y.dtype)).mul_(scale)  # (tokens, out) x (out, r) -> (tokens, r)
+    grad_inner = panels.grad_input(grad_y, b.to(grad_y.dtype)).mul_(scale)  # (tokens, out) x (out, r) -> (tokens, r)
     if needs_a:
         dropped = rows if mask is None else apply_mask(rows, mask)
-        grad_a = (grad_inner.t() @ dropped).to(a.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
-    if grad_x is not None and mask is None:
+        grad_a = panels.grad_weight(grad_inner, dropped).to(a.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
+    if grad_x is not None and mask is None and not panels.converts(grad_inner, grad_x):
         grad_x.addmm_(grad_inner, a.to(grad_x.dtype))  # + (tokens, r) x (r, in)
-    elif grad_x is not None and mask is not None:
-        add_masked_(grad_x, grad_inner @ a.to(grad_x.dtype), mask)
+    elif grad_x is not None:
+        product = panels.grad_input(grad_inner, a.to(grad_x.dtype))
+        grad_x.add_(product) if mask is None else add_masked_(grad_x, product, mask)
     return grad_a, grad_b
 
 

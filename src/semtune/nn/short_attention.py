@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from semtune.nn import panels
 from semtune.nn.kernels import attention_operators, supports
 from semtune.nn.packed_batch import Layout
 from semtune.nn.padding import (
@@ -66,9 +67,9 @@ class _ShortAttention(torch.autograd.Function):
         qb = pad(q, layout, rotary, queries=True).view(groups, -1, q.shape[2])
         kb = pad(k, layout, rotary, queries=False).view(groups, -1, k.shape[2])
         vb = pad(v, layout, None, queries=False).view(groups, -1, v.shape[2])
-        weights = causal_softmax_(torch.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
+        weights = causal_softmax_(panels.bmm(qb, kb.transpose(1, 2)), layout, heads, scale)
         ctx.save_for_backward(qb, kb, vb, weights)
-        return unpad(torch.bmm(weights, vb), len(q), heads, layout, None, queries=True)
+        return unpad(panels.bmm(weights, vb), len(q), heads, layout, None, queries=True)
 
     @staticmethod
     @once_differentiable
@@ -97,14 +98,14 @@ def _backward(ctx: Any, grad_out: Tensor, needs_q: bool, needs_k: bool, needs_v:
     grad = pad(grad_out, layout, None, queries=True).view(*weights.shape[:2], -1)
     grad_q = grad_k = grad_v = None
     if needs_v:
-        grad_block = torch.bmm(weights.transpose(1, 2), grad)
+        grad_block = panels.bmm(weights.transpose(1, 2), grad)
         grad_v = unpad(grad_block, key_rows, kv_heads, layout, None, queries=False)
     if needs_q or needs_k:
-        grad_scores = softmax_backward(weights, torch.bmm(grad, vb.transpose(1, 2)), ctx.scale)
+        grad_scores = softmax_backward(weights, panels.bmm(grad, vb.transpose(1, 2)), ctx.scale)
     if needs_q:
-        grad_q = unpad(torch.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
+        grad_q = unpad(panels.bmm(grad_scores, kb), query_rows, heads, layout, rotary, queries=True)
     if needs_k:
-        grad_block = torch.bmm(grad_scores.transpose(1, 2), qb)
+        grad_block = panels.bmm(grad_scores.transpose(1, 2), qb)
         grad_k = unpad(grad_block, key_rows, kv_heads, layout, rotary, queries=False)
     return grad_q, grad_k, grad_v
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from semtune.contracts import LoadedModel, Readout, Tokenizer
+from semtune.contracts import LoadedModel, Readout, Tokenizer, freezes_linears
 from semtune.models.architectures import linears_of
 from semtune.models.fake_model import layer_count, with_layers
 from semtune.models.loading import dtype_of, quantization_of
@@ -24,6 +24,7 @@ from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_ROUNDING_BYTES, Devi
 from semtune.plan.speed import Rates
 from semtune.plan.trace import Assembled, Base, Trace, Workload, trace
 from semtune.records import Plan, RunSpec
+from semtune.registry import METHODS
 from semtune.specs import method_settings
 
 _CPU_ROUNDING_BYTES = 64
@@ -144,6 +145,7 @@ class Planner:
             config=q.config, name=spec.model, precision=precision,
             dtype=dtype_of(precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
             tokenizer=q.tokenizer, activation_checkpointing=spec.activation_checkpointing,
+            frozen=freezes_linears(METHODS.get(spec.method)),
         )  # fmt: skip
         prepack = spec.prepack if spec.prepack is not None else self._would_prepack
         resolved = dataclasses.replace(spec, prepack=prepack and not on_gpu)

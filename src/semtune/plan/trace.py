@@ -61,6 +61,8 @@ class Base:
     tokenizer: Tokenizer
     activation_checkpointing: bool = False
     """Whether backward recomputes the activations of each block."""
+    frozen: bool = False
+    """Whether the method trains no linear weight in place (`contracts.freezes_linears`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,7 @@ def _load_train_predict(
     loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
         device=torch.device("cpu"), stored_dtype=base.stored_dtype, tokenizer=base.tokenizer,
+        frozen=base.frozen and not base.gpu,
     )  # fmt: skip
     traced = TracedModel(loaded, recorder)
     recorder.begin("attach")

@@ -85,6 +85,18 @@ def limit_libraries(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(name, value)
 
 
+def let_idle_threads_sleep(environment: MutableMapping[str, str]) -> None:
+    """Where the CPU has no bf16 hardware, make OpenMP's idle threads sleep; call it before torch is imported.
+
+    By default they spin while they wait, which takes the cores from other programs and from a second run: two runs side
+    by side took 4.4 to 10 s a step instead of 1.2, and 2.4 to 2.8 with sleeping threads. Alone there was no difference
+    at a second a step. On processors with bf16 hardware, whose steps are shorter, waking cost more than it saved
+    (docs/LOG.md). What the user has set stays.
+    """
+    if not native_bf16() and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 @functools.cache
 def native_bf16(device_type: str = "cpu") -> bool:
     """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from semtune.contracts import Architecture
+from semtune.nn.linear import use_panels
 from semtune.registry import ARCHITECTURES
 
 
@@ -24,6 +25,7 @@ def architecture_of(model: nn.Module) -> Architecture:
 def install(model: nn.Module) -> None:
     """Make a transformers model ready for packed batches, in place. Raises ModelError where that is not supported."""
     architecture_of(model).install(model)
+    use_panels(model)
 
 
 def linears_of(model: nn.Module) -> dict[str, nn.Module]:

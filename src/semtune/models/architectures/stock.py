@@ -14,7 +14,7 @@ from semtune.errors import ModelError
 from semtune.models.decoder import text_decoder
 from semtune.models.packed_attention import PLACEHOLDER, install_attention
 from semtune.nn.key_value_cache import KeyValueCache
-from semtune.nn.linear import as_linear_layer, is_linear_layer
+from semtune.nn.linear import PanelLinear, as_linear_layer, is_linear_layer
 from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
 
 STATEFUL = "carries a state from token to token, which packed batches would mix between texts"
@@ -133,8 +133,9 @@ def is_stateful(model: object) -> bool:
 
 
 def _plain_forward(module: nn.Module) -> bool:
-    """Whether `module` computes y = W x + b and nothing more, as subclasses of nn.Linear may do."""
-    return not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward
+    """Whether `module` computes y = W x + b and nothing more, unlike some subclasses of nn.Linear."""
+    plain = (nn.Linear.forward, PanelLinear.forward)
+    return not isinstance(module, nn.Linear) or type(module).forward in plain
 
 
 def _expert_counts(model: nn.Module) -> set[int]:

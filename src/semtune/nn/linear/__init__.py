@@ -2,16 +2,22 @@
 
 from semtune.nn.linear.frozen import FrozenLinear, QuantizedLinear, frozen_linear
 from semtune.nn.linear.nf4 import NF4Linear
+from semtune.nn.linear.panel import PanelLinear, use_panels
 from semtune.nn.linear.plain import as_linear_layer, is_linear_layer, stored_numel
 from semtune.nn.linear.prepacked import PrepackedLinear
+from semtune.nn.linear.upcast import HALF_DTYPES, UpcastLinear
 
 __all__ = [
+    "HALF_DTYPES",
     "FrozenLinear",
     "NF4Linear",
+    "PanelLinear",
     "PrepackedLinear",
     "QuantizedLinear",
+    "UpcastLinear",
     "as_linear_layer",
     "frozen_linear",
     "is_linear_layer",
     "stored_numel",
+    "use_panels",
 ]

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from semtune.contracts import LinearLayer
 from semtune.errors import MergeRefusedError
+from semtune.nn import panels
 
 
 class FrozenLinear(nn.Module):
@@ -43,11 +43,11 @@ class FrozenLinear(nn.Module):
 
     def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `LinearLayer`."""
-        return F.linear(x, self._transient_weight(x.dtype), bias)
+        return panels.linear(x, self._transient_weight(x.dtype), bias)
 
     def grad_input(self, grad: Tensor) -> Tensor:
         """See `LinearLayer`."""
-        return grad @ self._transient_weight(grad.dtype)
+        return panels.grad_input(grad, self._transient_weight(grad.dtype))
 
     def _transient_weight(self, dtype: torch.dtype) -> Tensor:
         """W in `dtype` for one matmul, in memory that the next layer's matmul may overwrite."""

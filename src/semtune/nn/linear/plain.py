@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semtune.contracts import LinearLayer
+from semtune.nn import panels
 from semtune.nn.linear.prepacked import PrepackedLinear, can_prepack
 
 _METHODS = ("matmul", "grad_input", "dequantize", "merged", "prepack")
@@ -73,10 +73,10 @@ class _PlainView:
         return can_prepack(self._linear)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.linear(x, self.dequantize(x.dtype), bias)
+        return panels.linear(x, self._linear.weight.detach(), bias)
 
     def grad_input(self, grad: Tensor) -> Tensor:
-        return grad @ self.dequantize(grad.dtype)
+        return panels.grad_input(grad, self._linear.weight.detach())
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
         return self._linear.weight.detach().to(dtype)
