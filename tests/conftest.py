@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .fork_server import ForkServer
 
 # Set before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +20,14 @@ REVIEWS = [
     ("kind people and warm bread", "good"),
     ("bitter bread, cold people", "bad"),
 ]
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Runs commands in forks of a process that has imported torch already."""
+    server = ForkServer(tmp_path_factory.mktemp("fork"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

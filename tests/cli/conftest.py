@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from ..fork_server import ForkServer
+
 Semtune = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -21,15 +23,20 @@ def last_json(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture
-def semtune(tmp_path: Path) -> Semtune:
+def semtune(tmp_path: Path, request: pytest.FixtureRequest) -> Semtune:
     """Runs `semtune ARGUMENTS` in its own process; its working folder is `tmp_path`."""
 
     def run(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "SEMTUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
-        command = [sys.executable, "-m", "semtune", *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        words = [str(argument) for argument in arguments]
+        if hasattr(os, "fork"):
+            server: ForkServer = request.getfixturevalue("fork_server")
+            done = server.run(words, cwd=tmp_path, env=environment, timeout=300)
+        else:
+            command = [sys.executable, "-m", "semtune", *words]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         if check is not None:
-            assert done.returncode == check, f"{command}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == check, f"{words}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run

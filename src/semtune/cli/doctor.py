@@ -33,7 +33,9 @@ def doctor(json: o.Json = False) -> int:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    bf16 = "multiplied natively: frozen weights stay in bf16" if found["native_bf16"] else "slow here: fp32 is used"
+    bf16 = "multiplied natively: frozen weights stay in bf16"
+    if not found["native_bf16"]:
+        bf16 = "not multiplied by this processor: products run in fp32, frozen weights stay in bf16"
     lines = [
         ("python", f"{found['python']} on {found['system']}"),
         ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads"),
