@@ -18,6 +18,7 @@ from semtune.nn.attention import packed_attention
 from semtune.nn.cuda_path import assume_cuda
 from semtune.nn.dropout import DropoutMask
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
+from semtune.nn.kernels import attention_operators, operators, training_operators
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.nf4 import dequantize_nf4, quantize_nf4
@@ -27,6 +28,8 @@ from semtune.runtime.processor import usable_levels
 from semtune.training import masters
 from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import masters as masters_of
+
+from . import aarch64
 
 compiled = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
 
@@ -38,10 +41,30 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return chosen
 
 
-@pytest.fixture(params=usable_levels(), autouse=True)
+AARCH64 = pytest.param(
+    "aarch64",
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(bool(aarch64.MISSING), reason=f"not installed: {', '.join(aarch64.MISSING)}"),
+    ],
+)
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> aarch64.Emulated:
+    """The loops on an emulated 64-bit ARM processor."""
+    return aarch64.Emulated(tmp_path_factory.mktemp("aarch64"))
+
+
+@pytest.fixture(params=[*usable_levels(), AARCH64], autouse=True)
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every level of instructions that this machine has."""
-    monkeypatch.setattr(kernels, "_LEVEL", request.param)
+    """Every level of instructions that this machine has, and 64-bit ARM."""
+    if request.param == "aarch64":
+        loops: aarch64.Emulated = request.getfixturevalue("emulated")
+        for module in (operators, attention_operators, training_operators, nf4):
+            monkeypatch.setattr(module, "run", loops.run)
+    else:
+        monkeypatch.setattr(kernels, "_LEVEL", request.param)
 
 
 def draw(dtype: torch.dtype, *shape: int, seed: int = 0, spread: float = 1.0) -> Tensor:
