@@ -1,9 +1,13 @@
 """The optional compiled part: loops between matrix products (`semtune.nn.kernels`). All else is in pyproject.toml.
 
 It is plain C without Python or torch headers, called through ctypes. Every file is compiled once per element type and
-instruction level, so that one library runs on every processor of its architecture. Where there is no compiler, or no
-Linux, the same formulas run as torch operations: slower, the same results up to rounding. The library knows which
-sources it was built from, so that one that an update left behind is noticed (`semtune.runtime.sources`).
+instruction level, so that one library runs on every processor of its architecture. gcc and clang compile it. Where
+there is no compiler, and on Windows, the same formulas run as torch operations: slower, the same results up to
+rounding. The library knows which sources it was built from, so that one that an update left behind is noticed
+(`semtune.runtime.sources`).
+
+On macOS the loops run in one thread: Apple's clang has no OpenMP, and a second OpenMP runtime beside the one of torch
+ends the process. SEMTUNE_OPENMP=off builds that variant elsewhere.
 """
 
 import os
@@ -31,13 +35,16 @@ NAMES = (
 FOLDER = "src/semtune/nn/kernels"
 _sources = runpy.run_path("src/semtune/runtime/sources.py")
 DIGEST = _sources["sources_digest"](Path(FOLDER), suffixes=_sources["C_SUFFIXES"])
-FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+OPENMP = ["-fopenmp"]
+if sys.platform == "darwin" or os.environ.get("SEMTUNE_OPENMP") == "off":
+    OPENMP = ["-fopenmp-simd"]  # needs no library
+FLAGS = [*OPENMP, "-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 TYPES = {"bf16": [], "fp32": [("ELEMENT_FP32", "1")]}
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c", "-mlzcnt", "-mmovbe"]
 AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
 LEVELS: dict[str, list[str]] = {"base": []}
 """Flags by level. The names are those of `semtune.nn.kernels`."""
-if platform.machine() in ("x86_64", "AMD64"):
+if sys.platform == "linux" and platform.machine() == "x86_64":
     LEVELS |= {"avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"]}
 
 
@@ -61,7 +68,7 @@ class BuildKernels(build_ext):
         objects += self.compiler.compile(
             [f"{FOLDER}/version.c"], output_dir=self.build_temp, macros=[("SEMTUNE_SOURCES", f'"{DIGEST}"')]
         )
-        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), extra_postargs=["-fopenmp"])
+        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), extra_postargs=OPENMP)
 
 
 extension = Extension(
@@ -72,6 +79,6 @@ extension = Extension(
 )
 
 setup(
-    ext_modules=[extension] if sys.platform == "linux" else [],
+    ext_modules=[extension] if sys.platform in ("linux", "darwin") else [],
     cmdclass={"build_ext": BuildKernels},
 )

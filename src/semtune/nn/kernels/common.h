@@ -14,6 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#define THREAD_INDEX omp_get_thread_num()
+#else /* one thread runs every loop */
+#define THREAD_INDEX 0
+#endif
+
 typedef uint16_t bf16;
 
 #define INLINE static inline __attribute__((always_inline))

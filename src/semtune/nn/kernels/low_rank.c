@@ -4,7 +4,6 @@
  * At a rank of 8 memory bandwidth bounds them: each row of x, y and their gradients is read once, the dropout mask is
  * computed on the way, and all sums are fp32.
  */
-#include <omp.h>
 
 #include "mask.h"
 #include "matmul.h"

@@ -40,7 +40,17 @@ typedef int32_t int_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 #endif
 
 /* Lane i gets lane (i + by) mod LANES. */
+#ifdef __clang__
+INLINE lanes rotated(lanes v, const int by) {
+    lanes result;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < LANES; i++) result[i] = v[(i + by) & (LANES - 1)];
+    return result;
+}
+#define ROTATED(v, by) rotated(v, by)
+#else
 #define ROTATED(v, by) __builtin_shuffle(v, (IOTA + (by)) & (LANES - 1))
+#endif
 
 INLINE float sum_of(const lanes *all) {
     lanes v = *all;

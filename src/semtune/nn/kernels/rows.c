@@ -68,8 +68,9 @@ NOINLINE static void argmax_rows(const element *x, int64_t *best, int64_t width,
         if (nan)
             while (upcast(at[index]) == upcast(at[index])) index++;
         else
-            while (index < width - 1 && upcast(at[index]) != largest) index++;
-        best[row] = index;
+            while (index < width && upcast(at[index]) != largest) index++;
+        /* No element equals it where all are -inf and the compiler's maximum starts at the lowest finite number. */
+        best[row] = index < width ? index : 0;
     }
 }
 

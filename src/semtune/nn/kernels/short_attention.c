@@ -7,7 +7,6 @@
  * row to the next. A key's index is its position, so all products end, or begin, at the causal mask.
  */
 #include <math.h>
-#include <omp.h>
 
 #include "matmul.h"
 
@@ -208,7 +207,7 @@ static block block_of(const attention *s, int64_t text) {
     int64_t group = s->heads / s->kv_heads, rows = s->query_counts[text] * group, seqlen_k = s->key_counts[text];
     int64_t width = round_up(s->dim, LANES), keys = round_up(round_up(seqlen_k, ROWS), LANES);
     int64_t padded = round_up(rows, ROWS);
-    float *at = s->scratch + omp_get_thread_num() * s->scratch_floats;
+    float *at = s->scratch + THREAD_INDEX * s->scratch_floats;
     block b = {.width = width, .keys = keys, .rows = rows, .group = group, .seqlen_k = seqlen_k,
                .at = s->query_positions + text * s->max_seqlen_q};
     float **parts[] = {&b.q, &b.grad, &b.k, &b.v, &b.kt, &b.vt, &b.weights, &b.gs, &b.six_rows};
