@@ -99,6 +99,14 @@ def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp
     assert [p.labels for p in again] == [p.labels for p in task.read_predictions(out / "predictions-test.json")]
 
 
+def test_texts_that_the_strategy_cuts_are_said_with_its_own_limit(spec: RunSpec, tmp_path: Path) -> None:
+    limit = 60
+    result = run(replace(spec, strategy_options={"prompt_tokens": limit}), tmp_path / "run", Silent())
+    cut = result.cut_texts["test"]
+    assert (cut.max_length, cut.texts) == (limit, cut.examples)
+    assert f"longer than the strategy's limit of {limit} allows" in cut.sentence("test texts")
+
+
 def test_text_cannot_forge_special_tokens(spec: RunSpec, tmp_path: Path) -> None:
     run(spec, tmp_path / "run", Silent())
     prompted = load_run(tmp_path / "run")

@@ -68,3 +68,17 @@ def test_labels_that_the_models_tokenizer_changes_end_the_run_before_training(ti
         run_of(folder, data, tmp_path / "run", Saying(), readout="generate")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert run_of(folder, data, tmp_path / "other", Saying(), readout="loglikelihood").status == "ok"
+
+
+@pytest.mark.parametrize("readout", ["generate", "generate-constrained", "loglikelihood"])
+def test_labels_are_checked_before_weights_are_read(readout: str, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lower"
+    folder.mkdir()
+    for file in tiny_model.iterdir():
+        (folder / file.name).write_bytes(b"" if file.suffix == ".safetensors" else file.read_bytes())
+    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.save(str(folder / "tokenizer.json"))
+    with pytest.raises(OptionError, match=r"comes back as|the same tokens"):
+        run_of(folder, table(tmp_path, "Good", "good"), tmp_path / "run", Saying(), readout=readout)
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semtune.errors import DataError, OutputError
-from semtune.records import FreeText, LabelSet, Prediction, Span, Spans, TargetSpace
+from semtune.records import FreeText, LabelSet, Prediction, Span, Spans, TargetKind, TargetSpace
 from semtune.tasks import submission
 from semtune.tasks.techniques import TECHNIQUES
 
@@ -62,6 +62,42 @@ def test_format_check(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+FORM = r'\[\{"id": "…", "labels": \["…", …\]\}, …\]'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"id": "1", "labels": []}\n{"id": "2", "labels": []}\n', f"holds JSON lines, .* one JSON list, {FORM}; put"),
+        (b"id,labels\n1,Doubt\n", rf"is not valid JSON.* Predictions are one JSON list: {FORM}\.$"),
+        (b'{"1": ["Doubt"]}', rf"it holds one object.*: {FORM}\.$"),
+        (b"[1.5]", rf"row 1 must be a JSON object, but it is a number.*: {FORM}\.$"),
+        (b'[{"id": 3.0, "labels": []}]', r'no "id" that is a string or a whole number but 3\.0, .* such as "3"\.$'),
+        (b'[{"id": 1.10, "labels": []}]', r'but 1\.10, .* such as "1\.10"\.$'),
+        (b'[{"id": ["1"], "labels": []}]', 'no "id" that is a string or a whole number but a list; write one'),
+        (b'[{"id": null, "labels": []}]', 'row 1 has no "id"; every row needs one'),
+        (b'[{"id": "1", "label": "Doubt"}]', 'has no "labels" but "label"; write "labels", a list of strings'),
+        (b'[{"id": "1", "labels": ["smears"]}]', 'unknown label "smears"; it differs from "Smears" only in case'),
+    ],
+)
+def test_the_form_that_is_needed_is_said(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"), [("spans", '"spans": '), ("text", '"text": '), ("single_label", '"labels": ')]
+)
+def test_the_form_is_that_of_the_tasks_targets(tmp_path: Path, kind: TargetKind, form: str) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_text('{"id": "1"}\n{"id": "2"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=form):
+        submission.read(path, TargetSpace(kind, TECHNIQUES))
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def _task_options(values: Mapping[str, Any]) -> TaskOptions:
 
 def _by_name(splits: Mapping[str, Texts], dev: Texts | None, test: Texts | None) -> dict[str, Texts | None]:
     """The splits of a DatasetDict or a dict, by the option that names each. Raises DataError, OptionError."""
-    from semtune.tasks.table_files import SPLIT_NAMES
+    from semtune.tasks.split_files import SPLIT_NAMES
 
     if dev is not None or test is not None:
         raise OptionError("The data come with their splits by name; leave out dev= and test=.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semtune.errors import DataError, ModelError, OptionError
-from semtune.records import CutTexts, Example, Prediction, RunResult, RunSpec
+from semtune.records import Example, Prediction, RunResult, RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +97,8 @@ class Run:
             DataError: an empty text, or something that is no text.
             ModelError: the run kept no weights, or its base model cannot be found.
         """
+        from semtune.runs.cut import cut_texts
+
         examples = [Example(str(number), text, None) for number, text in enumerate(_checked(texts))]
         show_bar = self._progress if progress is None else progress
         with observer(show_bar and len(examples) > self.spec.predict_batch_size) as watch, caller_state_kept():
@@ -107,9 +109,8 @@ class Run:
                 self._model = load_run(self._folder, trust_remote_code=self._trust)
             watch.on_phase("predicting", len(examples))
             predictions = self._model.predict(examples, watch.on_done) if examples else []
-        cut = self._model.cut_tokens
-        if cut:
-            found = CutTexts(len(cut), len(examples), sum(cut.values()), self.spec.max_length)
+        found = cut_texts(self._model, examples)
+        if found is not None:
             warnings.warn(f"{found.sentence('texts')}.", UserWarning, stacklevel=2)
         return predictions
 

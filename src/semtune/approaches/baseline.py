@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,11 +12,17 @@ from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import BASELINES
 from semtune.specs.serves import check_serves
 
+_READ = frozenset({"task", "task_options", "approach", "baseline", "allow_overlap", "trust_remote_code"})
+"""The fields of a RunSpec that a baseline or its runner reads."""
+_HARMLESS = frozenset({"threads", "device"})
+"""Fields without an effect that a user may give to every run of a machine."""
+
 
 class BaselineApproach:
     """The approach "baseline"; `contracts.Approach`."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"baseline"})
+    ignores: ClassVar[frozenset[str]] = frozenset(f.name for f in fields(RunSpec)) - _READ - _HARMLESS
     plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"
     notes: tuple[str, ...] = ()
@@ -25,6 +32,7 @@ class BaselineApproach:
     fit_figures = FitFigures()
     cut_tokens: ClassVar[Mapping[str, int]] = {}
     """No text is cut."""
+    cut_limit: tuple[str, int] = ("", 0)
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None:
         self.spec, self.context = spec, context

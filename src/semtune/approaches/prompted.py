@@ -42,6 +42,10 @@ class Prompted:
     """The approach "prompted"; `contracts.Approach`."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt"})
+    ignores: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "batch_size", "accumulation_steps", "max_length", "warmup_fraction", "max_grad_norm", "patience"}
+        | {"optimizer", "predict_batch_size", "activation_checkpointing"}
+    )
     plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"
     fit_figures = FitFigures()
@@ -58,6 +62,7 @@ class Prompted:
         self.strategy: Strategy = strategy_class(context, prompt, strategy_settings(spec))
         self._loaded: LoadedModel | None = None
         self._transcripts: list[dict[str, Any]] = []
+        self._limit = 0
 
     @property
     def loaded(self) -> LoadedModel:
@@ -83,8 +88,13 @@ class Prompted:
 
     @property
     def cut_tokens(self) -> Mapping[str, int]:
-        """Example id -> tokens of its text that `max_length` cut, in the prompt of which most was cut."""
+        """Example id -> tokens of its text that were cut, in the prompt of which most was cut."""
         return self.loaded.tokenizer.cut_tokens
+
+    @property
+    def cut_limit(self) -> tuple[str, int]:
+        """The limit that the strategy gave with its last prompt."""
+        return "the strategy's limit of", self._limit
 
     @property
     def total_parameters(self) -> int:
@@ -127,6 +137,7 @@ class Prompted:
                 recorder.calls, recorder.example_id = [], example.id
                 predictions.append(self.strategy.run(example, recorder))
                 self._transcripts.append({"id": example.id, "calls": recorder.calls})
+                self._limit = recorder.max_length
                 if progress is not None:
                     progress(1)
         return predictions
@@ -162,9 +173,12 @@ class RecordingGenerator:
         """The calls for the present example, in order."""
         self.example_id = ""
         """The present example's id."""
+        self.max_length = 0
+        """The limit of the last prompt, in tokens."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
+        self.max_length = max_length
         unanswered = dataclasses.replace(parts, completion=None)
         example = Example(self.example_id, parts.text, None)
         return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids

@@ -9,7 +9,7 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from semtune.contracts import (
 )
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
-from semtune.models.locate import locate_config
+from semtune.models.locate import locate_config, planning_tokenizer
 from semtune.models.positions import check_positions
 from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
@@ -134,6 +134,7 @@ class Tuned:
     """The approach "tuned"; `contracts.Approach`."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"model", "method", "prompt", "readout"})
+    ignores: ClassVar[frozenset[str]] = frozenset()
     plannable: ClassVar[bool] = True
     kept_in: ClassVar[str] = "adapter"
 
@@ -180,6 +181,11 @@ class Tuned:
         return self.model.loaded.tokenizer.cut_tokens
 
     @property
+    def cut_limit(self) -> tuple[str, int]:
+        """`max_length`."""
+        return "--max-length", self.spec.max_length
+
+    @property
     def fit_figures(self) -> FitFigures:
         """Figures of the training loop. The first step and epoch warm up caches and allocators, so rates omit them."""
         outcome = self._outcome
@@ -196,8 +202,8 @@ class Tuned:
         )
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Refuse a prompt or readout that does not serve the task, and texts beyond the model's positions; then
-        download and convert the model.
+        """Refuse a prompt or readout that does not serve the task, texts beyond the model's positions, and labels that
+        do not survive the tokenizer; then download and convert the model.
 
         Raises OptionError, ModelError.
         """
@@ -205,7 +211,25 @@ class Tuned:
         s = self.spec
         config = locate_config(s.model, trust_remote_code=s.trust_remote_code, revision=s.revision)
         check_positions(config, self.spec.max_length)
+        checked = self._check_labels(config)
         prepare_model(self.spec, on_phase)
+        if not checked:
+            self._check_labels(config)
+
+    def _check_labels(self, config: Any) -> bool:
+        """Check what of the labels needs the tokenizer alone; False: that is not at hand yet. Raises OptionError."""
+        s = self.spec
+        readout: type[Readout] = READOUTS.get(s.readout)
+        if readout.label_check is None:
+            return True
+        tokenizer, note = planning_tokenizer(
+            s.model, config, trust_remote_code=s.trust_remote_code, revision=s.revision
+        )
+        if note is not None:  # another tokenizer than the model's own
+            return False
+        prompt: Prompt = PROMPTS.get(s.prompt)(self.context.space, prompt_settings(s))
+        readout.label_check(s.readout, tokenizer, prompt, self.context.space)
+        return True
 
     def load(self) -> None:
         """Load the base model, attach method and readout. Raises ModelError, TargetError, OptionError."""

@@ -13,7 +13,6 @@ from semtune.runtime.imports import heavy_imports
 from semtune.runtime.streams import printable
 
 if TYPE_CHECKING:
-    from semtune.contracts import Approach
     from semtune.records import Prediction, Target
 
 
@@ -58,6 +57,7 @@ def predict(
     with RunBar() as bar:
         bar.on_phase(f"loading {run}", None)
         with heavy_imports():
+            from semtune.runs.cut import cut_texts
             from semtune.runs.load import load_run
         from semtune.records import Example
 
@@ -65,7 +65,9 @@ def predict(
         examples = [Example(str(i), text, None) for i, text in enumerate(given) if text]
         bar.on_phase("predicting", len(examples))
         predictions = {int(p.id): p for p in tuned.predict(examples, bar.on_done)}
-    _say_cut(tuned, len(examples))
+    cut = cut_texts(tuned, examples)
+    if cut is not None:
+        o.say(cut.sentence("texts"))
     if json:
         o.print_json(
             [
@@ -104,15 +106,6 @@ def _checked(texts: list[str]) -> list[str]:
                 f"Text {number} holds characters that are no valid text; give it in a UTF-8 file with --file."
             ) from error
     return list(texts)
-
-
-def _say_cut(approach: Approach, examples: int) -> None:
-    """Say how many texts were cut, and by how much, where any were."""
-    from semtune.records import CutTexts
-
-    cut = approach.cut_tokens
-    if cut:
-        o.say(CutTexts(len(cut), examples, sum(cut.values()), approach.spec.max_length).sentence("texts"))
 
 
 def _plain(output: Target) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def tune(
         run_spec = spec_from(values, "the command line")
         if "preset" in values and "approach" in values:
             _check_preset(run_spec)
-    result = _run(run_spec, out, overwrite, fit=fit)
+        if "approach" in values:
+            _check_of_use(run_spec, given)
+    result = _run(run_spec, out, overwrite, fit=fit, file=str(spec or ""))
     if json:
         from semtune.records import to_plain
 
@@ -79,20 +81,40 @@ def _check_preset(spec: RunSpec) -> None:
         raise OptionError(f"A preset sets how a model is tuned; a {spec.approach} run tunes none, leave --preset out.")
 
 
-def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResult:
-    """Run with a memory limit, so that a run that cannot fit fails with an allocation error of its own."""
+def _check_of_use(spec: RunSpec, given: tuple[str, ...]) -> None:
+    """Raises OptionError for options that have no effect on the chosen approach."""
+    from semtune.registry import APPROACHES
+
+    with heavy_imports():
+        ignored = APPROACHES.get(spec.approach).ignores
+    flags = {"--" + name.replace("_", "-").replace("-bytes", "-gb") for name in ignored}
+    idle = [flag for flag in given if flag in flags]
+    if idle:
+        has = "has" if len(idle) == 1 else "have"
+        raise OptionError(f"{', '.join(idle)} {has} no effect on the approach {spec.approach}; leave it out.")
+
+
+def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool, file: str) -> RunResult:
+    """Run with a memory limit, so that a run that cannot fit fails with an allocation error of its own.
+
+    `file`: the run's spec.yaml, for messages about its values; "": the run is from the command line.
+    """
     from semtune.progress import RunBar
     from semtune.registry import APPROACHES
+    from semtune.runs import identity
     from semtune.specs import resolve
+    from semtune.specs.naming import naming
     from semtune.specs.presets import preset_remarks
 
-    with heavy_imports():  # a method brings torch; what comes after it is slower still
+    with heavy_imports(), naming(file):  # a method brings torch; what comes after it is slower still
         resolved = resolve(run_spec)
     for note in preset_remarks(resolved):
         o.say(f"note: {note}")
     if fit and not APPROACHES.get(resolved.approach).plannable:
         raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
-    with RunBar(TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title) as bar:
+    with naming(file):
+        metric = TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title
+    with RunBar(metric) as bar:
         bar.on_phase("starting", None)
         with heavy_imports():
             from semtune.runs.runner import run
@@ -104,13 +126,15 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool) -> RunResu
             bar.on_phase("planning", None)
             run_spec, plan, changed = fit_to_memory(resolved, resident_bytes())
             o.say(f"--fit changed {changed}")
-        return run(run_spec, out, bar, overwrite=overwrite, plan=plan, bound_memory=True)
+        told = identity.told(out, resolved)
+        result = run(run_spec, out, bar, overwrite=overwrite, plan=plan, bound_memory=True)
+    for overlap in result.overlaps if told is None else ():
+        o.say(f"note: {overlap.sentence()}")
+    return result
 
 
 def _print_result(result: RunResult, spec: RunSpec, out: Path, *, quiet: bool) -> int:
     """Print the result; returns the exit status: 0, 1 for a run that is not ok, 130 for an interrupted one."""
-    for overlap in result.overlaps:
-        o.say(f"note: {overlap.sentence()}")
     if result.status != "ok":
         if result.out != out.resolve().name:
             o.say(f"the run in {out} is as it was; the new one is in {out / Path(str(result.out)).name}")

@@ -12,7 +12,7 @@ from semtune.contracts.linear import LinearLayer, Quantization
 from semtune.contracts.method import Method, freezes_linears
 from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
-from semtune.contracts.readout import ChooseThreshold, Readout, ReadoutSettings
+from semtune.contracts.readout import ChooseThreshold, LabelCheck, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
 from semtune.contracts.strategy import Strategy
 from semtune.contracts.task import Task
@@ -30,6 +30,7 @@ __all__ = [
     "FitFigures",
     "FitWatch",
     "Generator",
+    "LabelCheck",
     "Launcher",
     "LinearLayer",
     "LoadedModel",

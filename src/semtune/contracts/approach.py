@@ -120,6 +120,8 @@ class Approach(Protocol):
 
     uses: ClassVar[frozenset[str]]
     """The fields of a `RunSpec` that this approach reads: of model, method, prompt, readout, strategy, baseline."""
+    ignores: ClassVar[frozenset[str]]
+    """Other fields of a `RunSpec` that have no effect on it; giving one on the command line is an error."""
     plannable: ClassVar[bool]
     """Whether a plan can estimate its memory and time: it has a training step that runs on fake tensors."""
     spec: RunSpec
@@ -155,7 +157,12 @@ class Approach(Protocol):
 
     @property
     def cut_tokens(self) -> Mapping[str, int]:
-        """Example id -> tokens of its text that `max_length` cut, of the last `fit` or `predict`; only what was cut."""
+        """Example id -> tokens of its text that were cut, of the last `fit` or `predict`; only what was cut."""
+        ...
+
+    @property
+    def cut_limit(self) -> tuple[str, int]:
+        """What messages call the option for whose sake texts are cut, and its value in tokens."""
         ...
 
     @property

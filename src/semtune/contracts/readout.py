@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from semtune.contracts.model import LoadedModel, TokenizedExample
+from semtune.contracts.model import LoadedModel, TokenizedExample, Tokenizer
 from semtune.contracts.prompt import Prompt
 from semtune.records import Example, Prediction, TargetKind, TargetSpace
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ChooseThreshold = Callable[[Sequence[Example], "npt.NDArray[np.float64]"], float]
 """The best decision threshold for examples and their (examples, labels) probabilities; see `Task.best_threshold`."""
+
+LabelCheck = Callable[[str, Tokenizer, Prompt, TargetSpace], None]
+"""Checks with the tokenizer alone that a readout, given by name, works for a task's labels. Raises OptionError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Readout(Protocol):
     """The kinds of target that the readout can predict."""
     needs_grammar: ClassVar[bool]
     """Whether the readout works only with prompts whose `grammar()` is not None."""
+    label_check: ClassVar[LabelCheck | None]
+    """What a run checks before weights are downloaded or loaded; None: nothing."""
     notes: tuple[str, ...]
     """Sentences for the reader of the results, known after `prepare`; () where there are none."""
     Settings: ClassVar[type[Any]]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy import float64
 from torch import nn
 
-from semtune.contracts import ChooseThreshold, LoadedModel, Prompt, ReadoutSettings
+from semtune.contracts import ChooseThreshold, LabelCheck, LoadedModel, Prompt, ReadoutSettings
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, TargetSpace
 from semtune.records.targets import LABEL_KINDS, not_finite, predictions_from
@@ -29,6 +29,7 @@ class BaseReadout:
     name: ClassVar[str]
     target_kinds: ClassVar[frozenset[TargetKind]]
     needs_grammar: ClassVar[bool] = False
+    label_check: ClassVar[LabelCheck | None] = None
     Settings: ClassVar[type[Any]] = ReadoutSettings
     settings: ReadoutSettings
     notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from semtune.contracts import NO_MAX_LENGTH, LoadedModel, Prompt
+from semtune.contracts import NO_MAX_LENGTH, LoadedModel, Prompt, Tokenizer
 from semtune.records import Example, TargetKind, label_target
 
 
@@ -32,13 +32,13 @@ def prompt_ids(
 
 
 def label_completions(
-    loaded: LoadedModel, prompt: Prompt, kind: TargetKind, label_sets: Sequence[tuple[str, ...]]
+    tokenizer: Tokenizer, prompt: Prompt, kind: TargetKind, label_sets: Sequence[tuple[str, ...]]
 ) -> list[list[int]]:
     """Token ids of the completion for each set of labels, end-of-sequence included."""
     completions = []
     for labels in label_sets:
         example = Example(", ".join(labels), "text", label_target(kind, labels))
-        tokenized = loaded.tokenizer.encode(example, prompt.encode(example), NO_MAX_LENGTH, completion=True)
+        tokenized = tokenizer.encode(example, prompt.encode(example), NO_MAX_LENGTH, completion=True)
         completions.append(list(tokenized.ids[tokenized.prompt_length :]))
     return completions
 

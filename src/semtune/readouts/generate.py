@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from semtune.contracts import NO_MAX_LENGTH, Constraint, ReadoutSettings, TokenizedExample
+from semtune.contracts import NO_MAX_LENGTH, Constraint, LabelCheck, ReadoutSettings, TokenizedExample
 from semtune.generation.greedy import greedy
 from semtune.generation.prompt_lookup import PromptLookup
 from semtune.readouts.base import BaseReadout
@@ -73,6 +73,7 @@ class Generate(NextTokenLoss):
 
     name = "generate"
     target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"label_set", "single_label", "spans", "text"})
+    label_check: ClassVar[LabelCheck | None] = staticmethod(check_reads_back)
 
     @dataclass(frozen=True, slots=True)
     class Settings(NextTokenLoss.Settings):
@@ -92,7 +93,7 @@ class Generate(NextTokenLoss):
 
         Raises OptionError.
         """
-        check_reads_back(self.name, self.loaded, self.prompt, self.space)
+        check_reads_back(self.name, self.loaded.tokenizer, self.prompt, self.space)
         lengths = [self._completion_length(example) for example in train]
         limit = self.max_new_tokens
         cut = sum(length > limit for length in lengths)
@@ -132,7 +133,9 @@ class Generate(NextTokenLoss):
         """Each label as a completion (token ids), for prompt lookup to draft from; [] where targets are no labels."""
         if self.space.kind not in LABEL_KINDS:
             return []
-        return label_completions(self.loaded, self.prompt, self.space.kind, [(label,) for label in self.space.labels])
+        return label_completions(
+            self.loaded.tokenizer, self.prompt, self.space.kind, [(label,) for label in self.space.labels]
+        )
 
     def _constraint(self) -> Constraint | None:
         """What restricts the tokens; None: every token is allowed. Subclasses override it."""

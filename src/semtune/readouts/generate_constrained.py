@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from semtune.contracts import AnswerGrammar, LoadedModel, Prompt
+from semtune.contracts import AnswerGrammar, LabelCheck, LoadedModel, Prompt, Tokenizer
 from semtune.errors import OptionError
 from semtune.generation.constraints import TokenAutomaton, check_spellable, label_constraint
 from semtune.readouts.generate import Generate
+from semtune.readouts.read_back import check_reads_back
 from semtune.records import TargetKind, TargetSpace
 from semtune.records.targets import LABEL_KINDS
+
+
+def check_constrained(readout: str, tokenizer: Tokenizer, prompt: Prompt, space: TargetSpace) -> None:
+    """Check that the tokenizer can spell every label, and gives it back. Raises ModelError, OptionError."""
+    grammar = prompt.grammar()
+    if grammar is not None:
+        check_spellable(tokenizer, grammar, name=readout)
+    check_reads_back(readout, tokenizer, prompt, space)
 
 
 class GenerateConstrained(Generate):
@@ -22,6 +31,7 @@ class GenerateConstrained(Generate):
     name = "generate-constrained"
     target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS
     needs_grammar = True
+    label_check: ClassVar[LabelCheck | None] = staticmethod(check_constrained)
     _automaton: TokenAutomaton | None = None
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: Generate.Settings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from semtune.contracts import LoadedModel, Prompt
+from semtune.contracts import LabelCheck, LoadedModel, Prompt
 from semtune.generation.loglikelihood import loglikelihood
 from semtune.readouts.base import LabelProbabilities, Matrix
 from semtune.readouts.batching import label_completions, prompt_ids
@@ -24,17 +24,18 @@ class LogLikelihood(LabelProbabilities, NextTokenLoss):
     name = "loglikelihood"
     state_file: ClassVar[str] = "loglikelihood.json"
     former_state_file: ClassVar[str | None] = "label-scores.json"
+    label_check: ClassVar[LabelCheck | None] = staticmethod(check_distinct)
 
     def __init__(
         self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: NextTokenLoss.Settings
     ) -> None:
         super().__init__(loaded, prompt, space, settings)
         label_sets = [(label,) for label in space.labels] + ([] if self.single else [()])
-        self._completions = label_completions(loaded, prompt, space.kind, label_sets)
+        self._completions = label_completions(loaded.tokenizer, prompt, space.kind, label_sets)
 
     def prepare(self, train: Sequence[Example]) -> None:
         """Check that no two labels have the same tokens. Raises OptionError."""
-        check_distinct(self.name, self.loaded, self.prompt, self.space)
+        check_distinct(self.name, self.loaded.tokenizer, self.prompt, self.space)
 
     def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """Each label's share of the likelihood of all labels (and of "none"); (examples, labels), fp64."""

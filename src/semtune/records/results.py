@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class CutTexts:
-    """Texts of a split that are longer than `max_length` allows; their ends were left out."""
+    """Texts of a split that are longer than an option allows; their ends were left out."""
 
     texts: int
     examples: int
@@ -58,12 +58,15 @@ class CutTexts:
     tokens: int
     """Tokens left out, of all these texts together."""
     max_length: int
+    """The option's value."""
+    option: str = "--max-length"
+    """What messages call the option."""
 
     def sentence(self, what: str) -> str:
         """What was cut, as a clause; `what` names the texts, such as "train texts"."""
         plural = "" if self.tokens == 1 else "s"
         return (
-            f"{self.texts} of {self.examples} {what} are longer than --max-length {self.max_length} allows: "
+            f"{self.texts} of {self.examples} {what} are longer than {self.option} {self.max_length} allows: "
             f"{self.tokens:,} token{plural} at their ends were left out"
         )
 

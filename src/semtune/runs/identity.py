@@ -44,20 +44,36 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def request(folder: Path, spec: RunSpec) -> str:
-    """Request a run of the resolved `spec` in `folder`; its id. Raises OutputError."""
+def request(folder: Path, spec: RunSpec, told: str | None = None) -> str:
+    """Request a run of the resolved `spec` in `folder`; its id. Raises OutputError.
+
+    `told`: the fingerprint of the data whose notes the user has been told, so that the run need not repeat them.
+    """
     run_id = new_id()
-    files.write_json(_request_file(folder), {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec)})
+    content = {"run_id": run_id, "spec_fingerprint": spec_fingerprint(spec), "told": told}
+    files.write_json(_request_file(folder), content)
     return run_id
 
 
 def requested(folder: Path, spec: RunSpec) -> str | None:
     """The id of the run of `spec` that is requested in `folder`; None: none is."""
+    found = _requested(folder, spec).get("run_id")
+    return None if found is None else str(found)
+
+
+def told(folder: Path, spec: RunSpec) -> str | None:
+    """The fingerprint of the data whose notes the user has been told; None where no run of `spec` is requested."""
+    found = _requested(folder, spec).get("told")
+    return None if found is None else str(found)
+
+
+def _requested(folder: Path, spec: RunSpec) -> dict[str, Any]:
+    """The request of a run of `spec` in `folder`; {} where there is none."""
     try:
         found = json.loads(_request_file(folder).read_text(encoding="utf-8"))
-        return str(found["run_id"]) if found["spec_fingerprint"] == spec_fingerprint(spec) else None
+        return dict(found) if found["spec_fingerprint"] == spec_fingerprint(spec) else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def withdraw(folder: Path) -> None:

@@ -12,6 +12,7 @@ from semtune.errors import ModelError
 from semtune.registry import APPROACHES
 from semtune.runs.folder import RunFolder, read_labels
 from semtune.specs import read_spec
+from semtune.specs.naming import naming
 
 
 def load_run(path: Path, *, trust_remote_code: bool = False) -> Approach:
@@ -34,7 +35,8 @@ def load_run(path: Path, *, trust_remote_code: bool = False) -> Approach:
     if commit is not None:  # what the hub calls by the same name today may be another model
         spec = replace(spec, revision=commit)
     context = TaskContext(spec.task, space, ())
-    approach = cast("Approach", APPROACHES.get(spec.approach)(spec, context))
-    approach.load()
+    with naming(str(folder.spec)):
+        approach = cast("Approach", APPROACHES.get(spec.approach)(spec, context))
+        approach.load()
     approach.restore(kept)
     return approach

@@ -16,9 +16,10 @@ from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.machine import available_memory_bytes
 from semtune.measure.memory import PhaseMeter, resident_bytes
-from semtune.records import CutTexts, Example, Plan, RunResult, RunSpec, Status
+from semtune.records import Example, Plan, RunResult, RunSpec, Status
 from semtune.registry import APPROACHES
 from semtune.runs import identity, succession
+from semtune.runs.cut import cut_texts
 from semtune.runs.data import RunData, load_data
 from semtune.runs.fingerprints import code_version, model_fingerprint, now
 from semtune.runs.finite import check_predictions, finite_scores
@@ -98,14 +99,13 @@ def _run(
 ) -> RunResult:
     """`run`, with a resolved spec and the lock of `out`."""
     data = load_data(spec)
-    for note in data.task.data_notes:
-        progress.say(note)
+    if identity.told(out, spec) != data.fingerprint:
+        for note in (*data.task.data_notes, *label_notes(data.task.labels)):
+            progress.say(note)
     context = TaskContext.of(data.task)
     approach: Approach = APPROACHES.get(spec.approach)(spec, context)
     if bound_memory and approach.device == "cpu":
         limit_memory(available_memory_bytes() + resident_bytes())
-    for note in label_notes(context.labels):
-        progress.say(note)
     approach.prepare(lambda text: progress.on_phase(text, None))
     folder = succession.begin(out, overwrite=overwrite)
     identity.withdraw(out)
@@ -164,7 +164,6 @@ class _ActiveRun:
         self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
-        self.max_length = spec.max_length
         notes = (*data.task.notes, *label_notes(data.task.labels), *(shared.sentence() for shared in data.overlaps))
         self.result = unmeasured(spec, "failed", notes=notes, metric=metric, overlaps=data.overlaps, **marks)
 
@@ -233,9 +232,8 @@ class _ActiveRun:
 
     def _count_cut(self, split: str, examples: list[Example]) -> None:
         """Record and say how many texts of a split were cut, and by how much, where any were."""
-        cut = [self.approach.cut_tokens[e.id] for e in examples if e.id in self.approach.cut_tokens]
-        if cut:
-            found = CutTexts(len(cut), len(examples), sum(cut), self.max_length)
+        found = cut_texts(self.approach, examples)
+        if found is not None:
             self.result = replace(self.result, cut_texts={**self.result.cut_texts, split: found})
             self.progress.say(found.sentence(f"{split} texts"))
 

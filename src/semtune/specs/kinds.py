@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +18,13 @@ import yaml
 
 from semtune.errors import OptionError
 
+IN_STUDIES = {
+    "model": "models", "method": "methods", "prompt": "prompts", "readout": "readouts", "seed": "seeds",
+    "strategy": "strategies", "baseline": "baselines",
+}  # fmt: skip
+"""Option of a run -> the key of a study file that lists several values of it."""
+_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?(?:nan|inf|infinity)", re.IGNORECASE | re.ASCII)
+"""A number as a text, from the command line or in quotes. (pydantic would also read "0-2", as -2.)"""
 _SHOWN_CHARACTERS, _SHOWN_ITEMS = 60, 4
 """A longer text or list is cut in messages."""
 
@@ -70,6 +78,8 @@ def _check_scalar(alternatives: tuple[Any, ...], subject: str, key: str, value: 
     )
     if "number" in kinds and read:
         raise OptionError(f"{subject} must be a number, not {value}{read}.")
+    if "number" in kinds and "text" not in kinds:
+        _check_number(alternatives, subject, key, value)
     if kinds != {"text"} or isinstance(value, str):
         return
     if isinstance(value, (bool, int, float, datetime.date)) or value is None:
@@ -79,7 +89,25 @@ def _check_scalar(alternatives: tuple[Any, ...], subject: str, key: str, value: 
             advice = f"write {', '.join(choices[:-1])} or {choices[-1]}"
         raise OptionError(f"{subject} must be a text, not {value}{read}; {advice}.")
     if isinstance(value, (list, tuple, Mapping)):
-        raise OptionError(f"{subject} must be a text, not {shown(value)}.")
+        raise OptionError(f"{subject} must be a text, not {shown(value)}{_several(key)}.")
+
+
+def _check_number(alternatives: tuple[Any, ...], subject: str, key: str, value: Any) -> None:
+    """Raises OptionError for a list, a date, or a text that is no number, such as "0-2"."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return
+    if isinstance(value, (str, list, tuple, Mapping, datetime.date)):
+        whole = "a whole number" if float not in alternatives else "a number"
+        raise OptionError(f"{subject} must be {whole}, not {shown(value)}{_several(key)}.")
+
+
+def _several(key: str) -> str:
+    """What to do about several values of an option of which a run has one, as a clause; `key` as for _check_scalar."""
+    name = key.rstrip(": ")
+    if name not in IN_STUDIES:
+        return ""
+    such = "[0, 1, 2]" if name == "seed" else "[…, …]"
+    return f"; a run has one, and several belong to a study file, as {IN_STUDIES[name]}: {such}"
 
 
 def _word(value: Any) -> str:

@@ -11,7 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
-from semtune.specs.kinds import check_kinds, shown
+from semtune.records.declare import Bounds
+from semtune.specs.kinds import IN_STUDIES, check_kinds, shown
+from semtune.specs.naming import BoundsError
 
 R = TypeVar("R")
 _SHOWN_BELOW = 10**18
@@ -60,13 +62,18 @@ def _check_bounds(record: Any, where: str) -> None:
         if bounds is None or isinstance(value, bool) or not isinstance(value, (int, float)) or bounds.contain(value):
             continue
         name, unit = f'{where}: "{field.name}"', f" {field.metadata['unit'] or ''}".rstrip()
-        show: Callable[[float], str] = "{:,}".format
+        plain = reason = _outside(bounds, value, "{:,}".format, unit)
         if field.name in _flagged():
             name = "--" + field.name.replace("_", "-")
             if field.name.endswith("_bytes"):
-                name, unit, show = name.removesuffix("-bytes") + "-gb", "", _gigabytes
-        shown = show(value) if isinstance(value, float) or abs(value) < _SHOWN_BELOW else "a number of that size"
-        raise OptionError(f"{name} must be {bounds.words(show)}{unit}, not {shown}.")
+                name, reason = name.removesuffix("-bytes") + "-gb", _outside(bounds, value, _gigabytes, "")
+        raise BoundsError(name, reason, key=field.name, where=where, in_file=plain)
+
+
+def _outside(bounds: Bounds, value: float, show: Callable[[float], str], unit: str) -> str:
+    """Why a number is refused; `show` writes numbers."""
+    shown = show(value) if isinstance(value, float) or abs(value) < _SHOWN_BELOW else "a number of that size"
+    return f"must be {bounds.words(show)}{unit}, not {shown}."
 
 
 def _gigabytes(value: float) -> str:
@@ -104,6 +111,9 @@ def unknown_key(key: str, known: Sequence[str], where: str) -> UnknownNameError:
     """The error about a key of `where` that is not among `known`."""
     if "task_options" in known and key in {field.name for field in dataclasses.fields(TaskOptions)}:
         return UnknownNameError(f'{where} has "{key}" at its top level; write it under task_options.')
+    single = next((name for name, several in IN_STUDIES.items() if several == key and name in known), None)
+    if single is not None:
+        return UnknownNameError(f'{where} has "{key}", which belongs to a study file; a run has one "{single}".')
     return UnknownNameError(f'{where} has an unknown key "{key}"; {did_you_mean(str(key), known)}')
 
 

@@ -8,6 +8,7 @@ import os
 from semtune.errors import OptionError
 from semtune.records import RunSpec
 from semtune.registry import APPROACHES, BASELINES, METHODS, PROMPTS, READOUTS, STRATEGIES, TASKS
+from semtune.specs.naming import RUN_OPTIONS, BoundsError
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
 from semtune.specs.settings import PRECISION, RUN_FIELDS, check_foreign_options, filled_options, with_present_names
@@ -26,7 +27,7 @@ def resolve(spec: RunSpec) -> RunSpec:
         OptionError: an impossible value, or an option that the method (readout, prompt) does not have.
     """
     TASKS.check(spec.task)
-    typed = record_from(RunSpec, {name: getattr(spec, name) for name in RUN_FIELDS}, "the run's options")
+    typed = record_from(RunSpec, {name: getattr(spec, name) for name in RUN_FIELDS}, RUN_OPTIONS)
     typed = with_present_names(typed)
     _check_choices(typed)
     check_foreign_options(typed)
@@ -61,4 +62,5 @@ def _check_threads(spec: RunSpec) -> None:
     cores = os.cpu_count() or 1
     most = max(MOST_THREADS, MOST_THREADS_PER_CORE * cores)
     if spec.threads is not None and spec.threads > most:
-        raise OptionError(f"--threads must be at most {most} on this machine ({cores} cores), not {spec.threads}.")
+        reason = f"must be at most {most} on this machine ({cores} cores), not {spec.threads}."
+        raise BoundsError("--threads", reason, key="threads", where=RUN_OPTIONS)

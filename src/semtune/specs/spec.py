@@ -17,6 +17,7 @@ from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
 from semtune.runtime.files import expanded
+from semtune.specs.naming import naming
 from semtune.specs.presets import with_preset
 from semtune.specs.record import check_keys, mapping_from, record_from
 from semtune.specs.settings import (
@@ -123,7 +124,8 @@ def read_spec(path: Path) -> RunSpec:
     Files of earlier versions have all flat options with every method; those that the method lacks are left out.
     """
     values = without_trust(read_yaml(path))
-    return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))
+    with naming(str(path)):
+        return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))
 
 
 def write_spec(spec: RunSpec, path: Path) -> None:

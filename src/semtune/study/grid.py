@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from semtune.records import RunSpec, TaskOptions, option
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.kinds import shown
+from semtune.specs.naming import naming
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
 from semtune.specs.record import mapping_from, unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
@@ -50,8 +50,7 @@ class StudySpec:
     baselines: tuple[str, ...] | None = None
     """None: all that are registered."""
     launcher: str = "process"
-    parallel: int = 1
-    """Maximum number of runs at once."""
+    parallel: int = option(1, at_least=1, at_most=1024, help="Maximum number of runs at once.")
     file: str = option("", help="The study file, for messages; without it the study is from no file.", per_call=True)
 
     @property
@@ -108,17 +107,6 @@ class StudySpec:
             ]
         absent = [method for method in self.overrides if method not in self.methods]
         return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
-
-
-@contextlib.contextmanager
-def naming(file: str) -> Iterator[None]:
-    """Puts the name of the study file, unless it is "", before messages about options and names that lack it."""
-    try:
-        yield
-    except (OptionError, UnknownNameError) as error:
-        if not file or file in str(error):
-            raise
-        raise type(error)(f"{file}: {error}") from error
 
 
 def study_from(values: Mapping[str, Any], where: str, *, from_file: bool = False) -> StudySpec:

@@ -8,7 +8,8 @@ from typing import Any
 from semtune.records import RunSpec, TaskOptions
 from semtune.runs.identity import PERMISSIONS
 from semtune.specs import resolve, spec_from
-from semtune.study.grid import StudySpec, naming
+from semtune.specs.naming import naming
+from semtune.study.grid import StudySpec
 from semtune.study.naming import folder_names
 
 

@@ -20,6 +20,7 @@ from semtune.runs.lock import HOLDER, LOCK, locked
 from semtune.runs.outcome import unmeasured
 from semtune.runs.succession import run_folders
 from semtune.specs import check_writable
+from semtune.specs.naming import naming
 from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.specs.trust import without_trust
 from semtune.study.grid import StudySpec
@@ -62,7 +63,8 @@ def run_study(
     tuned = list(study.runs().values())
     specs = [*tuned, *prompted_runs(study).values()]
     grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
-    task: Task = TASKS.get(study.task)(study.task_options)
+    with naming(study.file):
+        task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
     shared = checked_overlaps(task, splits, allowed=bool(study.shared.get("allow_overlap")))
     space = TargetSpace(task.target_kind, task.labels)
@@ -76,10 +78,13 @@ def run_study(
         check_writable(out)
         jobs = _jobs(baselines, grid, out, with_model=study.with_model)
         record = StudyRecord(out, _record(study, task, splits, shared, command, parallel), jobs, notes)
-        judge = Judge(fingerprint_of(task, splits), record.plain["environment"])
-        runs = _Runs(out, jobs, {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}, record, say)
+        fingerprint = fingerprint_of(task, splits)
+        judge = Judge(fingerprint, record.plain["environment"])
+        verdicts = {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}
+        runs = _Runs(out, jobs, verdicts, record, say, fingerprint)
         record.write()
-        for sentence in (*study.unused(), *label_notes(task.labels)):
+        of_data = (*task.data_notes, *label_notes(task.labels), *(overlap.sentence() for overlap in shared))
+        for sentence in (*study.unused(), *of_data):
             say(f"note: {sentence}")
         say("baselines")
         runs.run(launcher, parallel)
@@ -109,6 +114,8 @@ class _Runs:
     verdicts: Mapping[Path, Verdict]
     record: StudyRecord
     say: Callable[[str], None]
+    data: str
+    """The fingerprint of the data, whose notes have been said."""
 
     def __post_init__(self) -> None:
         for job in self.jobs:
@@ -129,7 +136,7 @@ class _Runs:
                 while waiting and len(active) < parallel:
                     job = waiting.popleft()
                     if self._announce(job):
-                        run_id = identity.request(job.folder, job.spec)
+                        run_id = identity.request(job.folder, job.spec, told=self.data)
                         active[launcher.submit(job.spec, job.folder)] = (job, run_id)
                 if active:
                     handle, result = launcher.wait(list(active))

@@ -12,7 +12,9 @@ import warnings
 from typing import Any
 
 from semtune.errors import DataError
+from semtune.tasks.cell_kinds import flattening, kind_of_cell
 from semtune.tasks.characters import check_characters, is_blank
+from semtune.tasks.garbled import remark_garbled
 from semtune.tasks.remarks import Remarks
 from semtune.tasks.written_float import WrittenFloat
 
@@ -51,6 +53,7 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
         remarks.row("a text that is written like a list or an object was taken as it stands", where)
     if "\ufffd" in value:
         remarks.row("a text holds U+FFFD, which a former wrong decoding left in it,", where)
+    remark_garbled([value], "text", where, remarks)
     return value
 
 
@@ -67,17 +70,29 @@ def label_text(value: Any, column: str, where: str, remarks: Remarks) -> str | N
         return None if is_blank(value) else value.strip()
     text = _scalar_as_text(value)
     if text is None:
-        raise DataError(
-            f"{remarks.source}, {where} has a label that is neither text nor a number but {kind_of_cell(value)}; "
-            "flatten the label column."
-        )
-    what = "true or false" if isinstance(value, bool) else "a number" if isinstance(value, (int, float)) else "a date"
-    if isinstance(value, decimal.Decimal):
+        raise no_label(value, where, remarks)
+    what = "true or false" if isinstance(value, bool) else "a date"
+    if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
         what = "a number"
+    elif isinstance(value, datetime.time):
+        what = "a time"
     remarks.row(f"a label that is {what} was read as text", where)
     if isinstance(value, WrittenFloat) and value.written != text:
         remarks.row(f"the label {value.written} was read as the number that it is, {text},", where)
     return text
+
+
+def no_label(cell: Any, where: str, remarks: Remarks) -> DataError:
+    """The error about a cell that is neither a label nor a list of labels: what it holds, and what to do."""
+    return DataError(
+        f"{remarks.source}, {where} has a label that is neither text nor a number but {kind_of_cell(cell)}; "
+        f"{flattening(cell)}."
+    )
+
+
+def is_nested(cell: Any) -> bool:
+    """Whether a cell is a list, or a map, whose items are no single values."""
+    return isinstance(cell, list) and any(isinstance(item, (list, tuple, dict)) for item in cell)
 
 
 def _check_no_error(value: str, column: str, where: str, remarks: Remarks) -> None:
@@ -141,21 +156,6 @@ def looks_like_list(cell: Any) -> bool:
     """Whether a cell is written like a list in square brackets with quoted items, readable or not."""
     text = cell.strip() if isinstance(cell, str) else ""
     return text.startswith("[") and text.endswith("]") and (text == "[]" or any(mark in text for mark in "'\""))
-
-
-def kind_of_cell(value: Any) -> str:
-    """What a cell holds, in words."""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float, decimal.Decimal)):
-        return f"a number ({value})"
-    if isinstance(value, (list, tuple)):
-        return "a list" if not value or not isinstance(value[0], dict) else "a list of objects"
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, (datetime.date, datetime.time)):
-        return f"a date ({value})"
-    return f"a value of the kind {type(value).__name__}"
 
 
 def is_missing_word(text: str) -> bool:

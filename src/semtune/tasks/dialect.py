@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from semtune.errors import DataError, OptionError
+from semtune.tasks.header import LINES, title_advice
 from semtune.tasks.remarks import Remarks, shown
-from semtune.tasks.separated import QUOTE, QuoteError, Quoting, Row, parse
+from semtune.tasks.separated import QUOTE, SEPARATORS, TAB, QuoteError, Quoting, Row, parse
 
-TAB = "\t"
-SEPARATORS = (",", ";", TAB, "|")
-"""Separators that are recognised without being named."""
 NAMED_SEPARATORS = {"tab": TAB, "\\t": TAB, "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 OWN_SEPARATOR = {".tsv": TAB, ".tab": TAB, ".psv": "|"}
 """Suffix -> separator that it promises; all others promise a comma."""
@@ -78,7 +76,7 @@ def read_rows(text: str, suffix: str, separator: str | None, quoting: QuotingOpt
         if separator != promised:
             remarks.general(f"read as separated by {_name(separator)}")
     else:
-        _check_separator(body, separator, remarks.source)
+        _check_separator(body, separator, first_line, remarks.source)
     header = body.split("\n", 1)[0]
     spaced = len(header.split(separator)) == len(re.findall(re.escape(separator) + " +", header)) + 1 > 1
     if spaced and separator != " ":
@@ -131,12 +129,17 @@ def _found_separator(text: str, promised: str, quoting: QuotingOption, first_lin
     return best
 
 
-def _check_separator(text: str, separator: str, source: str) -> None:
+def _check_separator(text: str, separator: str, first_line: int, source: str) -> None:
     """Raises DataError where the header does not have `separator` but has one of the usual ones."""
-    header = text.split("\n", 1)[0]
+    header, *below = text.split("\n", LINES + 1)[: LINES + 1]
     found = [s for s in SEPARATORS if s in header]
     if separator not in header and found:
         likely = max(found, key=header.count)
+        if not all(likely in line for line in below if line.strip()):
+            lines = enumerate([header, *below], start=first_line)
+            advice = title_advice([(f"line {number}", line.split(separator)) for number, line in lines], ())
+            if advice is not None:
+                raise DataError(f"{source}: {advice}.")
         option = "tab" if likely == TAB else f'"{likely}"'
         raise DataError(
             f"{source} is not separated by {_name(separator)}: its header is {shown(header)}. It looks separated by "

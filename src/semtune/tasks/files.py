@@ -91,5 +91,5 @@ def kind_of(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    names = {dict: "one object", list: "a list", str: "a string", int: "a number", float: "a number"}
-    return names[type(value)]
+    names = {dict: "one object", list: "a list", str: "a string", int: "a number"}
+    return "a number" if isinstance(value, float) else names[type(value)]

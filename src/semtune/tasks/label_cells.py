@@ -7,7 +7,16 @@ from typing import Any
 
 from semtune.errors import DataError, did_you_mean
 from semtune.records import Target, TargetKind, label_target
-from semtune.tasks.cells import is_placeholder, is_written_object, label_text, looks_like_list, written_list
+from semtune.tasks.cells import (
+    is_nested,
+    is_placeholder,
+    is_written_object,
+    label_text,
+    looks_like_list,
+    no_label,
+    written_list,
+)
+from semtune.tasks.garbled import entity_in, remark_garbled
 from semtune.tasks.remarks import Remarks, shown
 
 Cells = Mapping[str, Sequence[tuple[str, Any]]]
@@ -42,12 +51,15 @@ class LabelCells:
             label set without it.
         """
         items: list[Any]
+        if is_nested(cell):
+            raise no_label(cell, where, remarks)
         if isinstance(cell, list):
             items = cell
         elif self.written and (found := written_list(cell)) is not None:
             remarks.row("a list written out in a label cell was read as its labels", where)
             items = found
         elif isinstance(cell, str) and self.separator is not None:
+            self._check_whole_entities(cell, where, remarks)
             items = cell.split(self.separator)
         elif is_written_object(cell):
             raise DataError(
@@ -58,6 +70,7 @@ class LabelCells:
             if isinstance(cell, str) and cell.strip() and cell != cell.strip():
                 remarks.row("white space around a label was left out", where)
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
+        remark_garbled(labels, "label", where, remarks)
         if isinstance(cell, list) and len(labels) < len(items):
             remarks.row("an empty item of a label list was left out", where)
         if len(set(labels)) < len(labels):
@@ -74,6 +87,16 @@ class LabelCells:
                 f"{did_you_mean(unknown[0], self.known or ())}"
             )
         return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None
+
+    def _check_whole_entities(self, cell: str, where: str, remarks: Remarks) -> None:
+        """Raises DataError where the separator is a part of an HTML entity in the cell."""
+        entity = entity_in(cell)
+        if entity is not None and self.separator is not None and self.separator in entity:
+            raise DataError(
+                f"{remarks.source}, {where} has the HTML entity {shown(entity)} in its label cell, which the "
+                f"--label-separator {shown(self.separator)} would cut in two; unescape the file first (in Python: "
+                "html.unescape)."
+            )
 
     def _unused_separator(self, cells: Cells) -> tuple[str, ...]:
         mark = self.separator

@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
+from semtune.errors import did_you_mean
+
 GROUPS_SHOWN = 5
 """Number of groups of near-equal labels that the warning names."""
 NORMAL_FORM = "normal form"
@@ -54,6 +56,19 @@ def difference(labels: Sequence[str]) -> str:
             if len({_folded(label, kinds) for label in labels}) == 1:
                 return " and ".join(kinds)
     return "spelling"
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """The tail of a message about an unknown label: the known one that is near-equal, or else those like it, and all.
+
+    >>> unknown_name("Good ", ["Good", "Bad"])
+    'it differs from "Good" only in white space'
+    """
+    names = list(known)
+    near = next((other for other in names if _folded(other) == _folded(name)), None)
+    if near is None:
+        return did_you_mean(name, names)
+    return f"it differs from {shown(near, [name])} only in {difference([name, near])}"
 
 
 def shown(label: str, beside: Iterable[str] = ()) -> str:

@@ -13,24 +13,35 @@ class Remarks:
         self.source = source
         self._count: dict[str, int] = {}
         self._first: dict[str, str] = {}
+        self._advice: dict[str, str] = {}
         self._general: list[str] = []
 
     def general(self, remark: str) -> None:
         """A remark on the whole table."""
         self._general.append(remark)
 
-    def row(self, remark: str, where: str, count: int = 1) -> None:
-        """A remark on `count` rows, such as "a separator at the end was left out"; `where` names the first of them."""
+    def row(self, remark: str, where: str, count: int = 1, *, example: str = "", advice: str = "") -> None:
+        """A remark on `count` rows, such as "a separator at the end was left out".
+
+        Args:
+            where: names the first of the rows.
+            example: what that row has.
+            advice: what the user can do.
+        """
         self._count[remark] = self._count.get(remark, 0) + count
-        self._first.setdefault(remark, where)
+        self._first.setdefault(remark, f"{where}, {example}" if example else where)
+        self._advice[remark] = f"; {advice}" if advice else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """All remarks as notes, each with its source; those on rows with their number and the first row."""
         rows = [
-            f"{remark} in {self._first[remark]}"
-            if count == 1
-            else f"{remark} in {count:,} rows (first: {self._first[remark]})"
+            (
+                f"{remark} in {self._first[remark]}"
+                if count == 1
+                else f"{remark} in {count:,} rows (first: {self._first[remark]})"
+            )
+            + self._advice[remark]
             for remark, count in self._count.items()
         ]
         return tuple(f"{self.source}: {remark}" for remark in [*self._general, *rows])

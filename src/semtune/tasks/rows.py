@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from semtune.errors import DataError, did_you_mean
+from semtune.errors import DataError
 from semtune.records import Example, LabelSet
 from semtune.tasks.characters import check_characters, is_blank
+from semtune.tasks.files import kind_of
+from semtune.tasks.label_names import unknown_name
+from semtune.tasks.remarks import shown
+from semtune.tasks.written_float import WrittenFloat
 
 
 def examples_from_rows(
@@ -40,8 +44,16 @@ def examples_from_rows(
 def checked_id(row: dict[str, Any], where: str, known: dict[str, str]) -> str:
     """The row's id as a string, entered into `known` (id → location). Raises DataError: none, or repeated."""
     value = row.get("id")
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise DataError(f'{where} has no "id"; every row needs one, a string or a whole number.')
+    if isinstance(value, WrittenFloat):
+        text = shown(str(int(value)) if value.is_integer() else value.written)
+        raise DataError(
+            f'{where} has no "id" that is a string or a whole number but {value.written}, which may be written in '
+            f"several ways; write the string that the data have, such as {text}."
+        )
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise DataError(f'{where} has no "id" that is a string or a whole number but {kind_of(value)}; write one.')
     example_id = str(value)
     if example_id in known:
         raise DataError(f'{where} has the same id as {known[example_id]}, "{example_id}"; every id must be unique.')
@@ -60,5 +72,5 @@ def checked_labels(value: Any, labels: Sequence[str], where: str) -> tuple[str, 
 def checked_label(value: Any, labels: Sequence[str], where: str) -> str:
     """`value` as one of `labels`. Raises DataError: an unknown label."""
     if value not in labels:
-        raise DataError(f'{where} has the unknown label "{value}"; {did_you_mean(str(value), labels)}')
+        raise DataError(f'{where} has the unknown label "{value}"; {unknown_name(str(value), labels)}')
     return str(value)

@@ -32,6 +32,7 @@ from semtune.errors import DataError, did_you_mean
 from semtune.records import Example, LabelScore, Metric, Prediction, Scores, TargetKind
 from semtune.records.scores import ZERO_DIVISION_ONE
 from semtune.records.targets import LABEL_KINDS
+from semtune.tasks.near_ids import near_pairs
 
 Matrix = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
@@ -227,7 +228,9 @@ def _check_same_ids(gold_ids: Sequence[str], by_id: dict[str, Prediction]) -> No
         parts.append(f"{len(missing)} of {len(gold_ids)} texts have no prediction ({_first(missing)})")
     if surplus:
         parts.append(f"{len(surplus)} predictions are for ids that the split does not have ({_first(surplus)})")
-    raise DataError(f"The predictions do not fit the split: {' and '.join(parts)}; predict exactly this split's texts.")
+    near = near_pairs(missing, surplus)
+    advice = f"{near}; write ids as the data have them" if near else "predict exactly this split's texts"
+    raise DataError(f"The predictions do not fit the split: {' and '.join(parts)}; {advice}.")
 
 
 def _first(ids: Sequence[str]) -> str:

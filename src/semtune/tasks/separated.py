@@ -21,6 +21,9 @@ from semtune.tasks.characters import is_blank
 Quoting = Literal["csv", "backslash", "none"]
 
 QUOTE = '"'
+TAB = "\t"
+SEPARATORS = (",", ";", TAB, "|")
+"""Separators that are recognised without being named."""
 _INSIDE = {"csv": r'(?:[^"]++|"")*+', "backslash": r'(?:[^"\\]++|\\.|"")*+'}
 _ESCAPED = {"csv": re.compile('""'), "backslash": re.compile(r'""|\\(["\\])')}
 """What stands for a quote (or a backslash) inside a quoted cell. Any other backslash is a character of the text."""

@@ -31,6 +31,16 @@ from semtune.runtime.files import write_json
 from semtune.tasks.files import parse_json_list, read_text
 from semtune.tasks.rows import checked_id, checked_label, checked_labels
 
+FORMS: dict[TargetKind, str] = {
+    "label_set": '[{"id": "…", "labels": ["…", …]}, …]',
+    "single_label": '[{"id": "…", "labels": ["…"]}, …]',
+    "spans": '[{"id": "…", "spans": [{"start": 0, "end": 5, "label": "…"}, …]}, …]',
+    "text": '[{"id": "…", "text": "…"}, …]',
+}
+"""Kind of target -> what a file looks like, for messages."""
+_NEAR_LABELS = ("label", "prediction", "predictions", "predicted")
+"""Keys under which other programs write predicted labels."""
+
 
 def write(predictions: Sequence[Prediction], path: Path) -> None:
     """Write `predictions` to `path` in one step. Raises OutputError."""
@@ -47,7 +57,7 @@ def read(path: Path, space: TargetSpace) -> list[Prediction]:
     """
     predictions: list[Prediction] = []
     known: dict[str, str] = {}
-    for number, row in enumerate(parse_json_list(read_text(path), path), start=1):
+    for number, row in enumerate(_rows(path, FORMS[space.kind]), start=1):
         where = f"{path}: row {number}"
         example_id = checked_id(row, where, known)
         target = _READERS[space.kind](row, space, f'{where} (id "{example_id}")')
@@ -55,7 +65,25 @@ def read(path: Path, space: TargetSpace) -> list[Prediction]:
     return predictions
 
 
+def _rows(path: Path, form: str) -> list[dict[str, Any]]:
+    """The objects of the list in `path`. Raises DataError, which says the `form` that is needed."""
+    text = read_text(path)
+    first, _, rest = text.strip().partition("\n")
+    if first.startswith("{") and first.rstrip().endswith("}") and rest.strip():
+        raise DataError(
+            f"{path} holds JSON lines, but predictions are one JSON list, {form}; put the lines between [ and ], with "
+            "a comma after each but the last."
+        )
+    try:
+        return parse_json_list(text, path)
+    except DataError as error:
+        raise DataError(f"{error} Predictions are one JSON list: {form}.") from error
+
+
 def _read_labels(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
+    near = next((key for key in _NEAR_LABELS if key in row), None)
+    if "labels" not in row and near is not None:
+        raise DataError(f'{where} has no "labels" but "{near}"; write "labels", a list of strings, for one label too.')
     if "labels" not in row:
         raise DataError(f'{where} has no "labels"; write [] where no label applies.')
     found = checked_labels(row["labels"], space.labels, where)

@@ -18,10 +18,12 @@ from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.label_cells import LabelCells
+from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_hidden_labels
+from semtune.tasks.split_files import read_tables
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table, read_tables
+from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Table(BaseTask):
             splits = {**splits, split: examples}
             notes += [*table.notes, *remarks.notes]
         _check_no_shared_ids(splits)
+        if options.id_column is not None:
+            notes += id_notes(e.id for examples in splits.values() for e in examples)
         if options.labels is None:
             splits, hidden = with_hidden_labels(splits)
             notes += hidden

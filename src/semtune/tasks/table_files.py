@@ -2,13 +2,10 @@
 
 Every cell of a CSV or TSV is a string and nothing is taken for "missing" (a text may well be "NA"); JSON, JSON lines
 and Parquet keep their types, so a label cell may be a list. What reading left out or converted is in the table's notes.
-Hub data sets need the `datasets` package, which semtune does not install by itself.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,23 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import DataError, did_you_mean, first_line
+from semtune.errors import DataError, did_you_mean
 from semtune.records import TaskOptions
 from semtune.tasks.characters import visible
-from semtune.tasks.class_names import name_classes
-from semtune.tasks.decoding import decode_file, path_of
+from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import checked_separator, read_rows
 from semtune.tasks.files import parse_json_lines, parse_json_list
+from semtune.tasks.header import LINES, Lines, title_advice
 from semtune.tasks.parquet import read_parquet
 from semtune.tasks.remarks import Remarks
 
-HUB = "hub:"
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "dev": ("dev", "validation", "valid", "val"),
-    "test": ("test",),
-}
-"""Usual names of the three splits, in file names and on the hub."""
 TEXT_COLUMNS = ("text",)
 LABEL_COLUMNS = ("label", "labels")
 """Column names to look for where the user names none."""
@@ -40,8 +30,6 @@ Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
 
-_SHARD = re.compile(r"-\d+-of-\d+$")
-"""What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
 _RULE = re.compile(":?-{2,}:?")
 """A cell of the line that some tables draw below their header."""
 
@@ -59,48 +47,15 @@ class RawTable:
     """Columns whose name occurs more than once, and how often; `rows` have the first of them."""
     notes: tuple[str, ...] = ()
     """What reading left out, converted or found out."""
+    first_lines: Lines = ()
+    """The header and the lines below it, as cells; () where the format has no header line."""
 
-
-def read_tables(options: TaskOptions) -> dict[str, RawTable]:
-    """The tables in `options.data` by split: a file is {"train": …}; a folder or hub data set has the splits it has.
-
-    Raises DataError: nothing there, no train split, an unknown format, or a broken, empty or wrongly encoded file.
-    """
-    assert options.data is not None
-    if options.data.startswith(HUB):
-        return _read_hub(options.data.removeprefix(HUB))
-    path = path_of(options.data)
-    if not path.is_dir():
-        return {"train": read_table(path, options)}
-    there = _table_files(path)
-    tables: dict[str, RawTable] = {}
-    for split, names in SPLIT_NAMES.items():
-        files = [file for name in names for file in there if _SHARD.sub("", file.name.lower().split(".")[0]) == name]
-        there = [file for file in there if file not in files]
-        if len(files) > 1:
-            found = ", ".join(file.name for file in files)
-            raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
-        if files:
-            tables[split] = read_table(files[0], options)
-    if "train" not in tables:
-        raise DataError(
-            f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
-            "hold dev and test files."
-        )
-    left_out = [file.name for file in there if suffix_of(file) != LINES_SUFFIX]
-    if left_out:
-        note = f"{path}: left out {', '.join(left_out)}, whose names are none of train, dev (or validation) and test"
-        tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
-    return tables
-
-
-def _table_files(folder: Path) -> list[Path]:
-    """The files of a folder that could be tables, by name. Raises DataError."""
-    try:
-        files = sorted(file for file in folder.iterdir() if file.is_file())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    return [file for file in files if suffix_of(file) in SUFFIXES]
+    def title_advice(self, wanted: Sequence[str]) -> str | None:
+        """Where the header seems to be, if not in the first line; see `header.title_advice`."""
+        if self.first_lines:
+            return title_advice(self.first_lines, wanted)
+        below = [(where, [v for v in row.values() if isinstance(v, str)]) for where, row in self.rows[:LINES]]
+        return title_advice([("the row of column names", self.columns), *below], wanted)
 
 
 def read_table(path: Path, options: TaskOptions) -> RawTable:
@@ -109,9 +64,8 @@ def read_table(path: Path, options: TaskOptions) -> RawTable:
     if path.is_dir():
         raise DataError(f"{path} is a folder, but a file is needed; name the file.")
     if suffix not in _READERS:
-        raise DataError(
-            f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); convert or rename it."
-        )
+        advice = "save its sheet as CSV (UTF-8)" if suffix in SPREADSHEETS else "convert or rename it"
+        raise DataError(f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); {advice}.")
     remarks = Remarks(str(path))
     if options.separator is not None and _READERS[suffix] is not _read_separated:
         remarks.general("has no separated columns, so --separator has no effect on it")
@@ -133,6 +87,9 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
     name = next(iter(present), None)
     if name is None:
         missing = given if given is not None else usual[0]
+        advice = table.title_advice(wanted)
+        if advice is not None:
+            raise DataError(f'{table.source} has no column "{missing}": {advice}.')
         raise DataError(
             f'{table.source} has no column "{missing}" (name it with --{what}-column); '
             f"{_header_hint(table.columns, missing)}{did_you_mean(missing, map(visible, table.columns))}"
@@ -166,6 +123,7 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
     header, *records = found
     names = [visible(cell) for cell in header.cells]
+    first_lines = [(f"line {row.line}", row.cells) for row in found[: LINES + 1]]
     header_size = sum(map(len, header.cells)) + len(header.cells)  # a mark of an encoding may precede each cell
     rows: Rows = []
     for record in records:
@@ -181,6 +139,9 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
             remarks.row("a repeated header was left out", where)
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
+            advice = title_advice(first_lines, _wanted_columns(options))
+            if advice is not None:
+                raise DataError(f"{path}: {advice}.")
             raise DataError(
                 f"{path} is broken, as a row has more cells than the header: line {record.line} has {len(cells)} "
                 f'cells, but the header has {len(names)}; put "quotes" around cells that hold a separator, or name '
@@ -191,7 +152,15 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
         elif len(cells) < len(names):
             remarks.row("a row has fewer cells than the header", where)
         rows.append((where, _first_of_each(names, cells)))
-    return _table(path, rows, remarks, [name for name in names if name], decoded.notes)
+    table = _table(path, rows, remarks, [name for name in names if name], decoded.notes)
+    return replace(table, first_lines=first_lines)
+
+
+def _wanted_columns(options: TaskOptions) -> list[str]:
+    """Names of columns that the options name, or that are looked for without."""
+    given = (options.text_column, options.label_column, options.id_column)
+    named = [name for name in given if name is not None]
+    return [*named, *(TEXT_COLUMNS if given[0] is None else ()), *(LABEL_COLUMNS if given[1] is None else ())]
 
 
 def _first_of_each(names: list[str], cells: list[str]) -> dict[str, Any]:
@@ -237,6 +206,7 @@ _READERS: dict[str, Callable[[Path, TaskOptions, Remarks], RawTable]] = {
     ".psv": _read_separated,
 }
 SUFFIXES = tuple(_READERS)
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 GZIP_SUFFIX = ".gz"
 LINES_SUFFIX = ".txt"
 """A table as training data, but one text a line where there are only texts."""
@@ -247,47 +217,10 @@ def _table(path: Path, rows: Rows, remarks: Remarks, names: list[str] | None, no
     if not rows:
         raise DataError(f"{path} has no rows.")
     repeated = {name: count for name, count in Counter(names or ()).items() if count > 1}
-    columns = _columns(row for _, row in rows) if names is None else tuple(dict.fromkeys(names))
+    columns = columns_of(row for _, row in rows) if names is None else tuple(dict.fromkeys(names))
     return RawTable(str(path), columns, tuple(rows), repeated, (*notes, *remarks.notes))
 
 
-def _columns(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+def columns_of(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The columns that any of `rows` has, in the order of their first occurrence."""
     return tuple(dict.fromkeys(column for row in rows for column in row))
-
-
-def _read_hub(name: str) -> dict[str, RawTable]:
-    """The splits of a hub data set. Class numbers become class names. Raises DataError."""
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError as error:
-        raise DataError(
-            f'Reading "{HUB}{name}" needs the datasets package; install it with: pip install "semtune[datasets]".'
-        ) from error
-    try:
-        found = datasets.load_dataset(name, **_no_scripts(datasets.load_dataset))
-    except Exception as error:  # the library raises a dozen kinds: no network, no such set, a configuration needed
-        if "trust_remote_code" in str(error) or "scripts are no longer supported" in str(error):
-            raise DataError(
-                f'The hub data set "{name}" is a Python script, which semtune never runs; give its files instead '
-                "(CSV, JSON lines or Parquet)."
-            ) from error
-        raise DataError(f'The hub data set "{name}" cannot be read ({first_line(error)}); check its name.') from error
-    tables: dict[str, RawTable] = {}
-    for split, names in SPLIT_NAMES.items():
-        name_there = next((n for n in names if n in found), None)
-        if name_there is None:
-            continue
-        rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[name_there], start=1)]
-        remarks = Remarks(f"{HUB}{name} ({name_there})")
-        for column, feature in found[name_there].features.items():
-            name_classes(rows, column, feature, remarks.source)
-        tables[split] = RawTable(remarks.source, _columns(row for _, row in rows), tuple(rows))
-    if "train" not in tables:
-        raise DataError(f'The hub data set "{name}" has no train split; it has {", ".join(found)}.')
-    return tables
-
-
-def _no_scripts(load_dataset: Callable[..., Any]) -> dict[str, bool]:
-    """Arguments by which a data set's own script is refused: versions before 4 ask or run it, later ones know none."""
-    named = "trust_remote_code" in inspect.signature(load_dataset).parameters
-    return {"trust_remote_code": False} if named else {}

@@ -1,0 +1,63 @@
+"""What stands above a table's header: titles and dates of exports, which are then read as the names of columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from semtune.tasks.characters import is_blank, visible
+from semtune.tasks.remarks import shown
+from semtune.tasks.separated import SEPARATORS
+
+LINES = 10
+"""Number of lines below the first one in which a header is looked for."""
+
+Lines = Sequence[tuple[str, Sequence[str]]]
+"""(location, cells) of the first lines of a table, the one that is taken for its header first."""
+
+
+def title_advice(lines: Lines, wanted: Iterable[str]) -> str | None:
+    """A sentence without its stop that says where the header seems to be; None: nothing looks like it below the first.
+
+    Args:
+        lines: the table's first lines.
+        wanted: names of columns that the header should have.
+    """
+    names = {name.casefold() for name in wanted}
+    (first, header), *below = lines
+    if not names.isdisjoint(_parts(header)):
+        return None
+    named = [where for where, cells in below[:LINES] if not names.isdisjoint(_parts(cells))]
+    if len(named) == 1:  # a name that stands in several lines is a value
+        return (
+            f"{first} ({_title(header)}) is not the header, which seems to be {named[0]}; delete what stands above that"
+        )
+    full = _first_of_full_width(header, below)
+    if full is None:
+        return None
+    return (
+        f"{first} ({_title(header)}) has one cell, and those below have more; if it is a title, delete it, so that the "
+        f'header comes first (it seems to be {full}); if it is the header, put "quotes" around cells that hold a '
+        "separator, or name another separator with --separator"
+    )
+
+
+def _parts(cells: Sequence[str]) -> set[str]:
+    """The cells in a form to be compared; a single one also in the parts that it would have with a usual separator."""
+    filled = [cell for cell in cells if not is_blank(cell)]
+    if len(filled) == 1:
+        filled += [part for separator in SEPARATORS for part in filled[0].split(separator)]
+    return {visible(cell).strip("\"'").casefold() for cell in filled}
+
+
+def _first_of_full_width(header: Sequence[str], below: Lines) -> str | None:
+    """The first line that has as many cells as most, where the first line of all has one."""
+    rows = [(where, len(cells)) for where, cells in below if not all(map(is_blank, cells))]
+    if sum(not is_blank(cell) for cell in header) != 1 or not rows:
+        return None
+    width, _ = Counter(width for _, width in rows).most_common(1)[0]
+    return next(where for where, own in rows if own == width) if width > len(header) else None
+
+
+def _title(header: Sequence[str]) -> str:
+    return shown(" ".join(cell.strip() for cell in header if not is_blank(cell)))

@@ -1,0 +1,88 @@
+"""The tables of a user's splits: one file, the files of a folder by their names, or a data set of the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from semtune.errors import DataError
+from semtune.records import TaskOptions
+from semtune.tasks.decoding import path_of
+from semtune.tasks.hub import HUB, read_hub
+from semtune.tasks.table_files import LINES_SUFFIX, SPREADSHEETS, SUFFIXES, RawTable, read_table, suffix_of
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "dev": ("dev", "validation", "valid", "val"),
+    "test": ("test",),
+}
+"""Usual names of the three splits, in file names and on the hub."""
+DATA_SUFFIXES = frozenset(
+    {*SPREADSHEETS, ".arrow", ".feather", ".zip", ".7z", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".pkl", ".pickle"}
+    | {".h5", ".hdf5", ".sqlite", ".db", ".xml", ".html", ".doc", ".docx", ".dat", ".orc", ".avro", ".sav", ".dta"}
+)
+"""Suffixes of files that hold data and cannot be read."""
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
+
+
+def read_tables(options: TaskOptions) -> dict[str, RawTable]:
+    """The tables in `options.data` by split: a file is {"train": …}; a folder or hub data set has the splits it has.
+
+    Raises DataError: nothing there, no train split, an unknown format, or a broken, empty or wrongly encoded file.
+    """
+    assert options.data is not None
+    if options.data.startswith(HUB):
+        return read_hub(options.data.removeprefix(HUB), SPLIT_NAMES)
+    path = path_of(options.data)
+    if not path.is_dir():
+        return {"train": read_table(path, options)}
+    held = _files(path)
+    there = [file for file in held if suffix_of(file) in SUFFIXES]
+    tables: dict[str, RawTable] = {}
+    for split, names in SPLIT_NAMES.items():
+        files = [file for name in names for file in there if _split_name(file) == name]
+        there = [file for file in there if file not in files]
+        if not files:
+            _check_no_unreadable(held, split, names)
+        if len(files) > 1:
+            found = ", ".join(file.name for file in files)
+            raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
+        if files:
+            tables[split] = read_table(files[0], options)
+    if "train" not in tables:
+        raise DataError(
+            f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
+            "hold dev and test files."
+        )
+    left_out = [file.name for file in there if suffix_of(file) != LINES_SUFFIX]
+    if left_out:
+        note = f"{path}: left out {', '.join(left_out)}, whose names are none of train, dev (or validation) and test"
+        tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
+    return tables
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder by name. Raises DataError."""
+    try:
+        return sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
+
+
+def _split_name(file: Path) -> str:
+    """What a file's name says about its split."""
+    return _SHARD.sub("", file.name.lower().split(".")[0])
+
+
+def _check_no_unreadable(files: Iterable[Path], split: str, names: Collection[str]) -> None:
+    """Raises DataError where the file of a split is there, in a format that cannot be read."""
+    for file in files:
+        if _split_name(file) in names and suffix_of(file) in DATA_SUFFIXES:
+            advice = "save its sheet as CSV (UTF-8)" if suffix_of(file) in SPREADSHEETS else "convert it to CSV"
+            raise DataError(
+                f"{file} would be the {split} split, but is in no format that can be read; {advice}, or move it out "
+                "of the folder."
+            )

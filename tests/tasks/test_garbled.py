@@ -1,0 +1,98 @@
+"""Texts and labels that an earlier program garbled are remarked with an example, and never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
+
+MOJIBAKE = (
+    "it’s",
+    "“so”",
+    "café",
+    "über",
+    "Österreich",
+    "wait…",
+    "a – b",
+    "5 £",
+    "20 °C",
+    "naïve",
+    "ł",
+    "grün 😀",
+    "→",
+)
+HONEST = (
+    "Grüße aus Köln", "voilà\u00a0»", "CAFÉ…", "“CAFÉ”", "NÃO", "MANHÃ…", "PÅ…", "ÂGE", "Spaß…", "3 Å²", "ESPAÑA",
+    "AT&T; R&D", "a &b; c", "привет, «мир»…", "你好", "שלום", "x_y_z", "C:\\new\\under", "..\\node",
+    "x=10=20", "√π", "été",
+)  # fmt: skip
+
+
+def garbled_file(path: Path, text: str, *rows: int) -> Path:
+    """A table in which `text` stands in the given rows, from 0."""
+    kept = [(f"{text} {t}", label) if i in rows else (t, label) for i, (t, label) in enumerate(ROWS)]
+    return save(path, joined([HEADER, *kept], "\t"))
+
+
+@pytest.mark.parametrize("meant", MOJIBAKE)
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_mojibake_is_remarked_and_kept(tmp_path: Path, meant: str, encoding: str) -> None:
+    raw = meant.encode()
+    text = "".join(bytes([b]).decode(encoding, errors="ignore") or chr(b) for b in raw)
+    file = garbled_file(tmp_path / "t.tsv", text, 3, 7)
+    said = notes(file)
+    assert "a text looks like UTF-8 that an earlier program read as cp1252" in said
+    assert "in 2 rows (first: row 4, " in said and "export the original again as UTF-8" in said
+    assert pairs(file)[3][0] == f"{text} {ROWS[3][0]}"
+
+
+@pytest.mark.parametrize(
+    ("meant", "encoding"),
+    [("it’s", "mac_roman"), ("café", "mac_roman"), ("привет", "cp1251"), ("it’s", "cp850"), ("café", "cp437")],
+)
+def test_mojibake_of_other_encodings(tmp_path: Path, meant: str, encoding: str) -> None:
+    text = meant.encode().decode(encoding)
+    said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
+    assert f'read as {encoding}, and was taken as it stands, in row 4, "{text}" for "{meant}"; export' in said
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
+    said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
+    assert "as it stands" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("R&amp;D", 'a text holds an HTML entity, and was taken as it stands, in row 4, "&amp;" for "&"; unescape'),
+        ("it&#39;s", '"&#39;" for "\'"'),
+        ("1 &lt; 2", '"&lt;" for "<"'),
+        ("a&#xA0;b", '"&#xA0;" for "\\xa0"'),
+        ("end_x000D_", 'an escape of Excel\'s file format, and was taken as it stands, in row 4, "_x000D_" for "\\r"'),
+        ("caf\\u00e9", 'an escape of JSON, and was taken as it stands, in row 4, "\\u00e9" for "é"'),
+        ("one.\\nTwo", "a line end that is written out"),
+        ("it=E2=80=99s", '"=E2=80=99" for "’"'),
+    ],
+)
+def test_escapes_are_remarked_and_kept(tmp_path: Path, text: str, says: str) -> None:
+    file = garbled_file(tmp_path / "t.tsv", text, 3)
+    assert says in notes(file)
+    assert pairs(file)[3][0] == f"{text} {ROWS[3][0]}"
+
+
+@pytest.mark.parametrize("label", ["cafÃ©", "R&amp;D", "hot_x000D_"])
+def test_garbled_labels_are_remarked_and_kept(tmp_path: Path, label: str) -> None:
+    rows = [(text, label if i % 3 else "other") for i, (text, _) in enumerate(ROWS)]
+    file = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
+    said = notes(file)
+    assert "a label " in said and "in 16 rows (first: row 2, " in said
+    assert pairs(file)[1][1] == label
+
+
+def test_a_label_separator_cuts_no_entity_in_two(tmp_path: Path) -> None:
+    rows = [(text, "R&amp;D;other" if i % 3 else "other") for i, (text, _) in enumerate(ROWS)]
+    said = refused(save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t")), label_separator=";")
+    assert 'row 2 has the HTML entity "&amp;" in its label cell, which the --label-separator ";" would cut' in said
