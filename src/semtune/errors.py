@@ -26,6 +26,10 @@ class DataError(SemtuneError):
     """A data file that is missing, broken, empty, or does not hold what the task needs."""
 
 
+class PromptTooLongError(DataError):
+    """A prompt that exceeds its limit of tokens even without the example's text."""
+
+
 class ModelError(SemtuneError):
     """A model that cannot be found, read or trusted."""
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from semtune.contracts import PromptParts, TaskContext
-from semtune.errors import ModelError, OptionError, UnknownNameError
+from semtune.errors import DataError, ModelError, OptionError, UnknownNameError
 from semtune.prompts.report import ReportPrompt
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace, TaskOptions
 from semtune.registry import TASKS
@@ -100,11 +101,15 @@ def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp
 
 
 def test_texts_that_the_strategy_cuts_are_said_with_its_own_limit(spec: RunSpec, tmp_path: Path) -> None:
-    limit = 60
+    tokenizer = AutoTokenizer.from_pretrained(spec.model)
+    options = "Which one of these labels applies to the text below?\n- bad\n- good\n\nText: "
+    limit = len(tokenizer(options + " <tech:>").input_ids) + 4
     result = run(replace(spec, strategy_options={"prompt_tokens": limit}), tmp_path / "run", Silent())
     cut = result.cut_texts["test"]
     assert (cut.max_length, cut.texts) == (limit, cut.examples)
     assert f"longer than the strategy's limit of {limit} allows" in cut.sentence("test texts")
+    with pytest.raises(DataError, match=r"more than 20 tokens even without its text; raise the strategy's limit"):
+        run(replace(spec, strategy_options={"prompt_tokens": 20}), tmp_path / "other", Silent())
 
 
 def test_text_cannot_forge_special_tokens(spec: RunSpec, tmp_path: Path) -> None:

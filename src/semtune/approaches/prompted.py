@@ -24,6 +24,7 @@ from semtune.contracts import (
     Strategy,
     TaskContext,
 )
+from semtune.errors import DataError, PromptTooLongError
 from semtune.generation.generator import Generator
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
@@ -177,11 +178,17 @@ class RecordingGenerator:
         """The limit of the last prompt, in tokens."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
-        """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError."""
+        """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError where the rest alone exceeds it."""
         self.max_length = max_length
         unanswered = dataclasses.replace(parts, completion=None)
         example = Example(self.example_id, parts.text, None)
-        return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids
+        try:
+            return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids
+        except PromptTooLongError as error:
+            raise DataError(
+                f'The prompt for example "{self.example_id}" has more than {max_length} tokens even without its text; '
+                "raise the strategy's limit (its options: semtune list strategies --options)."
+            ) from error
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None

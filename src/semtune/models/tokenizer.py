@@ -22,7 +22,7 @@ from typing import Any
 from tokenizers import Tokenizer as BackendTokenizer
 
 from semtune.contracts import PromptParts, TokenizedExample
-from semtune.errors import DataError, ModelError, first_line
+from semtune.errors import DataError, ModelError, PromptTooLongError, first_line
 from semtune.models.control_tokens import control_ids, plain_text_tokenizer
 from semtune.models.quiet import quiet
 from semtune.models.token_bytes import token_bytes
@@ -88,7 +88,7 @@ class FastTokenizer:
             answer = [*self._completion_ids(parts.completion), self.eos_id]
         prompt, cut = self._prompt_ids(parts, max_length - len(answer))
         if prompt is None:
-            raise DataError(
+            raise PromptTooLongError(
                 f'Example "{example.id}" does not fit into {max_length} tokens even without its text '
                 f"({len(answer)} of them are its labels); raise --max-length."
             )
