@@ -178,8 +178,9 @@ class RecordingGenerator:
         """The limit of the last prompt, in tokens."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
-        """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError where the rest alone exceeds it."""
-        self.max_length = max_length
+        """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError where the rest exceeds it."""
+        if max_length != NO_MAX_LENGTH:
+            self.max_length = max_length
         unanswered = dataclasses.replace(parts, completion=None)
         example = Example(self.example_id, parts.text, None)
         try:
