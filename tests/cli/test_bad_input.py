@@ -94,7 +94,7 @@ def test_other_encoding(semtune: Semtune, tmp_path: Path) -> None:
         ("task: [\n", "not valid YAML"),
         ("task: practice\noverrides: {lora: {rnak: 8}}\n", 'did you mean "rank"'),
         ("task: practice\nepochs: lots\n", 'study.yaml: "epochs"'),
-        ("task: practice\nepochs: 0\n", "study.yaml: --epochs"),
+        ("task: practice\nepochs: 0\n", 'study.yaml: "epochs" must be at least 1'),
         ("task: practice\nmax_length: 1:30\n", "study.yaml: YAML reads 1:30 in line 2 as 90"),
         ("task: practice\ntask_options: base.csv\n", 'study.yaml: "task_options" must be a mapping'),
         ("task: practice\nmethod_options: [rank, 8]\n", 'study.yaml: "method_options" must be a mapping'),
@@ -110,6 +110,9 @@ def test_a_value_of_the_command_line_is_not_said_to_be_the_files_alone(semtune: 
     (tmp_path / "study.yaml").write_text("task: practice\nmethods: [lora]\n", encoding="utf-8")
     message = refuse(semtune, "study", "study.yaml", "--epochs", "0", "--out", "study")
     assert "study.yaml (with the options given): --epochs must be at least 1" in message
+    (tmp_path / "study.yaml").write_text("task: practice\nmethods: [lora]\nepochs: 0\n", encoding="utf-8")
+    message = refuse(semtune, "study", "study.yaml", "--seeds", "1", "--out", "study")
+    assert 'study.yaml (with the options given): "epochs" must be at least 1' in message
 
 
 def test_target_that_matches_nothing(semtune: Semtune, tiny_model: Path) -> None:

@@ -40,8 +40,9 @@ def study(
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
     from semtune.registry import LAUNCHERS
     from semtune.specs import read_yaml
+    from semtune.specs.naming import naming_flags
     from semtune.specs.trust import refuse_trust
-    from semtune.study.grid import overridden, study_from
+    from semtune.study.grid import AXES, overridden, study_from
     from semtune.study.study import run_study
 
     if file is None and "task" not in values:
@@ -58,10 +59,12 @@ def study(
     where = str(file or "the command line")
     whole = overridden(base, {**axes, **values}, where)
     where += " (with the options given)" if file is not None and (axes or values) else ""
-    spec = study_from(whole, where, from_file=file is not None)
     command = shlex.join(["semtune", *sys.argv[1:]])
-    starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
-    record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)
+    single = [AXES[axis] for axis in axes if axis in AXES]
+    with naming_flags({*axes, *single, *values, *values.get("task_options", ())}):
+        spec = study_from(whole, where, from_file=file is not None)
+        starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
+        record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)
     _show(record, out, json)
     ended_well = all(run.get("status", "ok") == "ok" for run in (*record["runs"], *record["baselines"]))
     return 0 if ended_well else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from semtune.errors import OptionError, UnknownNameError
 
@@ -24,12 +24,28 @@ class BoundsError(OptionError):
             in_file: the reason for a file's key, where its unit is another one than the flag's.
         """
         super().__init__(f"{subject} {reason}")
-        self._key, self._where, self._reason = key, where, in_file or reason
+        self.key, self._where, self._reason = key, where, in_file or reason
+        self.by_flag = str(self)
+        """The message about a value of the command line."""
 
-    def of(self, file: str) -> OptionError:
+    def of(self, file: str) -> BoundsError:
         """The same error about a value of `file`."""
         place = file if self._where == RUN_OPTIONS else f"{file}, {self._where}"
-        return OptionError(f'{self._where if file in self._where else place}: "{self._key}" {self._reason}')
+        subject = f'{self._where if file in self._where else place}: "{self.key}"'
+        error = BoundsError(subject, self._reason, key=self.key, where=self._where)
+        error.by_flag = f"{file}: {self.by_flag}"
+        return error
+
+
+@contextlib.contextmanager
+def naming_flags(given: Collection[str]) -> Iterator[None]:
+    """Names values of the command line by their flags, within `naming`; `given`: the names of their options."""
+    try:
+        yield
+    except BoundsError as error:
+        if error.key not in given:
+            raise
+        raise OptionError(error.by_flag) from error
 
 
 @contextlib.contextmanager
@@ -38,7 +54,7 @@ def naming(file: str) -> Iterator[None]:
     try:
         yield
     except BoundsError as error:
-        if not file:
+        if not file or file in str(error):
             raise
         raise error.of(file) from error
     except (OptionError, UnknownNameError) as error:
