@@ -10,7 +10,9 @@ import pytest
 
 from semtune.progress import NoProgress
 from semtune.records import RunResult, RunSpec
+from semtune.runs.folder import read_result
 from semtune.runs.runner import run
+from semtune.specs import read_spec, write_spec
 from semtune.study.grid import study_from
 from semtune.study.study import run_study
 
@@ -61,6 +63,27 @@ def test_notes_on_the_data_are_said_once(table: Path, tmp_path: Path, monkeypatc
     run_study(study, tmp_path / "study", "it", Heard(said), said.append)
     for note in ("an HTML entity", "differ only in case"):
         assert sum(note in line for line in said) == 1, said
+
+
+class ByFile(Here):
+    """Runs as a child has them, from a spec.yaml."""
+
+    def wait(self, handles: Sequence[tuple[RunSpec, Path]]) -> tuple[Any, RunResult]:
+        spec, folder = handles[0]
+        write_spec(spec, folder.parent / "spec.yaml")
+        return handles[0], run(read_spec(folder.parent / "spec.yaml"), folder, NoProgress(), overwrite=True)
+
+
+@pytest.mark.parametrize("launcher", [Here, ByFile])
+def test_the_study_shows_them_once(
+    launcher: type[Here], table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semtune.study.grid.StudySpec.runs", lambda self: {})
+    monkeypatch.chdir(tmp_path)
+    record = run_study(study_of(Path(table.name), ["top-1"]), tmp_path / "study", "it", launcher(), lambda _: None)
+    of_run = read_result(tmp_path / "study" / "baselines" / "top-1" / "result.json").notes
+    shown = {note for note in (*record["task_notes"], *of_run) if "an HTML entity" in note}
+    assert len(shown) == 1, shown
 
 
 def test_a_run_says_them_where_the_data_have_changed(

@@ -19,7 +19,7 @@ from semtune.runs.folder import DATA, read_result
 from semtune.runs.lock import HOLDER, LOCK, locked
 from semtune.runs.outcome import unmeasured
 from semtune.runs.succession import run_folders
-from semtune.specs import check_writable
+from semtune.specs import check_writable, with_absolute_paths
 from semtune.specs.naming import naming
 from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.specs.trust import without_trust
@@ -60,6 +60,7 @@ def run_study(
     """
     if parallel < 1:
         raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
+    given, study = study, _with_absolute_paths(study)  # so that the study and its runs say the same of the data
     tuned = list(study.runs().values())
     specs = [*tuned, *prompted_runs(study).values()]
     grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
@@ -77,7 +78,7 @@ def run_study(
     with locked(out):
         check_writable(out)
         jobs = _jobs(baselines, grid, out, with_model=study.with_model)
-        record = StudyRecord(out, _record(study, task, splits, shared, command, parallel), jobs, notes)
+        record = StudyRecord(out, _record(given, task, splits, shared, command, parallel), jobs, notes)
         fingerprint = fingerprint_of(task, splits)
         judge = Judge(fingerprint, record.plain["environment"])
         verdicts = {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}
@@ -90,6 +91,12 @@ def run_study(
         runs.run(launcher, parallel)
         record.write(whole=True)
     return record.plain
+
+
+def _with_absolute_paths(study: StudySpec) -> StudySpec:
+    """`study` with the absolute paths of its data."""
+    spec = with_absolute_paths(RunSpec(study.task, task_options=study.task_options))
+    return replace(study, task_options=spec.task_options)
 
 
 def _jobs(baselines: Mapping[str, RunSpec], grid: Mapping[str, RunSpec], out: Path, *, with_model: bool) -> list[Job]:
