@@ -14,7 +14,7 @@ from semtune.models import fake_model
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import build_fake_model
 from semtune.models.loaded import TransformersModel
-from semtune.nn import kernels, nf4
+from semtune.nn import kernels, nf4, panels
 from semtune.nn.kernels import training_operators
 from semtune.nn.nf4 import quantize_nf4
 from semtune.plan import extrapolate, trace
@@ -214,3 +214,25 @@ def test_products_are_counted_forward_and_backward() -> None:
     flops = [f for section in recorder.sections for f in section.product_flops if f]
     assert flops == [2.0 * 3 * 5 * 7] * 3
     assert [s.name for s in recorder.sections] == ["forward", "backward", "accumulate"]
+
+
+@pytest.mark.parametrize(("x_dtype", "w_dtype"), [("bfloat16", "bfloat16"), ("float32", "bfloat16")])
+def test_products_in_panels_are_counted_forward_and_backward(
+    x_dtype: str, w_dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panels, "native_bf16", lambda device_type="cpu": False)
+    monkeypatch.setattr(panels, "PANEL_BYTES", 1)
+    monkeypatch.setattr(panels, "MIN_PANEL_ROWS", 3)  # 7 rows of the weight: two panels, and one of a row
+    recorder = Recorder()
+    with recorder.recording():
+        weight = torch.zeros(7, 5, dtype=getattr(torch, w_dtype))
+        x = torch.zeros(4, 5, dtype=getattr(torch, x_dtype))
+        recorder.begin("forward")
+        y = panels.linear(x, weight)
+        recorder.begin("backward")
+        panels.grad_input(y, weight)
+        if x.dtype == weight.dtype:
+            panels.grad_weight(y, x)
+    found = [sum(section.product_flops) for section in recorder.sections]
+    product = 2.0 * 4 * 5 * 7
+    assert found == [product, product * (2 if x.dtype == weight.dtype else 1)]

@@ -29,6 +29,8 @@ from semtune.nn.operator_registry import OPERATORS, Operator, OperatorCost, tens
 from semtune.plan.history import Section, without_repeated_chunks
 
 _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
+_IN_PLACE = {torch.ops.aten.addmm_: torch.ops.aten.addmm, torch.ops.aten.baddbmm_: torch.ops.aten.baddbmm}
+"""Products that write to an argument, which torch's registry of FLOPs knows by their other form alone."""
 
 
 FormulaSections = dict[tuple[Any, ...], Section]
@@ -97,7 +99,7 @@ class Recorder:
         section = self._current
         if section is None or all(x.device.type == "meta" for x in outputs):
             return
-        count = flop_registry.get(func.overloadpacket)
+        count = flop_registry.get(_IN_PLACE.get(func.overloadpacket, func.overloadpacket))
         if count is not None:
             flops = float(count(*args, **kwargs, out_val=out))
             section.append(str(func), self._live, OperatorCost(), product_flops=flops)
