@@ -96,6 +96,9 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "dropout_mask": lambda: [(fp32(5, 13), -7, 30000)],
     "draw_seed": lambda: [()],
     "row_square_sums": lambda: [(bf16(5, 13), torch.float32)],
+    "linear_in_panels": lambda: [(bf16(2, 3, 13), bf16(7, 13), bf16(7)), (fp32(3, 13), bf16(700, 13).half(), None)],
+    "grad_input_in_panels": lambda: [(bf16(3, 700), bf16(700, 13)), (fp32(3, 7), bf16(7, 13))],
+    "grad_weight_in_panels": lambda: [(bf16(5, 700), bf16(5, 13))],
     "prepack_weight": lambda: [(bf16(32, 16),)],
     "adamw_8bit_formula_": lambda: [
         (fp32(300), None, None, *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0),
