@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from semtune.models.packed_attention import learned_prefix
 from semtune.nn.attention import packed_attention
+from semtune.nn.block_output import BlockOutput
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
 from semtune.nn.packed_batch import PackedBatch
 from semtune.nn.padding import Rotary
@@ -148,8 +149,8 @@ class FusedAttention(nn.Module):
 
 
 class FusedBlock(nn.Module):
-    """One block. Its output is `hidden_states + residual`; both are returned unsummed so that the next norm can fuse
-    the addition."""
+    """One block. Its output is `hidden_states + residual`; both are returned unsummed (`BlockOutput`) so that the next
+    norm can fuse the addition."""
 
     input_layernorm: nn.Module
     self_attn: nn.Module
@@ -177,9 +178,7 @@ class FusedBlock(nn.Module):
         checkpointed: Callable[..., Any] = checkpoint  # typed here, as torch leaves it untyped
         return checkpointed(self._packed_forward, hidden_states, residual, packed, use_reentrant=False)
 
-    def _packed_forward(
-        self, hidden_states: Tensor, residual: Tensor | None, packed: BlockInputs
-    ) -> tuple[Tensor, Tensor]:
+    def _packed_forward(self, hidden_states: Tensor, residual: Tensor | None, packed: BlockInputs) -> BlockOutput:
         if residual is None:
             residual, normed = hidden_states, self.input_layernorm(hidden_states)
         else:
@@ -188,4 +187,4 @@ class FusedBlock(nn.Module):
             residual = residual.index_select(0, packed.query_rows)
         attn_output, _ = self.self_attn(normed, packed=packed)
         normed, residual = self.post_attention_layernorm(attn_output, residual)
-        return self.mlp(normed), residual
+        return BlockOutput(self.mlp(normed), residual)
