@@ -121,6 +121,16 @@ METHODS = Registry(
         "lora": Entry("semtune.methods.lora:LORA", "low-rank adapters beside frozen weights (Hu et al. 2021)"),
         "qlora": Entry("semtune.methods.qlora:QLORA", "LoRA over a resident 4-bit NF4 base (Dettmers et al. 2023)"),
         "dora": Entry("semtune.methods.dora:DORA", "LoRA with weight magnitude trained apart (Liu et al. 2024)"),
+        "ia3": Entry("semtune.methods.ia3:IA3", "keys, values and MLP activations scaled (Liu et al. 2022)"),
+        "bitfit": Entry("semtune.methods.bitfit:BITFIT", "biases alone are trained (Ben Zaken et al. 2022)"),
+        "ln-tuning": Entry("semtune.methods.ln_tuning:LN_TUNING", "norms alone are trained (Zhao et al. 2024)"),
+        "last-layers": Entry("semtune.methods.last_layers:LAST_LAYERS", "the last blocks and final norm are trained"),
+        "houlsby": Entry(
+            "semtune.methods.houlsby:HOULSBY", "bottleneck adapters after attention and MLP (Houlsby et al. 2019)"
+        ),
+        "pfeiffer": Entry(
+            "semtune.methods.pfeiffer:PFEIFFER", "one bottleneck adapter a block, after the MLP (Pfeiffer et al. 2021)"
+        ),
     },
 )
 

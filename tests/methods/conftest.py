@@ -32,6 +32,12 @@ class ToyBundle:
             if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
         }
 
+    def blocks(self) -> list[nn.Module]:
+        return list(self.model.model.layers)
+
+    def attentions(self) -> list[nn.Module]:
+        return [block.self_attn for block in self.blocks()]
+
     def hidden_states(self, input_ids: Tensor, batch: object, query_indices: object = None) -> Tensor:
         raise NotImplementedError
 

@@ -33,9 +33,12 @@ class Toy:
         return resolve(spec_from({"task": "practice", **given, **options}, "the test", shared=True))
 
     def base(self, spec: RunSpec, *, gpu: bool = False) -> Base:
-        precision = method_settings(spec).precision
+        settings = method_settings(spec)
         tokenizer = ApproximateTokenizer(int(self.config.vocab_size))
-        return Base(self.config, "toy", precision, torch.float32, gpu, torch.float32, tokenizer)
+        return Base(
+            self.config, "toy", settings.precision, torch.float32, gpu, torch.float32, tokenizer,
+            last_blocks_apart=settings.last_blocks_apart,
+        )  # fmt: skip
 
     def trace(self, spec: RunSpec, *, gpu: bool = False) -> Trace:
         return trace(

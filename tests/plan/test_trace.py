@@ -29,9 +29,14 @@ from semtune.training.optimizer import Optimizer
 from semtune.training.schedule import Schedule
 from tests.plan.conftest import LAYERS, Toy
 
+FEWER = {"last-layers": {"blocks": 2}}
+"""Options with which a method leaves some of the toy's layers alone."""
 WAYS = [(m, "head") for m in METHODS] + [("lora", readout) for readout in READOUTS if readout != "head"]
 SEVERAL = [(*way, activation_checkpointing) for way in WAYS for activation_checkpointing in (False, True)]
-IN_SHORT = [("full", "head", True), ("lora", "generate", False), ("qlora", "head", False)]
+IN_SHORT = [
+    ("full", "head", True), ("lora", "generate", False), ("qlora", "head", False), ("pfeiffer", "head", False),
+    ("last-layers", "head", False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -41,11 +46,14 @@ IN_SHORT = [("full", "head", True), ("lora", "generate", False), ("qlora", "head
 def test_few_layers_stretched_are_all_layers(
     toy: Toy, method: str, readout: str, activation_checkpointing: bool
 ) -> None:
-    spec = toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, precision=None)
-    given = trace._WorkloadOnce(lambda r: filled_workload(r, spec))
-    few = extrapolate.SHALLOW_CHECKPOINTED if activation_checkpointing else extrapolate.SHALLOW
+    given = {"method_options": FEWER[method]} if method in FEWER else {"precision": None}
+    spec = toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, **given)
+    once = trace._WorkloadOnce(lambda r: filled_workload(r, spec))
+    few = extrapolate.shallow_layers(
+        LAYERS, activation_checkpointing=activation_checkpointing, last_apart=method_settings(spec).last_blocks_apart
+    )
     shallow, deep, full = (
-        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), given, 64)
+        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), once, 64)
         for depth in (few, few + 1, LAYERS)
     )
     for a, b, whole in zip(shallow.sections, deep.sections, full.sections, strict=True):
@@ -99,8 +107,13 @@ def off(predicted: int, measured: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("method", "readout"), [("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head")]
-)
+    ("method", "readout"),
+    [
+        ("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head"), ("ia3", "head"),
+        ("bitfit", "head"), ("ln-tuning", "generate"), ("last-layers", "generate"), ("houlsby", "head"),
+        ("pfeiffer", "generate"),
+    ],
+)  # fmt: skip
 def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:
     spec = toy.spec(method=method, readout=readout, precision="nf4" if method == "qlora" else "fp32")
     assert off(toy.trace(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01

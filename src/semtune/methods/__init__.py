@@ -1,1 +1,1 @@
-"""Ways of changing a model's weights, one file each: full, lora, qlora, dora."""
+"""Ways of changing a model's weights, one file each; files with a leading underscore are shared by several."""

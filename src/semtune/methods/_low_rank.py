@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
 
 from semtune.contracts import LoadedModel
-from semtune.errors import MergeRefusedError, OptionError, TargetError, did_you_mean
+from semtune.errors import MergeRefusedError, OptionError, TargetError
 from semtune.methods import _peft_files
+from semtune.methods._targets import chosen_paths
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import LowRankSettings
@@ -87,20 +88,11 @@ def adapters(model: nn.Module) -> dict[str, LowRankLinear]:
 
 
 def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:
-    """The layers among `linears` that `targets` name, in the model's order.
+    """The layers among `linears` that `targets` name (see `chosen_paths`), in the model's order.
 
-    A target is "all-linear", a module path, or a tail of one ("q_proj", "self_attn.q_proj"); where it matches nothing
-    literally, "q" stands for "q_proj". Raises TargetError when one matches nothing, OptionError when there is none.
+    Raises TargetError where a target matches nothing, OptionError where there is none or a layer has an adapter.
     """
-    if not targets:
-        raise OptionError('No targets were given; name at least one linear layer, or "all-linear"')
-    chosen: set[str] = set()
-    for target in targets:
-        matches = _matches(linears, target) or _matches(linears, f"{target}_proj")
-        if not matches:
-            names = {path.rpartition(".")[2] for path in linears} | {ALL_LINEAR}
-            raise TargetError(f'The target "{target}" matches no linear layer; {did_you_mean(target, names)}')
-        chosen.update(matches)
+    chosen = chosen_paths(linears, targets, everything=ALL_LINEAR, kind="linear layer")
     bases: dict[str, nn.Module] = {}
     for path, module in linears.items():
         if path not in chosen:
@@ -127,12 +119,6 @@ def _has_matrix(module: nn.Module) -> bool:
     """Whether the module itself has a weight matrix and is no embedding."""
     weight = module._parameters.get("weight")
     return weight is not None and weight.dim() == 2 and not isinstance(module, nn.Embedding)
-
-
-def _matches(paths: Iterable[str], target: str) -> list[str]:
-    if target == ALL_LINEAR:
-        return list(paths)
-    return [path for path in paths if path == target or path.endswith(f".{target}")]
 
 
 def _check_settings(bases: Mapping[str, nn.Module], settings: LowRankSettings) -> None:

@@ -96,8 +96,11 @@ def bottlenecks(model: nn.Module) -> dict[str, Bottleneck]:
 
 def _add_sequential(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """A forward hook: y = g(x) + Δ(g(x))."""
-    total = output.hidden_states + output.residual if isinstance(output, BlockOutput) else _first(output)
-    return _plus(output, cast(Bottleneck, module.get_submodule(CHILD))(total))
+    adapter = cast(Bottleneck, module.get_submodule(CHILD))
+    if isinstance(output, BlockOutput):  # the next norm adds Δ to the sum that is needed here
+        total = output.hidden_states + output.residual
+        return BlockOutput(adapter(total), total)
+    return _plus(output, adapter(output[0] if isinstance(output, tuple) else output))
 
 
 def _add_parallel(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -107,12 +110,6 @@ def _add_parallel(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     if rows is not None:  # attention in the last block reads every token, and computes only these
         x = x.index_select(0, rows)
     return _plus(output, cast(Bottleneck, module.get_submodule(CHILD))(x))
-
-
-def _first(output: Any) -> Tensor:
-    """The hidden states in a module's output."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
 
 
 def _plus(output: Any, delta: Tensor) -> Any:

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semtune.contracts import LinearLayer
+from semtune.nn.column_scaling import column_gradients, per_factor, scale_columns_
 from semtune.nn.dropout import DropoutMask, draw_mask
-from semtune.nn.kernels import operators, supports
 from semtune.nn.linear import as_linear_layer
 from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
@@ -175,17 +175,13 @@ class _LowRank(torch.autograd.Function):
 class _ScaleRows(torch.autograd.Function):
     """y = (m / n) ⊙ z in place of z (..., out); gradients for z and m, none for n.
 
-    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is saved, not z. The factor is applied in the
-    dtype of m: rounded to bf16 first, the first hundreds of steps of a magnitude near 1 would be lost.
+    dm = sum of dy ⊙ z / n over the tokens = sum of dy ⊙ y / m, so y is saved, not z.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, magnitude: Tensor, norms: Tensor) -> Tensor:
         factor = _row_scale(magnitude, norms)
-        if supports(z):
-            operators.scale_columns_(z, factor)
-        else:
-            z.mul_(factor)
+        scale_columns_(z, factor)
         ctx.mark_dirty(z)
         ctx.save_for_backward(z, magnitude, factor)
         return z
@@ -195,12 +191,8 @@ class _ScaleRows(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         y, magnitude, factor = ctx.saved_tensors
         needs_z, needs_m = ctx.needs_input_grad[:2]
-        if supports(grad_y, y):
-            grad_z, total = operators.scale_columns_backward(grad_y, y, factor)
-        else:
-            grad_z = (grad_y * factor).to(grad_y.dtype)
-            total = (grad_y * y).reshape(-1, y.shape[-1]).sum(dim=0, dtype=magnitude.dtype)  # (tokens, out) -> (out,)
-        grad_m = torch.where(magnitude == 0, 0.0, total / magnitude) if needs_m else None
+        grad_z, total = column_gradients(grad_y, y, factor)
+        grad_m = per_factor(total, magnitude) if needs_m else None
         return grad_z if needs_z else None, grad_m, None
 
 

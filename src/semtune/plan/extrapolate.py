@@ -27,6 +27,17 @@ SHALLOW_CHECKPOINTED = 4
 """The same with activation checkpointing: operations of a block then interleave with both neighbours' in backward."""
 
 
+def shallow_layers(layers: int, *, activation_checkpointing: bool, last_apart: int = 0) -> int:
+    """Layers of the shallow run for a model of `layers`.
+
+    last_apart: number of layers at the end that differ from all before; the usual number has room for one. Of a model
+    with hardly more layers than these the deep run has all.
+    """
+    usual = SHALLOW_CHECKPOINTED if activation_checkpointing else SHALLOW
+    needed = usual + max(0, last_apart - 1)
+    return usual if needed == usual else max(1, min(needed, layers - 1))
+
+
 def peak_bytes(shallow: Section, deep: Section, more: int) -> int:
     """The peak of live bytes in this section with `more` layers than the shallow run has."""
     first, last = repeated(shallow.operations, deep.operations)

@@ -139,13 +139,15 @@ class Planner:
         if key in self.traced:
             return self.traced[key]
         q = self.request
-        precision = method_settings(spec).precision
+        settings = method_settings(spec)
+        precision = settings.precision
         on_gpu = q.device.kind == "cuda"
         base = Base(
             config=q.config, name=spec.model, precision=precision,
             dtype=dtype_of(precision, bf16=q.device.native_bf16), gpu=on_gpu, stored_dtype=q.stored_dtype,
             tokenizer=q.tokenizer, activation_checkpointing=spec.activation_checkpointing,
             frozen=freezes_linears(METHODS.get(spec.method)),
+            last_blocks_apart=settings.last_blocks_apart,
         )  # fmt: skip
         prepack = spec.prepack if spec.prepack is not None else self._would_prepack
         resolved = dataclasses.replace(spec, prepack=prepack and not on_gpu)

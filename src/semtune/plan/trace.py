@@ -63,6 +63,8 @@ class Base:
     """Whether backward recomputes the activations of each block."""
     frozen: bool = False
     """Whether the method trains no linear weight in place (`contracts.freezes_linears`)."""
+    last_blocks_apart: int = 0
+    """See `MethodSettings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,9 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     Raises what loading and attaching raise.
     """
     layers, once = layer_count(base.config), _WorkloadOnce(workload)
-    depth = extrapolate.SHALLOW_CHECKPOINTED if base.activation_checkpointing else extrapolate.SHALLOW
+    depth = extrapolate.shallow_layers(
+        layers, activation_checkpointing=base.activation_checkpointing, last_apart=base.last_blocks_apart
+    )
     formulas: FormulaSections = {}
     shallow, deep = (run_phases(base, n, assemble, once, round_to, formulas) for n in (depth, depth + 1))
     more = layers - depth

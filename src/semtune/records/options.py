@@ -75,6 +75,11 @@ class MethodSettings:
     weight_decay: float = option(0.0, at_least=0, below=1, help="AdamW's decoupled weight decay.")
     master_weights: bool = option(False, help="Keep fp32 master copies of trained bf16 weights in the optimizer.")
 
+    @property
+    def last_blocks_apart(self) -> int:
+        """How many blocks at the end of the decoder are treated otherwise than those before; a plan traces them all."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
 class LowRankSettings(MethodSettings):

@@ -1,0 +1,96 @@
+"""BitFit: the bias terms alone are trained (Ben Zaken et al. 2022, arXiv:2106.10199).
+
+- The paper tunes models whose linear layers and norms all have biases. Llama-like decoders have none, or (Qwen2) a few:
+  a linear layer without a bias then gets one, 0 at first, so the function is the same at the start. `add_missing` off
+  trains only the biases that the model has.
+- A bias of a key projection shifts all scores of a query alike, which softmax undoes, unless a rotary embedding follows
+  it. It is trained like the others, as in the paper.
+- Biases are not quantised, so BitFit goes over every precision of the base, and it is part of the model from the start:
+  there is nothing to merge. A file of transformers can hold added biases only where the model's config has a field for
+  them (Llama's `attention_bias` and `mlp_bias`), so what is saved here are the biases themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from semtune.contracts import LoadedModel
+from semtune.errors import OptionError
+from semtune.methods._norms import block_norms, outer_norms
+from semtune.methods._targets import chosen_paths
+from semtune.methods._trained_part import TrainedPart
+from semtune.nn.linear import as_linear_layer
+from semtune.records import MethodSettings, option
+
+
+@dataclass(frozen=True, slots=True)
+class BitFitSettings(MethodSettings):
+    """Options of BitFit."""
+
+    targets: tuple[str, ...] = option(
+        ("all-linear",),
+        help="Linear layers whose biases are trained, comma separated, such as q_proj,down_proj; all-linear is all of "
+        "the decoder's.",
+    )
+    norms: bool = option(True, help="Train the biases of the norms too, where they have any.")
+    add_missing: bool = option(True, help="Give linear layers without a bias one that is 0 at first.")
+
+
+class BitFit(TrainedPart[BitFitSettings]):
+    """Trains biases of linear layers and norms."""
+
+    Settings = BitFitSettings
+
+    def select(self, loaded: LoadedModel, settings: BitFitSettings) -> list[nn.Parameter]:
+        """The biases; missing ones are added. Raises TargetError, OptionError."""
+        found = _layers(loaded)
+        paths = chosen_paths(found, settings.targets, everything="all-linear", kind="linear layer")
+        layers = [module for path, module in found.items() if path in paths]
+        norms = {**block_norms(loaded), **outer_norms(loaded)} if settings.norms else {}
+        carriers = [module for module in (*layers, *norms.values()) if _bias(module) is not None]
+        if settings.add_missing:
+            missing = [module for module in layers if _bias(module) is None]
+            for module in missing:
+                _add_bias(module)
+            carriers += missing
+        if not carriers:
+            raise OptionError(
+                "The chosen layers of this model have no biases to train; leave add_missing at true, which adds them"
+            )
+        return [bias for module in carriers if (bias := _bias(module)) is not None]
+
+
+def _layers(loaded: LoadedModel) -> dict[str, nn.Module]:
+    """The blocks' linear layers, and other modules with a bias that are no norms (GPT-2's Conv1D), by module path."""
+    linears, norms = loaded.linears(), block_norms(loaded)
+    inside = {id(module) for block in loaded.blocks() for module in block.modules()}
+    return {
+        path: module
+        for path, module in loaded.model.named_modules()
+        if path in linears or (id(module) in inside and path not in norms and _bias(module) is not None)
+    }
+
+
+def _bias(module: nn.Module) -> nn.Parameter | None:
+    return module._parameters.get("bias")
+
+
+def _add_bias(module: nn.Module) -> None:
+    """A bias of 0 for a linear layer, in the dtype of its results."""
+    layer = as_linear_layer(module)
+    zeros = torch.zeros(layer.out_features, dtype=layer.compute_dtype, device=layer.device)
+    module.register_parameter("bias", nn.Parameter(zeros))
+
+
+BITFIT = BitFit(
+    name="bitfit",
+    presets={
+        # Not in the original experiment: its precision and the paper's highest learning rate.
+        "report": BitFitSettings(precision="bf16", master_weights=True, learning_rate=1e-3),
+        "default": BitFitSettings(precision="auto", master_weights=True, learning_rate=1e-3),
+    },
+    preset_notes={"report": ("preset report: BitFit was not part of the original experiment",)},
+)
