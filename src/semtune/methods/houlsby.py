@@ -49,8 +49,7 @@ def _end_of_mlp(block: nn.Module, attentions: set[int]) -> nn.Module:
     parts = [
         child
         for child in block.children()
-        if next(child.parameters(), None) is not None or is_linear_layer(child)
-        if not is_norm(child) and not any(id(inner) in attentions for inner in child.modules())
+        if _has_weights(child) and not is_norm(child) and not any(id(m) in attentions for m in child.modules())
     ]
     if not parts or (len(parts) > 1 and not all(is_linear_layer(part) for part in parts)):
         named = ", ".join(type(part).__name__ for part in parts) or "none"
@@ -59,6 +58,11 @@ def _end_of_mlp(block: nn.Module, attentions: set[int]) -> nn.Module:
             "adapters stand behind whole blocks"
         )
     return parts[-1]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Whether there are parameters in the module, or linear layers, whose weights may be stored as buffers."""
+    return any(is_linear_layer(m) or m._parameters for m in module.modules())
 
 
 HOULSBY = Houlsby(

@@ -68,7 +68,8 @@ class Bottleneck(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """(..., width) -> (..., width), in h's dtype."""
         inner = F.linear(h, self.down_weight.to(h.dtype), self.down_bias.to(h.dtype))  # (..., width) -> (..., size)
-        up_weight, up_bias = self.up_weight, self.up_bias
+        up_weight: Tensor = self.up_weight
+        up_bias: Tensor = self.up_bias
         if self.scale != 1:
             up_weight, up_bias = self.scale * up_weight, self.scale * up_bias
         return F.linear(ACTIVATIONS[self.activation](inner), up_weight.to(h.dtype), up_bias.to(h.dtype))
