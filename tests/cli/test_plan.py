@@ -16,7 +16,11 @@ FIELDS = {
 
 
 def test_a_seven_billion_model_on_a_12_gb_card(semtune: Semtune) -> None:
-    done = semtune("plan", "--model", "meta-llama/Llama-2-7b-hf", "--task", "practice", "--device", "12GB", "--json")
+    names = "full,lora,qlora,dora"
+    done = semtune(
+        "plan", "--model", "meta-llama/Llama-2-7b-hf", "--task", "practice", "--device", "12GB", "--json",
+        "--method", names,
+    )  # fmt: skip
     plans = {p["method"]: p for p in last_json(done)}
     assert {name: p["fits"] for name, p in plans.items()} == {
         "full": False, "lora": False, "qlora": True, "dora": False,

@@ -17,7 +17,7 @@ from semtune.models.fake_model import about_parameters
 from semtune.models.locate import locate_config
 from semtune.models.sources.published import shape_names
 from semtune.plan.planner import Estimate, Planner, spill_bytes
-from semtune.records import Advice, RunSpec
+from semtune.records import Advice, LowRankSettings, RunSpec
 from semtune.specs import method_settings, with_changes
 
 ENOUGH = 3
@@ -102,6 +102,14 @@ def _try(planner: Planner, current: Estimate, change: Mapping[str, Any], text: s
     found.append(Advice(text, dict(change), changed.highest_bytes, factor))
 
 
+def _state_fits(planner: Planner, spec: RunSpec) -> bool:
+    """Whether the method accepts `spec`, and its weights and optimizer state fit."""
+    try:
+        return planner.estimate(spec).state_fits
+    except SemtuneError:
+        return False
+
+
 def _single_changes(
     planner: Planner, current: Estimate, lengths: Sequence[int]
 ) -> Iterator[tuple[dict[str, Any], str]]:
@@ -159,7 +167,8 @@ def _smaller_states(current: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
     settings, frozen = method_settings(current.spec), current.trace.frozen_bytes
     # A change is not planned where even its largest possible saving would not suffice.
     trained = current.trace.kept_bytes - frozen
-    if getattr(settings, "targets", _FEW_TARGETS) != _FEW_TARGETS and 0 < frozen < current.tensor_memory_bytes:
+    narrower = isinstance(settings, LowRankSettings) and settings.targets != _FEW_TARGETS
+    if narrower and 0 < frozen < current.tensor_memory_bytes:
         yield {"targets": _FEW_TARGETS}, "adapters on q and v alone (--targets q_proj,v_proj)"
     if (
         current.spec.optimizer == "adamw"
@@ -182,7 +191,7 @@ def _joint_changes(planner: Planner, current: Estimate) -> Iterator[tuple[dict[s
     if current.state_fits:
         yield slow, f"{words} (--batch-size 1 --accumulation-steps {steps} --activation-checkpointing)"
     for change, text in _smaller_states(current):
-        if not planner.estimate(with_changes(spec, change)).state_fits:
+        if not _state_fits(planner, with_changes(spec, change)):
             continue
         yield (
             {**change, "activation_checkpointing": True},

@@ -173,8 +173,12 @@ def spill_bytes(found: Estimate, device: Device) -> int:
     needed = found.highest_bytes - device.memory_bytes
     if not device.spill_bytes or needed <= 0 or found.spec.offload_bytes:
         return 0
-    quantization = quantization_of(method_settings(found.spec).precision)
-    movable = found.trace.frozen_bytes if quantization is None or quantization.offloadable else 0
+    settings = method_settings(found.spec)
+    quantization = quantization_of(settings.precision)
+    offloadable = quantization is None or quantization.offloadable
+    if settings.last_blocks_apart:  # offloading begins with the last blocks, and those are trained
+        offloadable = False
+    movable = found.trace.frozen_bytes if offloadable else 0
     total = needed + fetched_bytes(found.trace)
     return total if total <= min(movable, device.spill_bytes) else 0
 
