@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
-from semtune.errors import OptionError, TargetError
+from semtune.errors import MergeRefusedError, OptionError, TargetError
 from semtune.methods.bitfit import BITFIT, BitFitSettings
 from semtune.methods.last_layers import LAST_LAYERS, LastLayersSettings
 from semtune.methods.ln_tuning import LN_TUNING, LNTuningSettings
@@ -23,12 +34,18 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "gpt2": {"n_embd": 16, "n_layer": 3, "n_head": 2, "vocab_size": 40, "n_positions": 32},
     "bloom": {"hidden_size": 16, "n_layer": 3, "n_head": 2, "vocab_size": 40},
+    "qwen2": {
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "vocab_size": 40,
+    },
 }  # fmt: skip
 CLASSES = {
     "opt": (OPTConfig, OPTForCausalLM),
     "gpt2": (GPT2Config, GPT2LMHeadModel),
     "bloom": (BloomConfig, BloomForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
 }
+WITH_LAYER_NORMS = ("opt", "gpt2", "bloom")
 
 
 def other_model(kind: str) -> TransformersModel:
@@ -84,7 +101,7 @@ class TestBitFit:
         with pytest.raises(OptionError, match="add_missing"):
             BITFIT.attach(toy_loaded(), BitFitSettings(add_missing=False))
 
-    @pytest.mark.parametrize("kind", list(CLASSES))
+    @pytest.mark.parametrize("kind", WITH_LAYER_NORMS)
     def test_every_bias_of_other_models(self, kind: str) -> None:
         loaded = other_model(kind)
         expected = {
@@ -107,6 +124,27 @@ class TestBitFit:
         expected = loaded.model(input_ids=ids).logits
         BITFIT.merge(loaded.model)
         assert torch.equal(loaded.model(input_ids=ids).logits, expected)
+
+    @pytest.mark.parametrize("targets", [("all-linear",), ("q",), ("down", "v")])
+    def test_transformers_reads_the_merged_model(self, targets, toy_loaded, ids: Tensor, tmp_path: Path) -> None:
+        """Also where only some layers got a bias: the config's fields stand for whole groups."""
+        loaded = toy_loaded()
+        BITFIT.attach(loaded, BitFitSettings(targets=targets))
+        perturb(BITFIT.trainable(loaded.model).values())
+        expected = loaded.model(input_ids=ids).logits
+        BITFIT.merge(loaded.model)
+        torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected, rtol=0, atol=1e-12)
+        loaded.model.save_pretrained(tmp_path)
+        again = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float64).eval()
+        torch.testing.assert_close(again(input_ids=ids).logits, expected, rtol=0, atol=1e-10)
+
+    def test_a_config_without_a_field_for_them_is_refused(self) -> None:
+        loaded = other_model("qwen2")
+        BITFIT.attach(loaded, BitFitSettings(add_missing=False))
+        BITFIT.merge(loaded.model)
+        BITFIT.attach(loaded, BitFitSettings())
+        with pytest.raises(MergeRefusedError, match="no field for it"):
+            BITFIT.merge(loaded.model)
 
 
 class TestLastLayers:

@@ -36,6 +36,7 @@ class BottleneckMethod:
     """Frozen model, trained adapters behind the modules that a subclass names."""
 
     Settings = BottleneckSettings
+    freezes_linears = True
 
     def __init__(
         self,
@@ -46,6 +47,10 @@ class BottleneckMethod:
         self.name = name
         self.presets = presets
         self.preset_notes = preset_notes or {}
+        self.merge_refusal = (
+            f"{name} cannot be merged: its adapters are nonlinear, so no plain weight computes the same; predict with "
+            "the adapters beside the base model"
+        )
 
     def carriers(self, loaded: LoadedModel) -> list[nn.Module]:
         """The modules behind which adapters stand, in the model's order. Raises TargetError."""
@@ -85,11 +90,8 @@ class BottleneckMethod:
         }
 
     def merge(self, model: nn.Module) -> None:
-        """Raises MergeRefusedError."""
-        raise MergeRefusedError(
-            f"{self.name} cannot be merged: its adapters are nonlinear, so no plain weight computes the same; predict "
-            "with the adapters beside the base model"
-        )
+        """Raises MergeRefusedError, with `merge_refusal`."""
+        raise MergeRefusedError(self.merge_refusal)
 
     def save(self, model: nn.Module, folder: Path, settings: BottleneckSettings, base_model: str) -> None:
         """Write the adapters by their names in the model, and what they compute. Raises OutputError."""

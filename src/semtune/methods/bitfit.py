@@ -5,25 +5,30 @@
   trains only the biases that the model has.
 - A bias of a key projection shifts all scores of a query alike, which softmax undoes, unless a rotary embedding follows
   it. It is trained like the others, as in the paper.
-- Biases are not quantised, so BitFit goes over every precision of the base, and it is part of the model from the start:
-  there is nothing to merge. A file of transformers can hold added biases only where the model's config has a field for
-  them (Llama's `attention_bias` and `mlp_bias`), so what is saved here are the biases themselves.
+- Biases are not quantised, so BitFit goes over every precision of the base. They are a part of the model from the
+  start; merging only makes its config say so. Where the config has no field for them (Qwen2's output projection), a
+  file of the merged model would be read without them, so that is refused.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from semtune.contracts import LoadedModel
-from semtune.errors import OptionError
+from semtune.errors import MergeRefusedError, OptionError
 from semtune.methods._norms import block_norms, outer_norms
 from semtune.methods._targets import chosen_paths
 from semtune.methods._trained_part import TrainedPart
 from semtune.nn.linear import as_linear_layer
 from semtune.records import MethodSettings, option
+
+_FLAGS = (("attention_bias",), ("mlp_bias",), ("attention_bias", "mlp_bias"))
+"""Fields of transformers' configs that give linear layers a bias, in the combinations that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class BitFit(TrainedPart[BitFitSettings]):
     """Trains biases of linear layers and norms."""
 
     Settings = BitFitSettings
+    freezes_linears = True
 
     def select(self, loaded: LoadedModel, settings: BitFitSettings) -> list[nn.Parameter]:
         """The biases; missing ones are added. Raises TargetError, OptionError."""
@@ -61,6 +67,44 @@ class BitFit(TrainedPart[BitFitSettings]):
                 "The chosen layers of this model have no biases to train; leave add_missing at true, which adds them"
             )
         return [bias for module in carriers if (bias := _bias(module)) is not None]
+
+    def merge(self, model: nn.Module) -> None:
+        """Make the model's config declare the biases that were added; a layer that then needs one gets one of 0.
+
+        Raises MergeRefusedError where the config cannot, before anything is changed.
+        """
+        found = {name for name, _ in model.named_parameters() if name.endswith(".bias")}
+        declared = _declared_biases(model)
+        if found <= declared:
+            return
+        for flags in _FLAGS:
+            offered = _declared_biases(model, flags)
+            if found <= offered:
+                for name in offered - found:
+                    _add_bias(model.get_submodule(name.rpartition(".")[0]))
+                _set(model.config, flags)
+                return
+        raise MergeRefusedError(
+            f"{min(found - declared)} was added to the model, whose config has no field for it, so a file of the "
+            "merged model would be read without it; predict with the biases beside the base model"
+        )
+
+
+def _declared_biases(model: nn.Module, flags: tuple[str, ...] = ()) -> set[str]:
+    """Names of the biases that transformers makes for the model's config, and for these flags of it beside."""
+    config: Any = copy.deepcopy(model.config)
+    _set(config, flags)
+    cls: Any = type(model)
+    with torch.device("meta"):
+        return {name for name, _ in cls(config).named_parameters() if name.endswith(".bias")}
+
+
+def _set(config: Any, flags: tuple[str, ...]) -> None:
+    """Set those of `flags` that the config has."""
+    text = config.get_text_config()
+    for flag in flags:
+        if hasattr(text, flag):
+            setattr(text, flag, True)
 
 
 def _layers(loaded: LoadedModel) -> dict[str, nn.Module]:

@@ -42,6 +42,7 @@ class IA3Method:
 
     name = "ia3"
     Settings = IA3Settings
+    freezes_linears = True
     presets: Mapping[str, IA3Settings] = {
         # Not in the original experiment: its precision, and the learning rate of the paper's recipe (T-Few).
         "report": IA3Settings(precision="bf16", learning_rate=3e-3),

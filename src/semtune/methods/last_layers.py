@@ -47,13 +47,17 @@ class LastLayers(TrainedPart[LastLayersSettings]):
 
     Settings = LastLayersSettings
 
-    def select(self, loaded: LoadedModel, settings: LastLayersSettings) -> list[nn.Parameter]:
-        """The parameters of the last blocks, the final norm and the head. Raises OptionError."""
+    def check_settings(self, settings: LastLayersSettings) -> None:
+        """Raises OptionError over a base that a quantisation rounds: the result would pass for tuning of that model."""
         if settings.precision in QUANTIZATIONS:
             raise OptionError(
                 f"Blocks whose weights were rounded to {settings.precision} cannot be trained; choose precision fp32 "
                 "or bf16, or a method that trains adapters beside them (qlora)"
             )
+
+    def select(self, loaded: LoadedModel, settings: LastLayersSettings) -> list[nn.Parameter]:
+        """The parameters of the last blocks, the final norm and the head. Raises OptionError."""
+        self.check_settings(settings)
         trained: list[nn.Module] = [*loaded.blocks()[-settings.blocks :], *outer_norms(loaded).values()]
         if settings.train_head:
             trained.append(_own_head(loaded.model))

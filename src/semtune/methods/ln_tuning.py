@@ -42,6 +42,7 @@ class LNTuning(TrainedPart[LNTuningSettings]):
     """Trains the parameters of norms; its files are PEFT's."""
 
     Settings = LNTuningSettings
+    freezes_linears = True
 
     def select(self, loaded: LoadedModel, settings: LNTuningSettings) -> list[nn.Parameter]:
         """The parameters of the norms. Raises TargetError, OptionError."""
