@@ -138,17 +138,20 @@ def test_what_fits_needs_no_advice_and_the_impossible_has_none(toy: Toy) -> None
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("last-layers", {"blocks": 2}), ("bitfit", {}), ("ln-tuning", {}), ("houlsby", {})]
+    ("method", "options", "share"), [("last-layers", {"blocks": 2}, 0.45), ("ln-tuning", {}, 0.85)]
 )
-def test_changes_that_a_method_refuses_are_no_advice(toy: Toy, method: str, options: dict[str, Any]) -> None:
-    """Tuning of blocks goes over no 4-bit base; q and v are no norms; bottleneck adapters have no targets."""
+def test_changes_that_a_method_refuses_are_no_advice(
+    toy: Toy, method: str, options: dict[str, Any], share: float
+) -> None:
+    """Tuning of blocks goes over no 4-bit base, and no trained block can be offloaded; q and v are no norms."""
     big(toy)
     spec = toy.spec(method=method, method_options={"precision": "bf16", **options}, precision=None)
-    planner = planner_for(toy, room(toy, spec, 0.45, spill=32 * GIB))
-    found = advice.advise(planner, spec)
+    tight = planner_for(toy, room(toy, spec, share))
+    found = advice.advise(tight, spec)
     assert not any("targets" in a.change for a in found)
-    assert any("offload_bytes" in a.change for a in found) == (method != "last-layers")
     assert any("precision" in a.change for a in found) == (method != "last-layers")
+    with_spill = room(toy, spec, 0.8, spill=32 * GIB)
+    assert (spill_bytes(planner_for(toy, with_spill).estimate(spec), with_spill) > 0) == (method != "last-layers")
 
 
 def test_the_largest_batch_fits_and_a_much_larger_one_does_not(toy: Toy) -> None:
