@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from semtune.errors import MergeRefusedError
 from semtune.nn import column_scaling, kernels
-from semtune.nn.linear import NF4Linear, as_linear_layer
+from semtune.nn.linear import NF4Linear, UpcastLinear, as_linear_layer
 from semtune.nn.offloaded import OffloadedLinear
 from semtune.nn.scaled_linear import ScaledLinear
 
@@ -23,6 +23,8 @@ EXACT = {"rtol": 0.0, "atol": 1e-10}
 def base(kind: str, dtype: torch.dtype, bias: bool) -> nn.Module:
     torch.manual_seed(0)
     linear = nn.Linear(IN, OUT, bias=bias, dtype=dtype)
+    if kind == "upcast":
+        return UpcastLinear(linear.weight.detach().bfloat16(), linear.bias, dtype)
     if kind == "nf4":
         return NF4Linear.from_weight(linear.weight, linear.bias)
     return OffloadedLinear(linear, torch.device("cpu")) if kind == "offloaded" else linear
@@ -45,7 +47,7 @@ def formula(layer: ScaledLinear, x: Tensor, scale: Tensor) -> Tensor:
 
 @SIDES
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("kind", ["plain", "nf4", "offloaded"])
+@pytest.mark.parametrize("kind", ["plain", "nf4", "offloaded", "upcast"])
 def test_output_and_gradients_are_the_formulas(kind: str, bias: bool, on_input: bool) -> None:
     layer = scaled(kind, on_input, bias=bias)
     x = torch.randn(2, 5, IN, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -80,7 +82,7 @@ def test_without_a_gradient_for_x(on_input: bool) -> None:
 
 
 @SIDES
-@pytest.mark.parametrize("kind", ["plain", "offloaded"])
+@pytest.mark.parametrize("kind", ["plain", "offloaded", "upcast"])
 def test_merged_is_the_same_function(kind: str, on_input: bool) -> None:
     layer = scaled(kind, on_input)
     x = torch.randn(4, IN, dtype=torch.float64)
