@@ -100,7 +100,7 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
         ({"loss_on": "some"}, "loss_on"),
         ({"optimizer": "adagrad"}, "optimizer"),
         ({"precision": "int3"}, "precision"),
-        ({"rank": "many"}, 'the options of the method lora: "rank" cannot be'),
+        ({"rank": "many"}, 'the options of the method lora: "rank" must be a whole number'),
         ({"method_options": {"rank": 2.5}}, '"rank" cannot be 2.5'),
         ({"method_options": 8}, "method_options"),
     ],
