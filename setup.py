@@ -26,6 +26,7 @@ NAMES = (
     "attention",
     "dropout",
     "elementwise",
+    "int4",
     "loss",
     "low_rank",
     "nf4",
@@ -74,7 +75,7 @@ class BuildKernels(build_ext):
 extension = Extension(
     "semtune.nn.kernels._compiled",
     sources=[f"{FOLDER}/{name}.c" for name in NAMES],
-    depends=[f"{FOLDER}/{name}.h" for name in ("adamw", "common", "mask", "matmul")],
+    depends=[f"{FOLDER}/{name}.h" for name in ("adamw", "common", "four_bit", "mask", "matmul")],
     optional=True,
 )
 

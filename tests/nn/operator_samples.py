@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from semtune.nn.blockwise import BLOCK, dynamic_type
+from semtune.nn.int4 import quantize_int4
 from semtune.nn.nf4 import quantize_nf4
 
 
@@ -38,6 +39,11 @@ def _attention() -> tuple[Any, ...]:
 def _nf4(dtype: torch.dtype) -> tuple[Any, ...]:
     packed = quantize_nf4(fp32(6, 64))
     return packed.codes.view(-1), packed.scales, packed.nested_absmax, packed.offset, torch.empty(6 * 64, dtype=dtype)
+
+
+def _int4(dtype: torch.dtype) -> tuple[Any, ...]:
+    packed = quantize_int4(fp32(6, 70))
+    return packed.codes, packed.scales, packed.zeros, torch.empty(6 * 96, dtype=dtype)
 
 
 def _moments(blocks: int) -> tuple[Tensor, ...]:
@@ -93,6 +99,11 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "nf4_dequantize_": lambda: [_nf4(torch.bfloat16)],
     "nf4_dequantize_formula_": lambda: [_nf4(torch.float32)],
     "nf4_quantize": lambda: [(fp32(6, 64),), (bf16(5, 13),)],
+    "int4_dequantize_": lambda: [
+        (codes, scales.view(torch.int16), *rest) for codes, scales, *rest in [_int4(torch.bfloat16)]
+    ],
+    "int4_dequantize_formula_": lambda: [_int4(torch.float32)],
+    "int4_quantize": lambda: [(fp32(6, 64), torch.float32), (bf16(5, 13), torch.float64)],
     "dropout_mask": lambda: [(fp32(5, 13), -7, 30000)],
     "draw_seed": lambda: [()],
     "row_square_sums": lambda: [(bf16(5, 13), torch.float32)],

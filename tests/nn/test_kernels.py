@@ -12,12 +12,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from semtune.nn import kernels, low_rank, nf4, padding
+from semtune.nn import int4, kernels, low_rank, nf4, padding
 from semtune.nn.argmax import row_argmax
 from semtune.nn.attention import packed_attention
 from semtune.nn.cuda_path import assume_cuda
 from semtune.nn.dropout import DropoutMask
 from semtune.nn.elementwise import add_rms_norm, rms_norm, swiglu
+from semtune.nn.int4 import dequantize_int4, quantize_int4
 from semtune.nn.kernels import attention_operators, operators, training_operators
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
@@ -304,6 +305,15 @@ def test_nf4_to_the_bit(dtype: torch.dtype, shape: tuple[int, int], monkeypatch:
     fast = dequantize_nf4(packed, dtype)
     monkeypatch.setattr(nf4, "supports", lambda *tensors: False)
     assert torch.equal(fast, dequantize_nf4(packed, dtype))
+
+
+@compiled
+@pytest.mark.parametrize("shape", [(3, 64), (97, 576), (5, 70), (1, 16448)])
+def test_int4_to_the_bit(dtype: torch.dtype, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = quantize_int4(torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.03)
+    fast = dequantize_int4(packed, dtype)
+    monkeypatch.setattr(int4, "supports", lambda *tensors: False)
+    assert torch.equal(fast, dequantize_int4(packed, dtype))
 
 
 @compiled

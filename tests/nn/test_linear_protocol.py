@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from semtune.errors import MergeRefusedError
 from semtune.nn.linear import (
     FrozenLinear,
+    Int4Linear,
     NF4Linear,
     PanelLinear,
     PrepackedLinear,
@@ -25,8 +26,8 @@ from semtune.nn.low_rank import LowRankLinear
 from semtune.nn.offloaded import OffloadedLinear
 
 IN, OUT = 64, 24
-KINDS = ["plain", "panel", "prepacked", "nf4", "offloaded", "upcast"]
-BYTES = {"nf4": IN * OUT // 2 + 24 + 4 + 4}
+KINDS = ["plain", "panel", "prepacked", "nf4", "int4", "offloaded", "upcast"]
+BYTES = {"nf4": IN * OUT // 2 + 24 + 4 + 4, "int4": IN * OUT // 2 + (2 + 4) * (IN * OUT // 32)}
 """Of kinds that store a weight in another number of bytes than two."""
 PLAIN = {"plain", "panel"}
 
@@ -48,7 +49,8 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> n
         return PrepackedLinear(linear)
     if request.param == "offloaded":
         return OffloadedLinear(linear, torch.device("cpu"))
-    return NF4Linear.from_weight(linear.weight, linear.bias)
+    kind = Int4Linear if request.param == "int4" else NF4Linear
+    return kind.from_weight(linear.weight, linear.bias)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -76,7 +78,7 @@ def test_its_properties(module: nn.Module, request: pytest.FixtureRequest) -> No
     assert layer.weight_bytes == BYTES.get(kind, 2 * IN * OUT)
     assert layer.weight_frozen
     assert (layer.train_refusal is None) == (kind in PLAIN)
-    assert (layer.merge_refusal is None) == (kind != "nf4")
+    assert (layer.merge_refusal is None) == (kind not in BYTES)
     assert (layer.prepack(backward=True) is None) == (not layer.can_prepack)
     assert stored_numel(module) == (0 if kind in PLAIN else IN * OUT)
     assert [name for name, _ in module.named_parameters() if name != "weight"] == ["bias"]

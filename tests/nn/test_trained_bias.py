@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtune.nn.linear import NF4Linear, PrepackedLinear, as_linear_layer, frozen, plain, prepacked
+from semtune.nn.linear import Int4Linear, NF4Linear, PrepackedLinear, as_linear_layer, frozen, plain, prepacked
 from semtune.nn.low_rank import LowRankLinear
 from semtune.nn.offloaded import OffloadedLinear
 
 IN, OUT = 64, 24
-KINDS = ["plain", "prepacked", "nf4", "offloaded"]
+KINDS = ["plain", "prepacked", "nf4", "int4", "offloaded"]
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 TOLERANCE = {torch.float64: EXACT, torch.bfloat16: {"rtol": 2e-2, "atol": 0.3}}
 FP32_MASTERS = {"rtol": 1e-4, "atol": 1e-5}
@@ -32,8 +32,8 @@ def make(kind: str, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
     """A layer whose weight is frozen and whose bias is trained, set before prepacking as a method does it."""
     torch.manual_seed(0)
     linear = nn.Linear(IN, OUT, dtype=torch.bfloat16 if kind == "prepacked" else dtype)
-    if kind == "nf4":
-        layer: nn.Module = NF4Linear.from_weight(linear.weight, linear.bias)
+    if kind in ("nf4", "int4"):
+        layer: nn.Module = (NF4Linear if kind == "nf4" else Int4Linear).from_weight(linear.weight, linear.bias)
     elif kind == "offloaded":
         layer = OffloadedLinear(copy.deepcopy(linear), torch.device("cpu"))
     else:

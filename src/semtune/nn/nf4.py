@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from semtune.nn import nf4_cuda
 from semtune.nn.blockwise import dynamic_levels
 from semtune.nn.cuda_path import on_cuda
+from semtune.nn.four_bit import look_up, pack_codes, pair_table
 from semtune.nn.kernels import in_main_memory, run, supports
 from semtune.nn.operator_registry import OperatorCost, compiled, composite, traffic_bytes
 
@@ -127,12 +128,12 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         largest = blocks.abs().amax(dim=1)
         absmax[start // BLOCK : stop // BLOCK] = largest
         quotients = blocks * (1.0 / largest.clamp(min=_SMALLEST_ABSMAX)).unsqueeze(1)
-        codes[start // 2 : stop // 2] = _pack(torch.bucketize(quotients.view(-1), borders, out_int32=True))
+        codes[start // 2 : stop // 2] = pack_codes(torch.bucketize(quotients.view(-1), borders, out_int32=True))
     if full < count:
         partial = flat[full:].float()
         absmax[-1] = partial.abs().amax().clamp(min=_SMALLEST_ABSMAX)
         quotients = F.pad(partial / absmax[-1], (0, count % 2))
-        codes[full // 2 :] = _pack(torch.bucketize(quotients, borders, out_int32=True))
+        codes[full // 2 :] = pack_codes(torch.bucketize(quotients, borders, out_int32=True))
     offset = absmax.mean()
     return codes, *_quantize_scales(absmax - offset), offset
 
@@ -184,28 +185,16 @@ def _fill_by_formula(codes: Tensor, scales: Tensor, nested_absmax: Tensor, offse
     count = out.numel()
     full = count - count % BLOCK
     absmax = _dequantize_scales(scales, nested_absmax, offset)
-    table = _pair_table(codes.device)
+    table = pair_table(NF4_LEVELS, codes.device)
     chunk = _DEQUANTIZE_CHUNK_CUDA if on_cuda(codes) else _DEQUANTIZE_CHUNK * torch.get_num_threads()
     for start in range(0, full, chunk):
         stop = min(start + chunk, full)
-        levels = torch.take(table, codes[start // 2 : stop // 2].long()).view(torch.float32)  # (stop - start,)
+        levels = look_up(table, codes[start // 2 : stop // 2])  # (stop - start,)
         steps = absmax[start // BLOCK : stop // BLOCK].unsqueeze(1)
         torch.mul(levels.view(-1, BLOCK), steps, out=out[start:stop].view(-1, BLOCK))
     if full < count:
-        levels = torch.take(table, codes[full // 2 :].long()).view(torch.float32)[: count - full]
+        levels = look_up(table, codes[full // 2 :])[: count - full]
         torch.mul(levels, absmax[-1], out=out[full:])
-
-
-def _pack(codes: Tensor) -> Tensor:
-    """4-bit codes (2 n,) as bytes (n,), the earlier code in the high half."""
-    small = codes.to(torch.uint8)
-    return (small[::2] << 4) | small[1::2]
-
-
-def _pair_table(device: torch.device) -> Tensor:
-    """int64 (256,): entry b contains the fp32 levels of the high and the low half of byte b, in that memory order."""
-    levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=device)
-    return torch.cartesian_prod(levels, levels).view(torch.int64).view(256)  # (256, 2) fp32 -> (256,) int64
 
 
 def _quantize_scales(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "low_rank_backward": "pppppppppfuwiiiiii",
     "cross_entropy": "pppiiii",
     "nf4_dequantize": "ppppfppii",
+    "int4_dequantize": "ppppii",
     "adamw": "ppppppffffffffii",
     "adamw_8bit": "ppppppppppppppffffffffii",
     "square_sum": "ppii",

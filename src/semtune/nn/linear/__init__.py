@@ -1,6 +1,7 @@
 """Linear layers behind one protocol (`contracts.LinearLayer`), whatever the storage of their weight."""
 
 from semtune.nn.linear.frozen import FrozenLinear, QuantizedLinear, frozen_linear
+from semtune.nn.linear.int4 import Int4Linear
 from semtune.nn.linear.nf4 import NF4Linear
 from semtune.nn.linear.panel import PanelLinear, use_panels
 from semtune.nn.linear.plain import as_linear_layer, is_linear_layer, stored_numel
@@ -10,6 +11,7 @@ from semtune.nn.linear.upcast import HALF_DTYPES, UpcastLinear
 __all__ = [
     "HALF_DTYPES",
     "FrozenLinear",
+    "Int4Linear",
     "NF4Linear",
     "PanelLinear",
     "PrepackedLinear",

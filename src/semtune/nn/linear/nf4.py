@@ -1,24 +1,18 @@
-"""A frozen linear layer whose weight is stored in NF4, as 4-bit codes and their scales.
-
-Forward and backward each dequantise the weight (QLoRA, Dettmers et al. 2023, eq. 5): the dequantised weight is never
-saved.
-"""
+"""A frozen linear layer whose weight is stored in NF4, as 4-bit codes and their scales."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from semtune.nn.kernels import in_main_memory
-from semtune.nn.linear.frozen import QuantizedLinear, frozen_parameter
+from semtune.nn.linear.coded import CodedLinear
+from semtune.nn.linear.frozen import frozen_parameter
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
 
 
-class NF4Linear(QuantizedLinear):
+class NF4Linear(CodedLinear):
     """y = x Wᵀ + b with W (out, in) frozen in NF4; differentiable in x and b, computed in x's dtype.
 
     The buffers are those of `NF4Tensor`; row-shardable where `in_features` is a multiple of 64. `.to(dtype)` and
@@ -32,7 +26,6 @@ class NF4Linear(QuantizedLinear):
 
     STORAGE: ClassVar[str] = "4-bit weights"
 
-    codes: Tensor
     scales: Tensor
     nested_absmax: Tensor
     offset: Tensor
@@ -84,51 +77,3 @@ class NF4Linear(QuantizedLinear):
         It is written to `out` (out · in,) if given, else to a new tensor.
         """
         return dequantize_nf4(self.quantized, dtype or self.compute_dtype, out)
-
-    def _transient_weight(self, dtype: torch.dtype) -> Tensor:
-        """The weight in `dtype`; on a CPU it lies in a buffer that all 4-bit layers share."""
-        return _buffers[type(self.codes)].unpack(self, dtype)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NF4Linear:
-        """Called by `.to()` and the like; keeps the scales in fp32, because rounding them would change the weight."""
-        nested_absmax, offset = self.nested_absmax, self.offset
-        convert: Callable[..., Any] = super()._apply
-        convert(fn, recurse)
-        if self.nested_absmax.dtype != torch.float32:
-            self.nested_absmax = nested_absmax.to(self.nested_absmax.device)
-            self.offset = offset.to(self.offset.device)
-        return self
-
-
-class _Buffer:
-    """A buffer into which 4-bit layers dequantise their weights on a CPU, one at a time. Not thread-safe.
-
-    The system maps memory of large tensors page by page; mapping 33 MB for every matmul took longer than filling them.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[torch.dtype, Tensor] = {}
-        self._current: dict[torch.dtype, tuple[Tensor, int]] = {}
-        """The codes that were dequantised last, and their version counter, by dtype."""
-
-    def unpack(self, layer: NF4Linear, dtype: torch.dtype) -> Tensor:
-        if not in_main_memory(layer.codes):
-            return layer.dequantize(dtype)
-        numbers = self._numbers.get(dtype)
-        if numbers is None or numbers.numel() < layer.weight_numel or not _same_mode(numbers, layer.codes):
-            numbers = self._numbers[dtype] = torch.empty(layer.weight_numel, dtype=dtype)
-            self._current.pop(dtype, None)
-        current = self._current.get(dtype)
-        if current is not None and current[0] is layer.codes and current[1] == layer.codes._version:
-            return numbers[: layer.weight_numel].view(layer.out_features, layer.in_features)
-        self._current[dtype] = (layer.codes, layer.codes._version)
-        return layer.dequantize(dtype, numbers[: layer.weight_numel])
-
-
-_buffers: dict[type, _Buffer] = defaultdict(_Buffer)
-"""One buffer for each tensor class, because fake tensors must not use the memory of real ones."""
-
-
-def _same_mode(a: Tensor, b: Tensor) -> bool:
-    """Whether both are real tensors, or both fake tensors of the same FakeTensorMode."""
-    return getattr(a, "fake_mode", None) is getattr(b, "fake_mode", None)
