@@ -15,10 +15,9 @@ from semtune.contracts import TokenizedExample
 from semtune.models.architectures import install
 from semtune.models.loaded import TransformersModel
 from semtune.models.tokenizer import FastTokenizer
-from semtune.nn.linear import NF4Linear
 from semtune.prompts.report import ReportPrompt
 from semtune.records import Example, LabelSet, SingleLabel, TargetKind, TargetSpace
-from semtune.registry import READOUTS
+from semtune.registry import QUANTIZATIONS, READOUTS
 from semtune.tasks import scoring
 
 LABELS = ("Doubt", "Obfuscation, Intentional vagueness, Confusion", "Smears", "Thought-terminating cliché", "Slogans")
@@ -84,15 +83,17 @@ def toy_loaded(
     *,
     dtype: torch.dtype = torch.float64,
     nf4: bool = False,
+    precision: str = "fp64",
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> TransformersModel:
     model = toy_model(seed, dtype)
     install(model)
     tokenizer = FastTokenizer(tokenizer or byte_level(), VOCABULARY)
     loaded = TransformersModel(model, tokenizer, "toy", dtype, torch.device("cpu"), 32)
-    if nf4:
+    precision = "nf4" if nf4 else precision
+    if precision in QUANTIZATIONS:
         for path, linear in loaded.linears().items():
-            model.set_submodule(path, NF4Linear.from_weight(linear.weight.detach(), None, dtype))
+            model.set_submodule(path, QUANTIZATIONS.get(precision).quantize(linear.weight.detach(), None, dtype))
     return loaded
 
 

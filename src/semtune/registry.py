@@ -120,6 +120,9 @@ METHODS = Registry(
         "full": Entry("semtune.methods.full:FULL", "every weight is trained"),
         "lora": Entry("semtune.methods.lora:LORA", "low-rank adapters beside frozen weights (Hu et al. 2021)"),
         "qlora": Entry("semtune.methods.qlora:QLORA", "LoRA over a resident 4-bit NF4 base (Dettmers et al. 2023)"),
+        "qa-lora": Entry(
+            "semtune.methods.qa_lora:QA_LORA", "LoRA over group-wise 4-bit weights, merged in 4 bits (Xu et al. 2023)"
+        ),
         "dora": Entry("semtune.methods.dora:DORA", "LoRA with weight magnitude trained apart (Liu et al. 2024)"),
         "ia3": Entry("semtune.methods.ia3:IA3", "keys, values and MLP activations scaled (Liu et al. 2022)"),
         "bitfit": Entry("semtune.methods.bitfit:BITFIT", "biases alone are trained (Ben Zaken et al. 2022)"),
@@ -153,6 +156,9 @@ QUANTIZATIONS = Registry(
         "nf4-cached": Entry(
             "semtune.models.quantizations.nf4:NF4_CACHED",
             "the values of nf4, dequantised once: QLoRA's results with LoRA's speed and memory",
+        ),
+        "int4": Entry(
+            "semtune.models.quantizations.int4:INT4", "4-bit weights with group-wise float zero points, QA-LoRA's base"
         ),
     },
 )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from semtune.nn.linear import NF4Linear
+from semtune.nn.linear import is_linear_layer
+from semtune.registry import QUANTIZATIONS
 
 
 class ToyBundle:
@@ -25,11 +26,10 @@ class ToyBundle:
         self.notes = ()
 
     def linears(self) -> dict[str, nn.Module]:
-        kinds = (nn.Linear, NF4Linear)
         return {
             path: module
             for path, module in self.model.named_modules()
-            if path.startswith("model.layers.") and isinstance(module, kinds) and not path.endswith(".base")
+            if path.startswith("model.layers.") and is_linear_layer(module) and not path.endswith(".base")
         }
 
     def blocks(self) -> list[nn.Module]:
@@ -70,10 +70,11 @@ def _toy_model(seed: int = 0, tied: bool = False, bias: bool = False) -> LlamaFo
     return model
 
 
-def _to_nf4(model: nn.Module) -> nn.Module:
-    """Every decoder linear in NF4, computing in fp64."""
+def _quantized(model: nn.Module, precision: str) -> nn.Module:
+    """Every decoder linear in a registered quantisation, computing in fp64."""
     for path, module in ToyBundle(model).linears().items():
-        model.set_submodule(path, NF4Linear.from_weight(module.weight, module.bias, torch.float64))
+        layer = QUANTIZATIONS.get(precision).quantize(module.weight, module.bias, torch.float64)
+        model.set_submodule(path, layer.train(module.training))
     return model
 
 
@@ -84,11 +85,11 @@ def toy_model() -> Callable[..., LlamaForCausalLM]:
 
 @pytest.fixture
 def toy_loaded() -> Callable[..., ToyBundle]:
-    """A factory: a LoadedModel around a fresh toy model, the same weights each time; 4-bit for precision "nf4"."""
+    """A factory: a LoadedModel around a fresh toy model, the same weights each time; quantised if so named."""
 
     def build(precision: str = "fp32", **options: object) -> ToyBundle:
         model = _toy_model(**options)
-        return ToyBundle(_to_nf4(model) if precision == "nf4" else model)
+        return ToyBundle(_quantized(model, precision) if precision in QUANTIZATIONS else model)
 
     return build
 

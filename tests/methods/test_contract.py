@@ -160,8 +160,10 @@ def test_an_unwritable_folder_is_an_output_error(name: str, attached, tmp_path: 
         method.save(loaded.model, tmp_path / "file" / "adapter", settings, "toy")
 
 
-def test_merging_keeps_the_outputs_or_is_refused(name: str, attached, ids: Tensor) -> None:
-    method, _, loaded = attached("default")
+def test_merging_keeps_the_outputs_or_is_refused(name: str, attached, toy_loaded, ids: Tensor) -> None:
+    method, settings, loaded = attached("default")
+    own = {n for n, _ in toy_loaded(settings.precision).model.named_parameters()}
+    added = method.trainable(loaded.model).keys() - own
     perturb(name, loaded.model)
     before = logits(loaded.model, ids)
     try:
@@ -171,4 +173,5 @@ def test_merging_keeps_the_outputs_or_is_refused(name: str, attached, ids: Tenso
         assert torch.equal(logits(loaded.model, ids), before)  # and nothing was touched
         return
     assert not any(isinstance(module, LowRankLinear | ScaledLinear) for module in loaded.model.modules())
+    assert not {n for n in added if not n.endswith(".bias")} & {n for n, _ in loaded.model.named_parameters()}
     assert torch.allclose(logits(loaded.model, ids), before, atol=1e-10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from semtune.approaches.tuned import TunedModel
 from semtune.errors import MergeRefusedError, OptionError, UnknownNameError
 from semtune.models.loading import compute_dtype, dtype_of, load, quantization_of
-from semtune.nn.linear import NF4Linear, is_linear_layer
+from semtune.nn.int4 import quantize_int4
+from semtune.nn.linear import Int4Linear, NF4Linear, is_linear_layer
 from semtune.nn.linear.frozen import plain_linear
 from semtune.nn.offloaded import OffloadedLinear
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
@@ -123,7 +124,7 @@ def test_full_fine_tuning_refuses_it(tiny_model: Path) -> None:
         build(tiny_model, "full")
 
 
-@pytest.mark.parametrize("precision", ["nf4", "nf4-cached", "toy-halves", NAME])
+@pytest.mark.parametrize("precision", ["nf4", "nf4-cached", "int4", "toy-halves", NAME])
 def test_full_fine_tuning_refuses_weights_that_were_rounded_however_they_are_stored(
     tiny_model: Path, precision: str
 ) -> None:
@@ -134,7 +135,7 @@ def test_full_fine_tuning_refuses_weights_that_were_rounded_however_they_are_sto
 
 
 def test_offloading_asks_the_quantisation(tiny_model: Path) -> None:
-    for precision in ("nf4", "nf4-cached", NAME):
+    for precision in ("nf4", "nf4-cached", "int4", NAME):
         with pytest.raises(OptionError, match=f"{precision} cannot be offloaded"):
             load(str(tiny_model), precision=precision, device="cpu", offload_bytes=1)
     plain = load(str(tiny_model), precision="toy-halves", device="cpu")
@@ -156,7 +157,7 @@ def test_cached_nf4_has_the_bits_of_nf4(tiny_model: Path) -> None:
 
 
 def test_precisions_follow_the_registry() -> None:
-    assert set(precisions()) == {"auto", "fp32", "bf16", "fp64", "nf4", "nf4-cached", NAME, "toy-halves"}
+    assert set(precisions()) == {"auto", "fp32", "bf16", "fp64", "nf4", "nf4-cached", "int4", NAME, "toy-halves"}
     assert normalise_precision("compute") == "auto"
     assert dtype_of("compute", bf16=True) == dtype_of("auto", bf16=True) == dtype_of(NAME, bf16=True) == torch.bfloat16
     assert dtype_of("auto", bf16=False) == torch.float32
@@ -189,3 +190,23 @@ def test_registering_refuses_a_taken_name_and_a_broken_location() -> None:
     with pytest.raises(UnknownNameError, match="There is no quantisation"):
         QUANTIZATIONS.get("other")
     assert QUANTIZATIONS.summary(NAME) == "int8 weights, one scale a row"
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_int4_quantises_the_decoder_and_nothing_else(model_folder: Callable[..., Path], kind: str) -> None:
+    """A folder with and one without biases; 96 inputs of the MLP's last layer are three groups, 64 elsewhere two."""
+    folder = model_folder(kind)
+    loaded, plain = (load(str(folder), precision=p, device="cpu") for p in ("int4", "fp32"))
+    assert type(loaded.model.lm_head) is nn.Linear
+    layers = loaded.linears()
+    assert len(layers) == 14
+    for path, layer in layers.items():
+        assert isinstance(layer, Int4Linear)
+        linear = plain.model.get_submodule(path)
+        assert torch.equal(layer.zeros, quantize_int4(linear.weight).zeros)
+        assert (layer.bias is None) == (linear.bias is None)
+        linear.weight.data = layer.dequantize(torch.float32)
+    ids = torch.tensor([[1, 2, 3, 4]])
+    tolerance = 2e-2 if loaded.compute_dtype == torch.bfloat16 else 1e-5
+    ours, theirs = loaded.model(ids).logits.float(), plain.model(ids).logits
+    assert (ours - theirs).norm() < tolerance * theirs.norm()

@@ -111,11 +111,11 @@ def off(predicted: int, measured: int) -> float:
     [
         ("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head"), ("ia3", "head"),
         ("bitfit", "head"), ("ln-tuning", "generate"), ("last-layers", "generate"), ("houlsby", "head"),
-        ("pfeiffer", "generate"),
+        ("pfeiffer", "generate"), ("qa-lora", "generate"),
     ],
 )  # fmt: skip
 def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:
-    spec = toy.spec(method=method, readout=readout, precision="nf4" if method == "qlora" else "fp32")
+    spec = toy.spec(method=method, readout=readout, precision={"qlora": "nf4", "qa-lora": "int4"}.get(method, "fp32"))
     assert off(toy.trace(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01
 
 

@@ -118,7 +118,7 @@ def test_one_training_step_with_every_method(name: str, method_name: str) -> Non
     method = METHODS.get(method_name)
     changes = {"rank": 4, "dropout": 0.0} if hasattr(method.presets["default"], "rank") else {}
     settings_ = dataclasses.replace(method.presets["default"], **changes)
-    loaded = toy_loaded(nf4=settings_.precision == "nf4")
+    loaded = toy_loaded(precision=settings_.precision)
     readout = toy_readout(name, loaded)
     readout.prepare(EXAMPLES)
     texts = tokenized(readout)

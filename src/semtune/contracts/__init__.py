@@ -8,7 +8,7 @@ from semtune.contracts.architecture import Architecture, Batch, Cache
 from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
 from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
-from semtune.contracts.linear import LinearLayer, Quantization
+from semtune.contracts.linear import LinearLayer, Quantization, StoredQuantization
 from semtune.contracts.method import Method, freezes_linears
 from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
@@ -46,6 +46,7 @@ __all__ = [
     "ReadoutSettings",
     "ScoreFunction",
     "SourceOptions",
+    "StoredQuantization",
     "Strategy",
     "StrategyGenerator",
     "Task",

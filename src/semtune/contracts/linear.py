@@ -119,3 +119,14 @@ class Quantization(Protocol):
     def quantize(self, weight: Tensor, bias: Tensor | None, compute_dtype: torch.dtype) -> nn.Module:
         """A frozen `LinearLayer` from one layer's weight (out, in) and bias (out,) in the file's dtype."""
         ...
+
+
+class StoredQuantization(Quantization, Protocol):
+    """A quantisation whose layers can be written to a model's files as they are, in the place of their weights."""
+
+    def empty(self, in_features: int, out_features: int, bias: bool, compute_dtype: torch.dtype) -> nn.Module:
+        """A layer on the meta device with the shapes and dtypes of one from `quantize`.
+
+        Its buffers and its bias are what files have of it.
+        """
+        ...

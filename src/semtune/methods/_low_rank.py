@@ -44,9 +44,9 @@ class LowRankMethod:
         """
         linears = loaded.linears()
         if not linears:
-            raise TargetError(_nothing_to_wrap(loaded.model))
+            raise TargetError(nothing_to_wrap(loaded.model))
         bases = resolve_targets(linears, settings.targets)
-        _check_settings(bases, settings)
+        check_settings(bases, settings.rank, settings.alpha, settings.dropout)
         loaded.model.requires_grad_(False)
         for path, base in bases.items():
             adapter = LowRankLinear(base, settings.rank, settings.alpha, settings.dropout, self.magnitudes)
@@ -105,7 +105,7 @@ def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) ->
     return bases
 
 
-def _nothing_to_wrap(model: nn.Module) -> str:
+def nothing_to_wrap(model: nn.Module) -> str:
     """Why a model without plain linear layers in its blocks carries no adapters, with its layers' own names."""
     weights = {path.rpartition(".")[2]: type(m).__name__ for path, m in model.named_modules() if _has_matrix(m)}
     named = ", ".join(f"{name} ({kind})" for name, kind in sorted(weights.items()))
@@ -121,16 +121,16 @@ def _has_matrix(module: nn.Module) -> bool:
     return weight is not None and weight.dim() == 2 and not isinstance(module, nn.Embedding)
 
 
-def _check_settings(bases: Mapping[str, nn.Module], settings: LowRankSettings) -> None:
+def check_settings(bases: Mapping[str, nn.Module], rank: int, alpha: float, dropout: float) -> None:
     """Raises OptionError for an impossible rank, alpha or dropout."""
-    if settings.rank < 1:
-        raise OptionError(f"The rank must be at least 1, not {settings.rank}")
+    if rank < 1:
+        raise OptionError(f"The rank must be at least 1, not {rank}")
     for path, base in bases.items():
         layer = as_linear_layer(base)
         largest = min(layer.in_features, layer.out_features)
-        if settings.rank > largest:
-            raise OptionError(f"The rank must be at most {largest}, the smaller side of {path}, not {settings.rank}")
-    if not (settings.alpha > 0 and math.isfinite(settings.alpha)):
-        raise OptionError(f"Alpha must be a number above 0, not {settings.alpha}")
-    if not 0 <= settings.dropout < 1:
-        raise OptionError(f"The dropout must be at least 0 and below 1, not {settings.dropout}")
+        if rank > largest:
+            raise OptionError(f"The rank must be at most {largest}, the smaller side of {path}, not {rank}")
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise OptionError(f"Alpha must be a number above 0, not {alpha}")
+    if not 0 <= dropout < 1:
+        raise OptionError(f"The dropout must be at least 0 and below 1, not {dropout}")

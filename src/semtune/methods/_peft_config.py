@@ -27,6 +27,11 @@ _WITHOUT_EFFECT = frozenset(
 )  # fmt: skip
 _NEUTRAL: Mapping[str, Any] = {"bias": "none"}
 """Values that change nothing although they are not empty."""
+_OTHERWISE: Mapping[str, str] = {
+    "use_qalora": "as PEFT scales the pooled input by each layer's number of groups and needs a GPTQ base; tune anew "
+    "with the method qa-lora",
+}
+"""Keys that PEFT computes otherwise than semtune's method of that name: why, and what to do."""
 _STARTS_ON_THE_BASE = ("gaussian", "eva", "orthogonal", "mica")
 """Values of `init_lora_weights` that draw the adapter otherwise and leave the base as it was."""
 
@@ -51,7 +56,8 @@ def check_supported(config: Mapping[str, Any], path: Path) -> None:
     for key, value in config.items():
         if key in _CHECKED_ELSEWHERE or key in _WITHOUT_EFFECT or not value or value == _NEUTRAL.get(key):
             continue
-        raise ModelError(f"{path} sets {key}, which is not supported; make the adapter without it")
+        reason = f", {_OTHERWISE[key]}" if key in _OTHERWISE else "; make the adapter without it"
+        raise ModelError(f"{path} sets {key}, which is not supported{reason}")
     _check_start(config.get("init_lora_weights", True), path)
 
 
