@@ -7,6 +7,7 @@ import typer
 from semtune.cli.doctor import doctor
 from semtune.cli.evaluate import evaluate
 from semtune.cli.list import list_names
+from semtune.cli.merge import merge
 from semtune.cli.once import OnceCommand
 from semtune.cli.plan import plan
 from semtune.cli.predict import predict
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which way of fine-tuning a language model fits your computer, how fast is it, and how good is the result?",
 )
-for command in (plan, tune, predict, evaluate, study, report):
+for command in (plan, tune, predict, evaluate, merge, study, report):
     app.command(cls=OnceCommand)(command)
 app.command("list", cls=OnceCommand)(list_names)
 app.command(cls=OnceCommand)(doctor)

@@ -59,6 +59,7 @@ class QALoRAMethod:
 
     name = "qa-lora"
     Settings = QALoRASettings
+    freezes_linears = True
 
     def __init__(
         self, presets: Mapping[str, QALoRASettings], preset_notes: Mapping[str, tuple[str, ...]] | None = None

@@ -23,6 +23,7 @@ from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
 from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
 from semtune.models.offloading import offload, offloaded_paths
+from semtune.models.stored_precision import check_precision
 from semtune.models.tokenizer import load_tokenizer
 from semtune.registry import QUANTIZATIONS
 from semtune.runtime.processor import native_bf16
@@ -106,6 +107,7 @@ def finish(
     Raises ModelError, OptionError.
     """
     quantization = quantization_of(precision)
+    check_precision(model.config, normalise_precision(precision))
     if offload_bytes and quantization is not None and not quantization.offloadable:
         raise OptionError(
             f"Weights in {quantization.name} cannot be offloaded; leave --offload-gb out, or choose precision bf16."

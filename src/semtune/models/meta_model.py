@@ -18,14 +18,17 @@ from semtune.contracts import Quantization, WeightStream
 from semtune.errors import ModelError, first_line
 from semtune.models.architectures import linears_of
 from semtune.models.quiet import quiet
-from semtune.nn.linear import HALF_DTYPES
+from semtune.models.stored_precision import install_stored_layers
+from semtune.nn.linear import HALF_DTYPES, is_linear_layer
 
 _NAMED_IN_MESSAGES = 3
 """Number of tensors that a message names; it counts the others."""
 
 
 def build_meta_model(config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False) -> nn.Module:
-    """The causal language model that `config` describes, all tensors on the meta device.
+    """The causal language model that `config` describes, all tensors on the meta device, in the dtype `dtype`.
+
+    Linear layers that are stored quantised (`stored_precision`) are of that kind already.
 
     Raises:
         ModelError: transformers has no causal language model for it, or the config's numbers contradict each other.
@@ -41,6 +44,7 @@ def build_meta_model(config: Any, dtype: torch.dtype, *, trust_remote_code: bool
             f'This "{config.model_type}" model cannot be built as a causal language model ({first_line(error)}); '
             "give another one."
         ) from error
+    install_stored_layers(model, config, dtype)
     return model
 
 
@@ -107,7 +111,7 @@ class _Filler:
         self._dtype, self._device = dtype, device
         self._offloaded, self._half = frozenset(offloaded), frozenset(half)
         self._quantization = quantization
-        self._quantised = set(linears_of(model)) if quantization is not None else set()
+        self._quantised = _plain_linears(model) if quantization is not None else set()
         self._tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", {}))
         self._missing = {name: tuple(tensor.shape) for name, tensor in expected_tensors(model).items()}
         self._incomplete: dict[str, dict[str, torch.Tensor]] = {}
@@ -155,11 +159,15 @@ class _Filler:
         if path in self._quantised:
             self._quantise(path, leaf, tensor.to(device))  # from the file's own dtype: rounded once
             return
+        module = self._model.get_submodule(path)
+        if is_linear_layer(module) and leaf in module._buffers:  # of a layer that is stored quantised
+            module._buffers[leaf] = tensor.to(device, module.get_buffer(leaf).dtype)
+            return
         keeps = not tensor.is_floating_point() or (path in self._half and tensor.dtype in HALF_DTYPES)
         tensor = tensor.to(device=device, dtype=tensor.dtype if keeps else self._dtype)
-        module = self._model.get_submodule(path)
         if leaf in module._parameters:
-            setattr(module, leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+            trained = module.get_parameter(leaf).requires_grad and tensor.is_floating_point()
+            setattr(module, leaf, nn.Parameter(tensor, requires_grad=trained))
         else:
             module._buffers[leaf] = tensor
 
@@ -191,6 +199,11 @@ class _Filler:
             return ()
         first = ", ".join(unused[:_NAMED_IN_MESSAGES])
         return (f"{len(unused)} tensors in the model's files are not used by its architecture ({first})",)
+
+
+def _plain_linears(model: nn.Module) -> set[str]:
+    """Paths of the decoder's linear layers whose weights the files have in a dtype."""
+    return {path for path, module in linears_of(model).items() if isinstance(module, nn.Linear)}
 
 
 def _pretrained_owner(model: nn.Module, module: nn.Module) -> Any:

@@ -11,6 +11,8 @@ import copy
 import re
 from typing import Any
 
+from semtune.models.stored_precision import ATTRIBUTE
+
 HEADS, HEAD_DIM, WINDOW, VOCABULARY, POSITIONS = 4, 16, 4, 64, 512
 """Sizes of the copy. A window is shorter than the texts of a self-check, so that it matters there."""
 MOST_LAYERS = 6
@@ -75,7 +77,7 @@ def _shrunk(config: Any) -> dict[str, Any]:
     if isinstance(apart, dict):  # the fields of layers that differ from the others, by their index
         at = {int(i): {k: sizes.shrink(k, v) for k, v in own.items()} for i, own in apart.items()}
         fields["per_layer_config"] = {new: at[old] for new, old in enumerate(chosen) if old in at}
-    for name in ("transformers_version", "architectures"):
+    for name in ("transformers_version", "architectures", ATTRIBUTE):
         fields.pop(name, None)
     return fields
 

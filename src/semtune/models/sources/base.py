@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from semtune.errors import ModelError, first_line
+from semtune.models import stored_precision
 from semtune.models.quiet import quiet
 from semtune.registry import ARCHITECTURES
 
@@ -54,7 +55,7 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         raise ModelError(f"{file} is not valid JSON ({error}); download the model again.") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise ModelError(f'{file} names no "model_type"; give a folder in transformers\' format.')
-    if raw.get("quantization_config"):
+    if raw.get(stored_precision.FIELD) and not stored_precision.is_ours(raw):
         raise ModelError(
             f"The model in {folder} is already quantised; give the unquantised one, which qlora then quantises."
         )
@@ -71,12 +72,14 @@ def read_config(folder: Path, *, trust_remote_code: bool) -> Any:
         # Semtune chooses how attention runs. A config may name a kernel on the hub, which transformers would download
         # and run.
         config._attn_implementation = None
-        return config
     except Exception as error:  # config classes, remote ones too, raise whatever they like
         kind = raw["model_type"]
         raise ModelError(
             f'The installed transformers cannot read the config of this "{kind}" model ({first_line(error)}).'
         ) from error
+    if stored_precision.is_ours(raw):
+        stored_precision.mark(config)
+    return config
 
 
 def _has_classes_for(model_type: Any) -> bool:

@@ -1,0 +1,46 @@
+"""A tuned model as a model folder of its own: adapters merged into the base, which needs no method any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semtune.approaches.tuned import TunedModel
+from semtune.contracts import Located, SourceOptions
+from semtune.models.locate import locate
+from semtune.models.saving import check_saveable, save_model
+from semtune.records import RunSpec
+from semtune.specs import method_settings
+
+READOUT = "readout"
+"""Folder, within the model's, of what the readout has learnt."""
+
+
+def check_export(spec: RunSpec, folder: Path, *, dequantize: bool) -> None:
+    """Refuse what `export` cannot write, before the model is loaded. Raises ModelError, OutputError."""
+    check_saveable(_located(spec), method_settings(spec).precision, folder, dequantize=dequantize)
+
+
+def export(tuned: TunedModel, folder: Path, *, dequantize: bool) -> bool:
+    """Merge and write a fitted model to `folder`; it is of no use afterwards.
+
+    Args:
+        dequantize: write quantised layers as plain weights.
+
+    Returns:
+        Whether the readout has trained parameters too, which are in the folder's `readout/`.
+
+    Raises:
+        MergeRefusedError: the method cannot merge into this base. ModelError, OutputError: see `save_model`.
+    """
+    spec = tuned.spec
+    tuned.method.merge(tuned.loaded.model)
+    precision = method_settings(spec).precision
+    save_model(tuned.loaded.model, _located(spec), precision, folder, dequantize=dequantize)
+    if not tuned.readout.trainable():
+        return False
+    tuned.readout.save(folder / READOUT)
+    return True
+
+
+def _located(spec: RunSpec) -> Located:
+    return locate(spec.model, SourceOptions(spec.seed, spec.trust_remote_code, spec.revision))
