@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semtune.approaches.export import check_export, export
 from semtune.approaches.tuned import TunedModel
-from semtune.contracts import Located
+from semtune.contracts import Located, SourceOptions
 from semtune.errors import MergeRefusedError, ModelError, OptionError, OutputError
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import build_fake_model
 from semtune.models.loaded import TransformersModel
 from semtune.models.loading import load
-from semtune.models.locate import locate_config
-from semtune.models.saving import check_saveable
+from semtune.models.locate import locate, locate_config
+from semtune.models.saving import check_saveable, save_model
 from semtune.nn.linear import Int4Linear
 from semtune.progress import NoProgress
 from semtune.records import RunSpec, TargetSpace, TaskOptions
@@ -175,18 +176,18 @@ def test_what_is_refused_leaves_nothing(tiny_model: Path, tmp_path: Path) -> Non
     (tmp_path / "full" / "letter.txt").write_text("mine")
     for folder in (tmp_path / "full", tmp_path / "full" / "letter.txt"):
         with pytest.raises(OutputError, match="holds something already"):
-            check_export(tuned.spec, folder, dequantize=False)
+            check_export(tuned.spec, folder)
     with pytest.raises(OutputError, match="cannot be written"):
         export(tuned, tmp_path / "full" / "letter.txt" / "below", dequantize=False)
     with pytest.raises(ModelError, match="is not a run folder"):
         merge_run(tmp_path / "full", tmp_path / "out")
     qlora = tuned_model(tiny_model, "qlora")
     with pytest.raises(ModelError, match="--dequantize"):
-        check_export(qlora.spec, tmp_path / "out", dequantize=False)
+        save_model(qlora.loaded.model, locate(str(tiny_model), SourceOptions()), "nf4", tmp_path / "out")
     with pytest.raises(MergeRefusedError, match="4-bit weights"):
         export(qlora, tmp_path / "out", dequantize=True)
     with pytest.raises(ModelError, match="random weights"):
-        check_saveable(Located(None, tmp_path, list, fold_vocabulary=True), "fp32", tmp_path / "out", dequantize=False)
+        check_saveable(Located(None, tmp_path, list, fold_vocabulary=True), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
@@ -206,3 +207,38 @@ def test_a_precision_that_this_version_does_not_read(in_4_bits: Path) -> None:
     file.write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
     with pytest.raises(ModelError, match="already quantised"):
         load(str(in_4_bits), precision="int4", device="cpu")
+
+
+@pytest.fixture
+def bf16_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model with its file in bf16."""
+    folder = tmp_path / "bf16"
+    shutil.copytree(tiny_model, folder)
+    AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def test_other_weights_of_a_folder_in_4_bits_keep_the_bf16_of_the_base(bf16_model: Path, tmp_path: Path) -> None:
+    tuned = tuned_model(bf16_model, "qa-lora")
+    tuned.method.merge(tuned.loaded.model)
+    expected = logits(tuned.loaded)
+    export(tuned_model(bf16_model, "qa-lora"), tmp_path / "merged", dequantize=False)
+    stored = load_file(tmp_path / "merged" / "model-int4.safetensors")
+    assert {t.dtype for name, t in stored.items() if "embed" in name or "norm" in name} == {torch.bfloat16}
+    assert {t.dtype for name, t in stored.items() if name.endswith(".zeros")} == {torch.float32}
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert torch.equal(logits(load(str(tmp_path / "merged"), precision="int4", device="cpu")), expected)
+
+
+def test_plain_weights_have_one_dtype(bf16_model: Path, tmp_path: Path) -> None:
+    """A machine without bf16 hardware keeps frozen weights in bf16 and merged ones in fp32."""
+    tuned = tuned_model(bf16_model, "lora", targets=("q_proj",))
+    expected = logits(tuned.loaded)
+    export(tuned, tmp_path / "merged", dequantize=False)
+    stored = load_file(tmp_path / "merged" / "model.safetensors")
+    assert len({tensor.dtype for tensor in stored.values()}) == 1
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        found = theirs(input_ids=ids()).logits
+    tolerance = 3e-2 if theirs.dtype == torch.bfloat16 else 1e-4
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()

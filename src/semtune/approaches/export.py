@@ -15,9 +15,9 @@ READOUT = "readout"
 """Folder, within the model's, of what the readout has learnt."""
 
 
-def check_export(spec: RunSpec, folder: Path, *, dequantize: bool) -> None:
+def check_export(spec: RunSpec, folder: Path) -> None:
     """Refuse what `export` cannot write, before the model is loaded. Raises ModelError, OutputError."""
-    check_saveable(_located(spec), method_settings(spec).precision, folder, dequantize=dequantize)
+    check_saveable(_located(spec), folder)
 
 
 def export(tuned: TunedModel, folder: Path, *, dequantize: bool) -> bool:

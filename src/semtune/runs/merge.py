@@ -30,6 +30,6 @@ def merge_run(path: Path, folder: Path, *, dequantize: bool = False, trust_remot
         spec = replace(read_spec(file), trust_remote_code=trust_remote_code)
         if "method" not in APPROACHES.get(spec.approach).uses:
             raise MergeRefusedError(f"The run in {path} is of the approach {spec.approach}, which tunes no weights.")
-        check_export(spec, folder, dequantize=dequantize)
+        check_export(spec, folder)
     approach = load_run(path, trust_remote_code=trust_remote_code)
     return export(cast(Tuned, approach).model, folder, dequantize=dequantize)
