@@ -62,7 +62,7 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Every level of instructions that this machine has, and 64-bit ARM."""
     if request.param == "aarch64":
         loops: aarch64.Emulated = request.getfixturevalue("emulated")
-        for module in (operators, attention_operators, training_operators, nf4):
+        for module in (operators, attention_operators, training_operators, nf4, int4):
             monkeypatch.setattr(module, "run", loops.run)
     else:
         monkeypatch.setattr(kernels, "_LEVEL", request.param)
