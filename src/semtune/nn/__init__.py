@@ -1,1 +1,1 @@
-"""Layers and functions on tensors: linear layers, adapters, NF4, attention over packed batches. Knows no model."""
+"""Layers and functions on tensors: linear layers, adapters, 4-bit weights, packed attention. Knows no model."""
