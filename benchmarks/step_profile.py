@@ -49,7 +49,6 @@ def profiled(settings: Settings) -> str:
     from semtune.contracts import TokenizedExample
     from semtune.runtime.malloc import freed_memory_kept
     from semtune.training.loop import optimizer_step
-    from semtune.training.optimizer import Optimizer
     from semtune.training.schedule import Schedule
 
     torch.set_num_threads(settings.threads)
@@ -57,7 +56,7 @@ def profiled(settings: Settings) -> str:
     tuned = build(settings, data)
     chosen = (data.texts[i] for i in reference_batch(data.lengths(), settings.batch_size))
     texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in chosen]
-    optimizer = Optimizer(tuned.groups(), Schedule(WARM_UP + TIMED + PROFILED, 0.1))
+    optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(WARM_UP + TIMED + PROFILED, 0.1))
     tuned.loaded.model.train()
 
     def step() -> float:

@@ -69,7 +69,6 @@ def _our_step(settings: Settings) -> tuple[Callable[[list[int]], None], list[int
     from benchmarks.contestants.ours import build
     from semtune.contracts import TokenizedExample
     from semtune.training.loop import optimizer_step
-    from semtune.training.optimizer import Optimizer
     from semtune.training.schedule import Schedule
 
     data = read_data(settings.work)
@@ -78,7 +77,7 @@ def _our_step(settings: Settings) -> tuple[Callable[[list[int]], None], list[int
         TokenizedExample(str(n), tuple(ids), prompt, None)
         for n, (ids, prompt) in enumerate(_texts(settings, tuned.loaded.tokenizer.vocab_size))
     ]
-    optimizer = Optimizer(tuned.groups(), Schedule(WARM_UP + TIMED, 0.1))
+    optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(WARM_UP + TIMED, 0.1))
     tuned.loaded.model.train()
     max_norm = float(RECIPE["max_grad_norm"])
     return (

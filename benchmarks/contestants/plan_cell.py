@@ -23,7 +23,6 @@ def main(settings: Settings) -> dict[str, Any]:
     from semtune.runtime.malloc import freed_memory_kept
     from semtune.specs import resolve, spec_from
     from semtune.training.loop import optimizer_step
-    from semtune.training.optimizer import Optimizer
     from semtune.training.schedule import Schedule
 
     torch.set_num_threads(settings.threads)
@@ -34,7 +33,7 @@ def main(settings: Settings) -> dict[str, Any]:
     workload = filled_workload(tuned.readout, spec)
     seconds = []
     with meter.phase("train"):
-        optimizer = Optimizer(tuned.groups(), Schedule(STEPS, spec.warmup_fraction))
+        optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(STEPS, spec.warmup_fraction))
         tuned.loaded.model.train()
         with freed_memory_kept():
             for _ in range(STEPS):

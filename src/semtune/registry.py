@@ -164,6 +164,37 @@ QUANTIZATIONS = Registry(
 )
 """Each name is also a value of the option `precision`."""
 
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "adamw": Entry("semtune.training.optimizers.adamw:ADAMW", "AdamW, moments in fp32 (Loshchilov & Hutter 2017)"),
+        "adamw-8bit": Entry(
+            "semtune.training.optimizers.adamw_8bit:ADAMW_8BIT",
+            "AdamW, moments in 8 bits: a quarter of their memory (Dettmers et al. 2022)",
+        ),
+        "paged-adamw": Entry(
+            "semtune.training.optimizers.paged_adamw:PAGED_ADAMW",
+            "AdamW, moments in managed memory that leaves a full GPU; CUDA, bitsandbytes (Dettmers et al. 2023)",
+        ),
+        "adafactor": Entry(
+            "semtune.training.optimizers.adafactor:ADAFACTOR",
+            "second moments of rows and columns alone, no first moment (Shazeer & Stern 2018)",
+        ),
+        "lion": Entry(
+            "semtune.training.optimizers.lion:LION",
+            "the sign of a momentum: one number an element; wants a smaller learning rate (Chen et al. 2023)",
+        ),
+        "apollo": Entry(
+            "semtune.training.optimizers.apollo:APOLLO",
+            "AdamW's step sizes out of moments of a random low-rank projection (Zhu et al. 2024)",
+        ),
+        "mezo": Entry(
+            "semtune.training.optimizers.mezo:MEZO",
+            "two forwards a step and no gradient: the memory of predicting, many more steps (Malladi et al. 2023)",
+        ),
+    },
+)
+
 READOUTS = Registry(
     "readout",
     {

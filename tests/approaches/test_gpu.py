@@ -15,7 +15,6 @@ from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
 from semtune.registry import METHODS, READOUTS
 from semtune.specs import resolve, spec_from
 from semtune.training.loop import optimizer_step
-from semtune.training.optimizer import Optimizer
 from semtune.training.schedule import Schedule
 
 from ..conftest import REVIEWS
@@ -46,7 +45,7 @@ def batches(tuned: TunedModel) -> list[list[Any]]:
 
 def trained(tuned: TunedModel, steps: int) -> list[float]:
     """Losses of some steps."""
-    optimizer = Optimizer(tuned.groups(), Schedule(steps, 0.0))
+    optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(steps, 0.0))
     tuned.loaded.model.train()
     losses = []
     for step in range(steps):

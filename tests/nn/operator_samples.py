@@ -36,6 +36,12 @@ def _attention() -> tuple[Any, ...]:
     return bf16(5, 4, 8), bf16(5, 2, 8), bf16(5, 2, 8)
 
 
+def _weights(*shape: int) -> tuple[Any, ...]:
+    """A bf16 weight, the residual bits of its master, and no fp32 copy of it."""
+    weight = bf16(*shape)
+    return weight, torch.zeros(weight.numel(), dtype=torch.int16), None
+
+
 def _nf4(dtype: torch.dtype) -> tuple[Any, ...]:
     packed = quantize_nf4(fp32(6, 64))
     return packed.codes.view(-1), packed.scales, packed.nested_absmax, packed.offset, torch.empty(6 * 64, dtype=dtype)
@@ -111,6 +117,42 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "grad_input_in_panels": lambda: [(bf16(3, 700), bf16(700, 13)), (fp32(3, 7), bf16(7, 13))],
     "grad_weight_in_panels": lambda: [(bf16(5, 700), bf16(5, 13))],
     "prepack_weight": lambda: [(bf16(32, 16),)],
+    "lion_": lambda: [(*_weights(6, 50), fp32(300), bf16(6, 50), torch.tensor(0.5), 1e-2, 0.1, 0.9, 0.99)],
+    "adafactor_matrix_": lambda: [
+        (
+            *_weights(6, 50),
+            fp32(1, 6, 1).abs(),
+            fp32(1, 1, 50).abs(),
+            bf16(6, 50),
+            torch.tensor(0.5),
+            1e-2,
+            0.9,
+            0.5,
+            1.0,
+            s,
+        )
+        for s in (False, True)
+    ],
+    "apollo_": lambda: [
+        (
+            *_weights(*shape),
+            fp32(2, max(shape)),
+            fp32(2, max(shape)).abs(),
+            fp32(1).abs(),
+            bf16(*shape),
+            torch.tensor(0.5),
+            fp32(2, min(shape)),
+            1e-2,
+            0.9,
+            0.1,
+            0.1,
+            by_channel,
+        )
+        for shape, by_channel in (((6, 50), True), ((50, 6), True), ((6, 50), False))
+    ],
+    "mezo_shift_": lambda: [(*_weights(6, 50), 5, 0.1, 0.9), (fp32(6, 50), None, None, 5, 0.1, 1.0)],
+    "managed_zeros": lambda: [(300, bf16(6, 50))],
+    "paged_adamw_": lambda: [(fp32(300), fp32(300), fp32(300).abs(), fp32(300), 3, 1e-2, 0.1)],
     "adamw_8bit_formula_": lambda: [
         (fp32(300), None, None, *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0),
         (fp32(300).half(), None, fp32(300), *_moments(2), fp32(300), torch.tensor(1.0), 1e-2, 0.99, 10.0, 30.0),

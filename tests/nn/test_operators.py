@@ -15,7 +15,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 import semtune.nn.attention
 import semtune.nn.linear
 import semtune.nn.low_rank
-import semtune.training.eight_bit  # noqa: F401 - the modules that register operators
+import semtune.training.eight_bit
+import semtune.training.optimizers.adafactor
+import semtune.training.optimizers.apollo
+import semtune.training.optimizers.lion
+import semtune.training.optimizers.mezo
+import semtune.training.optimizers.paged_adamw  # noqa: F401 - the modules that register operators
 from semtune.nn import elementwise, kernels
 from semtune.nn.kernels import BF16_ONLY
 from semtune.nn.operator_registry import OPERATORS, Operator, OperatorCost, composite, negligible

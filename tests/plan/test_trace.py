@@ -25,7 +25,6 @@ from semtune.records import RunSpec
 from semtune.registry import METHODS, READOUTS
 from semtune.specs import method_settings
 from semtune.training.loop import optimizer_step
-from semtune.training.optimizer import Optimizer
 from semtune.training.schedule import Schedule
 from tests.plan.conftest import LAYERS, Toy
 
@@ -88,7 +87,7 @@ def real_train_peak(toy: Toy, spec: RunSpec, during: Callable[[TunedModel], Any]
             tuned = TunedModel(spec, loaded, SPACE)
             gc.collect()
             workload = filled_workload(tuned.readout, spec)
-            optimizer = Optimizer(tuned.groups(), Schedule(3, 0.1))
+            optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(3, 0.1))
             tuned.loaded.model.train()
             for _ in range(2):
                 recorder.begin("forward")

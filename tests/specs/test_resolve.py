@@ -74,6 +74,7 @@ def test_a_readouts_settings_take_the_runs_values_and_its_own_options() -> None:
         ({"preset": "defualt"}, 'did you mean "default"'),
         ({"readout": "heads"}, 'did you mean "head"'),
         ({"prompt": "raport"}, 'did you mean "report"'),
+        ({"optimizer": "adagrad"}, 'no optimizer called "adagrad"'),
         ({"approach": "magic"}, 'no approach called "magic"'),
     ],
 )
@@ -98,7 +99,8 @@ def test_unknown_names(changes: dict[str, str], says: str) -> None:
         ({"offload_bytes": -1}, "--offload-gb"),
         ({"readout": "generate", "max_new_tokens": 0}, "--max-new-tokens"),
         ({"loss_on": "some"}, "loss_on"),
-        ({"optimizer": "adagrad"}, "optimizer"),
+        ({"optimizer": 3}, "optimizer"),
+        ({"optimizer": "lion", "optimizer_options": {"beta1": 1.0}}, "beta1"),
         ({"precision": "int3"}, "precision"),
         ({"rank": "many"}, 'the options of the method lora: "rank" must be a whole number'),
         ({"method_options": {"rank": 2.5}}, '"rank" cannot be 2.5'),

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_levels, dynamic_type, quantize
+from semtune.registry import OPTIMIZERS
 from semtune.training.eight_bit import EightBitState, eight_bit
 from semtune.training.masters import BETAS, EPS
-from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.optimizer import Optimizer
+from semtune.training.rule import OptimizerChoice, ParameterGroup
 from semtune.training.schedule import Schedule
 
 
@@ -133,17 +135,18 @@ def test_the_optimizer_packs_what_is_large_and_learns_the_same() -> None:
         weight, bias = nn.Parameter(torch.zeros(64, 96).bfloat16()), nn.Parameter(torch.zeros(64))
         truth, x = torch.randn(64, 96) / 10, torch.randn(256, 96)
         y = x @ truth.t() + 0.3
-        group = ParameterGroup({"weight": weight, "bias": bias}, 3e-3, master_weights=True, eight_bit=eight)
-        optimizer = Optimizer([group], Schedule(200, 0.1))
+        group = ParameterGroup({"weight": weight, "bias": bias}, 3e-3, master_weights=True)
+        choice = OptimizerChoice(OPTIMIZERS.get("adamw-8bit" if eight else "adamw"))
+        optimizer = Optimizer([group], Schedule(200, 0.1), choice)
         for _ in range(200):
             loss = ((x @ weight.float().t() + bias - y) ** 2).mean()
             loss.backward()
             optimizer.accumulate()
             optimizer.clip(1.0)
             optimizer.step()
-        assert [type(parameter_state) is EightBitState for parameter_state in optimizer._own[0][0].states.values()] == [
-            eight
-        ]
+        assert [
+            type(parameter_state) is EightBitState for parameter_state in optimizer._states[0][0].states.values()
+        ] == [eight]
         return float(loss.detach())
 
     exact, packed = loss_after(False), loss_after(True)

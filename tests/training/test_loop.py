@@ -15,7 +15,7 @@ from semtune.contracts import TokenizedExample
 from semtune.errors import DivergedError
 from semtune.training.loop import EpochEvent, StepEvent, train
 from semtune.training.metrics import MetricsFile
-from semtune.training.optimizer import ParameterGroup
+from semtune.training.rule import ParameterGroup
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from semtune.training.masters import join, split
-from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.optimizer import Optimizer
+from semtune.training.rule import ParameterGroup
 from semtune.training.schedule import Schedule, schedule_factor
 
 

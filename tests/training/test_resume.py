@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from semtune.contracts import TokenizedExample
 from semtune.errors import ModelError, OptionError
+from semtune.registry import OPTIMIZERS
 from semtune.training.loop import EpochEvent, StepEvent, train
-from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.training.optimizer import Optimizer
+from semtune.training.rule import OptimizerChoice, ParameterGroup
 from semtune.training.schedule import Schedule
 from semtune.training.state import TrainSettings, TrainState
 
@@ -29,9 +32,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True},
     "fp16 with masters": {"dtype": torch.float16, "master_weights": True},
     "pure bf16": {"dtype": torch.bfloat16},
-    "8 bits, fp32": {"dtype": torch.float32, "eight_bit": True},
-    "8 bits, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "eight_bit": True},
-    "8 bits, fp16 with masters": {"dtype": torch.float16, "master_weights": True, "eight_bit": True},
+    "8 bits, fp32": {"dtype": torch.float32, "optimizer": "adamw-8bit"},
+    "8 bits, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "optimizer": "adamw-8bit"},
+    "8 bits, fp16 with masters": {"dtype": torch.float16, "master_weights": True, "optimizer": "adamw-8bit"},
+    "lion, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "optimizer": "lion"},
+    "adafactor, pure bf16": {"dtype": torch.bfloat16, "optimizer": "adafactor"},
+    "apollo, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "optimizer": "apollo", "rank": 4},
+    "mezo, fp32": {"dtype": torch.float32, "optimizer": "mezo"},
+    "mezo, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "optimizer": "mezo"},
+    "fused, fp32": {"dtype": torch.float32, "fused_update": True},
+    "fused, bf16 with masters": {"dtype": torch.bfloat16, "master_weights": True, "fused_update": True},
+    "fused, total norm": {"dtype": torch.float32, "fused_update": True, "fused_clip": "total"},
 }
 
 
@@ -67,11 +78,18 @@ class Work:
     def keep(self) -> None:
         self.kept.append(1)
 
-    def groups(self, master_weights: bool = False, eight_bit: bool = False) -> list[ParameterGroup]:
+    def groups(self, master_weights: bool = False) -> list[ParameterGroup]:
         named = dict(self.model.named_parameters())
         head = {name: named.pop(name) for name in ("4.weight", "4.bias")}
-        options = {"master_weights": master_weights, "eight_bit": eight_bit}
+        options = {"master_weights": master_weights}
         return [ParameterGroup(named, 1e-2, 0.1, **options), ParameterGroup(head, 3e-3, **options)]
+
+
+def choice_of(kind: dict[str, Any]) -> OptimizerChoice:
+    """The optimizer of a kind: AdamW where it names none."""
+    rule = OPTIMIZERS.get(kind.get("optimizer", "adamw"))
+    settings = rule.Settings(**{key: kind[key] for key in ("rank",) if key in kind})
+    return OptimizerChoice(rule, settings, kind.get("fused_update", False), kind.get("fused_clip", "tensor"))
 
 
 class Watcher:
@@ -103,11 +121,13 @@ def run(
     settings: TrainSettings = SETTINGS,
     **until: int,
 ) -> tuple[Work, Watcher]:
-    options = {key: value for key, value in kind.items() if key != "dtype"}
     work = Work(kind["dtype"], scores)
+    if kind.get("fused_update"):
+        settings = dataclasses.replace(settings, accumulation_steps=1)
     if saved is not None:
         work.model.load_state_dict(saved["weights"])
-    state = TrainState.begin(work.groups(**options), TEXTS, settings)
+    groups = work.groups(kind.get("master_weights", False))
+    state = TrainState.begin(groups, TEXTS, settings, choice=choice_of(kind))
     torch.manual_seed(99)
     if saved is not None:
         torch.manual_seed(123)  # what the process drew meanwhile must not matter
@@ -203,11 +223,12 @@ def test_a_state_of_other_parameters_is_refused() -> None:
     kind = KINDS["bf16 with masters"]
     saved = run(kind)[1].state.optimizer.state_dict()
 
-    def optimizer(**options: Any) -> Optimizer:
-        return Optimizer(Work(kind["dtype"]).groups(**options), Schedule(10, 0.1))
+    def optimizer(*, name: str = "adamw", **options: Any) -> Optimizer:
+        choice = OptimizerChoice(OPTIMIZERS.get(name))
+        return Optimizer(Work(kind["dtype"]).groups(**options), Schedule(10, 0.1), choice)
 
     with pytest.raises(ModelError, match=r"holds exp_avg, exp_avg_sq, residual_bits"):
-        optimizer(master_weights=True, eight_bit=True).load_state_dict(saved)
+        optimizer(master_weights=True, name="adamw-8bit").load_state_dict(saved)
     with pytest.raises(ModelError, match=r"not that of AdamW"):
         optimizer().load_state_dict(saved)
     with pytest.raises(ModelError, match=r"lacks 2\.bias \(1 parameters"):

@@ -45,7 +45,7 @@ class Prompted:
     uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt"})
     ignores: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "batch_size", "accumulation_steps", "max_length", "warmup_fraction", "max_grad_norm", "patience"}
-        | {"optimizer", "predict_batch_size", "activation_checkpointing"}
+        | {"optimizer", "fused_update", "fused_clip", "predict_batch_size", "activation_checkpointing"}
     )
     plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"

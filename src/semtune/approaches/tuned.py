@@ -34,13 +34,20 @@ from semtune.models.locate import locate_config, planning_tokenizer
 from semtune.models.positions import check_positions
 from semtune.nn.linear import stored_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
-from semtune.registry import METHODS, PROMPTS, READOUTS
-from semtune.specs import method_settings, prompt_settings, readout_settings
+from semtune.registry import METHODS, OPTIMIZERS, PROMPTS, READOUTS
+from semtune.specs import (
+    check_device,
+    check_optimizer,
+    method_settings,
+    optimizer_settings,
+    prompt_settings,
+    readout_settings,
+)
 from semtune.specs.presets import preset_notes
 from semtune.specs.serves import check_combination
 from semtune.training.loop import train
 from semtune.training.metrics import MetricsFile
-from semtune.training.optimizer import ParameterGroup
+from semtune.training.rule import OptimizerChoice, ParameterGroup
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState
 
 
@@ -49,6 +56,7 @@ class TunedModel:
 
     def __init__(self, spec: RunSpec, loaded: LoadedModel, space: TargetSpace) -> None:
         """Attach method and readout to a loaded model. `spec` is resolved. Raises TargetError, OptionError."""
+        check_optimizer(spec)
         self.spec, self.loaded = spec, loaded
         self.settings = method_settings(spec)
         self.method: Method = METHODS.get(spec.method)
@@ -112,12 +120,17 @@ class TunedModel:
         """The trained parameters of method and readout, with their learning rates."""
         s = self.settings
         method_parameters = self.method.trainable(self.loaded.model)
-        eight_bit = self.spec.optimizer == "adamw-8bit"
-        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights, eight_bit)]
+        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights)]
         own = self.readout.trainable()
         if own:
-            groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate))
+            groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate, adamw=True))
         return groups
+
+    @property
+    def optimizer_choice(self) -> OptimizerChoice:
+        """How gradients become updates."""
+        s = self.spec
+        return OptimizerChoice(OPTIMIZERS.get(s.optimizer), optimizer_settings(s), s.fused_update, s.fused_clip)
 
     def trainable_parameters(self) -> int:
         """Number of trained scalars."""
@@ -133,7 +146,7 @@ class TunedModel:
 class Tuned:
     """The approach "tuned"; `contracts.Approach`."""
 
-    uses: ClassVar[frozenset[str]] = frozenset({"model", "method", "prompt", "readout"})
+    uses: ClassVar[frozenset[str]] = frozenset({"model", "method", "prompt", "readout", "optimizer"})
     ignores: ClassVar[frozenset[str]] = frozenset()
     plannable: ClassVar[bool] = True
     kept_in: ClassVar[str] = "adapter"
@@ -202,13 +215,14 @@ class Tuned:
         )
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Refuse a prompt or readout that does not serve the task, texts beyond the model's positions, and labels that
-        do not survive the tokenizer; then download and convert the model.
+        """Refuse a prompt or readout that does not serve the task, an optimizer that the device does not have, texts
+        beyond the model's positions, and labels that do not survive the tokenizer; then download and convert the model.
 
         Raises OptionError, ModelError.
         """
         check_combination(self.spec.prompt, self.spec.readout, self.context.space)
         s = self.spec
+        check_device(s, resolve_device(s.device).type)
         config = locate_config(s.model, trust_remote_code=s.trust_remote_code, revision=s.revision)
         check_positions(config, self.spec.max_length)
         checked = self._check_labels(config)
@@ -257,7 +271,8 @@ class Tuned:
         work = _TunedWork(model, dev, watch)
         observers = [metrics, *watch.observers]
         try:
-            state = TrainState.begin(model.groups(), texts, settings, self._outcome)
+            choice = model.optimizer_choice
+            state = TrainState.begin(model.groups(), texts, settings, self._outcome, choice=choice)
             train(
                 work, state, texts, settings, metric=metric.name, higher_is_better=metric.higher_is_better,
                 observers=observers, clock=watch.clock,

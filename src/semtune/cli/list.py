@@ -25,6 +25,7 @@ KINDS = {
     "methods": registry.METHODS,
     "prompts": registry.PROMPTS,
     "readouts": registry.READOUTS,
+    "optimizers": registry.OPTIMIZERS,
     "presets": registry.PRESETS,
     "quantizations": registry.QUANTIZATIONS,
     "architectures": registry.ARCHITECTURES,
@@ -33,13 +34,14 @@ KINDS = {
     "strategies": registry.STRATEGIES,
     "launchers": registry.LAUNCHERS,
 }
-WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies")
+WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies", "optimizers")
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
     options: Annotated[
-        bool, typer.Option("--options", help="Show the options of every method, readout, prompt or strategy.")
+        bool,
+        typer.Option("--options", help="Show the options of every method, readout, prompt, strategy or optimizer."),
     ] = False,
     json: o.Json = False,
 ) -> int:
@@ -93,9 +95,9 @@ def _list_options(kind: str, json: bool) -> int:
         raise OptionError(f"There are no options of {kind}; --options goes with {', '.join(WITH_OPTIONS)}.")
     with heavy_imports():  # each method, readout and strategy declares its own, so they are imported
         from semtune.specs.presets import written
-        from semtune.specs.settings import METHOD, PROMPT, READOUT, STRATEGY
+        from semtune.specs.settings import METHOD, OPTIMIZER, PROMPT, READOUT, STRATEGY
 
-        part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY), strict=True))[kind]
+        part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY, OPTIMIZER), strict=True))[kind]
         rows: list[dict[str, Any]] = [
             {"name": name, "summary": KINDS[kind].summary(name), "options": _options(part, name)}
             for name in part.registry

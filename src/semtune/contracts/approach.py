@@ -119,7 +119,8 @@ class Approach(Protocol):
     """
 
     uses: ClassVar[frozenset[str]]
-    """The fields of a `RunSpec` that this approach reads: of model, method, prompt, readout, strategy, baseline."""
+    """The fields of a `RunSpec` that this approach reads: of model, method, prompt, readout, optimizer, strategy and
+    baseline."""
     ignores: ClassVar[frozenset[str]]
     """Other fields of a `RunSpec` that have no effect on it; giving one on the command line is an error."""
     plannable: ClassVar[bool]

@@ -45,14 +45,14 @@ class DropoutMask(NamedTuple):
 
 
 @composite("draw_seed() -> int", outputs=lambda: 0, cost=negligible)
-def _draw_seed() -> int:
+def draw_seed() -> int:
     """64 bits of torch's global CPU generator as a signed number; an operator, because fake tensors have no values."""
     return int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
 
 
 def draw_mask(dropout: float) -> DropoutMask:
     """A new mask from torch's global generator; `dropout` in [0, 1) is rounded to a multiple of 1/65536."""
-    return DropoutMask(_draw_seed() % 2**64, min(round(dropout * _STEPS), _STEPS - 1))
+    return DropoutMask(draw_seed() % 2**64, min(round(dropout * _STEPS), _STEPS - 1))
 
 
 def apply_mask(x: Tensor, mask: DropoutMask) -> Tensor:

@@ -1,8 +1,8 @@
 """Changes that make a run fit, each checked by a plan of its own, with its cost in time.
 
 They are tried in ascending order of their effect on what is learned: smaller micro-batches with the same batch and
-activation checkpointing (no effect), shorter texts, adapters in fewer layers, 8-bit moments, no fp32 master weights, a
-4-bit base.
+activation checkpointing (no effect), the update fused into the backward (where gradients are clipped), shorter texts,
+adapters in fewer layers, 8-bit moments, no fp32 master weights, a 4-bit base.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ def _single_changes(
                 {"activation_checkpointing": True},
                 "activations computed again in backward (--activation-checkpointing)",
             )
+        if _fusing_saves(current):
+            yield {"fused_update": True}, "each gradient used as soon as it is there (--fused-update)"
         yield from _shorter_texts(current, lengths)
     spilled = spill_bytes(current, planner.request.device)
     if spilled:
@@ -130,6 +132,12 @@ def _single_changes(
             f"{gigabytes:.1f} GB of frozen weights waiting in main memory (--offload-gb {gigabytes:.1f})",
         )
     yield from _smaller_states(current)
+
+
+def _fusing_saves(current: Estimate) -> bool:
+    """Whether most weights are trained, so that their gradients take memory, and the step has no others to add."""
+    spec, frozen = current.spec, current.trace.frozen_bytes
+    return not spec.fused_update and spec.accumulation_steps == 1 and current.trace.kept_bytes > 2 * frozen
 
 
 def _smaller_batches(planner: Planner, current: Estimate) -> Iterator[tuple[dict[str, Any], str]]:
@@ -197,6 +205,12 @@ def _joint_changes(planner: Planner, current: Estimate) -> Iterator[tuple[dict[s
             {**change, "activation_checkpointing": True},
             f"{text}, activations computed again (--activation-checkpointing)",
         )
+        if _fusing_saves(current):
+            yield (
+                {**change, "activation_checkpointing": True, "fused_update": True},
+                f"{text}, activations computed again, each gradient used as soon as it is there "
+                "(--activation-checkpointing --fused-update)",
+            )
         yield (
             {**slow, **change},
             f"{text}; {words} (--batch-size 1 --accumulation-steps {steps} --activation-checkpointing)",

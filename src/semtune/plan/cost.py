@@ -63,7 +63,7 @@ class Cost:
 def cost_of(pairs: Sequence[tuple[Section, Section]], more: int) -> Cost:
     """The summed cost of these sections with all layers."""
     counts: dict[float, list[float]] = {}
-    loop = moved = unpacked = operations = 0.0
+    loop = moved = unpacked = operations = cold = 0.0
     for side, sections in enumerate(zip(*pairs, strict=True)):
         weight = more if side else 1 - more
         for section in sections:
@@ -74,4 +74,5 @@ def cost_of(pairs: Sequence[tuple[Section, Section]], more: int) -> Cost:
             moved += weight * sum(section.moved_bytes)
             unpacked += weight * sum(section.unpacked_bytes)
             operations += weight * len(section.live_bytes)
-    return Cost(tuple((flops, count[0]) for flops, count in counts.items()), loop, moved, unpacked, operations)
+            cold += weight * sum(section.cold_bytes)
+    return Cost(tuple((flops, count[0]) for flops, count in counts.items()), loop, moved, unpacked, operations, cold)

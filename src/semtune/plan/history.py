@@ -28,15 +28,23 @@ class Section:
     """Bytes that an operation reads and writes; 0 for matrix products."""
     unpacked_bytes: list[int] = field(default_factory=list)
     """Bytes that a compiled loop reads and writes to dequantise codes."""
+    cold_bytes: list[int] = field(default_factory=list)
+    """As `moved_bytes`, in main memory: an optimizer's state, last used one step ago."""
 
-    def append(self, operation: str, live_bytes: int, cost: OperatorCost, product_flops: float = 0.0) -> None:
-        """Append one operation, at whose end `live_bytes` are live in addition to its workspace."""
+    def append(
+        self, operation: str, live_bytes: int, cost: OperatorCost, product_flops: float = 0.0, *, cold: bool = False
+    ) -> None:
+        """Append one operation, at whose end `live_bytes` are live in addition to its workspace.
+
+        `cold`: whether what it moves is cold.
+        """
         self.operations.append(operation)
         self.live_bytes.append(live_bytes + cost.workspace_bytes)
         self.product_flops.append(product_flops)
         self.loop_flops.append(cost.loop_flops)
-        self.moved_bytes.append(cost.moved_bytes)
+        self.moved_bytes.append(0 if cold else cost.moved_bytes)
         self.unpacked_bytes.append(cost.unpacked_bytes)
+        self.cold_bytes.append(cost.moved_bytes if cold else 0)
 
     def since(self, start: int, live_bytes: int) -> Section:
         """A copy of the instants from `start` on, with `live_bytes` subtracted from their live bytes."""
@@ -48,16 +56,19 @@ class Section:
             self.loop_flops[start:],
             self.moved_bytes[start:],
             self.unpacked_bytes[start:],
+            self.cold_bytes[start:],
         )
 
-    def extend(self, more: Section, live_bytes: int) -> None:
-        """Append `more`, a result of `since`, with `live_bytes` added to its live bytes."""
+    def extend(self, more: Section, live_bytes: int, *, cold: bool = False) -> None:
+        """Append `more`, a result of `since`, with `live_bytes` added to its live bytes; `cold` as in `append`."""
+        zeros = [0] * len(more.operations)
         self.operations += more.operations
         self.live_bytes += [live_bytes + live for live in more.live_bytes]
         self.product_flops += more.product_flops
         self.loop_flops += more.loop_flops
-        self.moved_bytes += more.moved_bytes
+        self.moved_bytes += zeros if cold else more.moved_bytes
         self.unpacked_bytes += more.unpacked_bytes
+        self.cold_bytes += more.moved_bytes if cold else zeros
 
     def cut(self, start: int) -> None:
         """Remove the instants from `start` on."""
@@ -66,7 +77,9 @@ class Section:
 
     def fold(self, start: int, stop: int, period: int) -> None:
         """Remove instants `start` to `stop` (exclusive), adding the cost of each to the instant `period` before it."""
-        costs: tuple[list[Any], ...] = (self.product_flops, self.loop_flops, self.moved_bytes, self.unpacked_bytes)
+        costs: tuple[list[Any], ...] = (
+            self.product_flops, self.loop_flops, self.moved_bytes, self.unpacked_bytes, self.cold_bytes,
+        )  # fmt: skip
         for column in costs:
             for at in range(stop - 1, start - 1, -1):
                 column[at - period] += column[at]
@@ -81,6 +94,7 @@ class Section:
             self.loop_flops,
             self.moved_bytes,
             self.unpacked_bytes,
+            self.cold_bytes,
         )
 
 

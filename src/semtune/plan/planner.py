@@ -25,7 +25,7 @@ from semtune.plan.speed import Rates
 from semtune.plan.trace import Assembled, Base, Trace, Workload, trace
 from semtune.records import Plan, RunSpec
 from semtune.registry import METHODS
-from semtune.specs import method_settings
+from semtune.specs import check_device, method_settings
 
 _CPU_ROUNDING_BYTES = 64
 
@@ -103,7 +103,9 @@ class Planner:
 
     def estimate(self, spec: RunSpec) -> Estimate:
         """Estimate the run of a resolved spec. Raises what loading and attaching raise."""
-        q, trace = self.request, self._trace(spec)
+        q = self.request
+        check_device(spec, q.device.kind)
+        trace = self._trace(spec)
         on_gpu = q.device.kind == "cuda"
         peaks = overhead.peak_bytes(trace, q.device, q.runtime_bytes, prepacked=trace.prepacked)
         if not on_gpu and q.conversion_bytes:

@@ -54,6 +54,10 @@ class Recorder:
         self._counted: set[int] = set()
         """Addresses of the storages that count as live."""
         self._current: Section | None = None
+        self.in_backward = False
+        """Whether a backward runs, during which no section can begin."""
+        self._cold = False
+        """Whether an update runs within the backward; what it moves is cold."""
 
     @property
     def live_bytes(self) -> int:
@@ -82,7 +86,14 @@ class Recorder:
             yield
 
     def begin(self, name: str) -> None:
-        """Begin a new section, which gets all further operations."""
+        """Begin a new section, which gets all further operations.
+
+        Within a backward its section goes on, as its hooks differ in number with the model's depth; an "update" there
+        is noted as cold until the next part.
+        """
+        if self.in_backward:
+            self._cold = name == "update"
+            return
         self._current = Section(name)
         self.sections.append(self._current)
         self._current.append("begin", self._live, OperatorCost())
@@ -105,7 +116,8 @@ class Recorder:
             section.append(str(func), self._live, OperatorCost(), product_flops=flops)
         elif not _is_view(func):
             inputs = tree_leaves((args, kwargs))
-            section.append(str(func), self._live, OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(outputs))))
+            cost = OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(outputs)))
+            section.append(str(func), self._live, cost, cold=self._cold)
 
     def _record_declared(self, name: str, cost: OperatorCost, outputs: list[Tensor]) -> None:
         """Record an operator with a declared cost. Each of its allocations is an instant of its own.
@@ -125,8 +137,9 @@ class Recorder:
         if section is None or cost == OperatorCost():
             return
         for moved, workspace, live in sizes:
-            section.append("allocate", live, OperatorCost(moved_bytes=moved, workspace_bytes=workspace))
-        section.append(name, self._live, cost)
+            allocation = OperatorCost(moved_bytes=moved, workspace_bytes=workspace)
+            section.append("allocate", live, allocation, cold=self._cold)
+        section.append(name, self._live, cost, cold=self._cold)
 
     def on_composite(self, operator: Operator, args: tuple[Any, ...], mode: _DispatchRecorder) -> Any:
         """Run a composite operator's formula under `mode`, or append its memoised section if the shapes are known."""
@@ -141,13 +154,15 @@ class Recorder:
             for x in tree_leaves(out):
                 if isinstance(x, Tensor):
                     self._count(x)
-            section.extend(known, live)
+            section.extend(known, live, cold=self._cold)
             return out
+        cold, self._cold = self._cold, False
         out = mode.run_formula(operator.formula, args)
+        self._cold = cold
         done = section.since(start, live)
         self._known_formulas[key] = without_repeated_chunks(done) if operator.chunked else done
         section.cut(start)
-        section.extend(self._known_formulas[key], live)
+        section.extend(self._known_formulas[key], live, cold=cold)
         return out
 
     def _count(self, x: Tensor) -> None:
@@ -228,7 +243,11 @@ class _SectionMarker(TorchFunctionMode):
         if func is not backward:
             return func(*args, **kwargs)
         self._recorder.begin("backward")
-        out = func(*args, **kwargs)
+        self._recorder.in_backward = True
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self._recorder.in_backward = False
         self._recorder.begin("accumulate")
         return out
 

@@ -22,10 +22,11 @@ from semtune.plan import extrapolate
 from semtune.plan.cost import Cost, cost_of
 from semtune.plan.history import Section
 from semtune.plan.recorder import FormulaSections, Recorder
-from semtune.plan.traced import StopTracing, TracedModel, TracedOptimizer, TracedWork
+from semtune.plan.traced import StopTracing, TracedModel, TracedWork
 from semtune.records import Example, Phase, Prediction
 from semtune.training.loop import optimizer_step
-from semtune.training.optimizer import ParameterGroup
+from semtune.training.rule import OptimizerChoice, ParameterGroup
+from semtune.training.schedule import Schedule
 
 MICRO_BATCHES = 2
 """Micro-batches of a traced step: the first allocates the gradients, the second and all further ones add to them."""
@@ -35,6 +36,9 @@ class Assembled(Protocol):
     """A model with method and readout attached (`approaches.tuned.TunedModel`)."""
 
     readout: Readout
+
+    @property
+    def optimizer_choice(self) -> OptimizerChoice: ...
 
     def groups(self) -> list[ParameterGroup]: ...
 
@@ -161,8 +165,7 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     for a, b in pairs:
         phase = _PHASES[a.name]
         tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, more))
-    first_update = next(i for i, (a, _) in enumerate(pairs) if a.name == "update")
-    typical, largest = pairs[:first_update], pairs[first_update + 1 :]
+    typical, largest = pairs[: shallow.first_step_end], pairs[shallow.first_step_end :]
     forwards = [(a, b) for a, b in pairs if a.name == "forward"]
     between = next((a, b) for a, b in largest if a.name == "forward")
     run_tokens, all_tokens = (
@@ -222,6 +225,8 @@ class PhaseTrace:
     prepacked: int
     """Number of prepacked linear layers."""
     largest_gradient_bytes: int
+    first_step_end: int
+    """Number of sections up to the end of the first of the two steps."""
 
 
 def run_phases(
@@ -236,9 +241,9 @@ def run_phases(
     recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
     with _manual_garbage_collection(), recorder.recording():
-        traced, largest_gradient_bytes = _load_train_predict(recorder, base, config, assemble, once)
+        traced, largest_gradient_bytes, first_step_end = _load_train_predict(recorder, base, config, assemble, once)
         frozen_bytes = _frozen_bytes(traced)
-    return PhaseTrace(recorder.sections, frozen_bytes, traced.prepacked, largest_gradient_bytes)
+    return PhaseTrace(recorder.sections, frozen_bytes, traced.prepacked, largest_gradient_bytes, first_step_end)
 
 
 @contextlib.contextmanager
@@ -262,8 +267,8 @@ def _manual_garbage_collection() -> Iterator[None]:
 
 def _load_train_predict(
     recorder: Recorder, base: Base, config: Any, assemble: Assemble, once: _WorkloadOnce
-) -> tuple[TracedModel, int]:
-    """Run all phases; returns the model and the bytes of the largest gradient."""
+) -> tuple[TracedModel, int, int]:
+    """Run all phases; returns the model, the bytes of the largest gradient, the sections up to the first step's end."""
     recorder.begin("load")
     loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
@@ -275,21 +280,21 @@ def _load_train_predict(
     tuned = assemble(traced)
     gc.collect()
     recorder.begin("optimizer")
-    groups = tuned.groups()
-    optimizer = TracedOptimizer(recorder, groups)
+    optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(3, warmup_fraction=0.1), recorder.begin)
     work, workload = TracedWork(recorder, tuned.readout), once.build(tuned.readout)
     traced.model.train()
     # The first step allocates the optimizer state; the second is like all further ones.
+    step_ends = []
     for micro_batches in (workload.typical, workload.largest):
         gc.collect()  # activation checkpointing leaves reference cycles
         optimizer_step(work, optimizer, micro_batches[:MICRO_BATCHES], max_grad_norm=1.0)
+        step_ends.append(len(recorder.sections))
     traced.model.eval()
     gc.collect()
     traced.trace_prediction(workload.max_new_tokens)
     with contextlib.suppress(StopTracing):
         tuned.predict(workload.predicted)
-    trained = (p for group in groups for p in group.parameters.values())
-    return traced, max((p.numel() * p.element_size() for p in trained), default=0)
+    return traced, optimizer.largest_gradient_bytes, step_ends[0]
 
 
 def _allocated(section: Section) -> float:

@@ -1,4 +1,4 @@
-"""Parts of a run (model, loss, optimizer) that begin a new section of the trace at each call."""
+"""Parts of a run (model, loss) that begin a new section of the trace at each call."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from semtune.contracts import Readout, TokenizedExample
 from semtune.models.loaded import TransformersModel
 from semtune.nn.packed_batch import PackedBatch
 from semtune.plan.recorder import Recorder
-from semtune.training.optimizer import Optimizer, ParameterGroup
-from semtune.training.schedule import Schedule
 
 FORWARDS = 3
 """Forwards of a traced prediction: prefill, one decoding step, and one with caches at their full length."""
@@ -30,22 +28,6 @@ class TracedWork:
 
     def num_targets(self, tokenized: TokenizedExample) -> int:
         return self._readout.num_targets(tokenized)
-
-
-class TracedOptimizer(Optimizer):
-    """AdamW whose clipping and update begin the sections "clip" and "update"."""
-
-    def __init__(self, recorder: Recorder, groups: Sequence[ParameterGroup]) -> None:
-        super().__init__(groups, Schedule(total_steps=3, warmup_fraction=0.1))
-        self._recorder = recorder
-
-    def clip(self, max_norm: float) -> Tensor:
-        self._recorder.begin("clip")
-        return super().clip(max_norm)
-
-    def step(self) -> None:
-        self._recorder.begin("update")
-        super().step()
 
 
 class StopTracing(Exception):  # noqa: N818 - as StopIteration

@@ -72,7 +72,7 @@ class MethodSettings:
         "bf16, fp64, or a quantisation (see `semtune list quantizations`).",
     )
     learning_rate: float = option(5e-4, above=0, help="Peak learning rate, reached after the warm-up.")
-    weight_decay: float = option(0.0, at_least=0, below=1, help="AdamW's decoupled weight decay.")
+    weight_decay: float = option(0.0, at_least=0, below=1, help="Decoupled weight decay.")
     master_weights: bool = option(False, help="Keep fp32 master copies of trained bf16 weights in the optimizer.")
 
     @property
@@ -159,9 +159,20 @@ class RunSpec:
         None, unit="epochs", at_least=1, at_most=MOST, panel=TRAINING,
         help="Stop after so many epochs without a better dev score; without it all epochs run.",
     )  # fmt: skip
-    optimizer: Literal["adamw", "adamw-8bit"] = option(
-        "adamw", help="adamw, or adamw-8bit: its moments in 8 bits, a quarter of the memory.", panel=TRAINING
-    )
+    optimizer: str = option(
+        "adamw", panel=TRAINING,
+        help="How gradients become updates: adamw, adamw-8bit (a quarter of its state), paged-adamw, adafactor, lion, "
+        "apollo, mezo (no gradients); see `semtune list optimizers`.",
+    )  # fmt: skip
+    fused_update: bool = option(
+        False, panel=TRAINING,
+        help="Update each weight within the backward, as soon as its gradient is there, so that no two need be kept.",
+    )  # fmt: skip
+    fused_clip: Literal["tensor", "total"] = option(
+        "tensor", panel=TRAINING,
+        help="What --fused-update clips: each gradient by itself (tensor), or all together, for a forward and a "
+        "backward more (total).",
+    )  # fmt: skip
     predict_batch_size: int = option(
         20, unit="texts", at_least=1, at_most=MOST, help="Texts per batch when predicting.", panel=ANSWERS
     )
@@ -180,6 +191,10 @@ class RunSpec:
     strategy_options: Mapping[str, Any] = option(
         default_factory=dict, panel=ANSWERS, help="An option of the prompting strategy, as NAME=VALUE."
     )
+    optimizer_options: Mapping[str, Any] = option(
+        default_factory=dict, panel=TRAINING,
+        help="An option of the optimizer, as NAME=VALUE: see `semtune list optimizers --options`.",
+    )  # fmt: skip
     threads: int | None = option(
         None, at_least=1, at_most=1024, help="CPU threads; all cores without it.", panel=MACHINE
     )

@@ -22,6 +22,7 @@ _EXAMPLES = {
     "task_options": "data: reviews.csv",
     "method_options": "rank: 8",
     "readout_options": "max_new_tokens: 20",
+    "optimizer_options": "rank: 32",
 }
 
 

@@ -7,8 +7,9 @@ import os
 
 from semtune.errors import OptionError
 from semtune.records import RunSpec
-from semtune.registry import APPROACHES, BASELINES, METHODS, PROMPTS, READOUTS, STRATEGIES, TASKS
+from semtune.registry import APPROACHES, BASELINES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, TASKS
 from semtune.specs.naming import RUN_OPTIONS, BoundsError
+from semtune.specs.optimizers import check_optimizer
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
 from semtune.specs.settings import PRECISION, RUN_FIELDS, check_foreign_options, filled_options, with_present_names
@@ -34,6 +35,8 @@ def resolve(spec: RunSpec) -> RunSpec:
     _check_threads(typed)
     full = dataclasses.replace(typed, **filled_options(typed))
     normalise_precision(full.method_options.get(PRECISION, AUTO))
+    if "optimizer" in APPROACHES.get(full.approach).uses:
+        check_optimizer(full)
     return full
 
 
@@ -42,7 +45,7 @@ def _check_choices(spec: RunSpec) -> None:
     uses = APPROACHES.get(spec.approach).uses
     for name, registry in (
         ("prompt", PROMPTS), ("readout", READOUTS), ("method", METHODS), ("strategy", STRATEGIES),
-        ("baseline", BASELINES),
+        ("baseline", BASELINES), ("optimizer", OPTIMIZERS),
     ):  # fmt: skip
         if name not in uses:
             if name in _NAMES_AN_APPROACH and getattr(spec, name) is not None:

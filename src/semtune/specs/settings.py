@@ -15,7 +15,7 @@ from typing import Any
 from semtune.contracts import Method
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
-from semtune.registry import APPROACHES, METHODS, PROMPTS, READOUTS, STRATEGIES, Registry
+from semtune.registry import APPROACHES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, Registry
 from semtune.specs.precision import present_spelling
 from semtune.specs.record import record_from
 
@@ -29,7 +29,7 @@ COMMON_READOUT_OPTIONS = tuple(f.name for f in dataclasses.fields(CommonReadoutO
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A field of RunSpec that names a registered object with options: its method, readout, prompt or strategy."""
+    """A field of RunSpec that names a registered object with options: its method, readout, prompt, …"""
 
     name: str
     """The field, e.g. "method"; the RunSpec field `<name>_options` has the options."""
@@ -54,7 +54,8 @@ class Part:
 METHOD = Part("method", METHODS, COMMON_METHOD_OPTIONS)
 READOUT = Part("readout", READOUTS, ("train_on_prompt", "max_new_tokens"))
 PROMPT, STRATEGY = Part("prompt", PROMPTS), Part("strategy", STRATEGIES)
-PARTS = (METHOD, READOUT, PROMPT, STRATEGY)
+OPTIMIZER = Part("optimizer", OPTIMIZERS)
+PARTS = (METHOD, READOUT, PROMPT, STRATEGY, OPTIMIZER)
 
 
 def as_given(option: str) -> str:
@@ -69,7 +70,7 @@ def parts_of(spec: RunSpec) -> tuple[Part, ...]:
 
 
 def with_present_names(spec: RunSpec) -> RunSpec:
-    """`spec` with aliases (old names) of its method, readout, prompt and strategy replaced by the registered names."""
+    """`spec` with aliases (old names) of its method, readout and other parts replaced by the registered names."""
     present: dict[str, Any] = {part.name: part.registry.canonical(getattr(spec, part.name)) for part in PARTS}
     return dataclasses.replace(spec, **present)
 
@@ -108,11 +109,17 @@ def strategy_settings(spec: RunSpec) -> Any:
     return _settings(STRATEGY, spec)
 
 
+def optimizer_settings(spec: RunSpec) -> Any:
+    """The `Settings` of the optimizer of `spec`. Raises OptionError, UnknownNameError."""
+    return _settings(OPTIMIZER, spec)
+
+
 _SETTINGS_OF = {
     "method": method_settings,
     "readout": readout_settings,
     "prompt": prompt_settings,
     "strategy": strategy_settings,
+    "optimizer": optimizer_settings,
 }
 
 

@@ -41,7 +41,7 @@ EARLIER_KEYS = {"recompute": "activation_checkpointing", "packed": "prepack", "s
 """Key of an earlier version, still read -> its present name."""
 _DATA_PATHS = ("data", "dev_data", "test_data", "data_dir")
 """Fields of TaskOptions that may name a file or folder."""
-OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options")
+OPTION_MAPPINGS = ("method_options", "readout_options", "prompt_options", "strategy_options", "optimizer_options")
 """RunSpec fields that map the options of a part to values."""
 
 

@@ -38,8 +38,9 @@ class EightBitState(ParameterState):
         self.mean_scales = zeros(blocks, torch.float32, parameter)
         self.square_scales = zeros(blocks, torch.float32, parameter)
 
-    def update(self, factors: Factors) -> None:
+    def update(self, learning_rate: float, weight_decay: float, clip: Tensor) -> None:
         assert self.grad is not None
+        factors = Factors.at(self.steps, learning_rate, weight_decay, clip)
         moments = (self.mean_codes, self.mean_scales, self.square_codes, self.square_scales)
         if self.supports_kernel() and self.master_copy is None:
             tables = (_MEANS.levels, _MEANS.middles, _MEANS.first, _SQUARES.levels, _SQUARES.middles, _SQUARES.first)

@@ -6,17 +6,15 @@ scores dev (`Work`). Progress bars and `metrics.jsonl` are observers outside it.
 
 from __future__ import annotations
 
-import math
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from semtune.contracts import TokenizedExample
-from semtune.errors import DivergedError
 from semtune.runtime.malloc import freed_memory_kept
 from semtune.training.optimizer import Optimizer
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState
@@ -35,7 +33,7 @@ class StepEvent:
     loss: float
     """Mean over the loss targets (tokens or labels) of the step."""
     grad_norm: float
-    """L2 norm over all trained parameters, before clipping."""
+    """L2 norm over all trained parameters, before clipping; without gradients their estimate of it (`mezo`)."""
     learning_rate: float
     tokens: int
     """Tokens of the step's texts; padding does not count."""
@@ -117,7 +115,7 @@ def train(
         clock: the time in seconds, read after the device has been synchronised.
 
     Raises:
-        DivergedError: the loss or the gradient norm is not finite; the weights are then those before that step.
+        DivergedError: the loss or the gradient norm is not finite; see `optimizer_step`.
     """
     outcome, sampler = state.outcome, state.sampler
     while sampler.epoch < settings.epochs and not _out_of_patience(outcome, settings):
@@ -156,26 +154,17 @@ def optimizer_step(
     """One optimizer step; returns its loss per target, its gradient norm before clipping, its tokens without padding.
 
     The loss is divided by the number of targets of the whole step, so that micro-batches equal one large batch.
-    Raises DivergedError, before any weight changes, where the loss or the norm is not finite.
+    Raises DivergedError where the loss or the norm is not finite: before any weight changes, but for a norm that a
+    fused update sees too late (`fused`).
     """
     num_targets = sum(work.num_targets(e) for batch in micro_batches for e in batch)
-    total: Tensor | None = None
-    for batch in micro_batches:
-        loss, _ = work.loss(batch)
-        loss = loss / num_targets
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.accumulate()
-        total = loss.detach() if total is None else total + loss.detach()
-    norm = optimizer.clip(max_grad_norm)
-    assert total is not None
-    loss_value, norm_value = torch.stack([total.double(), norm.double()]).tolist()
-    if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-        raise DivergedError(
-            f"The loss ({loss_value:g}) or the gradient norm ({norm_value:g}) is not finite; "
-            "lower --learning-rate, or use a wider --precision."
-        )
-    optimizer.step()
-    return loss_value, norm_value, sum(len(e) for batch in micro_batches for e in batch)
+
+    def share_of(batch: Sequence[TokenizedExample]) -> Tensor:
+        return work.loss(batch)[0] / num_targets
+
+    losses = [functools.partial(share_of, batch) for batch in micro_batches]
+    loss, norm = optimizer.minimise(losses, max_grad_norm)
+    return loss, norm, sum(len(e) for batch in micro_batches for e in batch)
 
 
 def _timed_step(

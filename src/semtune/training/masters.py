@@ -4,7 +4,7 @@ When every weight is trained the update is bound by memory: gradient, two moment
 are read or written once here, and a bf16 gradient is copied to fp32 only if micro-batches must be added up. A bf16
 weight is the upper 16 bits of its fp32 master, so only the lower 16 bits (the residual bits) are stored beside it:
 exact, and 2 bytes a weight in place of 4. The update is algorithm 2 of Loshchilov & Hutter 2017, as in torch's AdamW.
-Moments are fp32 here and 8 bits in `eight_bit`.
+Moments are fp32 here and 8 bits in `eight_bit`; other rules (`optimizers`) store their own beside the same masters.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ EPS = 1e-8
 class Factors(NamedTuple):
     """The factors of AdamW's update t, which are the same for every weight of a parameter."""
 
+    @classmethod
+    def at(cls, step: int, learning_rate: float, weight_decay: float, clip: Tensor) -> Factors:
+        """The factors of update `step`, counted from 1."""
+        first, second = (1 - beta**step for beta in BETAS)
+        return cls(learning_rate, 1 - learning_rate * weight_decay, 1 / first, second**-0.5, clip)
+
     learning_rate: float
     decay: float
     """1 - learning_rate · weight_decay."""
@@ -46,7 +52,7 @@ class ParameterState:
     """A bf16 parameter, the low 16 bits of its fp32 master weight, and its accumulated gradient.
 
     An fp16 parameter has a whole fp32 master in place of the residual bits; an fp32 or fp64 one is its own master.
-    Subclasses add the moments.
+    Subclasses add what their update rule stores, such as moments.
 
     Args:
         master: whether a 16-bit parameter has an fp32 master weight.
@@ -57,7 +63,7 @@ class ParameterState:
         self.parameter = parameter
         self.grad: Tensor | None = None
         self.steps = 0
-        """Number of updates made: t of the bias correction."""
+        """Number of updates made; during an update its own number, t of the bias correction."""
         self.residual_bits: Tensor | None = None
         self.master_copy: Tensor | None = None
         """The master weight of an fp16 parameter, fp32 (numel,)."""
@@ -100,8 +106,14 @@ class ParameterState:
         """Whether a compiled operator can update the parameter with `grad`."""
         return self.grad is not None and supports(self.parameter.data) and self.grad.is_contiguous()
 
-    def update(self, factors: Factors) -> None:
-        """Update the parameter and the moments with `grad`."""
+    def step(self, learning_rate: float, weight_decay: float, clip: Tensor) -> None:
+        """Count one update, make it with `grad`, which `clip` (a scalar) multiplies, and drop the gradient."""
+        self.steps += 1
+        self.update(learning_rate, weight_decay, clip)
+        self.grad = None
+
+    def update(self, learning_rate: float, weight_decay: float, clip: Tensor) -> None:
+        """Update the parameter and what is stored with `grad`."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
@@ -114,7 +126,12 @@ class ParameterStates:
     """The states, by name, of parameters that share a learning rate and a weight decay."""
 
     def __init__(self, states: Mapping[str, ParameterState], weight_decay: float) -> None:
-        self.states, self._weight_decay = dict(states), weight_decay
+        self.states, self.weight_decay = dict(states), weight_decay
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters by name."""
+        return {name: state.parameter for name, state in self.states.items()}
 
     def accumulate(self) -> None:
         """Take over every parameter's gradient; called after each backward."""
@@ -123,19 +140,39 @@ class ParameterStates:
 
     def square_norm(self) -> Tensor:
         """The sum of squares of all gradients, a scalar in fp64."""
-        squares = [_square_sum(state.grad) for state in self.states.values() if state.grad is not None]
-        return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64)
+        squares = [square_sum(state.grad) for state in self.states.values() if state.grad is not None]
+        device = next(iter(self.states.values())).parameter.device
+        return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64, device=device)
+
+    def norm(self) -> Tensor:
+        """The L2 norm over all gradients, a scalar in fp64."""
+        return self.square_norm().sqrt()
+
+    def scale(self, clip: Tensor) -> None:
+        """Does nothing: `step` scales the gradients, which it reads anyway."""
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip: Tensor) -> None:
         """Update every parameter that has a gradient, which `clip` multiplies, and drop the gradients."""
         for state in self.states.values():
             if state.grad is not None:
-                state.steps += 1
-                first, second = (1 - beta**state.steps for beta in BETAS)
-                decay = 1 - learning_rate * self._weight_decay
-                state.update(Factors(learning_rate, decay, 1 / first, second**-0.5, clip))
-                state.grad = None
+                state.step(learning_rate, self.weight_decay, clip)
+
+    def take(self, name: str) -> Tensor:
+        """Take over the gradient of one parameter; returns the sum of its squares, a scalar in fp64."""
+        state = self.states[name]
+        state.accumulate()
+        assert state.grad is not None
+        return square_sum(state.grad)
+
+    def drop(self, name: str) -> None:
+        """Forget the gradient of one parameter."""
+        self.states[name].grad = None
+
+    @torch.no_grad()
+    def step_one(self, name: str, learning_rate: float, clip: Tensor) -> None:
+        """Update one parameter with the gradient that `take` has taken over."""
+        self.states[name].step(learning_rate, self.weight_decay, clip)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Parameter name → tensor name → tensor (a reference); `step` is an int64 scalar."""
@@ -155,9 +192,10 @@ class _FullState(ParameterState):
         super().__init__(parameter, master=True, residual_bits=residual_bits)
         self.mean, self.square = mean, square
 
-    def update(self, factors: Factors) -> None:
+    def update(self, learning_rate: float, weight_decay: float, clip: Tensor) -> None:
         grad = self.grad
         assert grad is not None
+        factors = Factors.at(self.steps, learning_rate, weight_decay, clip)
         if self.supports_kernel():
             state = (self.residual_bits, self.mean, self.square)
             training_operators.adamw_(self.parameter.data, *state, grad, *factors.for_kernel())
@@ -228,8 +266,8 @@ def copy_tensors(parameter: str, targets: Mapping[str, Tensor], saved: Mapping[s
         target.copy_(saved[name])
 
 
-def _square_sum(grad: Tensor) -> Tensor:
-    """Sum of squares, a scalar in fp64."""
+def square_sum(grad: Tensor) -> Tensor:
+    """The sum of squares of a gradient, a scalar in fp64."""
     if supports(grad):
         partial: Tensor = training_operators.square_sum(grad)
         return partial.sum()

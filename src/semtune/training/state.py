@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semtune.contracts import TokenizedExample
-from semtune.training.optimizer import Optimizer, ParameterGroup
+from semtune.registry import OPTIMIZERS
+from semtune.training.optimizer import Optimizer
 from semtune.training.random_state import RandomState
+from semtune.training.rule import OptimizerChoice, ParameterGroup
 from semtune.training.sampler import LengthGroupedSampler
 from semtune.training.schedule import Schedule
 
@@ -79,6 +81,7 @@ class TrainState:
         settings: TrainSettings,
         outcome: TrainOutcome | None = None,
         *,
+        choice: OptimizerChoice | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> TrainState:
@@ -88,6 +91,7 @@ class TrainState:
             groups: the trained parameters with their learning rates.
             texts: the tokenized training examples, all of them on every rank.
             outcome: updated during training, so that a run that fails half-way still has what was measured.
+            choice: how gradients become updates; None: AdamW.
             rank: index of this process, from 0, among the `world_size` that train together.
         """
         sampler = LengthGroupedSampler(
@@ -99,7 +103,8 @@ class TrainState:
             world_size=world_size,
         )
         schedule = Schedule(sampler.steps_per_epoch * settings.epochs, settings.warmup_fraction)
-        return cls(Optimizer(groups, schedule), schedule, sampler, RandomState(), outcome or TrainOutcome())
+        optimizer = (choice or OptimizerChoice(OPTIMIZERS.get("adamw"))).make(groups, schedule)
+        return cls(optimizer, schedule, sampler, RandomState(), outcome or TrainOutcome())
 
     def state_dict(self) -> dict[str, Any]:
         """One entry per object. Tensors of the optimizer are references: write or copy them before the next step."""

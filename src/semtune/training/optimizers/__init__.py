@@ -1,0 +1,1 @@
+"""Update rules: one file each, and one line in `registry.OPTIMIZERS`."""
