@@ -80,7 +80,7 @@ def test_every_optimizer_trains(optimizer: str, method: str, precision: str, tin
 )
 def test_what_cannot_be_combined_is_refused_before_loading(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(OptionError, match=says):
-        spec_of(Path("nowhere"), method="full", **changes)
+        resolve(spec_from({"task": "practice", "model": "nowhere", "method": "full", **changes}, "the test"))
 
 
 def test_apollo_beside_small_adapters_is_refused(tiny_model: Path) -> None:

@@ -150,7 +150,10 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
         )
         for shape, by_channel in (((6, 50), True), ((50, 6), True), ((6, 50), False))
     ],
-    "mezo_shift_": lambda: [(*_weights(6, 50), 5, 0.1, 0.9), (fp32(6, 50), None, None, 5, 0.1, 1.0)],
+    "mezo_shift_": lambda: [
+        (bf16(6, 50), None, None, 5, 0.1, 0.9),
+        (fp32(6, 50).half(), None, fp32(300), 5, 0.1, 1.0),
+    ],
     "managed_zeros": lambda: [(300, bf16(6, 50))],
     "paged_adamw_": lambda: [(fp32(300), fp32(300), fp32(300).abs(), fp32(300), 3, 1e-2, 0.1)],
     "adamw_8bit_formula_": lambda: [

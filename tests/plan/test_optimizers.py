@@ -59,10 +59,10 @@ def test_a_plan_is_what_a_real_step_holds(toy: Toy, way: dict[str, Any]) -> None
 
 
 def test_a_fused_update_needs_little_beside_weights_and_state(toy: Toy) -> None:
-    """At most 10% over weights, masters and moments, the issue of it; all gradients at once are a sixth more."""
+    """At most 10% over weights, masters and moments; all gradients at once are a sixth of them or more."""
     spec = big(toy).spec(method="full", precision="bf16", batch_size=1, max_length=8)
     apart, fused = (toy.trace(dataclasses.replace(spec, fused_update=f)) for f in (False, True))
-    assert fused.kept_bytes == apart.kept_bytes
+    assert fused.kept_bytes == pytest.approx(apart.kept_bytes, abs=1024)
     assert fused.tensor_bytes["train"] < 1.1 * fused.kept_bytes
     assert apart.tensor_bytes["train"] > 1.15 * apart.kept_bytes
     assert fused.step.flops == apart.step.flops
@@ -75,6 +75,7 @@ def test_without_gradients_training_takes_the_memory_of_predicting(toy: Toy) -> 
     assert bytes_of["train"] < 1.05 * bytes_of["evaluate"]
 
 
+@pytest.mark.slow
 def test_paged_moments_are_no_memory_of_the_gpu(toy: Toy) -> None:
     spec = big(toy).spec(method="full", precision="bf16")
     card = parse_device("80GB", HERE)
@@ -90,6 +91,7 @@ def test_paged_moments_are_refused_on_a_cpu(toy: Toy) -> None:
         planner_for(toy, HERE).plan(toy.spec(method="full", optimizer="paged-adamw"))
 
 
+@pytest.mark.slow
 def test_a_fused_update_is_advised_where_it_makes_a_run_fit(toy: Toy) -> None:
     spec = big(toy).spec(method="full", precision="bf16")
     planner = planner_for(toy, room(toy, spec, 0.95))

@@ -108,7 +108,7 @@ class Recorder:
         for x in outputs:
             self._count(x)
         section = self._current
-        if section is None or all(x.device.type == "meta" for x in outputs):
+        if section is None or (outputs and all(x.device.type == "meta" for x in outputs)):
             return
         count = flop_registry.get(_IN_PLACE.get(func.overloadpacket, func.overloadpacket))
         if count is not None:
@@ -116,8 +116,10 @@ class Recorder:
             section.append(str(func), self._live, OperatorCost(), product_flops=flops)
         elif not _is_view(func):
             inputs = tree_leaves((args, kwargs))
-            cost = OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(outputs)))
-            section.append(str(func), self._live, cost, cold=self._cold)
+            written = outputs or _written(func, args)  # torch's fused AdamW returns nothing
+            if written:
+                cost = OperatorCost(moved_bytes=traffic_bytes(inputs, tuple(written)))
+                section.append(str(func), self._live, cost, cold=self._cold)
 
     def _record_declared(self, name: str, cost: OperatorCost, outputs: list[Tensor]) -> None:
         """Record an operator with a declared cost. Each of its allocations is an instant of its own.
@@ -254,6 +256,13 @@ class _SectionMarker(TorchFunctionMode):
 
 def _is_view(func: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+
+
+def _written(func: Any, args: Any) -> list[Tensor]:
+    """The tensors among an operation's positional arguments that it writes to."""
+    pairs = zip(func._schema.arguments, args, strict=False)
+    changed = [value for argument, value in pairs if argument.alias_info is not None and argument.alias_info.is_write]
+    return [x for x in tree_leaves(changed) if isinstance(x, Tensor)]
 
 
 def _signature(argument: Any) -> Any:

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -172,8 +172,10 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
         sum(len(text) for batch in batches for text in batch)
         for batches in (once.workload.typical[:MICRO_BATCHES], once.workload.typical)
     )
-    passes = cost_of([p for p in typical if p[0].name in _PASSES], more)
-    updates = cost_of([p for p in largest if p[0].name in _UPDATES], more)
+    # Updates do not grow with tokens. They are those of the second step, as the first makes the optimizer's state.
+    fused_updates = cost_of([p for p in largest if p[0].name in _PASSES], more).cold_bytes
+    passes = replace(cost_of([p for p in typical if p[0].name in _PASSES], more), cold_bytes=0.0)
+    updates = cost_of([p for p in largest if p[0].name in _UPDATES], more).cold()
     return Trace(
         layers=layers,
         tensor_bytes=tensor_bytes,
@@ -189,7 +191,9 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
         itemsize=base.dtype.itemsize,
         largest_gradient_bytes=shallow.largest_gradient_bytes,
         activation_checkpointing=base.activation_checkpointing,
-        step=passes.times(all_tokens / run_tokens).plus(updates.cold()),
+        step=passes.times(all_tokens / run_tokens).plus(
+            replace(updates, cold_bytes=updates.cold_bytes + fused_updates)
+        ),
         step_tokens=sum(len(text) for batch in once.workload.largest for text in batch),
         lengths=once.workload.lengths,
         row_sizes=once.workload.row_sizes,
