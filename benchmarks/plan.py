@@ -114,6 +114,7 @@ def key(cell: Mapping[str, Any]) -> str:
     words.append(f"{cell['batch_size']} x {cell['max_length']}")
     words += ["activation_checkpointing"] if cell.get("activation_checkpointing") else []
     words += [str(cell[name]) for name in ("optimizer", "precision") if name in cell]
+    words += ["fused_update"] if cell.get("fused_update") else []
     words += [f"packed={cell['packed']}"] if "packed" in cell else []
     return " ".join(words)
 
