@@ -167,3 +167,19 @@ def test_the_optimizer_is_let_go_with_its_state() -> None:
     gc.collect()
     assert gone() is None
     assert network.loss(torch.arange(5)).isfinite()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RULES)
+def test_the_same_bits_on_a_gpu(name: str) -> None:
+    found = []
+    for fused in (False, True):
+        network = Network(torch.bfloat16).cuda()
+        network.drop.p = 0.0
+        torch.manual_seed(7)
+        optimizer = choice(name, fused_update=fused).make(network.groups(masters=True), Schedule(8, 0.2))
+        ids = torch.arange(20, device="cuda")
+        for _ in range(4):
+            optimizer.minimise([lambda network=network, ids=ids: network.loss(ids)], 1e9)
+        found.append([p.detach().clone() for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -341,3 +341,20 @@ def test_a_readouts_parameters_keep_adamw_but_without_gradients(rule: Any) -> No
     optimizer.minimise([lambda: quadratic(head)], 1.0)
     kept = optimizer.state_dict()["head.matrix"].keys()
     assert kept == ({"step", "exp_avg", "exp_avg_sq"} if rule.uses_gradients else {"step"})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("masters", [False, True])
+def test_paged_moments_on_a_gpu_update_as_adamws(masters: bool) -> None:
+    pytest.importorskip("bitsandbytes")
+    dtype, found = torch.bfloat16 if masters else torch.float32, []
+    for name in ("adamw", "paged-adamw"):
+        named = {n: nn.Parameter(p.detach().cuda()) for n, p in parameters(dtype).items()}
+        optimizer = made(OPTIMIZERS.get(name), named, masters=masters)
+        for _ in range(4):
+            optimizer.minimise([lambda named=named: quadratic(named)], 1.0)
+        state = {key: x.float().cpu().flatten() for key, x in optimizer.state_dict()["matrix"].items()}
+        found.append((named["matrix"].detach().cpu(), state))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-2 if masters else 1e-5, atol=1e-4)
+    for moment in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(found[1][1][moment], found[0][1][moment], rtol=1e-3, atol=1e-9)
