@@ -134,6 +134,10 @@ METHODS = Registry(
         "pfeiffer": Entry(
             "semtune.methods.pfeiffer:PFEIFFER", "one bottleneck adapter a block, after the MLP (Pfeiffer et al. 2021)"
         ),
+        "prefix": Entry("semtune.methods.prefix:PREFIX", "learned keys and values in every layer (Li & Liang 2021)"),
+        "mam": Entry(
+            "semtune.methods.mam:MAM", "a prefix, and scaled parallel adapters beside the MLPs (He et al. 2022)"
+        ),
     },
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -11,6 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from semtune.nn.linear import is_linear_layer
 from semtune.registry import QUANTIZATIONS
+from semtune.contracts import Cache
+from semtune.models.architectures import architecture_of, install
+from semtune.nn.packed_batch import PackedBatch
 
 
 class ToyBundle:
@@ -33,13 +36,22 @@ class ToyBundle:
         }
 
     def blocks(self) -> list[nn.Module]:
-        return list(self.model.model.layers)
+        return architecture_of(self.model).blocks(self.model)
 
     def attentions(self) -> list[nn.Module]:
-        return [block.self_attn for block in self.blocks()]
+        return architecture_of(self.model).attentions(self.model)
 
-    def hidden_states(self, input_ids: Tensor, batch: object, query_indices: object = None) -> Tensor:
-        raise NotImplementedError
+    def new_cache(self, count: int) -> Cache:
+        return architecture_of(self.model).new_cache(self.model, count)
+
+    def pack(self, texts: Sequence[Sequence[int]], cache: Cache | None = None) -> tuple[Tensor, PackedBatch]:
+        ids = torch.tensor([token for text in texts for token in text])
+        return ids, PackedBatch(tuple(len(text) for text in texts), cache)
+
+    def hidden_states(
+        self, input_ids: Tensor, batch: PackedBatch, query_indices: Sequence[int] | None = None
+    ) -> Tensor:
+        return architecture_of(self.model).hidden_states(self.model, input_ids, batch, query_indices)
 
     def logits(self, hidden: Tensor) -> Tensor:
         raise NotImplementedError
@@ -89,6 +101,7 @@ def toy_loaded() -> Callable[..., ToyBundle]:
 
     def build(precision: str = "fp32", **options: object) -> ToyBundle:
         model = _toy_model(**options)
+        install(model)
         return ToyBundle(_quantized(model, precision) if precision in QUANTIZATIONS else model)
 
     return build

@@ -111,6 +111,7 @@ def off(predicted: int, measured: int) -> float:
         ("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head"), ("ia3", "head"),
         ("bitfit", "head"), ("ln-tuning", "generate"), ("last-layers", "generate"), ("houlsby", "head"),
         ("pfeiffer", "generate"), ("qa-lora", "generate"),
+        ("prefix", "generate"), ("mam", "head"),
     ],
 )  # fmt: skip
 def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:

@@ -27,11 +27,16 @@ class Method(Protocol):
     - `preset_notes`, a mapping of preset -> sentences for the reader of its results: which values are not the
       experiment's own;
     - `freezes_linears = True`: it never trains the weights of the decoder's linear layers and the embeddings in place,
-      so these may be stored in the half precision of their file (`models.half_storage`).
+      so these may be stored in the half precision of their file (`models.half_storage`);
+    - `start_effect`, why outputs change when it is attached: the end of a sentence. Without it they must not;
+    - `merge_refusal`, why `merge` is refused for every model: a sentence that says what to do instead. Without it a
+      merge may be refused for the sake of the base's weights alone.
     """
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
-        """Freeze what stays and add what is trained; no effect on outputs. `settings` is a `Settings`.
+        """Freeze what stays and add what is trained; no effect on outputs, but for a method with `start_effect`.
+
+        `settings` is a `Settings`. What is drawn at random depends on torch's seed alone.
 
         A plan runs this on fake tensors: make parameters in their final dtype and device (`Module.to` cannot convert
         fake ones), and read no tensor's values.

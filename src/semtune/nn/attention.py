@@ -2,7 +2,8 @@
 
 Queries, keys and values are padded into blocks and rotated there; the output is unpadded again (see `packed_batch`).
 For short texts on a CPU attention runs as explicit matrix products (`short_attention`). Long texts, and all texts on a
-GPU, use torch's fused kernel.
+GPU, use torch's fused kernel. A learned prefix takes the same paths (`prefixed`); with cached tokens or a sliding
+window its keys stand before the padded ones under an explicit mask.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
     Rotary,
+    behind_prefix,
     block_angles,
     causal_softmax_,
     gather_padded,
@@ -28,6 +30,7 @@ from semtune.nn.padding import (
     softmax_under,
     unpad,
 )
+from semtune.nn.prefixed import prefixed_texts
 from semtune.nn.short_attention import short_attention
 
 PLAIN_UP_TO = 256
@@ -98,14 +101,15 @@ def packed_attention(
     seqlen_k = layout.max_seqlen + (0 if layout.cache_is_empty else max(layout.cache_seqlens))
     window = window if window is not None and seqlen_k > window else None
     call = _Call(packed_batch, layout, layer, scale, window, rotary, dropout)
-    if prefix is not None or dropout > 0:
-        return _general(q, k, v, call, prefix)
-    short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q)
-    if short and layout.causal and packed_batch.cache is None and window is None:
+    plain = layout.causal and packed_batch.cache is None and window is None
+    if plain and prefix is not None:
+        return _behind_prefix(q, k, v, call, prefix)
+    short = layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q) and dropout == 0
+    if short and plain:
         return short_attention(q, k, v, rotary, layout, scale)
-    if short and not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
-        return _without_backward(q, k, v, call)
-    return _general(q, k, v, call, None)
+    if short and not (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *(prefix or ())))):
+        return _without_backward(q, k, v, call, prefix)
+    return _general(q, k, v, call, prefix)
 
 
 def _part_by_part(
@@ -139,18 +143,38 @@ def _part_by_part(
     return torch.cat([*attn_output, q.new_zeros(len(q) - first_query, *q.shape[1:])])
 
 
-def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call) -> Tensor:
+def _behind_prefix(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix) -> Tensor:
+    """Causal attention without cached tokens or a window, over texts that begin with the prefix."""
+    texts = prefixed_texts(call.layout, prefix[0].shape[1])
+    rotary = texts.rotary(call.rotary)
+    if texts.layout.max_seqlen <= PLAIN_UP_TO and not on_cuda(q) and call.dropout == 0:
+        keys, values = texts.prepend(prefix[0], k), texts.prepend(prefix[1], v)
+        return short_attention(q, keys, values, rotary, texts.layout, call.scale)
+    if call.layout.num_queries < call.layout.tokens:
+        return _general(q, k, v, call, prefix)
+    # torch's fused kernel is causal only where every key has a query: the prefix gets queries of zeros.
+    no_queries = q.new_zeros(q.shape[1], texts.length, q.shape[2])
+    rows, keys, values = (texts.prepend(x, y) for x, y in zip((no_queries, *prefix), (q, k, v), strict=True))
+    out = _general(rows, keys, values, call._replace(layout=texts.complete_layout, rotary=rotary), None)
+    return texts.remove(out, len(q))
+
+
+def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None) -> Tensor:
     """Short texts in inference: with a cache, a window, or another mask than the causal one."""
     layout, heads, kv_heads = call.layout, q.shape[1], k.shape[1]
     qb = pad(q, layout, call.rotary, queries=True)
     kb, vb = pad(k, layout, call.rotary, queries=False), pad(v, layout, None, queries=False)
     kb, vb = call.with_cache(kb, vb)  # (texts, kv_heads, seqlen_k, head_dim)
-    groups = layout.texts * kv_heads
+    seqlen_k, groups, before = kb.shape[2], layout.texts * kv_heads, 0
+    if prefix is not None:
+        kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
+        before = prefix[0].shape[1]
     scores = panels.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
     if layout.causal and call.window is None:
-        weights = causal_softmax_(scores, layout, heads, call.scale)
+        weights = causal_softmax_(scores, layout, heads, call.scale, before)
     else:
-        weights = softmax_under(layout.bias(kb.shape[2], call.window, q.dtype), scores, layout, heads, call.scale)
+        bias = behind_prefix(layout.bias(seqlen_k, call.window, q.dtype), before)
+        weights = softmax_under(bias, scores, layout, heads, call.scale)
     return unpad(panels.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
 
 
@@ -172,7 +196,7 @@ def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None
         bias = layout.bias(kb.shape[2], call.window, q.dtype)
         if prefix is not None:
             kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
-            bias = F.pad(bias, (prefix[0].shape[1], 0))  # 0: visible
+            bias = behind_prefix(bias, prefix[0].shape[1])
         out = _masked(qb, kb, vb, bias, call)
     result: Tensor = _unpad_any(out, len(q), layout)
     return result

@@ -40,7 +40,8 @@ class Bottleneck(nn.Module):
         width: size of the hidden states.
         size: size of the bottleneck, at least 1.
         activation: f.
-        scale: s.
+        scale: s, or its start.
+        learn_scale: whether s is a parameter, `scale` (1,).
         dtype: of the products; the parameters are fp64 where it is fp64, else fp32.
     """
 
@@ -51,13 +52,19 @@ class Bottleneck(nn.Module):
         *,
         activation: Activation = "relu",
         scale: float = 1.0,
+        learn_scale: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.width, self.size, self.scale = width, size, scale
+        self.width, self.size = width, size
+        self.parallel = False
+        """Whether h is the input of the module that carries the adapter; `append_bottleneck` sets it."""
         self.activation = activation
         stored = torch.float64 if dtype == torch.float64 else torch.float32
+        self.scale: float | nn.Parameter = scale
+        if learn_scale:
+            self.scale = nn.Parameter(torch.full((1,), scale, dtype=stored, device=device))
         # Drawn on the CPU: the same seed then gives the same adapter on every device.
         down = nn.init.kaiming_uniform_(torch.empty(size, width, dtype=stored), a=math.sqrt(5))
         self.down_weight = nn.Parameter(down.to(device))
@@ -70,12 +77,13 @@ class Bottleneck(nn.Module):
         inner = F.linear(h, self.down_weight.to(h.dtype), self.down_bias.to(h.dtype))  # (..., width) -> (..., size)
         up_weight: Tensor = self.up_weight
         up_bias: Tensor = self.up_bias
-        if self.scale != 1:
+        if isinstance(self.scale, nn.Parameter) or self.scale != 1:
             up_weight, up_bias = self.scale * up_weight, self.scale * up_bias
         return F.linear(ACTIVATIONS[self.activation](inner), up_weight.to(h.dtype), up_bias.to(h.dtype))
 
     def extra_repr(self) -> str:
-        return f"width={self.width}, size={self.size}, activation={self.activation}, scale={self.scale:g}"
+        scale = "learned" if isinstance(self.scale, nn.Parameter) else f"{self.scale:g}"
+        return f"width={self.width}, size={self.size}, activation={self.activation}, scale={scale}"
 
 
 def append_bottleneck(module: nn.Module, adapter: Bottleneck, *, parallel: bool = False) -> None:
@@ -86,6 +94,7 @@ def append_bottleneck(module: nn.Module, adapter: Bottleneck, *, parallel: bool 
     Args:
         parallel: whether the adapter's input is the module's input instead of its output.
     """
+    adapter.parallel = parallel
     module.register_module(CHILD, adapter)
     module.register_forward_hook(_add_parallel if parallel else _add_sequential, with_kwargs=True)
 

@@ -56,6 +56,10 @@ class KeyValueCache:
             cached.view(-1, cached.shape[-1]).index_copy_(0, target, picked)
         return self._keys[layer][:, :, :needed], self._values[layer][:, :, :needed]
 
+    def stored(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values of one layer, (texts, kv_heads, capacity, head_dim), rotated; None: it stores none."""
+        return (self._keys[layer], self._values[layer]) if layer in self._keys else None
+
     def advance(self, counts: Sequence[int]) -> None:
         """Add `counts` to `lengths`; call once per forward, after every layer has been extended."""
         self.lengths = [a + b for a, b in zip(self.lengths, counts, strict=True)]

@@ -109,6 +109,8 @@ class Layout:
         self.num_queries = sum(self.query_counts)
         self.angles: dict[object, object] = {}
         """cos and sin of the rows' rotary angles, which attention computes once per forward (`padding`)."""
+        self.derived: dict[object, object] = {}
+        """What else attention computes once per forward from this layout (`prefixed`)."""
         self._device = device
         # A padded query repeats the text's last query, which keeps its values finite. A text without query indices gets
         # its first token as a dummy query.
@@ -126,6 +128,15 @@ class Layout:
     def cache_is_empty(self) -> bool:
         """Whether no text has cached tokens."""
         return max(self.cache_seqlens) == 0
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the index tensors."""
+        return self._device
+
+    def queries_by_text(self) -> list[list[int]]:
+        """The position of every query within its text, text by text; [] for a text without queries."""
+        return [row[:n] for row, n in zip(self._query_positions, self.query_counts, strict=True)]
 
     def query_positions(self) -> Tensor:
         """Position of each query within its text, (texts or 1, max_seqlen_q); one row where all texts agree."""

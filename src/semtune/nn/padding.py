@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from semtune.nn.kernels import attention_operators, supports
 from semtune.nn.packed_batch import Layout
@@ -118,16 +119,24 @@ def unpad(x: Tensor, rows: int, heads: int, layout: Layout, rotary: Rotary | Non
     return gather_rows(x, rows, heads, layout, queries=queries)
 
 
-def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:
-    """Scores (texts · kv_heads, group · max_seqlen_q, max_seqlen) -> softmax over the visible keys, in place.
+def causal_softmax_(scores: Tensor, layout: Layout, heads: int, scale: float, before: int = 0) -> Tensor:
+    """Scores (texts · kv_heads, group · max_seqlen_q, before + seqlen_k) -> softmax over the visible keys, in place.
 
-    Keys after a query have weight 0. Rows of padded queries are undefined.
+    The first `before` keys are a prefix, which every query attends to. Keys after a query have weight 0. Rows of
+    padded queries are undefined.
     """
     if supports(scores):
         _, counts, positions = layout.row_ranges(queries=True)
+        positions = positions + before if before else positions
         attention_operators.causal_softmax_(scores, counts, positions, scale, heads, layout.max_seqlen_q)
         return scores
-    return softmax_under(layout.bias(scores.shape[-1], None, scores.dtype), scores, layout, heads, scale)
+    bias = layout.bias(scores.shape[-1] - before, None, scores.dtype)
+    return softmax_under(behind_prefix(bias, before), scores, layout, heads, scale)
+
+
+def behind_prefix(bias: Tensor, length: int) -> Tensor:
+    """`bias` (texts or 1, 1, queries, keys) for keys with a prefix in front that every query attends to."""
+    return F.pad(bias, (length, 0)) if length else bias  # 0: visible
 
 
 def softmax_under(bias: Tensor, scores: Tensor, layout: Layout, heads: int, scale: float) -> Tensor:

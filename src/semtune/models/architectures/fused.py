@@ -26,6 +26,9 @@ from semtune.models.architectures.stock import StockArchitecture
 from semtune.nn.packed_batch import PackedBatch, padding_to_multiple
 from semtune.nn.padding import Rotary
 
+_FIXED_ANGLES = frozenset({"default", "linear", "llama3", "yarn"})
+"""Kinds of rotary embeddings (transformers' `rope_type`) whose angles are a function of the position alone."""
+
 
 class FusedArchitecture(StockArchitecture):
     """A decoder of blocks x + o(attention(q, k, v of norm(x))), then x + down(silu(gate) ⊙ up) of norm(x).
@@ -97,6 +100,21 @@ def rotary_table(base: Any, positions: int, like: Tensor) -> Rotary:
     cos, sin = base.rotary_emb(like, position_ids=position_ids)  # (1, positions, head_dim): the two halves are equal
     half = cos.shape[-1] // 2
     return Rotary(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
+
+
+def rotation_at(model: nn.Module, position: int) -> Rotary | None:
+    """The rotation of a key at `position`, the same in every layer: cos and sin, fp32 (1, head_dim / 2) each.
+
+    None where it is not known: blocks that are not fused may rotate in another form, or only in some layers, and some
+    kinds of scaling rotate by angles that depend on the longest text.
+    """
+    base: Any = getattr(model, "base_model", None)
+    layers = getattr(base, "layers", None)
+    if not layers or not isinstance(layers[0], FusedBlock) or base.rotary_emb.rope_type not in _FIXED_ANGLES:
+        return None
+    like = torch.empty(0, device=base.embed_tokens.weight.device)
+    table, length = rotary_table(base, position + 1, like), base.rotary_emb.attention_scaling
+    return Rotary(table.cos[position:] / length, table.sin[position:] / length)
 
 
 def _fits(model: nn.Module) -> bool:
