@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semtune.contracts import LoadedModel
 from semtune.errors import OptionError, TargetError
@@ -15,7 +16,6 @@ from semtune.nn.key_value_cache import KeyValueCache
 from semtune.nn.learned_prefix import (
     AnyPrefix,
     EncodedPrefix,
-    KeysAndValues,
     LearnedPrefix,
     PrefixEncoder,
 )
@@ -53,36 +53,32 @@ class PrefixSettings(MethodSettings):
     )
 
 
-def attach_prefixes(loaded: LoadedModel, settings: PrefixSettings) -> None:
+def attach_prefixes(
+    loaded: LoadedModel, settings: PrefixSettings, beside: Callable[[nn.Module], None] = lambda attention: None
+) -> None:
     """Freeze the whole model and give every attention layer a prefix.
+
+    Args:
+        beside: called with each attention in turn, to make what else its layer gets, without changing the model.
 
     Raises TargetError, OptionError before anything is changed.
     """
-    from semtune.models.architectures.fused import rotation_at  # imports transformers, which lists of options must not
-
     attentions = loaded.attentions()
     if not attentions:
         raise TargetError("This model has no attention layer that reads a learned prefix; choose --method lora or full")
     if any(getattr(attention, "prefix", None) is not None for attention in attentions):
         raise OptionError("The model carries a prefix already; load the base model anew")
-    words = settings.prefix_start == "words"
-    starts = _activations(loaded, attentions, settings.prefix_length if words else 1)
-    encoded = settings.prefix_mlp_size > 0
-    if not words:
-        std = 0.0 if encoded else _RANDOM_STD
-        starts = [(_drawn(k, settings.prefix_length, std), _drawn(v, settings.prefix_length, std)) for k, v in starts]
-    rotation = rotation_at(loaded.model, settings.prefix_length)
+    make = _maker(loaded, settings)
+    found: dict[nn.Module, AnyPrefix] = {}
+
+    def add(attention: nn.Module, keys: Tensor, values: Tensor) -> None:
+        found[attention] = make(keys, values)
+        beside(attention)
+
+    _on_keys_and_values(loaded, attentions, settings, add)
     loaded.model.requires_grad_(False)
-    if not encoded:
-        for attention, start in zip(attentions, starts, strict=True):
-            attention.prefix = LearnedPrefix(*start, rotation)
-        return
-    first = starts[0][0]
-    encoder = PrefixEncoder(
-        settings.prefix_length, loaded.hidden_size, settings.prefix_mlp_size, dtype=first.dtype, device=first.device
-    )
-    for i, (attention, start) in enumerate(zip(attentions, starts, strict=True)):
-        attention.prefix = EncodedPrefix(encoder, start, rotation, owner=i == 0, zero=words)
+    for attention, prefix in found.items():
+        attention.prefix = prefix
 
 
 def prefixes(model: nn.Module) -> dict[str, AnyPrefix]:
@@ -99,37 +95,83 @@ def prefix_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-@torch.no_grad()
-def _activations(loaded: LoadedModel, attentions: list[nn.Module], count: int) -> list[KeysAndValues]:
-    """Keys and values of each attention for `count` tokens, (kv_heads, count, head_dim), in the prefix's dtype.
+def _maker(loaded: LoadedModel, settings: PrefixSettings) -> Callable[[Tensor, Tensor], AnyPrefix]:
+    """A function that makes a layer's prefix from keys and values of the base model, in the order of the layers."""
+    from semtune.models.architectures.fused import rotation_at  # imports transformers, which lists of options must not
 
-    The tokens depend on torch's seed alone. Raises TargetError where a layer stores no keys and values.
+    length, words = settings.prefix_length, settings.prefix_start == "words"
+    rotation = rotation_at(loaded.model, length)
+    encoder: PrefixEncoder | None = None
+    if settings.prefix_mlp_size:
+        encoder = PrefixEncoder(
+            length, loaded.hidden_size, settings.prefix_mlp_size, dtype=_dtype(loaded), device=loaded.device
+        )
+    std = _RANDOM_STD if encoder is None else 0.0
+    owner = True
+
+    def make(keys: Tensor, values: Tensor) -> AnyPrefix:
+        nonlocal owner
+        start = (keys, values) if words else (_drawn(keys, length, std), _drawn(values, length, std))
+        if encoder is None:
+            return LearnedPrefix(*start, rotation)
+        prefix = EncodedPrefix(encoder, start, rotation, owner=owner, zero=words)
+        owner = False
+        return prefix
+
+    return make
+
+
+@torch.no_grad()
+def _on_keys_and_values(
+    loaded: LoadedModel,
+    attentions: list[nn.Module],
+    settings: PrefixSettings,
+    receive: Callable[[nn.Module, Tensor, Tensor], None],
+) -> None:
+    """Hand each attention and its keys and values for random tokens, (kv_heads, tokens, head_dim), to `receive`.
+
+    The tokens depend on torch's seed alone; there is one where numbers do not matter but shapes do. `receive` is called
+    within the forward, layer by layer, because a plan extrapolates what goes through the layers once.
+
+    Raises TargetError where a layer stores no keys and values.
     """
+    count = settings.prefix_length if settings.prefix_start == "words" else 1
     vocabulary = loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     # Python's generator, as a plan reads no tensor's values; the seed is a plain number.
     tokens = random.Random(torch.initial_seed()).choices(range(min(_COMMON_TOKENS, vocabulary)), k=count)
     cache = loaded.new_cache(1)
-    ids, batch = loaded.pack([tokens], cache)
-    training = loaded.model.training
-    loaded.model.eval()
-    loaded.hidden_states(ids, batch)
-    loaded.model.train(training)
-    dtype = torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
-    found: list[KeysAndValues] = []
-    for attention in attentions:
+    missing = set(attentions)
+
+    def keep(attention: nn.Module, *_: Any) -> None:
         layer: int = attention.layer_idx  # type: ignore[assignment]
         stored = cache.stored(layer) if isinstance(cache, KeyValueCache) else None
-        if stored is None:
-            raise TargetError(
-                f"The attention layer {layer} of this model has no keys and values of its own, so it cannot have a "
-                "learned prefix; choose --method lora or full"
-            )
-        keys, values = (x[0, :, :count].to(dtype, copy=True).contiguous() for x in stored)
-        found.append((keys, values))
-    return found
+        if stored is not None and attention in missing:
+            keys, values = (x[0, :, :count].to(_dtype(loaded), copy=True).contiguous() for x in stored)
+            receive(attention, keys, values)
+            missing.remove(attention)
+
+    hooks = [attention.register_forward_hook(keep) for attention in attentions]
+    training = loaded.model.training
+    loaded.model.eval()
+    try:
+        loaded.hidden_states(*loaded.pack([tokens], cache))
+    finally:
+        loaded.model.train(training)
+        for hook in hooks:
+            hook.remove()
+    if missing:
+        raise TargetError(
+            f"{len(missing)} of the attention layers of this model store no keys and values of their own, so they "
+            "cannot have a learned prefix; choose --method lora or full"
+        )
 
 
-def _drawn(like: torch.Tensor, length: int, std: float) -> torch.Tensor:
+def _dtype(loaded: LoadedModel) -> torch.dtype:
+    """The dtype of what is trained."""
+    return torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
+
+
+def _drawn(like: Tensor, length: int, std: float) -> Tensor:
     """Random numbers (kv_heads, length, head_dim) in the dtype of `like`; zeros for `std` 0.
 
     They are drawn on the CPU: the same seed then gives the same numbers on every device.

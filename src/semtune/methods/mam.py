@@ -88,24 +88,21 @@ class MamMethod:
 
         Everything is checked before any change. Raises TargetError, OptionError.
         """
-        width = int(loaded.model.config.get_text_config().hidden_size)  # type: ignore[operator, union-attr]
-        modules = _carriers(loaded, settings)
-        if any(hasattr(module, CHILD) for module in modules):
+        carriers = _carriers(loaded, settings)
+        if any(hasattr(module, CHILD) for modules in carriers.values() for module in modules):
             raise OptionError("The model carries adapters already; load the base model anew")
+        adapters: dict[nn.Module, Bottleneck] = {}
+
+        def make_adapters(attention: nn.Module) -> None:
+            adapters.update((module, _adapter(loaded, settings)) for module in carriers[attention])
+
         if settings.prefix_length:
-            attach_prefixes(loaded, settings)
+            attach_prefixes(loaded, settings, make_adapters)
         else:
+            for attention in carriers:
+                make_adapters(attention)
             loaded.model.requires_grad_(False)
-        for module in modules:
-            adapter = Bottleneck(
-                width,
-                settings.adapter_size or max(1, min(_PAPER_SIZE, width // 2)),
-                activation="relu",
-                scale=settings.adapter_scale,
-                learn_scale=settings.learn_scale,
-                dtype=loaded.compute_dtype,
-                device=loaded.device,
-            )
+        for module, adapter in adapters.items():
             append_bottleneck(module, adapter.train(module.training), parallel=settings.adapter_form == "parallel")
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -142,30 +139,50 @@ class MamMethod:
         _peft_prefix.install(model, prefixes(model), read)
 
 
-def _carriers(loaded: LoadedModel, settings: MamSettings) -> list[nn.Module]:
-    """The modules that get adapters, in the model's order. Raises TargetError."""
-    attentions = {id(module) for module in loaded.attentions()}
-    found: list[nn.Module] = []
+def _adapter(loaded: LoadedModel, settings: MamSettings) -> Bottleneck:
+    """An adapter at its start."""
+    width = int(loaded.model.config.get_text_config().hidden_size)  # type: ignore[operator, union-attr]
+    return Bottleneck(
+        width,
+        settings.adapter_size or max(1, min(_PAPER_SIZE, width // 2)),
+        activation="relu",
+        scale=settings.adapter_scale,
+        learn_scale=settings.learn_scale,
+        dtype=loaded.compute_dtype,
+        device=loaded.device,
+    )
+
+
+def _carriers(loaded: LoadedModel, settings: MamSettings) -> dict[nn.Module, list[nn.Module]]:
+    """Attention -> the modules of its block that get adapters. Raises TargetError."""
+    attentions = set(loaded.attentions())
+    carriers: dict[nn.Module, list[nn.Module]] = {}
     for block in loaded.blocks():
-        if settings.adapter_place != "mlp":
-            found += [module for module in block.modules() if id(module) in attentions]
-        if settings.adapter_place != "attention":
-            found.append(_mlp_of(block, attentions))
-    for module in found:
-        if settings.adapter_form == "sequential" and "residual" in inspect.signature(module.forward).parameters:
+        inner = [module for module in block.modules() if module in attentions]
+        if len(inner) != 1:
             raise TargetError(
-                f"{type(module).__name__} adds the residual itself, so no sequential adapter fits between the two; "
-                "choose adapter_form parallel"
+                f"A block of this model ({type(block).__name__}) has not exactly one attention layer that reads a "
+                "learned prefix; choose --method lora or full"
             )
-    return found
+        modules = inner if settings.adapter_place in ("attention", "both") else []
+        if settings.adapter_place in ("mlp", "both"):
+            modules = [*modules, _mlp_of(block, inner[0])]
+        carriers[inner[0]] = modules
+        for module in modules:
+            if settings.adapter_form == "sequential" and "residual" in inspect.signature(module.forward).parameters:
+                raise TargetError(
+                    f"{type(module).__name__} adds the residual itself, so no sequential adapter fits between the two; "
+                    "choose adapter_form parallel"
+                )
+    return carriers
 
 
-def _mlp_of(block: nn.Module, attentions: set[int]) -> nn.Module:
+def _mlp_of(block: nn.Module, attention: nn.Module) -> nn.Module:
     """The child of a block that has linear layers and no attention. Raises TargetError where it is not one module."""
     parts = [
         child
         for child in block.children()
-        if not any(id(inner) in attentions for inner in child.modules())
+        if not any(inner is attention for inner in child.modules())
         and any(is_linear_layer(inner) for inner in child.modules())
     ]
     if len(parts) != 1 or is_linear_layer(parts[0]):
