@@ -21,13 +21,15 @@ from semtune.nn.learned_prefix import (
 )
 from semtune.records import MethodSettings
 from semtune.records.declare import option
-from semtune.records.options import MOST, MOST_TOKENS
+from semtune.records.options import MOST
 
 START_EFFECT = "a prefix takes part of every query's attention weights, whatever its keys and values are"
 MERGE_REFUSAL = (
     "A learned prefix adds keys and values to every attention layer, which no weight of the base model can hold; "
     "predict with the run as it is"
 )
+LONGEST = 4096
+"""Most positions of a prefix: its start reads as many tokens in one forward."""
 _COMMON_TOKENS = 5000
 """Token ids among which the words of a start are drawn: a byte-pair vocabulary is ordered by frequency (Lester et al.
 2021, arXiv:2104.08691, draw from as many)."""
@@ -39,7 +41,7 @@ class PrefixSettings(MethodSettings):
     """Options of methods that learn keys and values of every attention layer."""
 
     prefix_length: int = option(
-        30, unit="positions", at_least=1, at_most=MOST_TOKENS, help="Learned keys and values of each attention head."
+        30, unit="positions", at_least=1, at_most=LONGEST, help="Learned keys and values of each attention head."
     )
     prefix_mlp_size: int = option(
         0, at_least=0, at_most=MOST,

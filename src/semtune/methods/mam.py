@@ -27,6 +27,7 @@ from semtune.methods import _peft_prefix
 from semtune.methods._files import TensorFile, write_tensors
 from semtune.methods._peft_config import read_config
 from semtune.methods._prefixes import (
+    LONGEST,
     START_EFFECT,
     PrefixSettings,
     attach_prefixes,
@@ -37,7 +38,7 @@ from semtune.nn.bottleneck import CHILD, Bottleneck, append_bottleneck, bottlene
 from semtune.nn.linear import is_linear_layer
 from semtune.records import MethodSettings
 from semtune.records.declare import option
-from semtune.records.options import MOST, MOST_TOKENS
+from semtune.records.options import MOST
 from semtune.runtime.files import write_json
 
 WEIGHTS_FILE = "mam.safetensors"
@@ -50,7 +51,7 @@ class MamSettings(PrefixSettings):
     """Options of a prefix and of adapters."""
 
     prefix_length: int = option(
-        30, unit="positions", at_least=0, at_most=MOST_TOKENS,
+        30, unit="positions", at_least=0, at_most=LONGEST,
         help="Learned keys and values of each attention head; 0: adapters alone.",
     )  # fmt: skip
     adapter_size: int | None = option(
