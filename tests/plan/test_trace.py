@@ -34,7 +34,7 @@ WAYS = [(m, "head") for m in METHODS] + [("lora", readout) for readout in READOU
 SEVERAL = [(*way, activation_checkpointing) for way in WAYS for activation_checkpointing in (False, True)]
 IN_SHORT = [
     ("full", "head", True), ("lora", "generate", False), ("qlora", "head", False), ("pfeiffer", "head", False),
-    ("last-layers", "head", False),
+    ("last-layers", "head", False), ("prefix", "head", False),
 ]  # fmt: skip
 
 
