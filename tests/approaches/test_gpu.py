@@ -27,10 +27,9 @@ EXAMPLES = [Example(str(i), f"{text}, {i}", SingleLabel(label)) for i, (text, la
 def spec_of(model: Path, **changes: Any) -> RunSpec:
     """A resolved spec in fp32 without dropout."""
     values = {"task": "practice", "model": str(model), "readout": "generate", "dropout": 0.0, **changes}
-    preset = METHODS.get(values["method"]).presets["default"]
-    if not hasattr(preset, "dropout"):
+    if not hasattr(METHODS.get(values["method"]).presets["default"], "dropout"):
         del values["dropout"]
-    if preset.precision == "auto":
+    if METHODS.get(values["method"]).presets["default"].precision == "auto":
         values.setdefault("precision", "fp32")
     return resolve(spec_from(values, "the test"))
 
