@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from semtune.nn.linear import is_linear_layer
-from semtune.registry import QUANTIZATIONS
 from semtune.contracts import Cache
 from semtune.models.architectures import architecture_of, install
+from semtune.nn.linear import is_linear_layer
 from semtune.nn.packed_batch import PackedBatch
+from semtune.registry import QUANTIZATIONS
 
 
 class ToyBundle:

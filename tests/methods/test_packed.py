@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semtune.models.loaded import TransformersModel
-from semtune.registry import METHODS
+from semtune.registry import METHODS, QUANTIZATIONS
 from tests.models.test_packed_attention import LENGTHS, alone, close, make, texts_of
 
 KINDS = ("llama", "smollm3, through transformers' own forward")
@@ -26,10 +26,15 @@ def one_thread() -> None:
 
 
 def tuned(name: str, kind: str) -> TransformersModel:
-    """A model with the method attached, away from its start; the same each time. Frozen weights are not quantised."""
+    """A model with the method attached, away from its start; the same each time."""
     model = make(kind)
     loaded = TransformersModel(model, None, "toy", torch.float64, torch.device("cpu"), 32)  # type: ignore[arg-type]
     settings = METHODS.get(name).presets["report"]
+    if settings.precision in QUANTIZATIONS:
+        for path, linear in loaded.linears().items():
+            bias = None if linear.bias is None else linear.bias.detach()
+            quantized = QUANTIZATIONS.get(settings.precision).quantize(linear.weight.detach(), bias, torch.float64)
+            model.set_submodule(path, quantized)
     changes = {"rank": 3, "dropout": 0.0} if hasattr(settings, "dropout") else {}
     torch.manual_seed(1)
     METHODS.get(name).attach(loaded, dataclasses.replace(settings, **changes))
