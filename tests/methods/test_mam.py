@@ -109,7 +109,7 @@ def test_every_variant_equals_the_papers_equation(
 
 
 def test_the_size_follows_the_hidden_size(toy_loaded: Any) -> None:
-    sizes = {adapter.size for adapter in bottlenecks(attached(toy_loaded(), adapter_size=None)).values()}
+    sizes = {adapter.size for adapter in bottlenecks(attached(toy_loaded(), adapter_size=0)).values()}
     assert sizes == {32}  # half of 64
 
 

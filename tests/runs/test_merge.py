@@ -157,7 +157,7 @@ def test_dequantized_it_is_a_folder_of_transformers(tiny_model: Path, tmp_path: 
     assert (found - expected).abs().max() < 5e-2 * expected.abs().max()
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "full", "bitfit", "ia3", "ln-tuning"])
 def test_plain_weights_are_a_folder_of_transformers(method: str, tiny_model: Path, tmp_path: Path) -> None:
     tuned = tuned_model(tiny_model, method, precision="fp32")
     expected = logits(tuned.loaded)

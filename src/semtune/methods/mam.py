@@ -54,8 +54,8 @@ class MamSettings(PrefixSettings):
         30, unit="positions", at_least=0, at_most=LONGEST,
         help="Learned keys and values of each attention head; 0: adapters alone.",
     )  # fmt: skip
-    adapter_size: int | None = option(
-        None, at_least=1, at_most=MOST, help="Bottleneck of the adapters; without it half the hidden size, at most 512."
+    adapter_size: int = option(
+        0, at_least=0, at_most=MOST, help="Bottleneck of the adapters; 0: half the hidden size, at most 512."
     )
     adapter_scale: float = option(4.0, above=0, help="The adapters' output is multiplied by this.")
     learn_scale: bool = option(False, help="Train a factor of each adapter, which starts at the adapter scale.")

@@ -34,6 +34,8 @@ _TOKENIZER_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*",
     "generation_config.json",
 )  # fmt: skip
+BIAS_FLAGS = ("attention_bias", "mlp_bias")
+"""Fields of transformers' configs that give linear layers a bias."""
 EXPORT_DTYPE = torch.bfloat16
 """Of dequantised weights."""
 
@@ -120,11 +122,20 @@ def _write(model: Any, located: Located, precision: str | None, folder: Path) ->
         file.chmod(0o644)
         dtype = _widest(weight.dtype for weight in weights.values())
         config[FIELD] = description(precision)
+    _declare_biases(config, model.config)
     config |= {"architectures": [_class_name(model)], "dtype": str(dtype).removeprefix("torch.")}
     write_json(folder / "config.json", config, indent=2)
     for pattern in _TOKENIZER_FILES:
         for found in located.tokenizer_folder.glob(pattern):
             shutil.copyfile(found, folder / found.name)
+
+
+def _declare_biases(config: dict[str, Any], changed: Any) -> None:
+    """Set the fields that a merge sets in the model's own config (BitFit adds biases), in the part for text."""
+    text = changed.get_text_config()
+    names = [name for name in changed.sub_configs if getattr(changed, name, None) is text]
+    part = config.setdefault(names[0], {}) if names else config
+    part |= {flag: True for flag in BIAS_FLAGS if getattr(text, flag, False)}
 
 
 def _stored_tensors(model: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtune.nn.block_output import BlockOutput
+from semtune.nn.linear.panel import linear
 
 Activation = Literal["relu", "swish"]
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu}
@@ -74,12 +75,12 @@ class Bottleneck(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(..., width) -> (..., width), in h's dtype."""
-        inner = F.linear(h, self.down_weight.to(h.dtype), self.down_bias.to(h.dtype))  # (..., width) -> (..., size)
+        inner = linear(h, self.down_weight.to(h.dtype), self.down_bias.to(h.dtype))  # (..., width) -> (..., size)
         up_weight: Tensor = self.up_weight
         up_bias: Tensor = self.up_bias
         if isinstance(self.scale, nn.Parameter) or self.scale != 1:
             up_weight, up_bias = self.scale * up_weight, self.scale * up_bias
-        return F.linear(ACTIVATIONS[self.activation](inner), up_weight.to(h.dtype), up_bias.to(h.dtype))
+        return linear(ACTIVATIONS[self.activation](inner), up_weight.to(h.dtype), up_bias.to(h.dtype))
 
     def extra_repr(self) -> str:
         scale = "learned" if isinstance(self.scale, nn.Parameter) else f"{self.scale:g}"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from semtune.nn import panels
 from semtune.nn.linear.frozen import bias_gradient
@@ -18,9 +19,7 @@ class PanelLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
-        if panels.converts(self.weight, input):
-            return _panel_linear(input, self.weight, self.bias)
-        return super().forward(input)
+        return linear(input, self.weight, self.bias)
 
 
 class _PanelLinear(torch.autograd.Function):
@@ -41,6 +40,11 @@ class _PanelLinear(torch.autograd.Function):
 
 
 _panel_linear: Callable[..., Tensor] = _PanelLinear.apply
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.linear, differentiable in all three: (..., in), (out, in) and (out,) -> (..., out) in x's dtype."""
+    return _panel_linear(x, weight, bias) if panels.converts(weight, x) else F.linear(x, weight, bias)
 
 
 def use_panels(model: nn.Module) -> None:
