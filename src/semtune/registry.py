@@ -124,6 +124,7 @@ METHODS = Registry(
             "semtune.methods.qa_lora:QA_LORA", "LoRA over group-wise 4-bit weights, merged in 4 bits (Xu et al. 2023)"
         ),
         "dora": Entry("semtune.methods.dora:DORA", "LoRA with weight magnitude trained apart (Liu et al. 2024)"),
+        "qdora": Entry("semtune.methods.qdora:QDORA", "DoRA over a resident 4-bit NF4 base (Answer.AI 2024)"),
         "ia3": Entry("semtune.methods.ia3:IA3", "keys, values and MLP activations scaled (Liu et al. 2022)"),
         "bitfit": Entry("semtune.methods.bitfit:BITFIT", "biases alone are trained (Ben Zaken et al. 2022)"),
         "ln-tuning": Entry("semtune.methods.ln_tuning:LN_TUNING", "norms alone are trained (Zhao et al. 2024)"),

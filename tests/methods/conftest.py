@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -27,6 +27,12 @@ class ToyBundle:
         self.device = torch.device("cpu")
         self.hidden_size = 64
         self.notes = ()
+        self.files: dict[str, Tensor] = {}
+        """The linear layers' weights before they were quantised, by path."""
+
+    def original_weights(self, paths: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        for path in reversed(paths):  # not in the model's order: methods must not rely on it
+            yield path, self.files[path]
 
     def linears(self) -> dict[str, nn.Module]:
         return {
@@ -102,7 +108,11 @@ def toy_loaded() -> Callable[..., ToyBundle]:
     def build(precision: str = "fp32", **options: object) -> ToyBundle:
         model = _toy_model(**options)
         install(model)
-        return ToyBundle(_quantized(model, precision) if precision in QUANTIZATIONS else model)
+        bundle = ToyBundle(model)
+        if precision in QUANTIZATIONS:
+            bundle.files = {path: module.weight.detach() for path, module in bundle.linears().items()}
+            _quantized(bundle.model, precision)
+        return bundle
 
     return build
 

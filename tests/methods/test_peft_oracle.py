@@ -1,4 +1,4 @@
-"""LoRA, QLoRA and DoRA against PEFT, an independent implementation, in float64 to 1e-10; and its files, both ways."""
+"""LoRA, QLoRA, DoRA and QDoRA against PEFT, an independent implementation, in fp64 to 1e-10; its files, both ways."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 SETTINGS = {
     "q and v": LowRankSettings(rank=8, alpha=32.0, dropout=0.0, targets=("q_proj", "v_proj")),
     "all": LowRankSettings(rank=4, alpha=6.0, dropout=0.0, targets=("all-linear",)),
+    "rslora": LowRankSettings(rank=6, alpha=5.0, dropout=0.0, targets=("k_proj", "down_proj"), scaling="rslora"),
 }
 ALL_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
@@ -38,6 +39,7 @@ def config_for(name: str, settings: LowRankSettings):
         lora_dropout=0.0,
         target_modules=ALL_NAMES if settings.targets == ("all-linear",) else list(settings.targets),
         use_dora=METHODS.get(name).magnitudes,
+        use_rslora=settings.scaling == "rslora",
         task_type="CAUSAL_LM",
     )
 
@@ -101,7 +103,7 @@ def compare(ours: nn.Module, theirs: nn.Module, pairs: list[tuple[Tensor, Tensor
         torch.testing.assert_close(a.grad, b.grad, **CLOSE)
 
 
-CASES = [("lora", False), ("dora", False), ("qlora", True), ("dora", True)]
+CASES = [("lora", False), ("dora", False), ("qlora", True), ("dora", True), ("qdora", True)]
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -181,3 +183,39 @@ def test_targets_in_the_config_select_exactly_the_attached(toy_loaded, toy_model
     theirs = peft.PeftModel.from_pretrained(toy_model(), str(tmp_path / "long"))
     carrying = [n for n, m in theirs.named_modules() if hasattr(m, "lora_A")]
     assert carrying == ["base_model.model.model.layers.1.self_attn.q_proj"]
+
+
+PATTERNS = [
+    {"rank_pattern": {"q_proj": 2}},
+    {"alpha_pattern": {"layers.1.self_attn.v_proj": 5}},
+    {"rank_pattern": {r".*\.0\.self_attn\.v_proj": 3, "v_proj": 6}, "alpha_pattern": {"q_proj": 1.5}},
+]
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("name", ["lora", "dora"])
+def test_rank_and_alpha_patterns_go_both_ways(
+    name: str, pattern: dict, rslora: bool, toy_loaded, toy_model, ids: Tensor, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS["q and v"], scaling="rslora" if rslora else "standard")
+    config = config_for(name, settings)
+    for key, value in pattern.items():
+        setattr(config, key, value)
+    theirs = peft.get_peft_model(toy_model(), config).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in (p for p in theirs.parameters() if p.requires_grad):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    loaded = toy_loaded()
+    METHODS.get(name).attach(loaded, settings)
+    METHODS.get(name).load(loaded.model, tmp_path / "theirs")
+    expected = theirs(input_ids=ids).logits
+    torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected, **CLOSE)
+
+    METHODS.get(name).save(loaded.model, tmp_path / "ours", settings, "toy")
+    again = peft.PeftModel.from_pretrained(toy_model(), str(tmp_path / "ours")).eval()
+    torch.testing.assert_close(again(input_ids=ids).logits, expected, **CLOSE)
+    METHODS.get(name).merge(loaded.model)
+    torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected, **CLOSE)

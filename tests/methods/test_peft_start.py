@@ -85,7 +85,7 @@ def test_starts_that_leave_the_base_alone_are_read(start: Any, toy_model: Any, t
     [
         ("use_qalora", True), ("alora_invocation_tokens", [1, 2]), ("layer_replication", [[0, 2]]), ("bias", "all"),
         ("trainable_token_indices", [3]), ("fan_in_fan_out", True), ("key_of_the_future", 0.5), ("lora_bias", True),
-        ("arrow_config", {"top_k": 2}), ("use_rslora", True), ("rank_pattern", {"q_proj": 2}),
+        ("arrow_config", {"top_k": 2}), ("modules_to_save", ["lm_head"]),
     ],
 )  # fmt: skip
 def test_a_key_that_changes_what_is_computed_is_refused(
@@ -101,6 +101,31 @@ def test_empty_unknown_keys_are_read(toy_model: Any, toy_loaded: Any, tmp_path: 
     saved(tmp_path, toy_model, True)
     edit(tmp_path, key_of_the_future=None, another=False, third={}, exclude_modules=["lm_head"])
     loaded_here(tmp_path, toy_loaded)
+
+
+def test_another_scaling_than_the_attached_one_is_refused(toy_model: Any, toy_loaded: Any, tmp_path: Path) -> None:
+    saved(tmp_path, toy_model, True)
+    edit(tmp_path, use_rslora=True)
+    with pytest.raises(ModelError, match="give alpha 8 and scaling rslora"):
+        loaded_here(tmp_path, toy_loaded)
+
+
+@pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("value", [{"q_proj": "2"}, {"q_proj": 0}, {"q_proj": True}, [2], "q_proj", {"q(": 2}], ids=str)
+def test_a_broken_pattern_is_refused(key: str, value: Any, toy_model: Any, toy_loaded: Any, tmp_path: Path) -> None:
+    saved(tmp_path, toy_model, True)
+    edit(tmp_path, **{key: value})
+    with pytest.raises(ModelError, match=key):
+        loaded_here(tmp_path, toy_loaded)
+
+
+def test_a_pattern_that_its_own_tensors_do_not_follow_is_refused(
+    toy_model: Any, toy_loaded: Any, tmp_path: Path
+) -> None:
+    saved(tmp_path, toy_model, True)
+    edit(tmp_path, rank_pattern={"q_proj": 2})
+    with pytest.raises(ModelError, match="shape"):
+        loaded_here(tmp_path, toy_loaded)
 
 
 def edit(folder: Path, **fields: Any) -> None:

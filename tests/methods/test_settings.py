@@ -14,11 +14,12 @@ from semtune.methods._low_rank import adapters
 from semtune.methods.dora import DORA
 from semtune.methods.full import FULL
 from semtune.methods.lora import LORA
+from semtune.methods.qdora import QDORA
 from semtune.methods.qlora import QLORA
 from semtune.records import LowRankSettings
 
 BASE = LowRankSettings(rank=4, alpha=8.0, targets=("q_proj",))
-LOW_RANK = [LORA, QLORA, DORA]
+LOW_RANK = [LORA, QLORA, DORA, QDORA]
 
 
 def attach(loaded, method=LORA, **changes: object) -> tuple[str, ...]:
@@ -184,7 +185,7 @@ class TestFilesThatDoNotFit:
     def test_peft_features_that_would_be_misread(self, folder: Path, key: str, toy_loaded) -> None:
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text())
-        path.write_text(json.dumps({**config, key: {"q_proj": 2}}))
+        path.write_text(json.dumps({**config, key: {"q_proj": "2"}}))
         self.refused(folder, toy_loaded, key)
 
     def test_no_config(self, folder: Path, toy_loaded) -> None:

@@ -148,6 +148,41 @@ def test_only_small_tensors_are_kept(dora: bool) -> None:
     assert activations == 5 * IN * 8 + 5 * RANK * 8 + (5 * OUT * 8 if dora else 0)
 
 
+class TestFrozenA:
+    """LoRA-FA (Zhang et al. 2023, section 3): the gradient of B needs A x alone, so x is not saved."""
+
+    @pytest.mark.parametrize("dora", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("inputs_need_a_gradient", [False, True])
+    def test_gradients_are_those_of_a_trained_a(
+        self, dora: bool, dtype: torch.dtype, inputs_need_a_gradient: bool
+    ) -> None:
+        both = [make(dropout=0.4, dora=dora, dtype=dtype) for _ in range(2)]
+        frozen, trained = LowRankLinear(both[0].base, RANK, 6.0, 0.4, dora, freeze_a=True), both[1]
+        frozen.load_state_dict(trained.state_dict())
+        x = torch.randn(7, IN, dtype=dtype)
+        inputs = [x.clone().requires_grad_(inputs_need_a_gradient) for _ in both]
+        outputs = []
+        for layer, one in zip((frozen, trained), inputs, strict=True):
+            torch.manual_seed(3)
+            outputs.append(layer(one))
+            outputs[-1].float().square().sum().backward()
+        assert torch.equal(*outputs)
+        assert frozen.lora_A.grad is None
+        assert trained.lora_A.grad is not None
+        assert torch.equal(frozen.lora_B.grad, trained.lora_B.grad)
+        if inputs_need_a_gradient:
+            assert torch.equal(inputs[0].grad, inputs[1].grad)
+
+    def test_the_input_is_not_kept(self) -> None:
+        kept: list[Tensor] = []
+        layer = LowRankLinear(nn.Linear(IN, OUT), RANK, 6.0, freeze_a=True)
+        x = torch.randn(5, IN, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            layer(x)
+        assert not any(t.shape == x.shape for t in kept)
+
+
 class TestDropout:
     def test_only_while_training_and_only_on_the_low_rank_path(self) -> None:
         layer = make(dropout=0.5)

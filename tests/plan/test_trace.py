@@ -119,6 +119,20 @@ def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -
     assert off(toy.trace(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01
 
 
+OPTIONS = [
+    ("lora", "fp32", {"freeze_a": True}),
+    ("lora", "fp32", {"start": "pissa", "dropout": 0.0}),
+    ("qlora", "nf4", {"start": "pissa", "dropout": 0.0, "lora_plus_ratio": 16.0}),
+    ("qdora", "nf4", {"start": "loftq", "loftq_iterations": 2, "svd_iterations": 0, "scaling": "rslora"}),
+]
+
+
+@pytest.mark.parametrize(("method", "precision", "options"), OPTIONS, ids=str)
+def test_options_of_adapters_are_planned(toy: Toy, method: str, precision: str, options: dict[str, Any]) -> None:
+    spec = toy.spec(method=method, readout="head", precision=precision, **options)
+    assert off(toy.trace(spec).tensor_bytes["train"], real_train_peak(toy, spec)) < 0.01
+
+
 def test_a_forgotten_logits_term_is_noticed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.config.vocab_size = 20_000
     spec = toy.spec(method="lora", readout="generate", loss_on="all")

@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from semtune.approaches.base_identity import check_identity, write_identity
 from semtune.approaches.base_model import prepare_model
+from semtune.approaches.data_start import start_on_data
 from semtune.contracts import (
     FitFigures,
     FitWatch,
@@ -120,7 +122,10 @@ class TunedModel:
         """The trained parameters of method and readout, with their learning rates."""
         s = self.settings
         method_parameters = self.method.trainable(self.loaded.model)
-        groups = [ParameterGroup(method_parameters, s.learning_rate, s.weight_decay, s.master_weights)]
+        groups = [
+            ParameterGroup(parameters, s.learning_rate * factor, s.weight_decay, s.master_weights)
+            for factor, parameters in self._by_learning_rate(method_parameters).items()
+        ]
         own = self.readout.trainable()
         if own:
             groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate, adamw=True))
@@ -131,6 +136,15 @@ class TunedModel:
         """How gradients become updates."""
         s = self.spec
         return OptimizerChoice(OPTIMIZERS.get(s.optimizer), optimizer_settings(s), s.fused_update, s.fused_clip)
+
+    def _by_learning_rate(self, parameters: Mapping[str, Parameter]) -> dict[float, dict[str, Parameter]]:
+        """Factor on the method's learning rate -> its parameters with that factor, factor 1 first."""
+        factors_of = getattr(self.method, "learning_rate_factors", None)
+        factors = {} if factors_of is None else factors_of(self.loaded.model, self.settings)
+        found: dict[float, dict[str, Parameter]] = {1.0: {}}
+        for name, parameter in parameters.items():
+            found.setdefault(factors.get(name, 1.0), {})[name] = parameter
+        return {factor: members for factor, members in found.items() if members}
 
     def trainable_parameters(self) -> int:
         """Number of trained scalars."""
@@ -265,6 +279,10 @@ class Tuned:
         settings = TrainSettings(
             epochs=s.epochs, batch_size=s.batch_size, accumulation_steps=s.accumulation_steps,
             warmup_fraction=s.warmup_fraction, max_grad_norm=s.max_grad_norm, patience=s.patience, seed=s.seed,
+        )  # fmt: skip
+        start_on_data(
+            model.method, model.loaded.model, model.settings, model.readout.loss, texts,
+            batch_size=s.batch_size, seed=s.seed,
         )  # fmt: skip
         metric = self.context.primary
         metrics = MetricsFile(watch.metrics_file)

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """A way of changing weights. One module-level instance each; state lives in the model, never here."""
+    """A way of changing weights. One module-level instance each; state lives in the model, never here.
+
+    A method may also have, and callers ask with `getattr`:
+
+    - `check_settings(settings) -> None`: raises OptionError for options that cannot be combined. It is called before
+      anything is loaded, so `settings` is all it sees.
+    - `learning_rate_factors(model, settings) -> Mapping[str, float]`: name of a parameter of `trainable` -> its
+      learning rate as a multiple of `settings.learning_rate`; those not named have the factor 1.
+    - `start_on_data(model, settings, forwards) -> None`: called once before the first step of a training. `forwards`
+      is an iterator over (tokens, run): the tokens of a training batch without its padding, and a function that runs
+      the model on the batch, in evaluation mode and without gradients. What it changes must be what `save` writes.
+    """
 
     name: str
     Settings: type[MethodSettings]

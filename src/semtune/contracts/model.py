@@ -99,6 +99,14 @@ class LoadedModel(Protocol):
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         ...
 
+    def original_weights(self, paths: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """(path, W) of the linear layers at `paths`, in any order, as in the model's files: before any quantisation.
+
+        The files are read again, one tensor at a time; W (out, in) is on `device`, in the files' dtype. Raises
+        ModelError where they cannot be read or lack a layer.
+        """
+        ...
+
     def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         """Convert frozen weights to the CPU's prepacked layout, after adapters are attached; the number of layers.
 

@@ -1,9 +1,14 @@
-"""LoRA, QLoRA and DoRA: which layers carry adapters, attaching, merging. Their files: `_peft_files`."""
+"""LoRA, QLoRA, DoRA and QDoRA: which layers carry adapters, attaching, merging.
+
+Their starts are in `_starts`, their files in `_peft_files`. Options that are methods of their own in the literature:
+rsLoRA's scale (arXiv:2312.03732), LoRA+ (Hayou et al. 2024, arXiv:2402.12354), LoRA-FA (Zhang et al. 2023,
+arXiv:2308.03303: A stays random, B alone is trained).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +16,8 @@ from torch import nn
 from semtune.contracts import LoadedModel
 from semtune.errors import MergeRefusedError, OptionError, TargetError
 from semtune.methods import _peft_files
+from semtune.methods._eva import start_on_inputs
+from semtune.methods._starts import quantization_of, starts
 from semtune.methods._targets import chosen_paths
 from semtune.nn.linear import as_linear_layer, is_linear_layer
 from semtune.nn.low_rank import LowRankLinear
@@ -40,25 +47,59 @@ class LowRankMethod:
     def attach(self, loaded: LoadedModel, settings: LowRankSettings) -> None:
         """Freeze the whole model and wrap the targets in `LowRankLinear`; everything is checked before any change.
 
-        Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout.
+        Raises TargetError for a target that matches nothing, OptionError for an impossible rank, alpha or dropout, and
+        ModelError where a start needs the model's files, which cannot be read again.
         """
-        linears = loaded.linears()
-        if not linears:
-            raise TargetError(nothing_to_wrap(loaded.model))
-        bases = resolve_targets(linears, settings.targets)
-        check_settings(bases, settings.rank, settings.alpha, settings.dropout)
+        self.check_settings(settings)
+        bases = _bases(loaded, settings)
         loaded.model.requires_grad_(False)
-        for path, base in bases.items():
-            adapter = LowRankLinear(base, settings.rank, settings.alpha, settings.dropout, self.magnitudes)
-            loaded.model.set_submodule(path, adapter.train(base.training))
+        for path, start in starts(loaded, bases, settings):
+            adapter = LowRankLinear(
+                start.base,
+                settings.rank,
+                settings.alpha,
+                settings.dropout,
+                self.magnitudes,
+                rank_stabilized=settings.scaling == "rslora",
+                freeze_a=settings.freeze_a,
+                start=start.factors,
+                subtracted=start.subtracted,
+            )
+            training = loaded.model.get_submodule(path).training
+            loaded.model.set_submodule(path, adapter.train(training))
+
+    def start_on_data(
+        self, model: nn.Module, settings: LowRankSettings, forwards: Iterator[tuple[int, Callable[[], None]]]
+    ) -> None:
+        """See `contracts.Method`: start eva looks at the inputs of the adapted layers."""
+        if settings.start == "eva":
+            start_on_inputs(adapters(model), settings, forwards)
+
+    def check_settings(self, settings: LowRankSettings) -> None:
+        """See `contracts.Method`. Raises OptionError for options that cannot be combined."""
+        if settings.start == "pissa" and settings.dropout > 0:
+            raise OptionError(
+                "With start pissa the adapters have the principal part of the weights, which dropout would remove at "
+                "random; give dropout 0."
+            )
+        if settings.start == "loftq" and quantization_of(settings) is None:
+            raise OptionError(
+                "Start loftq makes up for what rounding the base lost, and precision "
+                f"{settings.precision} rounds nothing; give precision nf4 (method qlora), or start pissa."
+            )
+        if settings.freeze_a and settings.lora_plus_ratio != 1:
+            raise OptionError(
+                "lora_plus_ratio sets the learning rate of B beside that of A, which freeze_a does not train; leave "
+                "one of them out."
+            )
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The adapters' parameters, by their name in `model`."""
-        return {
-            f"{path}.{name}": parameter
-            for path, adapter in adapters(model).items()
-            for name, parameter in adapter.named_parameters(recurse=False)
-        }
+        """The adapters' parameters, by their name in `model`; without A where it is frozen."""
+        return {f"{path}.{leaf}": parameter for path, leaf, parameter in _trained(model)}
+
+    def learning_rate_factors(self, model: nn.Module, settings: LowRankSettings) -> dict[str, float]:
+        """See `contracts.Method`. LoRA+ is about B; DoRA's magnitudes have the rate of A."""
+        return {f"{path}.{leaf}": settings.lora_plus_ratio for path, leaf, _ in _trained(model) if leaf == "lora_B"}
 
     def merge(self, model: nn.Module) -> None:
         """Merge every adapter into its base layer's weight, computed in the adapter's dtype and rounded once, in place.
@@ -85,6 +126,24 @@ class LowRankMethod:
 def adapters(model: nn.Module) -> dict[str, LowRankLinear]:
     """Every adapter of `model`, by module path."""
     return {path: module for path, module in model.named_modules() if isinstance(module, LowRankLinear)}
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """(path of the adapter, name in it, parameter) of everything that is trained."""
+    for path, adapter in adapters(model).items():
+        for name, parameter in adapter.named_parameters(recurse=False):
+            if not (name == "lora_A" and adapter.freeze_a):
+                yield path, name, parameter
+
+
+def _bases(loaded: LoadedModel, settings: LowRankSettings) -> dict[str, nn.Module]:
+    """The layers that get adapters. Raises TargetError, OptionError."""
+    linears = loaded.linears()
+    if not linears:
+        raise TargetError(nothing_to_wrap(loaded.model))
+    bases = resolve_targets(linears, settings.targets)
+    check_settings(bases, settings.rank, settings.alpha, settings.dropout)
+    return bases
 
 
 def resolve_targets(linears: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:

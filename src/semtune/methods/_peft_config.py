@@ -7,13 +7,19 @@ PEFT puts adapters; a key that is not known here may do the first, so its value 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semtune.errors import ModelError
+from semtune.nn.low_rank import scale_of
 
-_CHECKED_ELSEWHERE = frozenset({"peft_type", "r", "lora_alpha", "use_dora", "init_lora_weights"})
+_CHECKED_ELSEWHERE = frozenset(
+    {"peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
+)
 _WITHOUT_EFFECT = frozenset(
     {
         # Where adapters are: the tensors of the file say it again, by name, and are compared one by one.
@@ -59,6 +65,66 @@ def check_supported(config: Mapping[str, Any], path: Path) -> None:
         reason = f", {_OTHERWISE[key]}" if key in _OTHERWISE else "; make the adapter without it"
         raise ModelError(f"{path} sets {key}, which is not supported{reason}")
     _check_start(config.get("init_lora_weights", True), path)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerConfig:
+    """Rank and scale of the adapter on one layer."""
+
+    rank: int
+    scale: float
+    """The factor on B A."""
+    by_pattern: bool
+    """Whether `rank_pattern` or `alpha_pattern` names the layer, so that it may differ from all others."""
+
+
+def layer_configs(config: Mapping[str, Any], paths: Iterable[str], path: Path) -> dict[str, LayerConfig]:
+    """What the config at `path` says of the adapter on each layer in `paths`. Raises ModelError.
+
+    A key of a pattern is a regular expression for a layer's path or the end of it; the first that matches counts.
+    """
+    rank: Any = config.get("r")
+    alpha: Any = config.get("lora_alpha")
+    stabilized = config.get("use_rslora", False)
+    if not _is_rank(rank) or not _is_alpha(alpha):
+        raise ModelError(f"{path} does not say r and lora_alpha as numbers; give the folder of a finished run")
+    if not isinstance(stabilized, bool):
+        raise ModelError(f"{path} says use_rslora = {stabilized!r}, which must be true or false; make the adapter anew")
+    ranks = _pattern(config, "rank_pattern", _is_rank, path)
+    alphas = _pattern(config, "alpha_pattern", _is_alpha, path)
+    found = {}
+    for layer in paths:
+        own_rank, own_alpha = _matching(ranks, layer), _matching(alphas, layer)
+        rank_here, alpha_here = rank if own_rank is None else own_rank, alpha if own_alpha is None else own_alpha
+        scale = scale_of(rank_here, alpha_here, rank_stabilized=stabilized)
+        found[layer] = LayerConfig(rank_here, scale, own_rank is not None or own_alpha is not None)
+    return found
+
+
+def _pattern(config: Mapping[str, Any], key: str, valid: Callable[[Any], bool], path: Path) -> Mapping[str, Any]:
+    """`rank_pattern` or `alpha_pattern`, {} where there is none. Raises ModelError."""
+    pattern = config.get(key) or {}
+    if not isinstance(pattern, dict) or not all(valid(value) for value in pattern.values()):
+        raise ModelError(f"{path} has a {key} that does not give numbers by layer; make the adapter anew")
+    try:
+        for name in pattern:
+            re.compile(name)
+    except re.error as error:
+        raise ModelError(f'{path} has "{name}" in {key}, which is no regular expression; make it anew') from error
+    return pattern
+
+
+def _matching(pattern: Mapping[str, Any], layer: str) -> Any:
+    """The value of the first key that matches `layer` as PEFT matches it; None: there is none."""
+    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", layer)), None)
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_alpha(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and math.isfinite(value)
 
 
 def _check_start(start: Any, path: Path) -> None:

@@ -99,6 +99,7 @@ def build_fake_model(
         device=device,
         hidden_size=hidden_width(model),
         notes=notes,
+        reread=lambda: iter(stream),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from semtune.contracts import Architecture, Cache, ModelIdentity, Tokenizer
+from semtune.errors import ModelError
 from semtune.models.architectures import architecture_of
 from semtune.models.class_logits import class_logits, class_loss, is_plain
 from semtune.models.positions import check_text
@@ -34,6 +35,8 @@ class TransformersModel:
     """Which files the model was read from."""
     activation_checkpointing: bool = False
     """Whether a block stores only its input for the backward: less memory, about a third more computation."""
+    reread: Callable[[], Iterator[tuple[str, Tensor]]] | None = None
+    """Reads the model's files again, as pairs of the model's own name and the stored tensor; None: there are none."""
     prepacked_head: nn.Module | None = None
     """The output embedding, prepacked; for prediction only."""
     plain_head: bool | None = None
@@ -60,6 +63,18 @@ class TransformersModel:
     def linears(self) -> dict[str, nn.Module]:
         """Every linear layer inside the decoder's blocks, by module path (never the output embedding)."""
         return self.architecture.linears(self.model)
+
+    def original_weights(self, paths: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """See `contracts.LoadedModel`."""
+        missing = {f"{path}.weight": path for path in paths}
+        for name, tensor in self.reread() if self.reread is not None else ():
+            if (path := missing.pop(name, None)) is not None:
+                yield path, tensor.to(self.device)
+        if missing:
+            raise ModelError(
+                f"The weights of {len(missing)} layers of {self.name} cannot be read again from its files, first "
+                f"{next(iter(missing))}; leave start out."
+            )
 
     def prepack_frozen(self, prepack: bool | None = None, *, memory_bytes: int, backward: bool = True) -> int:
         """Prepack frozen weights for this CPU, after adapters are attached; see `models.prepacking`."""

@@ -8,20 +8,21 @@ machine multiplies bf16 natively and fp32 where it does not (old spelling: "comp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import transformers.modeling_utils  # noqa: F401 - now: 130 MB of code, which must count as the runtime's, no model's
 from torch import nn
 
-from semtune.contracts import Quantization, SourceOptions, WeightStream
+from semtune.contracts import Located, Quantization, SourceOptions, WeightStream
 from semtune.errors import OptionError
 from semtune.models.architectures import install
 from semtune.models.class_logits import hidden_width
 from semtune.models.half_storage import HalfStorage, embedding_paths, half_storage, use_half_embeddings
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
-from semtune.models.meta_model import build_meta_model, fill, materialise_buffers
+from semtune.models.meta_model import build_meta_model, fill, materialise_buffers, named_tensors
 from semtune.models.offloading import offload, offloaded_paths
 from semtune.models.stored_precision import check_precision
 from semtune.models.tokenizer import load_tokenizer
@@ -89,7 +90,14 @@ def load(
         hidden_size=hidden_width(model),
         notes=(*located.notes, *notes),
         identity=located.identity,
+        reread=lambda: _reread(located, dtype, trust_remote_code),
     )
+
+
+def _reread(located: Located, dtype: torch.dtype, trust_remote_code: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors in a model's files once more, by the model's own names."""
+    meta_model = build_meta_model(located.config, dtype, trust_remote_code=trust_remote_code)
+    return named_tensors(meta_model, located.weights(meta_model))
 
 
 def finish(

@@ -8,7 +8,7 @@ converted, or quantised, and installed before the next one is read, so the model
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterator
 from typing import Any
 
 import torch
@@ -94,6 +94,19 @@ def fill(
     return _Filler(model, stream, dtype, device, quantization, offloaded, half).run()
 
 
+def named_tensors(model: nn.Module, stream: WeightStream) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of `stream`, as they come, under the names that `model`, on the meta device, has for them."""
+    expected = expected_tensors(model)
+    for name, tensor in stream:
+        yield _own_name(model, name, expected), tensor
+
+
+def _own_name(model: nn.Module, name: str, expected: Container[str]) -> str:
+    """The model's own name for a tensor: checkpoints of the bare decoder lack its prefix."""
+    prefixed = f"{getattr(model, 'base_model_prefix', '')}.{name}"
+    return name if name in expected or prefixed not in expected else prefixed
+
+
 class _Filler:
     """The state of one `fill`: which tensors are still missing, unused, or waiting for their layer's other tensor."""
 
@@ -138,11 +151,7 @@ class _Filler:
         return self._notes()
 
     def _canonical(self, name: str) -> str:
-        """The model's own name for a tensor: checkpoints of the bare decoder lack its prefix."""
-        prefix = f"{getattr(self._model, 'base_model_prefix', '')}."
-        if name in self._tied or name in self._missing or f"{prefix}{name}" not in self._missing:
-            return name
-        return f"{prefix}{name}"
+        return name if name in self._tied else _own_name(self._model, name, self._missing)
 
     def _install(self, name: str, tensor: torch.Tensor) -> None:
         if name not in self._missing:

@@ -1,13 +1,15 @@
 """Low-rank adapters beside a frozen linear layer, with a hand-written backward.
 
 LoRA (Hu et al. 2021, arXiv:2106.09685):    y = W x + b + s B A drop(x),            s = alpha / r
+rsLoRA (Kalajdzievski 2023, arXiv:2312.03732):                                      s = alpha / sqrt(r)
 DoRA (Liu et al. 2024, arXiv:2402.09353):   y = (m / n) * (W x + s B A drop(x)) + b,  n_i = ||(W + s B A)_i||
 
 W (out, in) is frozen, in any linear layer (`contracts.LinearLayer`); A (r, in), B (out, r) and the row
 magnitudes m (out,) are trained, and the bias b may be.
 
-- Saved for backward: x, A drop(x) of (tokens, r), and for DoRA the output before the bias, which the next operation
-  usually saves too. Never a dropout mask (see `dropout`) or a dequantised weight.
+- Saved for backward: x (not where A is frozen, LoRA-FA: Zhang et al. 2023, arXiv:2308.03303), A drop(x) of
+  (tokens, r), and for DoRA the output before the bias, which the next operation usually saves too. Never a dropout mask
+  (see `dropout`) or a dequantised weight.
 - W has no gradient; x has one only where a lower layer is trained, so the lowest adapters need one matmul less.
 - Products run in x's dtype (in fp32 where the adapter's are a compiled loop, see `low_rank_products`); A, B and m stay
   in their own (fp32) and so do their gradients.
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,23 +40,44 @@ from semtune.nn.operator_registry import composite
 _ROW_CHUNK = 1 << 20  # weights that are upcast to fp32 at once while row norms are computed
 
 
+def scale_of(rank: int, alpha: float, *, rank_stabilized: bool) -> float:
+    """s, the factor on B A: alpha / r, or alpha / sqrt(r) as rsLoRA has it."""
+    return alpha / (math.sqrt(rank) if rank_stabilized else rank)
+
+
+class Factors(NamedTuple):
+    """The product B A of an (out, in) matrix of low rank."""
+
+    a: Tensor
+    """(r, in)."""
+    b: Tensor
+    """(out, r)."""
+
+
 class LowRankLinear(nn.Module):
     """A frozen linear layer with a low-rank adapter; DoRA where `magnitudes`.
 
-    B is 0 at first, so the output is bitwise equal to the base layer's (only DoRA over a base with a bias may differ
-    in the last one: the bias is added after the scaling); A is Kaiming-uniform with a = sqrt(5), as in LoRA's
-    reference. Parameters are fp32, or fp64 over an fp64 base: `lora_A` (rank, in), `lora_B` (out, rank) and, for DoRA
-    alone, `magnitude` (out,), which is ||W_i|| at first.
+    Without `start` B is 0 at first, so the output is bitwise equal to the base layer's (only DoRA over a base with a
+    bias may differ in the last one: the bias is added after the scaling); A is Kaiming-uniform with a = sqrt(5), as in
+    LoRA's reference. Parameters are fp32, or fp64 over an fp64 base: `lora_A` (rank, in), `lora_B` (out, rank) and,
+    for DoRA alone, `magnitude` (out,), which is ||W_i + s B_i A|| at first.
 
     Args:
         base: the linear layer to wrap; its parameters are frozen here. The bias may be made trainable afterwards.
         rank: r, at least 1 and at most min(in, out).
-        alpha: B A is scaled by alpha / rank.
+        alpha: B A is scaled by alpha / rank; by alpha / sqrt(rank) if `rank_stabilized`.
         dropout: probability, in [0, 1), that an element of the adapter's input is dropped while training; rounded
             to a multiple of 1/65536.
+        freeze_a: whether A stays as it is.
+        start: A and B at first, in any float dtype.
+        subtracted: A' and B', if `base` has the weight W - s B' A' instead of W, rounded as it stores weights.
     """
 
     magnitude: nn.Parameter | None
+    subtracted_a: Tensor | None
+    """A' (rank, in); not saved with the model's state, as the adapter's file has it."""
+    subtracted_b: Tensor | None
+    """B' (out, rank)."""
     base_row_square: Tensor | None
     """(out,), DoRA only: ||W_i||²; not saved, it follows from the base."""
 
@@ -65,22 +88,43 @@ class LowRankLinear(nn.Module):
         alpha: float,
         dropout: float = 0.0,
         magnitudes: bool = False,
+        *,
+        rank_stabilized: bool = False,
+        freeze_a: bool = False,
+        start: Factors | None = None,
+        subtracted: Factors | None = None,
     ) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         layer = as_linear_layer(base)
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
-        dtype = torch.float64 if layer.compute_dtype == torch.float64 else torch.float32
-        # Drawn on the CPU: the same seed then gives the same adapter on every device.
-        a = nn.init.kaiming_uniform_(torch.empty(rank, layer.in_features, dtype=dtype), a=math.sqrt(5))
-        self.lora_A = nn.Parameter(a.to(layer.device))
-        self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank, dtype=dtype, device=layer.device))
+        self.rank, self.dropout, self.freeze_a = rank, dropout, freeze_a
+        self.scale = scale_of(rank, alpha, rank_stabilized=rank_stabilized)
+        dtype = adapter_dtype(base)
+        a, b = _usual_start(layer, rank, dtype) if start is None else start
+        self.lora_A = nn.Parameter(a.to(layer.device, dtype), requires_grad=not freeze_a)
+        self.lora_B = nn.Parameter(b.to(layer.device, dtype))
+        kept = (None, None) if subtracted is None else (x.to(layer.device, dtype, copy=True) for x in subtracted)
+        for name, factor in zip(("subtracted_a", "subtracted_b"), kept, strict=True):
+            self.register_buffer(name, factor, persistent=False)
         row_squares = _row_squares(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
         self.register_buffer("base_row_square", row_squares, persistent=False)
         self.register_parameter("magnitude", None)
         if magnitudes:  # computed as in forward, so that m / n is exactly 1
             self.magnitude = nn.Parameter(self.row_norms(layer.compute_dtype))
+
+    @property
+    def subtracted(self) -> Factors | None:
+        """A' and B' where the base has W - s B' A'; None where it has the model's own weight W."""
+        a, b = self.subtracted_a, self.subtracted_b
+        return None if a is None or b is None else Factors(a, b)
+
+    def resize(self, rank: int) -> None:
+        """Make A and B anew with another rank; their values are undefined and `scale` stays."""
+        a, b = self.lora_A, self.lora_B
+        self.rank = rank
+        self.lora_A = nn.Parameter(a.new_empty(rank, self.in_features), requires_grad=not self.freeze_a)
+        self.lora_B = nn.Parameter(b.new_empty(self.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in x's dtype."""
@@ -155,7 +199,8 @@ class _LowRank(torch.autograd.Function):
         adapter = Adapter(a, b, scale, mask)
         y = layer.matmul(x, bias)  # (..., in) x (in, out) -> (..., out), as the base layer alone would
         inner = add_low_rank_(y.view(-1, b.shape[0]), x.reshape(-1, x.shape[-1]), adapter)
-        ctx.save_for_backward(x, a, b, inner)
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, a, b, inner)
+        ctx.x_shape = x.shape
         ctx.layer, ctx.scale, ctx.mask = layer, scale, mask
         return y
 
@@ -164,12 +209,13 @@ class _LowRank(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b, inner = ctx.saved_tensors
         needs_x, needs_a, needs_b, _, needs_bias = ctx.needs_input_grad[:5]
-        grad_rows, rows = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_rows = grad_y.reshape(-1, grad_y.shape[-1])
+        rows = None if x is None else x.reshape(-1, x.shape[-1])
         grad_x = ctx.layer.grad_input(grad_rows) if needs_x else None  # (tokens, out) x (out, in) -> (tokens, in)
         adapter = Adapter(a, b, ctx.scale, ctx.mask)
         grad_a, grad_b = low_rank_gradients(grad_rows, rows, inner, adapter, grad_x, needs_a, needs_b)
         grad_bias = bias_gradient(grad_rows, needs_bias)
-        return None if grad_x is None else grad_x.view(x.shape), grad_a, grad_b, None, grad_bias, None, None
+        return None if grad_x is None else grad_x.view(ctx.x_shape), grad_a, grad_b, None, grad_bias, None, None
 
 
 class _ScaleRows(torch.autograd.Function):
@@ -194,6 +240,17 @@ class _ScaleRows(torch.autograd.Function):
         grad_z, total = column_gradients(grad_y, y, factor)
         grad_m = per_factor(total, magnitude) if needs_m else None
         return grad_z if needs_z else None, grad_m, None
+
+
+def adapter_dtype(base: nn.Module) -> torch.dtype:
+    """The dtype of an adapter's parameters over the linear layer `base`."""
+    return torch.float64 if as_linear_layer(base).compute_dtype == torch.float64 else torch.float32
+
+
+def _usual_start(layer: LinearLayer, rank: int, dtype: torch.dtype) -> Factors:
+    """A Kaiming-uniform, drawn on the CPU, so that a seed gives the same adapter on every device; B 0."""
+    a = nn.init.kaiming_uniform_(torch.empty(rank, layer.in_features, dtype=dtype), a=math.sqrt(5))
+    return Factors(a, torch.zeros(layer.out_features, rank, dtype=dtype, device=layer.device))
 
 
 _low_rank: Callable[..., Tensor] = _LowRank.apply

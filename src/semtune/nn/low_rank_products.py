@@ -45,19 +45,27 @@ def add_low_rank_(y: Tensor, rows: Tensor, adapter: Adapter) -> Tensor:
 
 
 def low_rank_gradients(
-    grad_y: Tensor, rows: Tensor, inner: Tensor, adapter: Adapter, grad_x: Tensor | None, needs_a: bool, needs_b: bool
+    grad_y: Tensor,
+    rows: Tensor | None,
+    inner: Tensor,
+    adapter: Adapter,
+    grad_x: Tensor | None,
+    needs_a: bool,
+    needs_b: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of A and B in their own dtype, where needed; `grad_x` += the adapter's part of x's gradient.
 
     Args:
         grad_y: (tokens, out).
-        rows: x, (tokens, in).
+        rows: x, (tokens, in); None is enough where A needs no gradient.
         inner: from `add_low_rank_`.
         grad_x: (tokens, in), or None where x needs no gradient.
     """
     a, b, scale, mask = adapter
     grad_a = grad_b = None
-    if len(inner) > len(rows):  # from the compiled operator, whose result has a row more
+    if len(inner) > len(grad_y):  # from the compiled operator, whose result has a row more
+        if rows is None:  # the loop reads only its shape and dtype then
+            rows = grad_y.new_empty(1).expand(len(grad_y), a.shape[1]) if grad_x is None else grad_x
         numbers = (scale, *_seed_and_threshold(mask), [needs_a, needs_b])
         grad_a, grad_b = training_operators.low_rank_backward_(rows, a, b, grad_y.contiguous(), inner, grad_x, *numbers)
         return grad_a, grad_b
@@ -67,6 +75,7 @@ def low_rank_gradients(
         return None, grad_b
     grad_inner = panels.grad_input(grad_y, b.to(grad_y.dtype)).mul_(scale)  # (tokens, out) x (out, r) -> (tokens, r)
     if needs_a:
+        assert rows is not None
         dropped = rows if mask is None else apply_mask(rows, mask)
         grad_a = panels.grad_weight(grad_inner, dropped).to(a.dtype)  # (r, tokens) x (tokens, in) -> (r, in)
     if grad_x is not None and mask is None and not panels.converts(grad_inner, grad_x):

@@ -90,7 +90,7 @@ class LowRankSettings(MethodSettings):
     """
 
     rank: int = option(16, at_least=1, at_most=MOST, help="Rank of the adapters.")
-    alpha: float = option(32.0, above=0, help="The low-rank product is scaled by alpha / rank.")
+    alpha: float = option(32.0, above=0, help="The low-rank product is scaled by alpha / rank (see scaling).")
     dropout: float = option(
         0.0, at_least=0, below=1, help="Probability of dropout on the adapters' input, while training."
     )
@@ -99,6 +99,27 @@ class LowRankSettings(MethodSettings):
         help="Linear layers that carry adapters, comma separated, such as q_proj,v_proj; all-linear is all of the "
         "decoder's.",
     )
+    scaling: Literal["standard", "rslora"] = option(
+        "standard", help="Scale of the low-rank product: standard (alpha / rank), or rslora (alpha / sqrt(rank))."
+    )
+    start: Literal["kaiming", "pissa", "loftq", "eva"] = option(
+        "kaiming",
+        help="Adapters at the start: kaiming (A random, B 0), pissa (the weight's principal part; the base keeps the "
+        "rest), loftq (the principal part of what rounding to a 4-bit base lost), or eva (A from the principal "
+        "components of the layers' inputs, B 0).",
+    )
+    loftq_iterations: int = option(
+        1, at_least=1, at_most=100, help="Times that start loftq rounds the base and decomposes what was lost."
+    )
+    svd_iterations: int = option(
+        16, at_least=0, at_most=1000,
+        help="Power iterations of the randomised SVD of the starts pissa, loftq and eva; 0: the exact, slower SVD.",
+    )  # fmt: skip
+    eva_batches: int = option(8, unit="batches", at_least=1, at_most=MOST, help="Batches that start eva looks at.")
+    lora_plus_ratio: float = option(
+        1.0, above=0, help="LoRA+: the learning rate of B over that of A; the paper advises 16, and a lower rate of A."
+    )
+    freeze_a: bool = option(False, help="LoRA-FA: train B alone, so that backward needs no input of the layers.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,9 @@ def method_settings(spec: RunSpec) -> MethodSettings:
     preset = method.presets[spec.preset]
     values = {f.name: getattr(preset, f.name) for f in dataclasses.fields(preset)}
     settings: MethodSettings = _settings(METHOD, spec, values)
+    check = getattr(method, "check_settings", None)
+    if check is not None:
+        check(settings)
     return settings
 
 
