@@ -60,13 +60,11 @@ def test_without_a_ratio_there_is_one_group(tiny_model: Path) -> None:
 def test_rates_of_a_and_b_are_those_of_peft(tiny_model: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        peft = pytest.importorskip("peft")
+        peft, optimizers = pytest.importorskip("peft"), pytest.importorskip("peft.optimizers")
         from transformers import AutoModelForCausalLM
 
         theirs = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), peft.LoraConfig(r=8))
-        optimizer = peft.optimizers.create_loraplus_optimizer(
-            theirs, torch.optim.AdamW, lr=RATE, loraplus_lr_ratio=RATIO
-        )
+        optimizer = optimizers.create_loraplus_optimizer(theirs, torch.optim.AdamW, lr=RATE, loraplus_lr_ratio=RATIO)
     expected = {
         next(name for name in ("lora_A", "lora_B") if name in path): group["lr"]
         for group in optimizer.param_groups

@@ -290,3 +290,14 @@ print(kernel_mark_works(), file.stat().st_size, meter.peak_bytes["load"] - meter
     assert int(peak_bytes) > 0.9 * int(file_bytes)
     if works == "True":
         assert int(peak_bytes) < 1.5 * int(file_bytes)
+
+
+def test_original_weights_are_those_of_the_files(tiny_model: Path) -> None:
+    """Over a base that has only their 4-bit codes, in another order, and for some of the layers."""
+    plain, quantised = (load(str(tiny_model), precision=p, device="cpu") for p in ("fp32", "nf4"))
+    paths = [path for path in reversed(quantised.linears()) if not path.endswith("k_proj")]
+    found = dict(quantised.original_weights(paths))
+    assert found.keys() == set(paths)
+    assert all(torch.equal(found[path], plain.model.get_submodule(path).weight) for path in paths)
+    with pytest.raises(ModelError, match=r"1 layers .*first model.layers.7.mlp.up_proj"):
+        list(quantised.original_weights(["model.layers.7.mlp.up_proj"]))

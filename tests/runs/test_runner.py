@@ -67,6 +67,25 @@ def test_a_run_leaves_a_whole_folder_and_its_model_can_be_used(
     assert [p.labels for p in again] == [p.labels for p in written]
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("lora", {"start": "eva", "eva_batches": 2, "freeze_a": True}),
+        ("dora", {"start": "pissa", "dropout": 0.0, "lora_plus_ratio": 4.0}),
+        ("qdora", {"start": "loftq", "loftq_iterations": 2, "scaling": "rslora"}),
+    ],
+    ids=str,
+)
+def test_a_run_whose_adapters_began_with_something_computed(
+    method: str, options: dict[str, Any], spec_of: Spec, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert run(spec_of(method=method, precision=None, **options), out, Silent()).status == "ok"
+    task = TASKS.get("table")(spec_of().task_options)
+    again = load_run(out).predict(task.load("test"))
+    assert [p.labels for p in again] == [p.labels for p in task.read_predictions(out / "predictions-test.json")]
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(spec_of: Spec, tmp_path: Path) -> None:
     def losses(name: str, seed: int) -> list[float]:
         run(spec_of(seed=seed, readout="generate", dropout=0.1), tmp_path / name, Silent())

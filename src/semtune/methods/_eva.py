@@ -21,6 +21,9 @@ from semtune.methods._starts import principal_triples
 from semtune.nn.low_rank import LowRankLinear
 from semtune.records import LowRankSettings
 
+_MOST_ITERATIONS = 4
+"""Power iterations of the randomised SVD, as in PEFT: an input's singular values fall faster than a weight's."""
+
 
 @torch.no_grad()
 def start_on_inputs(
@@ -30,7 +33,7 @@ def start_on_inputs(
 
     Where the inputs have fewer tokens than the rank, the other rows of A stay as they are.
     """
-    watcher = _Watcher(settings.rank, settings.svd_iterations)
+    watcher = _Watcher(settings.rank, min(settings.svd_iterations, _MOST_ITERATIONS))
     handles = [
         adapter.register_forward_pre_hook(lambda _, inputs, path=path: watcher.see(path, inputs[0]))
         for path, adapter in adapters.items()

@@ -113,7 +113,8 @@ class LowRankSettings(MethodSettings):
     )
     svd_iterations: int = option(
         16, at_least=0, at_most=1000,
-        help="Power iterations of the randomised SVD of the starts pissa, loftq and eva; 0: the exact, slower SVD.",
+        help="Power iterations of the randomised SVD of the starts pissa, loftq and (4 at most) eva; 0: the exact, "
+        "slower SVD.",
     )  # fmt: skip
     eva_batches: int = option(8, unit="batches", at_least=1, at_most=MOST, help="Batches that start eva looks at.")
     lora_plus_ratio: float = option(
