@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """A way of changing weights. One module-level instance each; state lives in the model, never here.
-
-    A method may also have, and callers ask with `getattr`:
-
-    - `check_settings(settings) -> None`: raises OptionError for options that cannot be combined. It is called before
-      anything is loaded, so `settings` is all it sees.
-    - `learning_rate_factors(model, settings) -> Mapping[str, float]`: name of a parameter of `trainable` -> its
-      learning rate as a multiple of `settings.learning_rate`; those not named have the factor 1.
-    - `start_on_data(model, settings, forwards) -> None`: called once before the first step of a training. `forwards`
-      is an iterator over (tokens, run): the tokens of a training batch without its padding, and a function that runs
-      the model on the batch, in evaluation mode and without gradients. What it changes must be what `save` writes.
-    """
+    """A way of changing weights. One module-level instance each; state lives in the model, never here."""
 
     name: str
     Settings: type[MethodSettings]
@@ -41,7 +30,15 @@ class Method(Protocol):
       so these may be stored in the half precision of their file (`models.half_storage`);
     - `start_effect`, why outputs change when it is attached: the end of a sentence. Without it they must not;
     - `merge_refusal`, why `merge` is refused for every model: a sentence that says what to do instead. Without it a
-      merge may be refused for the sake of the base's weights alone.
+      merge may be refused for the sake of the base's weights alone;
+    - `check_settings(settings) -> None`, which raises OptionError for options that cannot be combined. It is called
+      before anything is loaded, so `settings` is all it sees;
+    - `learning_rate_factors(model, settings) -> Mapping[str, float]`: name of a parameter of `trainable` -> its
+      learning rate as a multiple of `settings.learning_rate`; those not named have the factor 1;
+    - `start_on_data(model, settings, forwards) -> None`, which is called once before the first step of a training.
+      `forwards` is an iterator over (tokens, run): the tokens of a training batch without its padding, and a function
+      that runs the model on the batch, in evaluation mode and without gradients. What it changes must be what `save`
+      writes.
     """
 
     def attach(self, loaded: LoadedModel, settings: MethodSettings) -> None:
