@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from semtune.registry import METHODS
+
 from .conftest import Semtune, last_json
 
 FIELDS = {
@@ -22,9 +24,9 @@ def test_a_seven_billion_model_on_a_12_gb_card(semtune: Semtune) -> None:
         "--method", names,
     )  # fmt: skip
     plans = {p["method"]: p for p in last_json(done)}
-    assert {name: p["fits"] for name, p in plans.items()} == {
-        "full": False, "lora": False, "qlora": True, "dora": False,
-    }  # fmt: skip
+    expected = {"full": False, "lora": False, "qlora": True, "dora": False, "qdora": True}
+    assert {name: plans[name]["fits"] for name in expected} == expected
+    assert plans.keys() == set(METHODS)
     assert all(set(p) == FIELDS for p in plans.values())
     assert all(set(p["peak_bytes"]) == {"load", "train", "evaluate"} for p in plans.values())
     assert any(a["change"].get("precision") == "nf4" for a in plans["lora"]["advice"])

@@ -24,6 +24,11 @@ from semtune.nn.low_rank import LowRankLinear
 from semtune.records import LowRankSettings
 
 ALL_LINEAR = "all-linear"
+_ROUNDED_START = (
+    "has quantised weights, and its adapter began with a part of what rounding lost, so it fits no other weights; "
+    "for those of 4-bit NF4 give precision nf4-cached, the same values in plain weights, and merge there"
+)
+"""Why a merge is refused where the weights as published would be the wrong base."""
 
 
 class LowRankMethod:
@@ -65,6 +70,7 @@ class LowRankMethod:
                 start=start.factors,
                 subtracted=start.subtracted,
             )
+            adapter.rounded_start = start.rounded
             training = loaded.model.get_submodule(path).training
             loaded.model.set_submodule(path, adapter.train(training))
 
@@ -110,7 +116,7 @@ class LowRankMethod:
         for path, adapter in found.items():
             refusal = as_linear_layer(adapter.base).merge_refusal
             if refusal is not None:
-                raise MergeRefusedError(f"{path} {refusal}")
+                raise MergeRefusedError(f"{path} {_ROUNDED_START if adapter.rounded_start else refusal}")
         for path, adapter in found.items():
             model.set_submodule(path, adapter.merged())
 

@@ -43,6 +43,8 @@ class Start:
     """A and B; None: the usual ones."""
     subtracted: Factors | None = None
     """A' and B' where `base` has W - s B' A'; None: it has W."""
+    rounded: bool = False
+    """Whether A and B depend on how the base is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _range_basis(matrix: Tensor, columns: int, iterations: int) -> Tensor:
 
 def _pissa(layer: _Layer) -> Start:
     factors = layer.principal(layer.weight)
-    return Start(layer.without(factors), factors, subtracted=factors)
+    return Start(layer.without(factors), factors, subtracted=factors, rounded=layer.quantization is not None)
 
 
 def _loftq(layer: _Layer) -> Start:
@@ -157,7 +159,7 @@ def _loftq(layer: _Layer) -> Start:
     for _ in range(layer.settings.loftq_iterations - 1):
         base, subtracted = layer.without(factors), factors
         factors = layer.principal(layer.lost_by(base))
-    return Start(base, factors, subtracted)
+    return Start(base, factors, subtracted, rounded=True)
 
 
 _COMPUTED: Mapping[str, Callable[[_Layer], Start]] = {"pissa": _pissa, "loftq": _loftq}

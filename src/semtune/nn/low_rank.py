@@ -78,6 +78,8 @@ class LowRankLinear(nn.Module):
     """A' (rank, in); not saved with the model's state, as the adapter's file has it."""
     subtracted_b: Tensor | None
     """B' (out, rank)."""
+    rounded_start = False
+    """Whether A and B began with something that depends on how the base is rounded, so that no other base fits."""
     base_row_square: Tensor | None
     """(out,), DoRA only: ||W_i||²; not saved, it follows from the base."""
 
