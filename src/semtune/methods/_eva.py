@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semtune.methods._starts import principal_triples
 from semtune.nn.low_rank import LowRankLinear
+from semtune.nn.singular_values import principal_triples
 from semtune.records import LowRankSettings
 
 _MOST_ITERATIONS = 4

@@ -26,11 +26,9 @@ from torch import Tensor, nn
 from semtune.contracts import LoadedModel, Quantization
 from semtune.nn.linear import as_linear_layer
 from semtune.nn.low_rank import Factors, adapter_dtype, scale_of
+from semtune.nn.singular_values import principal_triples
 from semtune.records import LowRankSettings
 from semtune.registry import QUANTIZATIONS
-
-_OVERSAMPLING = 10
-"""Columns beyond the rank that the randomised SVD computes (Halko et al. 2011 advise 5 to 10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,36 +114,6 @@ def principal_factors(matrix: Tensor, rank: int, scale: float, iterations: int) 
     u, s, vh = principal_triples(matrix, rank, iterations)
     root = (s / scale).sqrt()
     return Factors((root.unsqueeze(1) * vh).contiguous(), (u * root).contiguous())
-
-
-def principal_triples(matrix: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """U (rows, rank), S (rank,) descending and V^T (rank, columns) of `matrix`; fewer than `rank` of a smaller one.
-
-    Args:
-        matrix: (rows, columns), fp32 or fp64.
-        iterations: power iterations of the randomised SVD (Halko et al. 2011, algorithm 4.4); 0: the exact SVD.
-    """
-    if iterations == 0:
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    else:
-        basis = _range_basis(matrix, min(rank + _OVERSAMPLING, *matrix.shape), iterations)
-        small, s, vh = torch.linalg.svd(basis.t() @ matrix, full_matrices=False)  # (q, rows) x (rows, columns)
-        u = basis @ small
-    return u[:, :rank], s[:rank], vh[:rank]
-
-
-def _range_basis(matrix: Tensor, columns: int, iterations: int) -> Tensor:
-    """Orthonormal (rows, columns) that nearly span the principal left singular vectors of `matrix` (rows, its columns).
-
-    The random columns are drawn on the CPU from a seed of their own: equal on every device, in any order of layers.
-    """
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(matrix.shape[1], columns, generator=generator, dtype=matrix.dtype).to(matrix.device)
-    basis: Tensor = torch.linalg.qr(matrix @ drawn).Q
-    for _ in range(iterations):
-        basis = torch.linalg.qr(matrix.t() @ basis).Q
-        basis = torch.linalg.qr(matrix @ basis).Q
-    return basis
 
 
 def _pissa(layer: _Layer) -> Start:

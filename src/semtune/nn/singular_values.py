@@ -1,0 +1,53 @@
+"""The largest singular triples of a matrix, exact or by the randomised SVD of Halko, Martinsson & Tropp 2011.
+
+An operator, so that a plan runs its many small operations once for each shape.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semtune.nn.operator_registry import composite
+
+_OVERSAMPLING = 10
+"""Columns beyond the rank that the randomised SVD computes (Halko et al. advise 5 to 10)."""
+
+
+def _outputs(matrix: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    (rows, columns), count = matrix.shape, min(rank, *matrix.shape)
+    return matrix.new_empty(rows, count), matrix.new_empty(count), matrix.new_empty(count, columns)
+
+
+@composite(
+    "principal_triples(Tensor matrix, int rank, int iterations) -> (Tensor, Tensor, Tensor)",
+    outputs=_outputs,
+)
+def principal_triples(matrix: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U (rows, rank), S (rank,) descending and V^T (rank, columns) of `matrix`; fewer than `rank` of a smaller one.
+
+    Args:
+        matrix: (rows, columns), fp32 or fp64.
+        iterations: power iterations of the randomised SVD (algorithm 4.4); 0: the exact SVD.
+    """
+    if iterations == 0:
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    else:
+        basis = _range_basis(matrix, min(rank + _OVERSAMPLING, *matrix.shape), iterations)
+        small, s, vh = torch.linalg.svd(basis.t() @ matrix, full_matrices=False)  # (q, rows) x (rows, columns)
+        u = basis @ small
+    return u[:, :rank].clone(), s[:rank].clone(), vh[:rank].clone()
+
+
+def _range_basis(matrix: Tensor, columns: int, iterations: int) -> Tensor:
+    """Orthonormal (rows, columns) that nearly span the principal left singular vectors of `matrix` (rows, its columns).
+
+    The random columns are drawn on the CPU from a seed of their own: equal on every device, in any order of layers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(matrix.shape[1], columns, generator=generator, dtype=matrix.dtype).to(matrix.device)
+    basis: Tensor = torch.linalg.qr(matrix @ drawn).Q
+    for _ in range(iterations):
+        basis = torch.linalg.qr(matrix.t() @ basis).Q
+        basis = torch.linalg.qr(matrix @ basis).Q
+    return basis
