@@ -72,7 +72,7 @@ def test_a_run_leaves_a_whole_folder_and_its_model_can_be_used(
     [
         ("lora", {"start": "eva", "eva_batches": 2, "freeze_a": True}),
         ("dora", {"start": "pissa", "dropout": 0.0, "lora_plus_ratio": 4.0}),
-        ("qdora", {"start": "loftq", "loftq_iterations": 2, "scaling": "rslora"}),
+        pytest.param("qdora", {"start": "loftq", "loftq_iterations": 2, "scaling": "rslora"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -1,14 +1,16 @@
 """The largest singular triples of a matrix, exact or by the randomised SVD of Halko, Martinsson & Tropp 2011.
 
-An operator, so that a plan runs its many small operations once for each shape.
+An operator with a declared cost, because its many small operations would make plans slow.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from semtune.nn.operator_registry import composite
+from semtune.nn.operator_registry import OperatorCost, composite, tensor_bytes, traffic_bytes
 
 _OVERSAMPLING = 10
 """Columns beyond the rank that the randomised SVD computes (Halko et al. advise 5 to 10)."""
@@ -19,9 +21,17 @@ def _outputs(matrix: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor
     return matrix.new_empty(rows, count), matrix.new_empty(count), matrix.new_empty(count, columns)
 
 
+def _cost(matrix: Tensor, rank: int, iterations: int, *, out: Any) -> OperatorCost:
+    """The matrix is read twice an iteration; the exact SVD has two matrices of its size beside it."""
+    return OperatorCost(
+        moved_bytes=(2 * iterations + 2) * traffic_bytes((matrix,), out), workspace_bytes=2 * tensor_bytes(matrix)
+    )
+
+
 @composite(
     "principal_triples(Tensor matrix, int rank, int iterations) -> (Tensor, Tensor, Tensor)",
     outputs=_outputs,
+    cost=_cost,
 )
 def principal_triples(matrix: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """U (rows, rank), S (rank,) descending and V^T (rank, columns) of `matrix`; fewer than `rank` of a smaller one.
