@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semtune.nn import singular_values  # noqa: F401 - registers its operator
 from semtune.nn.blockwise import BLOCK, dynamic_type
 from semtune.nn.int4 import quantize_int4
 from semtune.nn.nf4 import quantize_nf4
@@ -116,6 +117,7 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "linear_in_panels": lambda: [(bf16(2, 3, 13), bf16(7, 13), bf16(7)), (fp32(3, 13), bf16(700, 13).half(), None)],
     "grad_input_in_panels": lambda: [(bf16(3, 700), bf16(700, 13)), (fp32(3, 7), bf16(7, 13))],
     "grad_weight_in_panels": lambda: [(bf16(5, 700), bf16(5, 13))],
+    "principal_triples": lambda: [(fp32(20, 13), 3, 2), (fp32(5, 13), 7, 0)],
     "prepack_weight": lambda: [(bf16(32, 16),)],
     "lion_": lambda: [(*_weights(6, 50), fp32(300), bf16(6, 50), torch.tensor(0.5), 1e-2, 0.1, 0.9, 0.99)],
     "adafactor_matrix_": lambda: [

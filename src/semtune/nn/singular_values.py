@@ -46,7 +46,8 @@ def principal_triples(matrix: Tensor, rank: int, iterations: int) -> tuple[Tenso
         basis = _range_basis(matrix, min(rank + _OVERSAMPLING, *matrix.shape), iterations)
         small, s, vh = torch.linalg.svd(basis.t() @ matrix, full_matrices=False)  # (q, rows) x (rows, columns)
         u = basis @ small
-    return u[:, :rank].clone(), s[:rank].clone(), vh[:rank].clone()
+    u, s, vh = (part.clone(memory_format=torch.contiguous_format) for part in (u[:, :rank], s[:rank], vh[:rank]))
+    return u, s, vh
 
 
 def _range_basis(matrix: Tensor, columns: int, iterations: int) -> Tensor:
