@@ -16,6 +16,8 @@ PROMPTED = ["--approach", "prompted", "--strategy", "zero-shot"]
         ([*BASELINE, "--epochs", "7", "--model", "default"], "--model, --epochs have"),
         ([*BASELINE, "--offload-gb", "1"], "--offload-gb has"),
         ([*PROMPTED, "--max-length", "16"], "--max-length has"),
+        ([*PROMPTED, "--readout", "generate"], "--readout has"),
+        ([*PROMPTED, "--method", "full"], "--method has"),
     ],
 )
 def test_an_idle_option_is_refused(semtune: Semtune, arguments: list[str], idle: str) -> None:

@@ -108,9 +108,14 @@ def test_what_an_earlier_spec_left_to_the_preset_still_is() -> None:
     assert method_settings(spec).rank == 16
 
 
-def test_a_nested_option_stands_above_a_flat_one() -> None:
-    spec = spec_from({"task": "practice", "rank": 4, "method_options": {"rank": 8, "alpha": 1}}, "the test")
+def test_flat_and_nested_options_are_joined() -> None:
+    spec = spec_from({"task": "practice", "rank": 8, "method_options": {"rank": 8, "alpha": 1}}, "the test")
     assert spec.method_options == {"rank": 8, "alpha": 1}
+
+
+def test_an_option_with_two_values_is_refused() -> None:
+    with pytest.raises(OptionError, match='the test has "rank" as 4 and in "method_options" as 8; keep one of them'):
+        spec_from({"task": "practice", "rank": 4, "method_options": {"rank": 8, "alpha": 1}}, "the test")
 
 
 @pytest.mark.parametrize(

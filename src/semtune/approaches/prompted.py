@@ -29,7 +29,7 @@ from semtune.generation.generator import Generator
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
-from semtune.records import Example, Prediction, RunSpec
+from semtune.records import TUNING_OPTIONS, Example, Prediction, RunSpec
 from semtune.registry import PROMPTS, STRATEGIES
 from semtune.specs import prompt_settings, strategy_settings
 from semtune.specs.precision import AUTO
@@ -43,10 +43,7 @@ class Prompted:
     """The approach "prompted"; `contracts.Approach`."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt"})
-    ignores: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "batch_size", "accumulation_steps", "max_length", "warmup_fraction", "max_grad_norm", "patience"}
-        | {"optimizer", "fused_update", "fused_clip", "predict_batch_size", "activation_checkpointing"}
-    )
+    ignores: ClassVar[frozenset[str]] = TUNING_OPTIONS | {"method", "readout"}
     plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"
     fit_figures = FitFigures()

@@ -2,6 +2,7 @@
 
 from semtune.records.declare import option
 from semtune.records.options import (
+    TUNING_OPTIONS,
     CommonReadoutOptions,
     LowRankSettings,
     MethodSettings,
@@ -27,6 +28,7 @@ from semtune.records.targets import (
 )
 
 __all__ = [
+    "TUNING_OPTIONS",
     "Advice",
     "CommonReadoutOptions",
     "CutTexts",

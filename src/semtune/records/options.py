@@ -135,6 +135,13 @@ class CommonReadoutOptions:
     )
 
 
+TUNING_OPTIONS = frozenset(
+    {"epochs", "batch_size", "accumulation_steps", "max_length", "warmup_fraction", "max_grad_norm", "patience"}
+    | {"optimizer", "fused_update", "fused_clip", "predict_batch_size", "activation_checkpointing"}
+)
+"""Fields of a RunSpec that say how a model is tuned, so that they have no effect on one that only answers prompts."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything needed to run again.

@@ -17,6 +17,7 @@ from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
 from semtune.runtime.files import expanded
+from semtune.specs.kinds import shown
 from semtune.specs.naming import naming
 from semtune.specs.presets import with_preset
 from semtune.specs.record import check_keys, mapping_from, record_from
@@ -84,11 +85,21 @@ def nested(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     plain |= {name: mapping_from(plain, name, where) for name in OPTION_MAPPINGS if name in plain}
     method = {key: plain.pop(key) for key in COMMON_METHOD_OPTIONS if key in plain}
     readout = {key: plain.pop(key) for key in COMMON_READOUT_OPTIONS if key in plain}
+    _check_given_once(method, plain.get("method_options"), "method_options", where)
     flat = {
         "method_options": {key: value for key, value in method.items() if value is not None},
         "readout_options": _readout_options(readout, where),
     }
     return merged({key: value for key, value in flat.items() if value}, plain)
+
+
+def _check_given_once(flat: Mapping[str, Any], options: Any, name: str, where: str) -> None:
+    """Raises OptionError where `options` (the mapping called `name`) and `flat` have one option with two values."""
+    for key, value in flat.items():
+        if isinstance(options, Mapping) and value is not None and key in options and options[key] != value:
+            raise OptionError(
+                f'{where} has "{key}" as {shown(value)} and in "{name}" as {shown(options[key])}; keep one of them.'
+            )
 
 
 def merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

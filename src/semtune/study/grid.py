@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError
-from semtune.records import RunSpec, TaskOptions, option
+from semtune.records import TUNING_OPTIONS, RunSpec, TaskOptions, option
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.kinds import shown
@@ -97,7 +97,7 @@ class StudySpec:
     def unused(self) -> list[str]:
         """A sentence about each thing in the study file that applies to none of its runs."""
         shared = nested(self.shared, self.where)
-        sentences = []
+        sentences = self._idle_without_methods(shared)
         for part, chosen in ((METHOD, self.methods), (READOUT, self.readouts), (PROMPT, self.prompts)):
             known = {name for member in chosen for name in part.option_names(member)}
             sentences += [
@@ -105,8 +105,19 @@ class StudySpec:
                 for option in shared.get(part.options_name, {})
                 if option not in known and not (part is METHOD and option == PRECISION)
             ]
+        if not self.strategies and shared.get("strategy_options"):
+            names = ", ".join(as_given(name) for name in shared["strategy_options"])
+            sentences.append(f"{names} has no effect in this study: it has no strategies")
         absent = [method for method in self.overrides if method not in self.methods]
         return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
+
+    def _idle_without_methods(self, shared: Mapping[str, Any]) -> list[str]:
+        """Sentences about options of tuning where the study tunes no model."""
+        if self.methods:
+            return []
+        idle = [as_given(name) for name in shared if name in TUNING_OPTIONS]
+        idle += ["readouts"] if len(self.readouts) > 1 else []
+        return [f"{name} has no effect in this study: it tunes no model" for name in idle]
 
 
 def study_from(values: Mapping[str, Any], where: str, *, from_file: bool = False) -> StudySpec:
@@ -167,7 +178,22 @@ def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     above = {key: value for key, value in given.items() if key not in own}
     both = merged(nested(options, where), nested(above, where))
     both["task_options"] = {k: v for of in (options, above) for k, v in mapping_from(of, "task_options", where).items()}
-    return {**{key: value for key, value in base.items() if key not in options}, **axes, **both}
+    rest = {key: value for key, value in base.items() if key not in options}
+    if isinstance(rest.get("overrides"), Mapping):
+        rest["overrides"] = _without(rest["overrides"], above)
+    return {**rest, **axes, **both}
+
+
+def _without(overrides: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`overrides` of methods without the options that `given` has: what is given for a study stands above its file."""
+    names = {*given} | {name for value in given.values() if isinstance(value, Mapping) for name in value}
+
+    def kept(values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {key: kept(value) for key, value in values.items() if key not in names or isinstance(value, Mapping)}
+
+    return {method: kept(values) for method, values in overrides.items()}
 
 
 def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) -> list[Any]:
