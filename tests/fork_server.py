@@ -119,6 +119,8 @@ def _become(request: dict[str, object]) -> None:
     os.chdir(str(request["cwd"]))
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[call-overload]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [str(Path.cwd()), *(path for path in paths if path and path not in sys.path)]
     sys.argv = ["semtune", *request["argv"]]  # type: ignore[misc]
     random.seed()
 

@@ -22,6 +22,10 @@ class OptionError(SemtuneError):
     """An option with an impossible value, or two options that contradict each other."""
 
 
+class MethodRefusesError(OptionError):
+    """Options, possible by themselves, that this method cannot combine; another method may."""
+
+
 class DataError(SemtuneError):
     """A data file that is missing, broken, empty, or does not hold what the task needs."""
 

@@ -128,7 +128,7 @@ def test_what_is_not_given_is_the_records_default(tuned_spec: Callable[..., RunS
         (["--method-option", "rnak=8"], 'did you mean "rank"'),
         (["--method", "full", "--rank", "8"], 'The method full has no option "rank"'),
         (["--method", "warm", "--method-option", "warmt=1"], 'did you mean "warmth"'),
-        (["--method", "warm", "--method-option", "warmth=hot"], "\"warmth\" cannot be 'hot'"),
+        (["--method", "warm", "--method-option", "warmth=hot"], '"warmth" must be a number, not "hot"'),
         (["--method-option", "rank"], "NAME=VALUE"),
         (
             ["--method-option", "dropout=0.5", "--method-option", "dropout=0.1"],

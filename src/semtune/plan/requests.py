@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -11,7 +12,7 @@ import torch
 
 from semtune.approaches.tuned import TunedModel
 from semtune.contracts import Readout, Task
-from semtune.errors import DataError, OptionError, TargetError
+from semtune.errors import DataError, MethodRefusesError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, cores, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
 from semtune.models.fake_model import most_parameters
@@ -107,7 +108,8 @@ def plan_methods(
         METHODS.check(name)
     check_shared_options(METHOD, spec.method_options, methods)
     for name in methods:  # an impossible value is no method's reason, and needs no plan to be seen
-        resolve(with_method(spec, name, shared=len(methods) > 1))
+        with contextlib.suppress(*([MethodRefusesError] if len(methods) > 1 else [])):
+            resolve(with_method(spec, name, shared=len(methods) > 1))
     target = parse_device(device, local_device())
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semtune.contracts import Method
-from semtune.errors import OptionError, UnknownNameError, did_you_mean
+from semtune.errors import MethodRefusesError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
 from semtune.registry import APPROACHES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, Registry
 from semtune.specs.precision import present_spelling
@@ -93,7 +93,10 @@ def method_settings(spec: RunSpec) -> MethodSettings:
     settings: MethodSettings = _settings(METHOD, spec, values)
     check = getattr(method, "check_settings", None)
     if check is not None:
-        check(settings)
+        try:
+            check(settings)
+        except OptionError as error:
+            raise MethodRefusesError(str(error)) from error
     return settings
 
 
