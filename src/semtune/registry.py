@@ -129,6 +129,10 @@ METHODS = Registry(
         "bitfit": Entry("semtune.methods.bitfit:BITFIT", "biases alone are trained (Ben Zaken et al. 2022)"),
         "ln-tuning": Entry("semtune.methods.ln_tuning:LN_TUNING", "norms alone are trained (Zhao et al. 2024)"),
         "last-layers": Entry("semtune.methods.last_layers:LAST_LAYERS", "the last blocks and final norm are trained"),
+        "linear-probe": Entry(
+            "semtune.methods.linear_probe:LINEAR_PROBE",
+            "the readout's layer alone is trained, over frozen states that are kept (Alain & Bengio 2016)",
+        ),
         "houlsby": Entry(
             "semtune.methods.houlsby:HOULSBY", "bottleneck adapters after attention and MLP (Houlsby et al. 2019)"
         ),

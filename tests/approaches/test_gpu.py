@@ -12,11 +12,12 @@ import torch
 from semtune.approaches.tuned import TunedModel
 from semtune.errors import MergeRefusedError
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
-from semtune.registry import METHODS, READOUTS
+from semtune.registry import METHODS
 from semtune.specs import resolve, spec_from
 from semtune.training.loop import optimizer_step
 from semtune.training.schedule import Schedule
 
+from ..combinations import COMBINATIONS, MODEL_TRAINING
 from ..conftest import REVIEWS
 
 pytestmark = pytest.mark.gpu
@@ -53,8 +54,7 @@ def trained(tuned: TunedModel, steps: int) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("readout", list(READOUTS))
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize(("method", "readout"), COMBINATIONS)
 def test_first_losses_gradients_and_answers_equal_the_cpus(method: str, readout: str, tiny_model: Path) -> None:
     spec = spec_of(tiny_model, method=method, readout=readout)
     found = []
@@ -77,7 +77,7 @@ def test_first_losses_gradients_and_answers_equal_the_cpus(method: str, readout:
         assert [p.labels for p in a_answers] == [p.labels for p in b_answers]
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", MODEL_TRAINING)
 def test_activation_checkpointing_changes_no_loss(method: str, tiny_model: Path) -> None:
     plain, saving = (
         trained(built(spec_of(tiny_model, method=method, activation_checkpointing=on), "cuda"), 4)
@@ -95,7 +95,9 @@ def test_offloaded_weights_give_the_same_losses(method: str, tiny_model: Path) -
     assert trained(on_device, 4) == pytest.approx(trained(offloaded, 4), rel=1e-5)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "full" and not hasattr(METHODS.get(m), "merge_refusal")])
+@pytest.mark.parametrize(
+    "method", [m for m in MODEL_TRAINING if m != "full" and not hasattr(METHODS.get(m), "merge_refusal")]
+)
 def test_merging_keeps_the_answers(method: str, tiny_model: Path) -> None:
     tuned = built(spec_of(tiny_model, method=method), "cuda")
     trained(tuned, 2)

@@ -16,6 +16,7 @@ from semtune.specs import resolve, spec_from
 from semtune.training.loop import optimizer_step
 from semtune.training.schedule import Schedule
 
+from ..combinations import MODEL_TRAINING
 from ..conftest import REVIEWS
 
 SPACE = TargetSpace("single_label", ("bad", "good"))
@@ -46,7 +47,7 @@ def parameters(tuned: TunedModel) -> dict[str, torch.Tensor]:
     "options",
     [
         *({"method": method, "readout": "head"} for method in METHODS),
-        *({"method": method, "readout": "generate", "activation_checkpointing": True} for method in METHODS),
+        *({"method": method, "readout": "generate", "activation_checkpointing": True} for method in MODEL_TRAINING),
         {"method": "full", "readout": "generate", "precision": "bf16"},
     ],
     ids=str,

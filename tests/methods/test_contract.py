@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from semtune.contracts import trains_readout_alone
 from semtune.errors import MergeRefusedError, ModelError, OutputError
 from semtune.nn.low_rank import LowRankLinear
 from semtune.nn.scaled_linear import ScaledLinear
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.parametrize("name", list(METHODS))
 def settings_of(name: str, preset: str = "report") -> MethodSettings:
     settings = METHODS.get(name).presets[preset]
     return dataclasses.replace(settings, dropout=0.0) if hasattr(settings, "dropout") else settings
+
+
+def trains_model(name: str) -> bool:
+    """Whether the method trains parameters of the model; one that does not leaves the model as it is, always."""
+    return not trains_readout_alone(METHODS.get(name))
 
 
 def logits(model: nn.Module, ids: Tensor) -> Tensor:
@@ -84,9 +90,13 @@ def test_trains_what_it_says_and_nothing_else(name: str, preset: str, attached, 
     method, _, loaded = attached(preset)
     trainable = method.trainable(loaded.model)
     requiring = {n: p for n, p in loaded.model.named_parameters() if p.requires_grad}
-    assert trainable and trainable.keys() == requiring.keys()
+    assert bool(trainable) == trains_model(name)
+    assert trainable.keys() == requiring.keys()
     assert all(trainable[n] is requiring[n] for n in trainable)
     perturb(name, loaded.model)
+    if not trainable:
+        assert not loss(loaded.model, ids).requires_grad  # so that no backward can run through the model
+        return
     before = {n: t.clone() for n, t in loaded.model.state_dict().items()}
     optimizer = torch.optim.SGD(trainable.values(), lr=0.1)
     loss(loaded.model, ids).backward()
@@ -99,12 +109,21 @@ def test_trains_what_it_says_and_nothing_else(name: str, preset: str, attached, 
 
 
 def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
+    """The model's own loss; where the readout's parameters alone are trained, that of a linear layer over it."""
     method, _, loaded = attached("default")
-    optimizer = torch.optim.AdamW(method.trainable(loaded.model).values(), lr=3e-3)
+    layer = nn.Linear(97, 97, dtype=torch.float64)
+
+    def value_of() -> Tensor:
+        if trains_model(name):
+            return loss(loaded.model, ids)
+        return nn.functional.cross_entropy(layer(logits(loaded.model, ids)).flatten(0, 1), ids.flatten())
+
+    trained = [*method.trainable(loaded.model).values()] or [*layer.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3)
     losses = []
     for _ in range(6):
         optimizer.zero_grad()
-        value = loss(loaded.model, ids)
+        value = value_of()
         value.backward()
         optimizer.step()
         losses.append(value.item())
@@ -118,7 +137,7 @@ def test_files_restore_the_outputs_to_the_bit(name: str, tied: bool, attached, i
     expected = logits(loaded.model, ids)
     method.save(loaded.model, tmp_path / "adapter", settings, "toy")
     _, _, other = attached(tied=tied)
-    assert not torch.equal(logits(other.model, ids), expected)
+    assert torch.equal(logits(other.model, ids), expected) != trains_model(name)
     method.load(other.model, tmp_path / "adapter")
     assert torch.equal(logits(other.model, ids), expected)
     assert not [p for p in (tmp_path / "adapter").iterdir() if p.name.startswith(".")]  # no temporary file is left
@@ -128,6 +147,7 @@ def test_files_restore_the_outputs_to_the_bit(name: str, tied: bool, attached, i
 def test_a_broken_file_is_a_model_error_and_changes_nothing(
     name: str, damage: str, attached, ids: Tensor, tmp_path: Path
 ) -> None:
+    """A method that trains nothing of the model writes a file without tensors, which can be damaged as well."""
     from safetensors.torch import load_file, save_file
 
     method, settings, loaded = attached()
@@ -138,7 +158,8 @@ def test_a_broken_file_is_a_model_error_and_changes_nothing(
     (weights,) = tmp_path.glob("*.safetensors")
     whole = weights.read_bytes()
     tensors = load_file(weights)
-    last = sorted(tensors)[-1]
+    assert bool(tensors) == trains_model(name)
+    last = max(tensors, default="a tensor")
     if damage == "missing":
         weights.unlink()
     elif damage == "cut short":
@@ -149,10 +170,13 @@ def test_a_broken_file_is_a_model_error_and_changes_nothing(
         weights.write_bytes(b"not a tensor file at all" * 10)
     elif damage == "other shape":
         save_file({**tensors, last: torch.zeros(3)}, weights)
-    elif damage == "lacking":
+    elif damage == "lacking" and tensors:
         save_file({key: t for key, t in tensors.items() if key != last}, weights)
     elif damage == "extra":
         save_file({**tensors, "stranger": torch.zeros(3)}, weights)
+    elif damage == "lacking":
+        method.load(loaded.model, tmp_path)  # nothing can be lacking
+        return
     with pytest.raises(ModelError) as caught:
         method.load(loaded.model, tmp_path)
     assert str(weights) in str(caught.value) and "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from semtune.records import Example, LabelSet
 from semtune.registry import METHODS, READOUTS
 
+from ..combinations import COMBINATIONS
 from ..toys import EXAMPLES, LABELS, ONE_EACH, micro_f1_threshold, tokenized, toy_loaded, toy_readout
 
 every_readout = pytest.mark.parametrize("name", list(READOUTS))
@@ -111,9 +112,8 @@ def test_any_text_can_be_trained_on_and_answered(name: str, texts: list[str]) ->
     assert [p.id for p in readout.answer(examples)] == [e.id for e in examples]
 
 
-@every_readout
-@pytest.mark.parametrize("method_name", list(METHODS))
-def test_one_training_step_with_every_method(name: str, method_name: str) -> None:
+@pytest.mark.parametrize(("method_name", "name"), COMBINATIONS)
+def test_one_training_step_with_every_method(method_name: str, name: str) -> None:
     """The loss falls, all that is to be trained changes, nothing else does."""
     method = METHODS.get(method_name)
     changes = {"rank": 4, "dropout": 0.0} if hasattr(method.presets["default"], "rank") else {}

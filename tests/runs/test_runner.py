@@ -19,6 +19,8 @@ from semtune.runs.load import load_run
 from semtune.runs.runner import run
 from semtune.specs import spec_from
 
+from ..combinations import COMBINATIONS
+
 
 class Silent:
     def on_phase(self, text: str, total: int | None) -> None: ...
@@ -47,8 +49,7 @@ def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
-@pytest.mark.parametrize("readout", list(READOUTS))
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize(("method", "readout"), COMBINATIONS)
 def test_a_run_leaves_a_whole_folder_and_its_model_can_be_used(
     method: str, readout: str, spec_of: Spec, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from semtune.specs import read_spec, read_yaml, resolve, spec_from, write_spec
 from semtune.specs.presets import changes_as_text, preset_changes, preset_notes, preset_values
 from semtune.study.grid import study_from
 
+from ..combinations import MODEL_TRAINING
 from ..report.conftest import run, study
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
@@ -30,7 +31,7 @@ def spec_of(**values: Any) -> RunSpec:
     return resolve(spec_from({"task": "practice", **values}, "the test"))
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", MODEL_TRAINING)
 def test_the_experiments_preset_sets_prompt_readout_loss_and_method(method: str) -> None:
     spec = spec_of(preset="report", method=method)
     assert {name: getattr(spec, name) for name in EXPERIMENT} == EXPERIMENT

@@ -33,8 +33,9 @@ def spec_of(**values: Any) -> RunSpec:
 def test_a_preset_fills_what_is_not_given_and_nothing_else(method: str, preset: str) -> None:
     expected = METHODS.get(method).presets[preset]
     assert method_settings(resolve(RunSpec("practice", method=method, preset=preset))) == expected
-    given = {"learning_rate": 0.125} | ({"rank": 3} if isinstance(expected, LowRankSettings) else {})
+    given = {"learning_rate": 0.125, "readout": "head"} | ({"rank": 3} if isinstance(expected, LowRankSettings) else {})
     changed = resolve(spec_of(method=method, preset=preset, **given))
+    del given["readout"]
     assert method_settings(changed) == dataclasses.replace(expected, **given)
     assert list(changed.method_options) == [field.name for field in dataclasses.fields(expected)]
     assert all(value is not None for value in changed.method_options.values())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from semtune.errors import OptionError
-from semtune.records import TargetSpace
+from semtune.records import RunSpec, TargetSpace
 from semtune.registry import READOUTS
-from semtune.specs.serves import check_combination, check_serves
+from semtune.specs import resolve
+from semtune.specs.serves import check_combination, check_serves, check_trains
 
 
 def test_what_serves_passes() -> None:
@@ -44,3 +45,12 @@ def test_a_readout_that_needs_a_grammar(monkeypatch: pytest.MonkeyPatch) -> None
         OptionError, match=r"needs a prompt with a grammar, .* choose generate or loglikelihood or head"
     ):
         check_combination("report", "generate-constrained", space)
+
+
+def test_a_method_that_trains_the_readout_alone_needs_one_with_parameters() -> None:
+    check_trains("linear-probe", "head")
+    check_trains("lora", "generate")
+    for readout in READOUTS:
+        if readout != "head":
+            with pytest.raises(OptionError, match=r"has nothing to train; give --readout head, or another --method\.$"):
+                resolve(RunSpec("practice", method="linear-probe", readout=readout))

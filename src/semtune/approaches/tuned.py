@@ -119,7 +119,10 @@ class TunedModel:
         self.loaded.prepack_frozen(self.spec.prepack, memory_bytes=total_memory_bytes(), backward=False)
 
     def groups(self) -> list[ParameterGroup]:
-        """The trained parameters of method and readout, with their learning rates."""
+        """The trained parameters of method and readout, with their learning rates.
+
+        Where the method has none, those of the readout get what it would have given its own.
+        """
         s = self.settings
         method_parameters = self.method.trainable(self.loaded.model)
         groups = [
@@ -127,7 +130,9 @@ class TunedModel:
             for factor, parameters in self._by_learning_rate(method_parameters).items()
         ]
         own = self.readout.trainable()
-        if own:
+        if own and not groups:
+            groups.append(ParameterGroup(own, s.learning_rate, s.weight_decay))
+        elif own:
             groups.append(ParameterGroup(own, self.readout.learning_rate() or s.learning_rate, adamw=True))
         return groups
 

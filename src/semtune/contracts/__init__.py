@@ -9,7 +9,7 @@ from semtune.contracts.generation import Constraint, Generator, StrategyGenerato
 from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
 from semtune.contracts.linear import LinearLayer, Quantization, StoredQuantization
-from semtune.contracts.method import Method, freezes_linears
+from semtune.contracts.method import Method, freezes_linears, trains_readout_alone
 from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample, Tokenizer, WeightStream
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, LabelCheck, Readout, ReadoutSettings
@@ -55,4 +55,5 @@ __all__ = [
     "Tokenizer",
     "WeightStream",
     "freezes_linears",
+    "trains_readout_alone",
 ]

@@ -28,6 +28,8 @@ class Method(Protocol):
       experiment's own;
     - `freezes_linears = True`: it never trains the weights of the decoder's linear layers and the embeddings in place,
       so these may be stored in the half precision of their file (`models.half_storage`);
+    - `trains_readout_alone = True`: it trains no parameter of the model, so `trainable` is empty and the readout must
+      have parameters. These get the method's learning rate and weight decay and the run's optimizer;
     - `start_effect`, why outputs change when it is attached: the end of a sentence. Without it they must not;
     - `merge_refusal`, why `merge` is refused for every model: a sentence that says what to do instead. Without it a
       merge may be refused for the sake of the base's weights alone;
@@ -54,7 +56,7 @@ class Method(Protocol):
         ...
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The parameters this method trains, by name."""
+        """The parameters this method trains, by name; empty with `trains_readout_alone`."""
         ...
 
     def merge(self, model: nn.Module) -> None:
@@ -73,3 +75,8 @@ class Method(Protocol):
 def freezes_linears(method: Method) -> bool:
     """Whether the method declares that it trains no linear weight of the decoder, and no embedding, in place."""
     return bool(getattr(method, "freezes_linears", False))
+
+
+def trains_readout_alone(method: Method) -> bool:
+    """Whether the method declares that it trains no parameter of the model."""
+    return bool(getattr(method, "trains_readout_alone", False))

@@ -48,6 +48,8 @@ class Readout(Protocol):
     """Whether the readout works only with prompts whose `grammar()` is not None."""
     label_check: ClassVar[LabelCheck | None]
     """What a run checks before weights are downloaded or loaded; None: nothing."""
+    has_parameters: ClassVar[bool]
+    """Whether `trainable` returns any parameters."""
     notes: tuple[str, ...]
     """Sentences for the reader of the results, known after `prepare`; () where there are none."""
     Settings: ClassVar[type[Any]]
@@ -58,6 +60,14 @@ class Readout(Protocol):
     @property
     def max_new_tokens(self) -> int:
         """Maximum number of tokens generated for an example; 0: none are. Plans size the cache by it."""
+        ...
+
+    @property
+    def kept_bytes_per_example(self) -> int:
+        """Bytes kept of each training and dev example so that the model runs once for it, not in every epoch; 0: none.
+
+        Known once the method is attached. Plans count them, and steps that repeat no forward.
+        """
         ...
 
     def prepare(self, train: Sequence[Example]) -> None:

@@ -30,6 +30,7 @@ class BaseReadout:
     target_kinds: ClassVar[frozenset[TargetKind]]
     needs_grammar: ClassVar[bool] = False
     label_check: ClassVar[LabelCheck | None] = None
+    has_parameters: ClassVar[bool] = False
     Settings: ClassVar[type[Any]] = ReadoutSettings
     settings: ReadoutSettings
     notes: tuple[str, ...] = ()
@@ -41,6 +42,11 @@ class BaseReadout:
     @property
     def max_new_tokens(self) -> int:
         """0: nothing is generated."""
+        return 0
+
+    @property
+    def kept_bytes_per_example(self) -> int:
+        """0: nothing is kept."""
         return 0
 
     def prepare(self, train: Sequence[Example]) -> None:
@@ -95,16 +101,20 @@ class LabelProbabilities(BaseReadout):
         """The probability of each label, (examples, labels), fp64."""
         raise NotImplementedError
 
+    def dev_probabilities(self, dev: Sequence[Example]) -> Matrix:
+        """`probabilities` of dev, which is predicted after every epoch."""
+        return self.probabilities(dev, None)
+
     def calibrate(self, dev: Sequence[Example], choose_threshold: ChooseThreshold) -> list[Prediction]:
         """Choose the threshold on `dev` by `choose_threshold`, and predict `dev` with it."""
-        probabilities = self._finite_probabilities(dev, None)
+        probabilities = _finite(self.dev_probabilities(dev), dev)
         if not self.single and dev:
             self.threshold = choose_threshold(dev, probabilities)
         return self._decide(dev, probabilities)
 
     def answer(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Labels at or above the threshold (the most probable one where exactly one applies), with probabilities."""
-        return self._decide(examples, self._finite_probabilities(examples, progress))
+        return self._decide(examples, _finite(self.probabilities(examples, progress), examples))
 
     def save(self, folder: Path) -> None:
         """Write the labels in order and the threshold to `state_file`."""
@@ -128,13 +138,13 @@ class LabelProbabilities(BaseReadout):
             raise ModelError(f"The {self.name} in {folder} was tuned for other labels; tune again for this task.")
         self.threshold = threshold
 
-    def _finite_probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
-        """`probabilities`. Raises DivergedError where one is NaN, before a threshold is chosen among them."""
-        found = self.probabilities(examples, progress)
-        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
-        if len(bad):
-            raise not_finite("probabilities", examples[int(bad[0])].id)
-        return found
-
     def _decide(self, examples: Sequence[Example], probabilities: Matrix) -> list[Prediction]:
         return predictions_from(examples, probabilities, self.space, self.threshold, DIGITS)
+
+
+def _finite(probabilities: Matrix, examples: Sequence[Example]) -> Matrix:
+    """`probabilities`. Raises DivergedError where one is not finite, before a threshold is chosen among them."""
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(bad):
+        raise not_finite("probabilities", examples[int(bad[0])].id)
+    return probabilities

@@ -2,6 +2,9 @@
 
 The strongest cheap readout on small data. The head's bias starts at the labels' log-odds in the training set, so that
 training does not spend its first steps learning frequencies; its weights start at zero.
+
+Where nothing of the model is trained, each text of training and dev passes through the model once: its hidden state is
+kept (`kept_states`), and every further step is a product of kept states with the head.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from semtune.contracts import LoadedModel, Prompt, ReadoutSettings, TokenizedExa
 from semtune.errors import ModelError
 from semtune.readouts.base import LabelProbabilities, Matrix
 from semtune.readouts.batching import by_length, last_hidden, prompt_ids
+from semtune.readouts.kept_states import KeptStates, is_frozen
 from semtune.records import Example, TargetSpace
 
 WEIGHTS = "head.safetensors"
@@ -31,6 +35,7 @@ class Head(LabelProbabilities):
 
     name = "head"
     state_file = "head.json"
+    has_parameters = True
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt, space: TargetSpace, settings: ReadoutSettings) -> None:
         super().__init__(loaded, prompt, space, settings)
@@ -38,6 +43,7 @@ class Head(LabelProbabilities):
         self.linear = nn.Linear(loaded.hidden_size, len(space.labels), dtype=dtype, device=loaded.device)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
+        self._kept = KeptStates(loaded, dtype)
         self._column = {label: i for i, label in enumerate(space.labels)}
 
     def prepare(self, train: Sequence[Example]) -> None:
@@ -59,6 +65,11 @@ class Head(LabelProbabilities):
         """1e-3: a new layer learns faster than tuned ones, and hidden states of Llama-like models have unit scale."""
         return 1e-3
 
+    @property
+    def kept_bytes_per_example(self) -> int:
+        """A hidden state's where nothing of the model is trained; 0 elsewhere."""
+        return self._kept.bytes_per_text if is_frozen(self.loaded.model) else 0
+
     def encode(self, example: Example) -> TokenizedExample:
         """The prompt's token ids, with the target beside them."""
         return self.loaded.tokenizer.encode(
@@ -71,7 +82,7 @@ class Head(LabelProbabilities):
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         """Binary cross-entropy summed over texts and labels (cross-entropy for one label a text), and the texts."""
-        scores = self._scores([e.ids for e in batch])  # (texts, labels)
+        scores = self.linear(self._kept_hidden([e.ids for e in batch]))  # (texts, labels)
         targets = torch.zeros_like(scores)
         for row, e in enumerate(batch):
             for label in e.target.labels if e.target is not None else ():
@@ -97,18 +108,36 @@ class Head(LabelProbabilities):
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"The head in {folder} is missing or broken ({error}); tune again.") from error
 
-    def _scores(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        hidden = last_hidden(self.loaded, texts)  # (texts, hidden_size)
-        scores: Tensor = self.linear(hidden.to(self.linear.weight.dtype))  # (texts, labels)
-        return scores
+    def _hidden(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """(texts, hidden_size) in the head's dtype, computed now."""
+        return last_hidden(self.loaded, texts).to(self.linear.weight.dtype)
+
+    def _kept_hidden(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """The same for texts that return every epoch: computed once where nothing of the model is trained."""
+        return self._kept.of(texts) if is_frozen(self.loaded.model) else self._hidden(texts)
+
+    def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
+        """Sigmoids, or a softmax where exactly one label applies; (examples, labels), fp64.
+
+        Nothing is kept: what is predicted once would fill the memory of a model that predicts for long.
+        """
+        return self._probabilities(examples, progress, self._hidden)
+
+    def dev_probabilities(self, dev: Sequence[Example]) -> Matrix:
+        """As `probabilities`, with hidden states that are kept where nothing of the model is trained."""
+        return self._probabilities(dev, None, self._kept_hidden)
 
     @torch.no_grad()
-    def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
-        """Sigmoids, or a softmax where exactly one label applies; (examples, labels), fp64."""
+    def _probabilities(
+        self,
+        examples: Sequence[Example],
+        progress: Callable[[int], None] | None,
+        hidden_of: Callable[[Sequence[Sequence[int]]], Tensor],
+    ) -> Matrix:
         texts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
         out = np.zeros((len(examples), len(self.space.labels)))
         for rows in by_length([len(t) for t in texts], self.settings.predict_batch_size):
-            scores = self._scores([texts[r] for r in rows])
+            scores = self.linear(hidden_of([texts[r] for r in rows]))  # (rows, labels)
             out[rows] = (scores.softmax(-1) if self.single else scores.sigmoid()).double().cpu().numpy()
             if progress is not None:
                 progress(len(rows))

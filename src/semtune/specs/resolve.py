@@ -12,6 +12,7 @@ from semtune.specs.naming import RUN_OPTIONS, BoundsError
 from semtune.specs.optimizers import check_optimizer
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
+from semtune.specs.serves import check_trains
 from semtune.specs.settings import PRECISION, RUN_FIELDS, check_foreign_options, filled_options, with_present_names
 
 _NAMES_AN_APPROACH = ("strategy", "baseline")
@@ -35,7 +36,10 @@ def resolve(spec: RunSpec) -> RunSpec:
     _check_threads(typed)
     full = dataclasses.replace(typed, **filled_options(typed))
     normalise_precision(full.method_options.get(PRECISION, AUTO))
-    if "optimizer" in APPROACHES.get(full.approach).uses:
+    uses = APPROACHES.get(full.approach).uses
+    if {"method", "readout"} <= uses:
+        check_trains(full.method, full.readout)
+    if "optimizer" in uses:
         check_optimizer(full)
     return full
 

@@ -1,4 +1,4 @@
-"""Checks that a prompt, readout, baseline or strategy supports the task's kind of target, before anything runs."""
+"""Checks of what combines, before anything runs: prompts, readouts and so on with targets, methods with readouts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from semtune import registry
+from semtune.contracts import trains_readout_alone
 from semtune.errors import OptionError
 from semtune.records import TargetKind, TargetSpace
 
@@ -59,6 +60,26 @@ def check_combination(prompt: str, readout: str, space: TargetSpace) -> None:
             f'The readout "{readout}" needs a prompt with a grammar, which "{prompt}" does not have; '
             f"choose {' or '.join(others)}."
         )
+
+
+def check_trains(method: str, readout: str) -> None:
+    """Check that a method and a readout, by name, have parameters to train between them. No model is loaded.
+
+    Raises:
+        OptionError: they have none; the message lists the readouts that have. UnknownNameError: an unknown name.
+    """
+    if not trains_readout_alone(registry.METHODS.get(method)) or _has_parameters(readout):
+        return
+    others = " or ".join(f"--readout {other}" for other in registry.READOUTS if _has_parameters(other))
+    raise OptionError(
+        f'The method "{method}" trains the readout alone, and the readout "{readout}" has nothing to train; give '
+        f"{others}, or another --method."
+    )
+
+
+def _has_parameters(readout: str) -> bool:
+    """Whether the readout of that name declares parameters of its own."""
+    return bool(getattr(registry.READOUTS.get(readout), "has_parameters", False))
 
 
 def _registry(what: str) -> registry.Registry:

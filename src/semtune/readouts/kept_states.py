@@ -1,0 +1,56 @@
+"""Hidden states that are computed once and kept, for readouts over a model of which nothing is trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semtune.contracts import LoadedModel
+from semtune.readouts.batching import last_hidden
+
+
+class KeptStates:
+    """The hidden state of the last token of each text that was asked for, by the text's token ids.
+
+    A text takes hidden_size numbers of `dtype` (4 bytes each in fp32) on the model's device, for as long as the readout
+    lives. They are valid only while the model's weights do not change (`is_frozen`).
+    """
+
+    def __init__(self, loaded: LoadedModel, dtype: torch.dtype) -> None:
+        self._loaded, self._dtype = loaded, dtype
+        self._rows: dict[tuple[int, ...], Tensor] = {}
+
+    @property
+    def bytes_per_text(self) -> int:
+        """Bytes of a text's hidden state."""
+        return self._loaded.hidden_size * self._dtype.itemsize
+
+    def of(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """(texts, hidden_size) in `dtype`, without a graph. Those not kept yet are computed in one packed forward."""
+        keys = [tuple(text) for text in texts]
+        missing = [key for key in keys if key not in self._rows]
+        if missing:
+            with torch.no_grad(), _without_dropout(self._loaded.model):
+                # A copy, as the rows may be views of all tokens' states.
+                states = last_hidden(self._loaded, missing).to(self._dtype, copy=True)  # (missing, hidden_size)
+            self._rows.update(zip(missing, states.unbind(), strict=True))
+        return torch.stack([self._rows[key] for key in keys])
+
+
+def is_frozen(model: nn.Module) -> bool:
+    """Whether no parameter of the model is trained, so that its hidden states of a text are always the same."""
+    return not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@contextlib.contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """The model is in evaluation mode inside."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
