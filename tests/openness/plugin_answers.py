@@ -28,6 +28,7 @@ class TwoLayerHead(BaseReadout):
 
     name = "two-layer-head"
     target_kinds: ClassVar[frozenset[TargetKind]] = SINGLE
+    has_parameters = True
 
     def __init__(self, loaded: Any, prompt: Prompt, space: Any, settings: Any) -> None:
         super().__init__(loaded, prompt, space, settings)

@@ -47,7 +47,7 @@ def test_few_layers_stretched_are_all_layers(toy: Toy, way: dict[str, Any]) -> N
         assert flops == pytest.approx(sum(whole.product_flops)), a.name
         cold = extrapolate.total(a, b, LAYERS - few, lambda s: float(sum(s.cold_bytes)))
         assert cold == pytest.approx(sum(whole.cold_bytes), rel=0.02), a.name
-    assert shallow.first_step_end == full.first_step_end
+    assert shallow.step_ends == full.step_ends
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,33 @@ def test_recomputing_takes_less_memory_and_more_products(toy: Toy) -> None:
     assert again.trace.tensor_bytes["train"] < 0.8 * plain.trace.tensor_bytes["train"]
     assert 1.2 < again.trace.step.flops / plain.trace.step.flops < 1.6
     assert again.trace.layers == LAYERS
+
+
+def test_a_readout_that_keeps_hidden_states_runs_the_model_in_the_first_epoch_alone(toy: Toy) -> None:
+    spec = toy.spec(method="linear-probe", accumulation_steps=2)
+    found = toy.trace(spec)
+    rows, hidden, labels = 3, toy.config.hidden_size, len(SPACE.labels)
+    assert found.later_step is not None
+    # Of each micro-batch, the scores and the gradient of the head's weight.
+    assert found.later_step.flops == 2 * 2 * 2 * rows * hidden * labels
+    forward = toy.trace(dataclasses.replace(spec, accumulation_steps=1)).step.flops
+    assert found.step.flops == pytest.approx(2 * forward)
+    assert forward > 100 * found.later_step.flops
+    assert toy.trace(toy.spec(method="lora")).later_step is None
+
+
+def test_the_seconds_of_training_count_repeated_forwards_once(toy: Toy) -> None:
+    spec = toy.spec(method="linear-probe", epochs=10)
+
+    def workload(_: Any, readout: Any) -> Any:
+        return dataclasses.replace(filled_workload(readout, spec), steps_per_epoch=7, examples=1000)
+
+    planner = Planner(dataclasses.replace(planner_for(toy, HERE).request, workload=workload))
+    one, ten = (planner.plan(dataclasses.replace(spec, epochs=epochs)) for epochs in (1, 10))
+    assert one.train_seconds == pytest.approx(7 * one.seconds_per_iteration)
+    assert ten.train_seconds == pytest.approx(one.train_seconds + 9 * 7 * ten.seconds_per_iteration)
+    assert ten.seconds_per_iteration < one.seconds_per_iteration
+    few = Planner(dataclasses.replace(planner_for(toy, HERE).request)).plan(spec)
+    kept = 1000 * toy.config.hidden_size * 4
+    assert ten.peak_bytes["evaluate"] - few.peak_bytes["evaluate"] >= kept
+    assert ten.peak_bytes["load"] == few.peak_bytes["load"]

@@ -34,7 +34,7 @@ WAYS = [(m, "head") for m in METHODS] + [("lora", readout) for readout in READOU
 SEVERAL = [(*way, activation_checkpointing) for way in WAYS for activation_checkpointing in (False, True)]
 IN_SHORT = [
     ("full", "head", True), ("lora", "generate", False), ("qlora", "head", False), ("pfeiffer", "head", False),
-    ("last-layers", "head", False), ("prefix", "head", False),
+    ("last-layers", "head", False), ("prefix", "head", False), ("linear-probe", "head", False),
 ]  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def off(predicted: int, measured: int) -> float:
         ("full", "head"), ("lora", "generate"), ("qlora", "generate"), ("dora", "head"), ("ia3", "head"),
         ("bitfit", "head"), ("ln-tuning", "generate"), ("last-layers", "generate"), ("houlsby", "head"),
         ("pfeiffer", "generate"), ("qa-lora", "generate"),
-        ("prefix", "generate"), ("mam", "head"),
+        ("prefix", "generate"), ("mam", "head"), ("linear-probe", "head"),
     ],
 )  # fmt: skip
 def test_a_plan_is_what_a_real_step_holds(toy: Toy, method: str, readout: str) -> None:

@@ -112,6 +112,11 @@ def test_any_text_can_be_trained_on_and_answered(name: str, texts: list[str]) ->
     assert [p.id for p in readout.answer(examples)] == [e.id for e in examples]
 
 
+@every_readout
+def test_declares_whether_it_has_parameters(name: str) -> None:
+    assert READOUTS.get(name).has_parameters == bool(toy_readout(name, toy_loaded()).trainable())
+
+
 @pytest.mark.parametrize(("method_name", "name"), COMBINATIONS)
 def test_one_training_step_with_every_method(method_name: str, name: str) -> None:
     """The loss falls, all that is to be trained changes, nothing else does."""

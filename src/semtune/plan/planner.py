@@ -64,7 +64,9 @@ class Estimate:
     trace: Trace
     peak_bytes: dict[str, int]
     seconds: float | None
-    """Seconds of a typical optimizer step."""
+    """Seconds of a typical optimizer step, in the first epoch."""
+    later_seconds: float | None
+    """The same in all further epochs, in which a readout may keep the first one's hidden states."""
     memory_bytes: int
     """Memory of the device."""
     fixed_bytes: int
@@ -115,24 +117,32 @@ class Planner:
             outside = min(spec.offload_bytes, trace.frozen_bytes)
             peaks = {phase: peak - outside + fetched_bytes(trace) for phase, peak in peaks.items()}
             seconds = None if seconds is None else seconds + spill_seconds(outside, spec)
+        later = seconds
+        if q.rates is not None and trace.later_step is not None:  # no frozen weight is used, so none is copied
+            later = q.rates.seconds(trace.later_step, prepacked=trace.prepacked)
         fixed = overhead.fixed_bytes(q.device, q.runtime_bytes)
-        return Estimate(spec, trace, dict[str, int](**peaks), seconds, q.device.memory_bytes, fixed)
+        return Estimate(spec, trace, dict[str, int](**peaks), seconds, later, q.device.memory_bytes, fixed)
 
     def plan(self, spec: RunSpec) -> Plan:
         """The plan of a resolved spec, without advice (see `advice`). Raises what loading and attaching raise."""
         found = self.estimate(spec)
         spill = 0 if found.fits else spill_bytes(found, self.request.device)
-        seconds = found.seconds
-        if seconds is not None:
+        seconds, later = found.seconds, found.later_seconds
+        if seconds is not None and later is not None:
             seconds += spill_seconds(spill, spec)
+            later = seconds if found.trace.later_step is None else later
         steps = found.trace.steps_per_epoch
+        train_seconds = None
+        if steps is not None and seconds is not None and later is not None:
+            train_seconds = steps * (seconds + (spec.epochs - 1) * later)
         return Plan(
             method=spec.method,
             fits=found.fits,
             spill_bytes=spill,
             peak_bytes=found.peak_bytes,
-            seconds_per_iteration=seconds,
-            train_seconds=None if steps is None or seconds is None else steps * spec.epochs * seconds,
+            # A run reports the median of its steps, of which those after the first epoch are the most.
+            seconds_per_iteration=seconds if spec.epochs == 1 else later,
+            train_seconds=train_seconds,
         )
 
     def _trace(self, spec: RunSpec) -> Trace:

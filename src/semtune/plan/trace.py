@@ -89,6 +89,8 @@ class Workload:
     """Tokens of every training text; empty where the workload is not a task's."""
     row_sizes: int = 1
     """Number of distinct row counts (tokens of a packed batch) among the micro-batches."""
+    examples: int = 0
+    """Examples that are trained on or predicted; 0 where the workload is not a task's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Trace:
     """Whether backward recomputes the activations of each block."""
     step: Cost
     """Cost of the typical optimizer step."""
+    later_step: Cost | None
+    """The same from the second epoch on, where the readout keeps hidden states; None: as in the first epoch."""
     step_tokens: int
     """Tokens of the largest step, without padding."""
     lengths: tuple[int, ...]
@@ -127,6 +131,9 @@ class Trace:
     steps_per_epoch: int | None
     """Optimizer steps; None where the workload is not a task's."""
 
+
+Pairs = Sequence[tuple[Section, Section]]
+"""The same sections of runs of two depths."""
 
 _PASSES = ("forward", "backward", "accumulate")
 _UPDATES = ("clip", "update")
@@ -165,7 +172,7 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     for a, b in pairs:
         phase = _PHASES[a.name]
         tensor_bytes[phase] = max(tensor_bytes.get(phase, 0), extrapolate.peak_bytes(a, b, more))
-    typical, largest = pairs[: shallow.first_step_end], pairs[shallow.first_step_end :]
+    typical, largest, repeated = (pairs[a:b] for a, b in itertools.pairwise((0, *shallow.step_ends)))
     forwards = [(a, b) for a, b in pairs if a.name == "forward"]
     between = next((a, b) for a, b in largest if a.name == "forward")
     run_tokens, all_tokens = (
@@ -174,12 +181,21 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
     )
     # Updates do not grow with tokens. They are those of the second step, as the first makes the optimizer's state.
     fused_updates = cost_of([p for p in largest if p[0].name in _PASSES], more).cold_bytes
-    passes = replace(cost_of([p for p in typical if p[0].name in _PASSES], more), cold_bytes=0.0)
     updates = cost_of([p for p in largest if p[0].name in _UPDATES], more).cold()
+    updates = replace(updates, cold_bytes=updates.cold_bytes + fused_updates)
+
+    def step_cost(sections: Pairs) -> Cost:
+        passes = replace(cost_of([p for p in sections if p[0].name in _PASSES], more), cold_bytes=0.0)
+        return passes.times(all_tokens / run_tokens).plus(updates)
+
+    # An upper bound: the rows of the traced texts are live already, and those of the test split are not kept.
+    kept_rows = shallow.kept_bytes_per_example * once.workload.examples
+    for phase in set(tensor_bytes) - {"load"}:
+        tensor_bytes[phase] += kept_rows
     return Trace(
         layers=layers,
         tensor_bytes=tensor_bytes,
-        kept_bytes=extrapolate.extrapolated(between[0].live_bytes[0], between[1].live_bytes[0], more),
+        kept_bytes=kept_rows + extrapolate.extrapolated(between[0].live_bytes[0], between[1].live_bytes[0], more),
         activation_bytes=max(
             extrapolate.peak_bytes(a, b, more) - extrapolate.extrapolated(a.live_bytes[0], b.live_bytes[0], more)
             for a, b in forwards
@@ -191,9 +207,8 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
         itemsize=base.dtype.itemsize,
         largest_gradient_bytes=shallow.largest_gradient_bytes,
         activation_checkpointing=base.activation_checkpointing,
-        step=passes.times(all_tokens / run_tokens).plus(
-            replace(updates, cold_bytes=updates.cold_bytes + fused_updates)
-        ),
+        step=step_cost(typical),
+        later_step=step_cost(repeated) if repeated else None,
         step_tokens=sum(len(text) for batch in once.workload.largest for text in batch),
         lengths=once.workload.lengths,
         row_sizes=once.workload.row_sizes,
@@ -229,8 +244,11 @@ class PhaseTrace:
     prepacked: int
     """Number of prepacked linear layers."""
     largest_gradient_bytes: int
-    first_step_end: int
-    """Number of sections up to the end of the first of the two steps."""
+    step_ends: tuple[int, int, int]
+    """Number of sections up to the end of the first step, the second, and that which repeats the first; the last two
+    are equal where nothing is kept, so that a repetition would be the same."""
+    kept_bytes_per_example: int
+    """See `contracts.Readout`."""
 
 
 def run_phases(
@@ -245,9 +263,7 @@ def run_phases(
     recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
     with _manual_garbage_collection(), recorder.recording():
-        traced, largest_gradient_bytes, first_step_end = _load_train_predict(recorder, base, config, assemble, once)
-        frozen_bytes = _frozen_bytes(traced)
-    return PhaseTrace(recorder.sections, frozen_bytes, traced.prepacked, largest_gradient_bytes, first_step_end)
+        return _load_train_predict(recorder, base, config, assemble, once)
 
 
 @contextlib.contextmanager
@@ -271,8 +287,8 @@ def _manual_garbage_collection() -> Iterator[None]:
 
 def _load_train_predict(
     recorder: Recorder, base: Base, config: Any, assemble: Assemble, once: _WorkloadOnce
-) -> tuple[TracedModel, int, int]:
-    """Run all phases; returns the model, the bytes of the largest gradient, the sections up to the first step's end."""
+) -> PhaseTrace:
+    """Run all phases."""
     recorder.begin("load")
     loaded = build_fake_model(
         config, name=base.name, precision=base.precision, dtype=base.dtype,
@@ -287,9 +303,10 @@ def _load_train_predict(
     optimizer = tuned.optimizer_choice.make(tuned.groups(), Schedule(3, warmup_fraction=0.1), recorder.begin)
     work, workload = TracedWork(recorder, tuned.readout), once.build(tuned.readout)
     traced.model.train()
-    # The first step allocates the optimizer state; the second is like all further ones.
+    # The first step allocates the optimizer state; the second is like all further ones of an epoch.
+    kept = tuned.readout.kept_bytes_per_example
     step_ends = []
-    for micro_batches in (workload.typical, workload.largest):
+    for micro_batches in (workload.typical, workload.largest, *([workload.typical] if kept else [])):
         gc.collect()  # activation checkpointing leaves reference cycles
         optimizer_step(work, optimizer, micro_batches[:MICRO_BATCHES], max_grad_norm=1.0)
         step_ends.append(len(recorder.sections))
@@ -298,7 +315,11 @@ def _load_train_predict(
     traced.trace_prediction(workload.max_new_tokens)
     with contextlib.suppress(StopTracing):
         tuned.predict(workload.predicted)
-    return traced, optimizer.largest_gradient_bytes, step_ends[0]
+    first, second, third = step_ends if kept else (*step_ends, step_ends[-1])
+    return PhaseTrace(
+        recorder.sections, _frozen_bytes(traced), traced.prepacked, optimizer.largest_gradient_bytes,
+        (first, second, third), kept,
+    )  # fmt: skip
 
 
 def _allocated(section: Section) -> float:

@@ -26,8 +26,9 @@ def filled_examples(count: int, max_length: int) -> list[Example]:
 
 def filled_workload(readout: Readout, spec: RunSpec) -> Workload:
     """A workload whose texts all have `max_length` tokens."""
-    examples = filled_examples(max(spec.batch_size, spec.predict_batch_size), spec.max_length)
-    step = [[readout.encode(e) for e in examples[: spec.batch_size]]] * spec.accumulation_steps
+    size, steps = spec.batch_size, spec.accumulation_steps
+    examples = filled_examples(max(size * steps, spec.predict_batch_size), spec.max_length)
+    step = [[readout.encode(e) for e in examples[i * size : (i + 1) * size]] for i in range(steps)]
     return Workload(step, step, examples[: spec.predict_batch_size], readout.max_new_tokens)
 
 
@@ -49,4 +50,7 @@ def task_workload(readout: Readout, spec: RunSpec, train: Sequence[Example], pre
     longest_texts = sorted(predicted, key=lambda e: -len(e.text))[: spec.predict_batch_size]
     lengths = tuple(len(t) for t in texts)
     rows = {n + padding_to_multiple(n) for step in steps for n in (sum(lengths[i] for i in batch) for batch in step)}
-    return Workload(as_texts[0], as_texts[1], longest_texts, readout.max_new_tokens, len(steps), lengths, len(rows))
+    return Workload(
+        as_texts[0], as_texts[1], longest_texts, readout.max_new_tokens, len(steps), lengths, len(rows),
+        examples=len(train) + len(predicted),
+    )  # fmt: skip

@@ -82,7 +82,7 @@ class Head(LabelProbabilities):
 
     def loss(self, batch: Sequence[TokenizedExample]) -> tuple[Tensor, int]:
         """Binary cross-entropy summed over texts and labels (cross-entropy for one label a text), and the texts."""
-        scores = self.linear(self._kept_hidden([e.ids for e in batch]))  # (texts, labels)
+        scores = self.linear(self._hidden([e.id for e in batch], [e.ids for e in batch], keep=True))  # (texts, labels)
         targets = torch.zeros_like(scores)
         for row, e in enumerate(batch):
             for label in e.target.labels if e.target is not None else ():
@@ -108,36 +108,37 @@ class Head(LabelProbabilities):
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"The head in {folder} is missing or broken ({error}); tune again.") from error
 
-    def _hidden(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """(texts, hidden_size) in the head's dtype, computed now."""
-        return last_hidden(self.loaded, texts).to(self.linear.weight.dtype)
+    def _hidden(self, names: Sequence[str], texts: Sequence[Sequence[int]], *, keep: bool) -> Tensor:
+        """(texts, hidden_size) in the head's dtype.
 
-    def _kept_hidden(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """The same for texts that return every epoch: computed once where nothing of the model is trained."""
-        return self._kept.of(texts) if is_frozen(self.loaded.model) else self._hidden(texts)
+        Args:
+            names: the id of each text's example.
+            keep: whether the texts return every epoch, so that it pays to keep their states where they never change.
+        """
+        if keep and is_frozen(self.loaded.model):
+            return self._kept.of(names, texts)
+        return last_hidden(self.loaded, texts).to(self.linear.weight.dtype)
 
     def probabilities(self, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Matrix:
         """Sigmoids, or a softmax where exactly one label applies; (examples, labels), fp64.
 
         Nothing is kept: what is predicted once would fill the memory of a model that predicts for long.
         """
-        return self._probabilities(examples, progress, self._hidden)
+        return self._probabilities(examples, progress, keep=False)
 
     def dev_probabilities(self, dev: Sequence[Example]) -> Matrix:
         """As `probabilities`, with hidden states that are kept where nothing of the model is trained."""
-        return self._probabilities(dev, None, self._kept_hidden)
+        return self._probabilities(dev, None, keep=True)
 
     @torch.no_grad()
     def _probabilities(
-        self,
-        examples: Sequence[Example],
-        progress: Callable[[int], None] | None,
-        hidden_of: Callable[[Sequence[Sequence[int]]], Tensor],
+        self, examples: Sequence[Example], progress: Callable[[int], None] | None, *, keep: bool
     ) -> Matrix:
         texts = prompt_ids(self.loaded, self.prompt, examples, self.settings.max_length)
         out = np.zeros((len(examples), len(self.space.labels)))
         for rows in by_length([len(t) for t in texts], self.settings.predict_batch_size):
-            scores = self.linear(hidden_of([texts[r] for r in rows]))  # (rows, labels)
+            hidden = self._hidden([examples[r].id for r in rows], [texts[r] for r in rows], keep=keep)
+            scores = self.linear(hidden)  # (rows, labels)
             out[rows] = (scores.softmax(-1) if self.single else scores.sigmoid()).double().cpu().numpy()
             if progress is not None:
                 progress(len(rows))

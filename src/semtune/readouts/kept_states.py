@@ -13,7 +13,10 @@ from semtune.readouts.batching import last_hidden
 
 
 class KeptStates:
-    """The hidden state of the last token of each text that was asked for, by the text's token ids.
+    """The hidden state of the last token of each text that was asked for, by the example's id and the token ids.
+
+    Both, because ids of examples may repeat between splits, and the tokens of a plan without the model's tokenizer are
+    all the same.
 
     A text takes hidden_size numbers of `dtype` (4 bytes each in fp32) on the model's device, for as long as the readout
     lives. They are valid only while the model's weights do not change (`is_frozen`).
@@ -21,21 +24,25 @@ class KeptStates:
 
     def __init__(self, loaded: LoadedModel, dtype: torch.dtype) -> None:
         self._loaded, self._dtype = loaded, dtype
-        self._rows: dict[tuple[int, ...], Tensor] = {}
+        self._rows: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     @property
     def bytes_per_text(self) -> int:
         """Bytes of a text's hidden state."""
         return self._loaded.hidden_size * self._dtype.itemsize
 
-    def of(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """(texts, hidden_size) in `dtype`, without a graph. Those not kept yet are computed in one packed forward."""
-        keys = [tuple(text) for text in texts]
+    def of(self, names: Sequence[str], texts: Sequence[Sequence[int]]) -> Tensor:
+        """(texts, hidden_size) in `dtype`, without a graph. Those not kept yet are computed in one packed forward.
+
+        Args:
+            names: the id of each text's example.
+        """
+        keys = [(name, tuple(text)) for name, text in zip(names, texts, strict=True)]
         missing = [key for key in keys if key not in self._rows]
         if missing:
             with torch.no_grad(), _without_dropout(self._loaded.model):
-                # A copy, as the rows may be views of all tokens' states.
-                states = last_hidden(self._loaded, missing).to(self._dtype, copy=True)  # (missing, hidden_size)
+                states = last_hidden(self._loaded, [ids for _, ids in missing])  # (missing, hidden_size)
+                states = states.to(self._dtype, copy=True)  # as it may be a view of all tokens' states
             self._rows.update(zip(missing, states.unbind(), strict=True))
         return torch.stack([self._rows[key] for key in keys])
 
