@@ -11,6 +11,7 @@ a completion parsed is not part of the format, so predictions that were read bac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,14 @@ FORMS: dict[TargetKind, str] = {
     "text": '[{"id": "…", "text": "…"}, …]',
 }
 """Kind of target -> what a file looks like, for messages."""
-_NEAR_LABELS = ("label", "prediction", "predictions", "predicted")
-"""Keys under which other programs write predicted labels."""
+KEYS: dict[TargetKind, str] = {"label_set": "labels", "single_label": "labels", "spans": "spans", "text": "text"}
+"""Kind of target -> the key of a row that is scored."""
+_PREDICTED = re.compile(r"(?:^|[\W_])y?pred(?!icate)|^y_?hat$", re.IGNORECASE)
+"""A key under which other programs write what a model predicted."""
+_NEAR = {"labels": frozenset({"label"}), "text": frozenset({"output"})}
+"""Key that is scored -> further keys under which its value may stand (`semtune predict --json` writes "output")."""
+_ABOUT = re.compile(r"prob|score|logit|conf|second|time|token|loss|file|path", re.IGNORECASE)
+"""A part of keys that say something about a prediction, such as "predicted_probability"."""
 
 
 def write(predictions: Sequence[Prediction], path: Path) -> None:
@@ -52,15 +59,17 @@ def read(path: Path, space: TargetSpace) -> list[Prediction]:
     """The predictions in `path`, labels in the order of the space's labels.
 
     Raises DataError: a missing, empty or wrongly encoded file, broken JSON (with line and column), not a list of
-    objects, a missing key, a repeated id, an unknown label, several labels where the task has one, or an impossible
-    span.
+    objects, a missing key, a repeated id, an unknown label, several labels where the task has one, an impossible
+    span, or a second output that says something else (the first may be the gold one).
     """
     predictions: list[Prediction] = []
     known: dict[str, str] = {}
     for number, row in enumerate(_rows(path, FORMS[space.kind]), start=1):
         where = f"{path}: row {number}"
         example_id = checked_id(row, where, known)
-        target = _READERS[space.kind](row, space, f'{where} (id "{example_id}")')
+        where = f'{where} (id "{example_id}")'
+        target = _READERS[space.kind](row, space, where)
+        _check_one_output(row, KEYS[space.kind], where)
         predictions.append(Prediction(id=example_id, output=target))
     return predictions
 
@@ -80,8 +89,41 @@ def _rows(path: Path, form: str) -> list[dict[str, Any]]:
         raise DataError(f"{error} Predictions are one JSON list: {form}.") from error
 
 
+def _check_one_output(row: Mapping[str, Any], key: str, where: str) -> None:
+    """Raises DataError where the row holds another output beside that under `key`, and they differ."""
+    for other in _other_outputs(row, key):
+        if not _agree(row[key], row[other], key):
+            raise DataError(
+                f'{where} has "{key}" and "{other}", which differ; "{key}" is what is scored, so write what was '
+                f'predicted under "{key}", and leave the other out.'
+            )
+
+
+def _other_outputs(row: Mapping[str, Any], key: str) -> list[str]:
+    """The keys of `row` but `key` that may hold an output."""
+    near = _NEAR.get(key, frozenset())
+    return [
+        other
+        for other in row
+        if other != key and (other.casefold() in near or (_PREDICTED.search(other) and not _ABOUT.search(other)))
+    ]
+
+
+def _agree(own: Any, other: Any, key: str) -> bool:
+    """Whether another value says what `own` says, or holds only numbers, such as probabilities by label."""
+    if isinstance(other, dict) and (key in other or "label" in other):
+        other = other.get(key, other.get("label"))
+    numbers = other.values() if isinstance(other, dict) else other if isinstance(other, list) else [other]
+    if numbers and all(isinstance(number, float) for number in numbers):
+        return True
+    if isinstance(own, list) and all(isinstance(item, str) for item in own):
+        items = other if isinstance(other, list) else [] if other in (None, "") else [other]
+        return all(isinstance(item, str) for item in items) and set(items) == set(own)
+    return bool(own == other)
+
+
 def _read_labels(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
-    near = next((key for key in _NEAR_LABELS if key in row), None)
+    near = next(iter(_other_outputs(row, "labels")), None)
     if "labels" not in row and near is not None:
         raise DataError(f'{where} has no "labels" but "{near}"; write "labels", a list of strings, for one label too.')
     if "labels" not in row:
