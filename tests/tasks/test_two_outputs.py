@@ -21,7 +21,9 @@ def read(folder: Path, rows: list[dict[str, Any]], space: TargetSpace = LABELS) 
     return submission.read(file, space)
 
 
-@pytest.mark.parametrize("key", ["prediction", "predicted", "Predictions", "predicted_labels", "y_pred", "label", "pred"])
+@pytest.mark.parametrize(
+    "key", ["prediction", "predicted", "Predictions", "predicted_labels", "y_pred", "label", "pred"]
+)
 @pytest.mark.parametrize("value", ["good", ["good"], [["good"]], {"label": "good", "score": 0.9}, None, 1])
 def test_a_second_output_that_differs_is_refused(tmp_path: Path, key: str, value: Any) -> None:
     rows = [{"id": "1", "labels": ["good"], key: "good"}, {"id": "2", "text": "t", "labels": ["bad"], key: value}]
@@ -35,7 +37,13 @@ def test_an_empty_list_beside_a_label_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_says_the_same_or_is_no_output_is_read(tmp_path: Path) -> None:
-    more = {"label": "good", "prediction": ["good"], "predicted_probability": 0.7, "prediction_seconds": 2, "gold": "bad"}
+    more = {
+        "label": "good",
+        "prediction": ["good"],
+        "predicted_probability": 0.7,
+        "prediction_seconds": 2,
+        "gold": "bad",
+    }
     both = {"id": "1", "labels": ["good"], "predictions": {"good": 0.9, "bad": 0.1}, **more}
     assert read(tmp_path, [both])[0].labels == ("good",)
     order = {"id": "1", "labels": ["good", "bad"], "predicted": ["bad", "good"]}

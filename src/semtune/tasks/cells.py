@@ -32,6 +32,15 @@ SPREADSHEET_ERRORS = frozenset(
 _PRINTED_ARRAY = re.compile(r"""(['"])\s+\1""")
 """Two strings side by side without a comma: how NumPy prints an array, which Python would read as one string."""
 
+_CONTAINER = re.compile(
+    r"(?:(?:frozen)?set|list|tuple|deque|(?:np\.|numpy\.)?array|dict_(?:keys|values))"
+    r"\((?P<items>[\[({].*[\])}])?(?:,\s*dtype=[^()]*)?\)",
+    re.DOTALL,
+)
+"""A set or array as Python and NumPy print it."""
+_QUOTED_ITEMS = re.compile(r"""[({]\s*(['"]).*,.*[)}]|[({]\s*(['"]).*\2\s*,?\s*\}""", re.DOTALL)
+"""A tuple of several items, or a set, whose first item is in quotes."""
+
 
 def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
     """The text in a cell; None where the cell is empty. `where` names the row within the table.
@@ -125,7 +134,7 @@ def written_list(cell: Any) -> list[Any] | None:
     """
     if not isinstance(cell, str):
         return None
-    text = cell.strip()
+    text = _unwrapped(cell.strip())
     if not any(text.startswith(start) and text.endswith(end) for start, end in LIST_MARKS):
         return None
     value = _written_value(text)
@@ -153,9 +162,17 @@ def _written_value(text: str) -> Any:
 
 
 def looks_like_list(cell: Any) -> bool:
-    """Whether a cell is written like a list in square brackets with quoted items, readable or not."""
-    text = cell.strip() if isinstance(cell, str) else ""
-    return text.startswith("[") and text.endswith("]") and (text == "[]" or any(mark in text for mark in "'\""))
+    """Whether a cell is written like a list, tuple or set with quoted items, readable or not."""
+    text = _unwrapped(cell.strip()) if isinstance(cell, str) else ""
+    if text.startswith("[") and text.endswith("]"):
+        return text == "[]" or any(mark in text for mark in "'\"")
+    return text in ("()", "{}") or (_QUOTED_ITEMS.fullmatch(text) is not None and not is_written_object(text))
+
+
+def _unwrapped(text: str) -> str:
+    """The list in the text of a set or array, such as "frozenset({'a'})" or "array(['a'], dtype=object)"."""
+    match = _CONTAINER.fullmatch(text)
+    return text if match is None else match["items"] or "[]"
 
 
 def is_missing_word(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semtune.errors import DataError, did_you_mean
@@ -17,6 +17,7 @@ from semtune.tasks.cells import (
     written_list,
 )
 from semtune.tasks.garbled import entity_in, remark_garbled
+from semtune.tasks.label_notations import check_no_indicators, split_labels
 from semtune.tasks.remarks import Remarks, shown
 
 Cells = Mapping[str, Sequence[tuple[str, Any]]]
@@ -35,7 +36,8 @@ class LabelCells:
             cells: all label cells.
 
         Raises:
-            DataError: some cells are lists written out as text and others are not, or such a list cannot be read.
+            DataError: some cells are lists written out as text and others are not, or such a list cannot be read,
+                or lists hold a number for each label.
         """
         self.column, self.separator, self.known = column, separator, known
         self.written = self._are_written_lists(cells)
@@ -43,6 +45,7 @@ class LabelCells:
         self.notes = self._unused_separator(cells)
         """What a user should know of the cells of all tables together."""
         self.kind: TargetKind = "label_set" if several or self.written else "single_label"
+        check_no_indicators(self._lists(cells))
 
     def target(self, cell: Any, where: str, remarks: Remarks, *, may_hide: bool = False) -> Target | None:
         """The label or labels in a cell; None where the cell of a single-label table is empty. Raises DataError.
@@ -60,7 +63,7 @@ class LabelCells:
             items = found
         elif isinstance(cell, str) and self.separator is not None:
             self._check_whole_entities(cell, where, remarks)
-            items = cell.split(self.separator)
+            items = split_labels(cell, self.separator, where, remarks)
         elif is_written_object(cell):
             raise DataError(
                 f"{remarks.source}, {where} has the label {shown(cell)}, which is an object; give each label as text."
@@ -77,6 +80,8 @@ class LabelCells:
             remarks.row("a label that is named twice in one cell counts once", where)
         if cell is None and self.kind == "label_set":
             remarks.row("a missing label cell was read as a text without labels", where)
+        elif isinstance(cell, str) and not cell.strip() and self.kind == "label_set":
+            remarks.row("an empty label cell was read as a text without labels", where)
         unknown = [label for label in labels if self.known is not None and label not in self.known]
         if may_hide and unknown and all(is_placeholder(label) for label in labels):
             remarks.row(f"{shown(unknown[0])} was taken as a placeholder of hidden labels", where)
@@ -97,6 +102,18 @@ class LabelCells:
                 f"--label-separator {shown(self.separator)} would cut in two; unescape the file first (in Python: "
                 "html.unescape)."
             )
+
+    def _lists(self, cells: Cells) -> Iterator[tuple[str, Sequence[Any]]]:
+        """(location, items) of each label cell that holds several labels in its form."""
+        for source, rows in cells.items():
+            for where, cell in rows:
+                items: Sequence[Any] | None = cell if isinstance(cell, list) else None
+                if self.written:
+                    items = written_list(cell)
+                elif isinstance(cell, str) and cell.strip() and self.separator is not None:
+                    items = cell.split(self.separator)
+                if items is not None:
+                    yield f"{source}, {where}", items
 
     def _unused_separator(self, cells: Cells) -> tuple[str, ...]:
         mark = self.separator
@@ -127,19 +144,3 @@ class LabelCells:
                 "write all label cells in one form."
             )
         return listed is not None and other is None
-
-
-def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
-    """A label that looks like several labels joined, and what joins them; None: there is no such label.
-
-    Each of its parts is a label too, or a part of another joined label.
-    """
-    known = set(labels)
-    for mark in (";", "|", ",", "/"):
-        joined = sorted(label for label in known if mark in label)
-        parts = [part.strip() for label in joined for part in label.split(mark)]
-        for label in joined:
-            own = [part.strip() for part in label.split(mark)]
-            if all(part and (part in known or parts.count(part) > 1) for part in own):
-                return label, mark
-    return None

@@ -10,11 +10,13 @@ import dataclasses
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
 from semtune.tasks.cells import is_missing_word, is_placeholder
-from semtune.tasks.label_cells import joined_labels
+from semtune.tasks.label_notations import notation_notes
+from semtune.tasks.number_forms import numbers_in
 from semtune.tasks.remarks import shown
 from semtune.tasks.splits import contradictions
 
@@ -88,13 +90,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
     """
     examples = [e for held in splits.values() for e in held]
     counts = Counter(label for e in examples for label in _labels(e))
-    notes = [*_missing_words(counts), *_equal_numbers(counts)] if not named else []
-    joined = joined_labels(counts) if not named else None
-    if joined is not None:
-        notes.append(
-            f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, name that "
-            "with --label-separator"
-        )
+    notes = [*_missing_words(counts), *_equal_numbers(counts), *notation_notes(counts)] if not named else []
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
     if kind == "label_set" and len(examples) > _MANY_TEXTS and all(len(_labels(e)) == 1 for e in examples):
@@ -123,18 +119,13 @@ def _missing_words(counts: Mapping[str, int]) -> list[str]:
 
 
 def _equal_numbers(counts: Mapping[str, int]) -> list[str]:
-    """Labels such as "1" and "1.0", which are one number and two labels."""
-    by_value: dict[float, list[str]] = defaultdict(list)
+    """Labels such as "1" and "1.0", or "2,5" and "2,50", which are one number and two labels."""
+    by_value: dict[Decimal, list[str]] = defaultdict(list)
     for label in counts:
-        try:
-            by_value[float(label)].append(label)
-        except ValueError:
-            continue
-    return [
-        f"the labels {_list(labels)} are the same number and yet different labels"
-        for value, labels in by_value.items()
-        if len(labels) > 1 and value == value
-    ]
+        for value in numbers_in(label):
+            by_value[value].append(label)
+    groups = dict.fromkeys(tuple(labels) for labels in by_value.values() if len(labels) > 1)
+    return [f"the labels {_list(labels)} are the same number and yet different labels" for labels in groups]
 
 
 def _dev_alone(splits: Splits) -> list[str]:

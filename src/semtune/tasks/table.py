@@ -18,6 +18,7 @@ from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.label_cells import LabelCells
+from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_hidden_labels
@@ -61,8 +62,7 @@ class Table(BaseTask):
                 f"--dev-fraction {options.dev_fraction:g} and --test-fraction {options.test_fraction:g} leave nothing "
                 "to train on; make them smaller."
             )
-        if options.label_separator == "":
-            raise OptionError('--label-separator must not be empty; give one such as ";" or leave it out.')
+        checked_label_separator(options.label_separator)
         if options.separator is not None:
             checked_separator(options.separator)
         if options.labels is not None:
@@ -117,7 +117,7 @@ class Table(BaseTask):
                 f'The column "{text_column}" is named for the texts and for the labels; name two columns.'
             )
         cells = {t.source: [(where, row.get(label_column)) for where, row in t.rows] for t in tables.values()}
-        reader = LabelCells(label_column, options.label_separator, options.labels, cells)
+        reader = LabelCells(label_column, checked_label_separator(options.label_separator), options.labels, cells)
         kind = reader.kind
         splits: Mapping[str, Sequence[Example]] = {}
         notes = [*reader.notes]

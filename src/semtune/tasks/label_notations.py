@@ -1,0 +1,181 @@
+"""Notations of several labels in one cell that are no list which could be read, and what to say of them.
+
+[1, 0, 1]            a number for each label of a list that stands elsewhere
+{a,b}   [a, b]       brackets without quotes, as databases write arrays
+a,"b, c"   a\\|b      quotes or backslashes that keep a separator from separating
+a & b   #a #b        labels joined by a mark that no option names
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from semtune.errors import DataError, OptionError
+from semtune.tasks.remarks import Remarks, shown
+
+NAMED_SEPARATORS = {
+    "tab": "\t", "\\t": "\t", "newline": "\n", "\\n": "\n", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ",
+}  # fmt: skip
+"""What --label-separator may be in words."""
+_BRACKETS = {"{": "}", "[": "]", "(": ")", "<": ">"}
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
+_MARKS = (";", "|", ",", "/", "\n", "\t", "&", "+", "；", "，", "、", "｜", "／", "•", "·")
+"""Marks that join labels, where each part is a label or occurs in several."""
+_MARKS_IN_NAMES = (" ", "-", "_", " and ")
+"""Marks that names of labels hold too: they join labels only where each part is a label."""
+_TAG = re.compile(r"(?:#|@|__label__)\S+")
+"""A label with a mark that begins labels in running text, and in files of fastText."""
+_AS_JSON = 'write the labels as a JSON list (["a", "b"])'
+
+
+def checked_label_separator(given: str | None) -> str | None:
+    """The separator that --label-separator names. Raises OptionError for an empty one."""
+    if given == "":
+        raise OptionError('--label-separator must not be empty; give one such as ";" or leave it out.')
+    return None if given is None else NAMED_SEPARATORS.get(given.lower(), given)
+
+
+def check_no_indicators(lists: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    """Raises DataError where label lists are numbers that say which labels of another list apply.
+
+    Those are of one length above 1 and hold nothing but 0, 1, -1, true and false, or hold fractions between 0 and 1.
+
+    Args:
+        lists: (location, items) of all label cells that are lists; empty lists are ignored.
+    """
+    first: tuple[str, Sequence[Any]] | None = None
+    binary = fractions = True
+    for where, items in lists:
+        if not items:
+            continue
+        first = first or (where, items)
+        numbers = [_number(item) for item in items]
+        found = [number for number in numbers if number is not None]
+        if len(items) < 2 or len(items) != len(first[1]) or len(found) < len(items):
+            return
+        binary = binary and all(number in (0, 1, -1) for number in found)
+        fractions = fractions and all(0 <= number <= 1 for number in found)
+        if not (binary or fractions):
+            return
+    if first is not None:
+        where, items = first
+        raise DataError(
+            f"{where} has the label {shown(str(list(items)))}, a number for each label of a list that stands "
+            "elsewhere; write the names of the labels that apply instead."
+        )
+
+
+def _number(item: Any) -> float | None:
+    """The number that an item is or spells; None: it is none."""
+    text = str(item).strip().casefold()
+    if text in ("true", "false"):
+        return float(text == "true")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def split_labels(cell: str, separator: str, where: str, remarks: Remarks) -> list[str]:
+    """The parts of a label cell between separators.
+
+    Raises DataError: the separator stands within quotes or brackets that enclose the cell, or behind a backslash.
+    """
+    parts = cell.split(separator)
+    bare = [part.strip() for part in parts]
+    cut = _cut_enclosure(bare)
+    what = f"{remarks.source}, {where} has the label cell {shown(cell)}, in which the --label-separator"
+    if cut is not None:
+        raise DataError(
+            f"{what} {shown(separator)} stands within {cut}; {_AS_JSON}, or leave the {cut} out and separate them by "
+            "something that no label holds."
+        )
+    if any(part.endswith("\\") for part in parts[:-1]):
+        raise DataError(
+            f"{what} {shown(separator)} follows a backslash; {_AS_JSON}, or separate them by something that no label "
+            "holds."
+        )
+    if len(parts) > 1 and any(_depth(part) for part in bare) and not _depth(cell):
+        remarks.row("labels were cut within brackets", where, example=shown(cell), advice=f"if not meant, {_AS_JSON}")
+    if separator.isalnum() and re.search(rf"[^\W_]{re.escape(separator)}|{re.escape(separator)}[^\W_]", cell):
+        remarks.row(f"the --label-separator {shown(separator)} was found inside a word", where, example=shown(cell))
+    return parts
+
+
+def _cut_enclosure(parts: Sequence[str]) -> str | None:
+    """ "quotes" or "brackets": what a separator has cut apart, or encloses all parts; None: nothing."""
+    for opening, closing in _QUOTES.items():
+        opened = False
+        for part in parts:
+            opened = opened or (part.startswith(opening) and (len(part) == 1 or not part.endswith(closing)))
+            if opened and part.endswith(closing) and not (part.startswith(opening) and len(part) > 1):
+                return "quotes"
+    if len(parts) < 2 or not parts[0] or not parts[-1]:
+        return None
+    bracket, end = parts[0][0], _BRACKETS.get(parts[0][0])
+    if end is None or not parts[-1].endswith(end):
+        return None
+    return "brackets" if end not in parts[0] and bracket not in parts[-1] else None
+
+
+def _depth(text: str) -> int:
+    """How many more round, square and curly brackets `text` opens than it closes."""
+    return sum(map(text.count, "([{")) - sum(map(text.count, ")]}"))
+
+
+def notation_notes(labels: Iterable[str]) -> list[str]:
+    """Notes on labels that look like several labels in one."""
+    known = sorted(set(labels))
+    notes: list[str] = []
+    held = [label for label in known if _is_bracketed(label)]
+    if held:
+        more = f" (and {len(held) - 1} more like it)" if len(held) > 1 else ""
+        notes.append(
+            f"the label {shown(held[0])} is in brackets, like a list of another program, and was taken as one "
+            f"label{more}; if it is a list, {_AS_JSON}"
+        )
+    joined = joined_labels(known)
+    if joined is not None:
+        notes.append(
+            f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, name that "
+            "with --label-separator"
+        )
+    return notes
+
+
+def _is_bracketed(label: str) -> bool:
+    closing = _BRACKETS.get(label[:1])
+    if closing is None or not label.endswith(closing):
+        return False
+    return label[0] in "{[" or any(mark in label for mark in ",;|")
+
+
+def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
+    """A label that looks like several labels joined, and what joins them; None: there is no such label.
+
+    Each of its parts is a label too, or a part of another joined label, or all parts begin as tags do.
+    """
+    known = set(labels)
+    for mark in (*_MARKS, *_MARKS_IN_NAMES):
+        joined = {label: parts for label in sorted(known) if len(parts := _parts(label, mark)) > 1}
+        counts = Counter(part for parts in joined.values() for part in parts)
+        rule = _are_labels if mark in _MARKS_IN_NAMES else _are_labels_or_frequent
+        for label, parts in joined.items():
+            if all(parts) and rule(parts, known, counts):
+                return label, mark
+    return None
+
+
+def _parts(label: str, mark: str) -> list[str]:
+    return [part.strip() for part in label.split(mark)]
+
+
+def _are_labels(parts: Sequence[str], known: set[str], counts: Mapping[str, int]) -> bool:
+    return all(part in known for part in parts) or all(_TAG.fullmatch(part) for part in parts)
+
+
+def _are_labels_or_frequent(parts: Sequence[str], known: set[str], counts: Mapping[str, int]) -> bool:
+    return all(part in known or counts[part] > 1 for part in parts)

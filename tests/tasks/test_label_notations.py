@@ -1,0 +1,224 @@
+"""Ways in which other programs write several labels into one cell: read, remarked, or refused; never taken apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semtune.errors import OptionError
+
+from .tables import HEADER, LABELS, ROWS, notes, pairs, refused, save, table
+
+
+def cells(folder: Path, labels: Sequence[str]) -> Path:
+    """A CSV file with these label cells in turn."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        [HEADER, *((text, labels[i % len(labels)]) for i, (text, _) in enumerate(ROWS))]
+    )
+    return save(folder / "t.csv", out.getvalue())
+
+
+def objects(folder: Path, labels: Sequence[Any]) -> Path:
+    """JSON lines with these labels in turn."""
+    rows = [{"text": text, "label": labels[i % len(labels)]} for i, (text, _) in enumerate(ROWS)]
+    return save(folder / "t.jsonl", "\n".join(map(json.dumps, rows)))
+
+
+# Numbers that say which labels apply
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["[1, 0]", "[0, 1]"],
+        ["[True, False, True]", "[False, True, False]"],
+        ["(0, 0)", "", "(1, 0)"],
+        ["[1.0, 0.0]", "[0.0, 1.0]"],
+        ["['0', '1']", "['1', '0']"],
+        ["[-1, 1]", "[1, -1]"],
+        ["[0.8, 0.2]", "[0.1, 0.9]"],
+    ],
+)
+def test_a_number_for_each_label_is_refused(tmp_path: Path, labels: list[str]) -> None:
+    message = refused(cells(tmp_path, labels))
+    assert "row 1 has the label" in message and "a number for each label" in message and "names" in message
+
+
+@pytest.mark.parametrize(
+    "labels", [[[True, False], [False, True]], [[1, 0, 0], [0, 0, 1], []], [["0", "1"], ["1", "1"]]]
+)
+def test_lists_of_json_that_hold_a_number_for_each_label(tmp_path: Path, labels: list[Any]) -> None:
+    assert "a number for each label" in refused(objects(tmp_path, labels))
+    assert "a number for each label" in refused(objects(tmp_path, labels), labels=("0", "1", "true", "false"))
+
+
+def test_separated_digits_are_a_number_for_each_label(tmp_path: Path) -> None:
+    assert "a number for each label" in refused(cells(tmp_path, ["0;1;0", "1;0;0"]), label_separator=";")
+
+
+@pytest.mark.parametrize("labels", [[[0], [1]], [[3, 5], [2, 5]], [[0, 1], [1], [0]], [["a", "b"], ["b", "c"]]])
+def test_lists_of_class_numbers_are_labels(tmp_path: Path, labels: list[Any]) -> None:
+    assert pairs(objects(tmp_path, labels))[0][1] == "+".join(map(str, labels[0]))
+
+
+# Lists in the notations of other programs
+
+
+@pytest.mark.parametrize(
+    "label", ["{sunny,windy}", "[sunny, windy]", "(sunny, windy)", "{sunny}", "[sunny windy]", "<a, b>"]
+)
+def test_brackets_without_quotes_are_remarked(tmp_path: Path, label: str) -> None:
+    file = cells(tmp_path, [label, "sunny"])
+    assert pairs(file)[0][1] == label
+    said = notes(file)
+    assert f'the label "{label}" is in brackets, like a list of another program' in said and "JSON" in said
+
+
+@pytest.mark.parametrize("label", ["{sports,art}", "[sports, art]", "(sports,art)"])
+def test_brackets_that_a_separator_cuts_are_refused(tmp_path: Path, label: str) -> None:
+    message = refused(cells(tmp_path, [label, "sports"]), label_separator=",")
+    assert "row 1 has" in message and "brackets" in message and "JSON" in message
+    assert pairs(cells(tmp_path, ["(a), (b)", "(a)"]), label_separator=",")[0][1] == "(a)+(b)"
+
+
+def test_brackets_inside_a_cell_that_a_separator_cuts_are_remarked(tmp_path: Path) -> None:
+    file = cells(tmp_path, ["vague (unclear, long), sports", "sports"])
+    assert "cut within brackets in 12 rows (first: row 1" in notes(file, label_separator=",")
+
+
+@pytest.mark.parametrize("label", ["{'a','b'}", "('a','b')", '{"a", "b"}', "('a',)", "set()", "frozenset({'a'})"])
+def test_a_written_list_beside_a_plain_label_is_refused(tmp_path: Path, label: str) -> None:
+    assert "has a list in its label cell" in refused(cells(tmp_path, [label, "a"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "first"),
+    [
+        (["{'a', 'b'}", "set()", "{'b'}"], "a+b"),
+        (["set()", "{'a'}"], ""),
+        (["frozenset({'a'})", "frozenset()"], "a"),
+        (["array(['a', 'b'], dtype=object)", "array(['b'])"], "a+b"),
+        (["('a',)", "()", "('b', 'a')"], "a"),
+    ],
+)
+def test_sets_and_arrays_written_out_are_lists(tmp_path: Path, labels: list[str], first: str) -> None:
+    assert pairs(cells(tmp_path, labels))[0][1] == first
+
+
+@pytest.mark.parametrize("label", ["(don't know)", "(unknown)", "[sic]", "o'clock (it's)"])
+def test_a_remark_in_brackets_stays_a_label(tmp_path: Path, label: str) -> None:
+    if not label.startswith("["):
+        assert pairs(cells(tmp_path, [label, "a"]))[0][1] == label
+    assert "in brackets" not in notes(cells(tmp_path, ["(unknown)", "a"]))
+
+
+@pytest.mark.parametrize(
+    "label", ['sports,"news, local"', "sports,'news, local'", '"news, local"', "“news, local”,sports"]
+)
+def test_quotes_that_a_separator_cuts_are_refused(tmp_path: Path, label: str) -> None:
+    message = refused(cells(tmp_path, [label, "sports"]), label_separator=",")
+    assert "row 1 has" in message and "quotes" in message and "JSON" in message
+    assert pairs(cells(tmp_path, ["it's,that's", "it's"]), label_separator=",")[0][1] == "it's+that's"
+
+
+def test_a_separator_that_is_escaped_is_refused(tmp_path: Path) -> None:
+    message = refused(cells(tmp_path, ["a\\|b|c", "c"]), label_separator="|")
+    assert "row 1 has" in message and "backslash" in message
+
+
+@pytest.mark.parametrize("mark", ["\n", "&", "+", "；", "，", "、", " ", "-", "_", "\t", " and ", "•"])
+def test_labels_joined_by_other_marks_are_remarked(tmp_path: Path, mark: str) -> None:
+    said = notes(cells(tmp_path, [f"sunny{mark}windy", "sunny", "windy"]))
+    assert "looks like several labels joined by" in said and "--label-separator" in said
+
+
+@pytest.mark.parametrize("label", ["#a #b", "__label__a __label__b"])
+def test_tags_joined_by_spaces_are_remarked(tmp_path: Path, label: str) -> None:
+    assert 'looks like several labels joined by " "' in notes(cells(tmp_path, [label, "other", "more"]))
+
+
+def test_labels_of_several_words_are_not_remarked(tmp_path: Path) -> None:
+    labels = ["very good", "very bad", "good", "bad", "R&B", "R&D", "sci-fi", "non-fiction", "hip_hop", "C++"]
+    assert "joined" not in notes(cells(tmp_path, labels))
+
+
+# The option --label-separator
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("tab", "\t"),
+        ("\\t", "\t"),
+        ("newline", "\n"),
+        ("\\n", "\n"),
+        ("semicolon", ";"),
+        ("pipe", "|"),
+        ("Comma", ","),
+        ("space", " "),
+    ],
+)
+def test_separators_by_name(tmp_path: Path, name: str, mark: str) -> None:
+    file = cells(tmp_path, [f"table{mark}chair", "chair"])
+    assert pairs(file, label_separator=name)[0][1] == "chair+table"
+
+
+def test_a_word_that_cuts_words_is_remarked(tmp_path: Path) -> None:
+    file = cells(tmp_path, ["sand and land", "sand"])
+    assert 'the --label-separator "and" was found inside a word in 24 rows' in notes(file, label_separator="and")
+    assert "inside a word" not in notes(cells(tmp_path, ["sun and rain", "rain"]), label_separator="and")
+
+
+def test_an_empty_separator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="must not be empty"):
+        table(cells(tmp_path, LABELS), label_separator="")
+
+
+# Cells without labels, and numbers written in two ways
+
+
+def test_empty_cells_of_several_labels_are_counted(tmp_path: Path) -> None:
+    said = notes(cells(tmp_path, ["sunny;windy", "", "windy"]), label_separator=";")
+    assert "an empty label cell was read as a text without labels in 8 rows (first: row 2)" in said
+    assert "empty label cell" in notes(cells(tmp_path, ["['a']", " ", "['b']"]))
+    assert "empty label cell" not in notes(cells(tmp_path, ["['a']", "[]", "['b']"]))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("1", "1,0"),
+        ("2,5", "2,50"),
+        ("1,000", "1000"),
+        ("1.000", "1000"),
+        ("1 000", "1000"),
+        ("1.234,5", "1234.5"),
+        ("1", "01"),
+        ("2", "2.0"),
+        ("1'000", "1000"),
+        ("-1", "\u22121"),
+        ("1", "+1"),
+    ],
+)
+def test_a_number_written_in_two_ways_is_remarked(tmp_path: Path, labels: tuple[str, str]) -> None:
+    assert "same number and yet different labels" in notes(cells(tmp_path, labels))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("12345678901234567890", "12345678901234567891"),
+        ("0.1", "0.10000000000000000001"),
+        ("1", "1e400"),
+        ("2,5", "25"),
+    ],
+)
+def test_different_numbers_are_not_remarked(tmp_path: Path, labels: tuple[str, str]) -> None:
+    assert "same number" not in notes(cells(tmp_path, labels))
