@@ -68,6 +68,14 @@ def test_lists_of_class_numbers_are_labels(tmp_path: Path, labels: list[Any]) ->
     assert pairs(objects(tmp_path, labels))[0][1] == "+".join(map(str, labels[0]))
 
 
+@pytest.mark.parametrize(
+    "labels", [["101", "010", "001"], ["1 0 1", "0 0 1"], ["[0 1 0]", "[1 0 0]"], ["[0. 1.]", "[1. 0.]"]]
+)
+def test_digits_without_commas_are_remarked(tmp_path: Path, labels: list[str]) -> None:
+    assert "a number for each label" in notes(cells(tmp_path, labels))
+    assert "a number for each label" not in notes(cells(tmp_path, ["10", "11", "100"]))
+
+
 # Lists in the notations of other programs
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from semtune.errors import DataError
 from semtune.records import TaskOptions
+from semtune.tasks.separated import SEPARATORS
 from semtune.tasks.text_file import read_texts
 
 from .tables import HEADER, ROWS, joined, save
@@ -43,3 +44,37 @@ def test_a_table_gives_its_column(tmp_path: Path) -> None:
     assert read_texts(path, TaskOptions(), ("comment", "text")) == read_texts(path, TaskOptions(text_column="comment"))
     found, notes = read_texts(path, TaskOptions(text_column="comment"))
     assert found == ["", *texts] and "row 1 is blank" in notes[0]
+
+
+@pytest.mark.parametrize("mark", ["\t", ";", ","])
+def test_a_txt_table_is_read_as_the_run_read_its_own(tmp_path: Path, mark: str) -> None:
+    path = save(tmp_path / "new.txt", "\n" + joined([HEADER, *ROWS], mark))
+    texts, notes = read_texts(path, TaskOptions(), own_separators=SEPARATORS)
+    assert texts == [text for text, _ in ROWS]
+    assert any('read as a table, as its first line names the column "text"' in note for note in notes)
+    plain = save(tmp_path / "plain.txt", "one text\nanother text\n")
+    assert read_texts(plain, TaskOptions(), own_separators=SEPARATORS) == (["one text", "another text"], ())
+    renamed = save(tmp_path / "renamed.txt", joined([("comment", "mood"), *ROWS], mark))
+    assert read_texts(renamed, TaskOptions(), ("comment", "text"), own_separators=SEPARATORS)[0] == texts
+
+
+def test_a_separator_of_the_run_is_that_of_its_txt_tables(tmp_path: Path) -> None:
+    path = save(tmp_path / "new.txt", joined([HEADER, *ROWS], "::"))
+    assert read_texts(path, TaskOptions(), own_separators=("::",))[0] == [text for text, _ in ROWS]
+
+
+@pytest.mark.parametrize("name", ["new.txt", "new", "new.dat"])
+def test_lines_that_look_like_a_table_are_remarked(tmp_path: Path, name: str) -> None:
+    texts, notes = read_texts(save(tmp_path / name, joined([HEADER, *ROWS], "\t")), TaskOptions())
+    assert len(texts) == len(ROWS) + 1
+    assert any('line 1 ("text\\tlabel") looks like a header' in note and "--text-column" in note for note in notes)
+    texts, notes = read_texts(save(tmp_path / name, joined(ROWS, "\t")), TaskOptions(), own_separators=SEPARATORS)
+    assert len(texts) == len(ROWS)
+    assert any("each line has 2 cells separated by tabs, and was read as one text" in note for note in notes)
+    alone = read_texts(save(tmp_path / name, "text\none\ntwo\n"), TaskOptions())[1]
+    assert any('line 1 ("text") looks like a header' in note for note in alone)
+
+
+def test_lines_with_commas_are_not_remarked(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.txt", "a text, label it\nanother, text\na\tb\nlast\n")
+    assert read_texts(path, TaskOptions())[1] == ()

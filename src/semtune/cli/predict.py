@@ -42,7 +42,9 @@ def predict(
         from semtune.tasks.text_file import read_texts
 
         options = {"text_column": text_column, "encoding": encoding, "separator": separator, "quoting": quoting}
-        found, notes = read_texts(file, record_from(TaskOptions, options, "the command line"), _usual_columns(run))
+        columns, separators = _own_table(run)
+        given_options = record_from(TaskOptions, options, "the command line")
+        found, notes = read_texts(file, given_options, columns, own_separators=separators)
         given += found
         for note in notes:
             o.say(note)
@@ -83,15 +85,26 @@ def predict(
     return 0
 
 
-def _usual_columns(run: Path) -> tuple[str, ...]:
-    """Names of a column of texts: that of the table on which the run was tuned, and the usual ones."""
+def _own_table(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The table on which the run was tuned: usual names of its column of texts, and what separates .txt tables.
+
+    The separators are () where the run's table was no .txt file.
+    """
     from semtune.runs.folder import RunFolder
     from semtune.specs import read_spec
+    from semtune.tasks.dialect import checked_separator
+    from semtune.tasks.separated import SEPARATORS
+    from semtune.tasks.split_files import are_txt_tables
     from semtune.tasks.table_files import TEXT_COLUMNS
 
     file = RunFolder(run).spec
-    own = read_spec(file).task_options.text_column if file.exists() else None
-    return TEXT_COLUMNS if own is None else (own, *TEXT_COLUMNS)
+    if not file.exists():
+        return TEXT_COLUMNS, ()
+    own = read_spec(file).task_options
+    columns = TEXT_COLUMNS if own.text_column is None else (own.text_column, *TEXT_COLUMNS)
+    if not are_txt_tables(own):
+        return columns, ()
+    return columns, SEPARATORS if own.separator is None else (checked_separator(own.separator),)
 
 
 def _checked(texts: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise OptionError(f"There is no file {path}; check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} cannot be read as UTF-8 text ({error}).") from error
-    except _MisleadingNumberError as error:
+    except _MisleadingValueError as error:
         raise OptionError(f"{path}: {error}.") from error
     except yaml.constructor.ConstructorError as error:
         raise OptionError(
@@ -33,15 +33,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-class _MisleadingNumberError(Exception):
-    """A number in octal or to base 60, which its writer meant otherwise."""
+class _MisleadingValueError(Exception):
+    """A value that its writer meant otherwise: a number in octal or to base 60, or a mark that YAML reads as nothing."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values, with two more errors than YAML's own loader.
+    """Reads plain values, with three more errors than YAML's own loader.
 
     A key that stands twice in one mapping is refused, where YAML takes the last. So are the numbers that YAML 1.1 reads
-    otherwise than people do: 010 as 8, 1:30 as 90 (https://yaml.org/type/int.html).
+    otherwise than people do: 010 as 8, 1:30 as 90 (https://yaml.org/type/int.html). And so
+    are "~" and values that begin with "#", which it reads as no value and as a comment.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -56,21 +57,36 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """The number of a scalar. Raises _MisleadingNumberError."""
+        """The number of a scalar. Raises _MisleadingValueError."""
         is_float = node.tag == _FLOAT_TAG
         number: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
         if ":" in node.value or (not is_float and _OCTAL.match(node.value)):
-            raise _MisleadingNumberError(
+            raise _MisleadingValueError(
                 f"YAML reads {node.value} in line {node.start_mark.line + 1} as {number}; "
                 "write a number in decimal digits, without a leading 0 or a colon; quote it if it is a text"
             )
         return number
 
+    def construct_nothing(self, node: yaml.ScalarNode) -> None:
+        """None for a scalar without a value. Raises _MisleadingValueError where something is written there."""
+        mark = node.start_mark
+        rest = "" if mark.buffer is None else re.split("[\n\0]", mark.buffer[mark.pointer :], maxsplit=1)[0]
+        comment = _MARK_AS_COMMENT.match(rest) if not node.value else None
+        written = node.value if node.value == "~" else comment and comment[1]
+        if written:
+            raise _MisleadingValueError(
+                f'YAML reads "{written}" in line {mark.line + 1} as no value; put it in quotes ("{written}"), or write '
+                "null where there is none"
+            )
 
+
+_MARK_AS_COMMENT = re.compile(r"\s*(#+(?=\s*(?:#|$))|#[^\s#]\S*)")
+"""What follows a key and is no comment in the usual form, a "#" and a space before its words."""
 _INT_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _OCTAL = re.compile(r"[-+]?0[0-7_]")
 for _tag in (_INT_TAG, _FLOAT_TAG):
     _Loader.add_constructor(_tag, _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:null", _Loader.construct_nothing)
 
 
 def write_yaml(values: Any, path: Path) -> None:

@@ -28,6 +28,8 @@ _MARKS_IN_NAMES = (" ", "-", "_", " and ")
 """Marks that names of labels hold too: they join labels only where each part is a label."""
 _TAG = re.compile(r"(?:#|@|__label__)\S+")
 """A label with a mark that begins labels in running text, and in files of fastText."""
+_DIGITS = re.compile(r"[\[({]?\s*[01]\.?(?:[\s,;|]*[01]\.?)+\s*[\])}]?")
+"""0 and 1 for each of several labels, perhaps as NumPy prints an array."""
 _AS_JSON = 'write the labels as a JSON list (["a", "b"])'
 
 
@@ -136,6 +138,12 @@ def notation_notes(labels: Iterable[str]) -> list[str]:
         notes.append(
             f"the label {shown(held[0])} is in brackets, like a list of another program, and was taken as one "
             f"label{more}; if it is a list, {_AS_JSON}"
+        )
+    digits = {re.sub(r"[^01]", "", label) for label in known if _DIGITS.fullmatch(label)}
+    if known and len(digits) == len(known) and len(set(map(len, digits))) == 1 and any(d[0] == "0" for d in digits):
+        notes.append(
+            f"the label {shown(known[0])} looks like a number for each label of a list that stands elsewhere; if it "
+            "is, write the names of the labels that apply instead"
         )
     joined = joined_labels(known)
     if joined is not None:

@@ -64,6 +64,19 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     return tables
 
 
+def are_txt_tables(options: TaskOptions) -> bool:
+    """Whether the data of a run are, or include, a table in a .txt file; False where they are gone."""
+    for data in (options.data, options.dev_data, options.test_data):
+        if data is None or data.startswith(HUB):
+            continue
+        path = Path(data)
+        names = {name for names in SPLIT_NAMES.values() for name in names}
+        files = [file for file in _files(path) if _split_name(file) in names] if path.is_dir() else [path]
+        if any(suffix_of(file) == LINES_SUFFIX for file in files):
+            return True
+    return False
+
+
 def _files(folder: Path) -> list[Path]:
     """The files of a folder by name. Raises DataError."""
     try:

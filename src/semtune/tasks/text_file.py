@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semtune.errors import DataError, OptionError
 from semtune.records import TaskOptions
 from semtune.tasks.cells import text_of
+from semtune.tasks.characters import visible
 from semtune.tasks.decoding import decode_file
-from semtune.tasks.remarks import Remarks
+from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.separated import SEPARATORS, TAB
 from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, TEXT_COLUMNS, find_column, read_table, suffix_of
 
 
 def read_texts(
-    path: Path, options: TaskOptions, usual_columns: Sequence[str] = TEXT_COLUMNS
+    path: Path,
+    options: TaskOptions,
+    usual_columns: Sequence[str] = TEXT_COLUMNS,
+    *,
+    own_separators: Sequence[str] = (),
 ) -> tuple[list[str], tuple[str, ...]]:
     """The texts of `path` in their order, "" for a blank one; and notes on how they were read.
 
@@ -34,8 +41,43 @@ def read_texts(
         )
     decoded = decode_file(path, options.encoding, encoding_option=True)
     lines = decoded.text.removesuffix("\n").split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    named = _named_column(first, usual_columns, own_separators if suffix == LINES_SUFFIX else ())
+    if named is not None:
+        column, separator = named
+        own = options if separator in SEPARATORS else replace(options, separator=separator)
+        texts, notes = _texts_of_table(path, own, usual_columns)
+        return texts, (f'{path}: read as a table, as its first line names the column "{column}"', *notes)
     blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
-    return [line if line.strip() else "" for line in lines], (*decoded.notes, *_blank_note(path, "line", blank))
+    return [line if line.strip() else "" for line in lines], (
+        *decoded.notes,
+        *_table_note(path, lines, usual_columns),
+        *_blank_note(path, "line", blank),
+    )
+
+
+def _named_column(line: str, columns: Sequence[str], separators: Sequence[str]) -> tuple[str, str] | None:
+    """The first of `columns` that is a cell of several in `line`, and what separates them; None: there is none."""
+    for separator in separators:
+        cells = [visible(cell).strip("\"'") for cell in line.split(separator)]
+        for column in columns if len(cells) > 1 else ():
+            if column in cells:
+                return column, separator
+    return None
+
+
+def _table_note(path: Path, lines: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+    """A note where a file with one text a line looks like a table."""
+    advice = "if the file is a table, name its column of texts with --text-column"
+    if visible(lines[0]) in columns or _named_column(lines[0], columns, SEPARATORS) is not None:
+        return (f"{path}: line 1 ({shown(lines[0])}) looks like a header, and was read as a text; {advice}",)
+    cells = {len(line.split(TAB)) for line in lines if line.strip()}
+    if len(lines) > 1 and len(cells) == 1 and cells != {1}:
+        return (
+            f"{path}: each line has {cells.pop()} cells separated by tabs, and was read as one text; {advice} (its "
+            "first line must then name the columns)",
+        )
+    return ()
 
 
 def _texts_of_table(
