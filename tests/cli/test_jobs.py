@@ -23,7 +23,8 @@ def test_own_table_from_tune_to_predict(semtune: Semtune, tiny_model: Path, revi
     texts = tmp_path / "texts.txt"
     texts.write_text("the soup was warm and kind, 3\n\na cold and bitter soup, 4\n", encoding="utf-8")
     answers = last_json(semtune("predict", run, "bitter bread, cold people, 9", "--file", texts, "--json"))
-    assert [a["labels"] for a in answers] == [["bad"], ["good"], ["bad"]]
+    assert [a["labels"] for a in answers] == [["bad"], ["good"], None, ["bad"]], "a blank line keeps its place"
+    assert answers.pop(2) == {"text": "", "labels": None, "probabilities": None}
     for answer in answers:
         assert set(answer) == {"text", "labels", "probabilities"}
         assert abs(sum(answer["probabilities"].values()) - 1) < 1e-4

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
+
+from semtune.cli.app import app
 from semtune.cli.predict import _plain, _shown
-from semtune.records import FreeText, LabelSet, Prediction, SingleLabel, Span, Spans
+from semtune.records import FreeText, LabelSet, Prediction, SingleLabel, Span, Spans, TaskOptions
+from semtune.tasks.table import Table
 
 TEXT = "Vote for\nNorbury jam!"
 
@@ -26,3 +33,33 @@ def test_a_free_text_stays_on_one_line() -> None:
     assert _shown(TEXT, Prediction("1", FreeText("two\nlines"))) == "two lines"
     assert _shown(TEXT, Prediction("1", FreeText(" "))) == "(none)"
     assert _plain(FreeText("two\nlines")) == {"output": "two\nlines"}
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r\n", "\t", "\u2028", "\u0085", "\x0b", "\x1e"])
+def test_a_label_stays_on_one_line(mark: str) -> None:
+    label = f"two{mark}lines"
+    shown = [
+        _shown(TEXT, Prediction("1", SingleLabel(label))),
+        _shown(TEXT, Prediction("1", LabelSet((label,)), probabilities={label: 0.5})),
+        _shown(TEXT, Prediction("1", Spans((Span(0, 4, label),)))),
+    ]
+    for line in shown:
+        assert line.splitlines() == [line] and "\t" not in line and "two\\" in line
+
+
+@pytest.mark.parametrize("mark", ["\n", "\t", "\u2028"])
+def test_a_label_stays_on_its_line_of_a_table_of_scores(
+    mark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [f"two{mark}lines", "one"]
+    rows = [{"text": f"text {i}", "label": labels[i % 2]} for i in range(20)]
+    data, file = tmp_path / "t.jsonl", tmp_path / "p.json"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    gold = Table(TaskOptions(data=str(data))).load("dev")
+    file.write_text(json.dumps([{"id": e.id, "labels": e.labels} for e in gold]), encoding="utf-8")
+    arguments = ["evaluate", "--task", "table", "--data", str(data), "--predictions", str(file)]
+    app(arguments, standalone_mode=False)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "one",
+        "two\\" + ascii(mark)[2:-1] + "lines",
+    ]

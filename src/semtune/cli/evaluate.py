@@ -12,7 +12,7 @@ from semtune.cli import options as o
 from semtune.cli.generate import with_options
 from semtune.errors import SemtuneError
 from semtune.records import TaskOptions
-from semtune.runtime.streams import printable
+from semtune.runtime.streams import on_one_line
 
 if TYPE_CHECKING:
     from semtune.contracts import Task
@@ -51,10 +51,10 @@ def evaluate(
     o.show("   ".join([*figures, f"over {scores.examples} texts"]))
     if not scores.per_label:
         return 0
-    width = max((len(printable(label)) for label in scores.per_label), default=0)
+    width = max((len(on_one_line(label)) for label in scores.per_label), default=0)
     o.show(f"{'':{width}}  precision  recall     F1  texts")
     for label, s in scores.per_label.items():
-        o.show(f"{printable(label):{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
+        o.show(f"{on_one_line(label):{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
     return 0
 
 

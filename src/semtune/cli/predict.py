@@ -10,7 +10,7 @@ import typer
 from semtune.cli import options as o
 from semtune.errors import OptionError
 from semtune.runtime.imports import heavy_imports
-from semtune.runtime.streams import printable
+from semtune.runtime.streams import on_one_line, printable
 
 if TYPE_CHECKING:
     from semtune.records import Prediction, Target
@@ -71,12 +71,9 @@ def predict(
     if cut is not None:
         o.say(cut.sentence("texts"))
     if json:
-        o.print_json(
-            [
-                {"text": given[i], **_plain(p.output), "probabilities": dict(p.probabilities or {}) or None}
-                for i, p in predictions.items()
-            ]
-        )
+        # A blank text keeps its place, so that an item is a row of the file.
+        nothing = {key: None for p in [*predictions.values()][:1] for key in _plain(p.output)}
+        o.print_json([_row(text, predictions.get(i), nothing) for i, text in enumerate(given)])
         return 0
     for i, text in enumerate(given):
         # A blank line keeps its place, so that a line of the output is a line of the file.
@@ -121,6 +118,13 @@ def _checked(texts: list[str]) -> list[str]:
     return list(texts)
 
 
+def _row(text: str, prediction: Prediction | None, nothing: dict[str, None]) -> dict[str, Any]:
+    """An item of --json; `nothing` stands for the output where there is no prediction."""
+    if prediction is None:
+        return {"text": text, **nothing, "probabilities": None}
+    return {"text": text, **_plain(prediction.output), "probabilities": dict(prediction.probabilities or {}) or None}
+
+
 def _plain(output: Target) -> dict[str, Any]:
     """A prediction for --json; "text" is the given text there, so a free text comes under "output"."""
     from semtune.records import to_plain
@@ -137,7 +141,8 @@ def _shown(text: str, prediction: Prediction) -> str:
     if isinstance(output, FreeText):
         return " ".join(output.text.split()) or "(none)"
     if isinstance(output, Spans):
-        parts = [f"{span.label}: {' '.join(text[span.start : span.end].split())}" for span in output.spans]
+        parts = [f"{on_one_line(span.label)}: {' '.join(text[span.start : span.end].split())}" for span in output.spans]
     else:
-        parts = [f"{label} ({chances[label]:.2f})" if chances else label for label in output.labels]
+        names = {label: on_one_line(label) for label in output.labels}
+        parts = [f"{name} ({chances[label]:.2f})" if chances else name for label, name in names.items()]
     return "; ".join(parts) or "(none)"

@@ -19,6 +19,8 @@ from typing import Any, TextIO, cast
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tab and line feed: they move a terminal's cursor, colour it, or worse."""
 
+_LINE_OR_CELL_END = re.compile(r"[\t\n\u2028\u2029]")
+
 
 class ForgivingStream:
     """A text stream whose failures to write raise nothing; all else is the stream's own."""
@@ -103,6 +105,11 @@ def json_line(value: Any) -> str:
 def printable(text: str) -> str:
     """`text` for a terminal or a log: control characters are spelt out, such as \\x1b."""
     return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def on_one_line(text: str) -> str:
+    """`text` as `printable` gives it, with tabs and line ends spelt out too: a cell of a line."""
+    return _LINE_OR_CELL_END.sub(lambda found: ascii(found.group())[1:-1], printable(text))
 
 
 def _null_device() -> TextIO:

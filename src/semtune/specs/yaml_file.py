@@ -34,7 +34,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _MisleadingValueError(Exception):
-    """A value that its writer meant otherwise: a number in octal or to base 60, or a mark that YAML reads as nothing."""
+    """A value that its writer meant otherwise: a number in octal or to base 60, or a mark that stands for nothing."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from semtune.errors import OptionError
 from semtune.nn.cuda_path import on_cuda
 from semtune.runtime.processor import instruction_level, usable_levels
 from semtune.runtime.sources import C_SUFFIXES, sources_digest
@@ -66,6 +67,10 @@ VERSION_SYMBOL = "semtune_sources"
 _LEVEL = instruction_level()
 """The level of instructions whose loops are called."""
 
+KERNELS_VARIABLE = "SEMTUNE_KERNELS"
+_SWITCH = {"": True, "on": True, "1": True, "off": False, "0": False}
+"""Value of the variable -> whether the compiled loops are used."""
+
 KernelState = Literal["compiled", "off", "missing", "stale"]
 """Whether the compiled loops are in use, and if not, why: switched off, not built, or built from other sources."""
 
@@ -74,9 +79,19 @@ def _symbol(name: str, dtype: torch.dtype, level: str) -> str:
     return f"semtune_{name}_{_SUFFIXES[dtype]}_{level}"
 
 
+def _switched_off() -> bool:
+    """Whether SEMTUNE_KERNELS switches the compiled loops off. Raises OptionError for a word that it does not know."""
+    word = os.environ.get(KERNELS_VARIABLE, "").strip().lower()
+    if word not in _SWITCH:
+        raise OptionError(
+            f"{KERNELS_VARIABLE}={word} is neither on nor off; write off to run without the compiled loops, or on."
+        )
+    return not _SWITCH[word]
+
+
 def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
-    """The compiled library in `folder`, or None with the reason."""
-    if os.environ.get("SEMTUNE_KERNELS", "").lower() in ("off", "0"):
+    """The compiled library in `folder`, or None with the reason. Raises OptionError for an unknown SEMTUNE_KERNELS."""
+    if _switched_off():
         return None, "off"
     files = [folder / f"_compiled{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
     file = next((file for file in files if file.exists()), None)
