@@ -75,6 +75,15 @@ def first_line(error: object) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def with_stop(sentence: str) -> str:
+    """`sentence` with a full stop, if nothing ends it.
+
+    >>> with_stop("one text is blank"), with_stop("is --encoding right?")
+    ('one text is blank.', 'is --encoding right?')
+    """
+    return sentence if sentence.endswith((".", "?", "!")) else sentence + "."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known name, then all of them.
 

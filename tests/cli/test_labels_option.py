@@ -45,6 +45,8 @@ def labels_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[str, ...
         ('6" pipe,b', ('6" pipe', "b")),
         ('["a, b", "c"]', ("a, b", "c")),
         ("[a],[b]", ("[a]", "[b]")),
+        ("[0, 1]", ("0", "1")),
+        ('[1.10, "a, b", 1e3]', ("1.10", "a, b", "1e3")),
         ("a,,b,", ("a", "b")),
     ],
 )  # fmt: skip

@@ -143,3 +143,12 @@ def test_lists_of_any_kind_are_still_accepted() -> None:
     for given in (["a", "b"], ("a", "b"), iter(["a", "b"])):
         spec = spec_from({"task": "table", "task_options": {"labels": given}}, "it")
         assert spec.task_options.labels == ("a", "b")
+
+
+@pytest.mark.parametrize("word", ["No", "YES", "Off"])
+def test_a_word_that_yaml_reads_as_a_truth_keeps_its_capitals(tmp_path: Path, word: str) -> None:
+    file = saved(tmp_path, f"task: table\nmethod: lora\ntask_options: {{data: a.csv, label_column: {word}}}\n")
+    with pytest.raises(
+        OptionError, match=r"must be a text, not (True|False) .*if it has capitals, keep them; put it in"
+    ):
+        read_spec(file)

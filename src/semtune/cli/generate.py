@@ -226,13 +226,13 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def split_quoted(text: str, flag: str) -> tuple[str, ...]:
-    """'a, "b, c"' -> ("a", "b, c"), as in a line of CSV; a JSON list of strings is taken as it is.
+    """'a, "b, c"' -> ("a", "b, c"), as in a line of CSV; a JSON list of strings (and numbers) is taken as it is.
 
     Raises OptionError: a quotation mark without its partner. `flag` is the option's name for the message.
     """
     if text.strip().startswith("["):
         with contextlib.suppress(ValueError):
-            values = json.loads(text)
+            values = json.loads(text, parse_int=str, parse_float=str)  # a number is the label as it is written
             if all(isinstance(value, str) for value in values):
                 return tuple(values)
     try:

@@ -9,7 +9,7 @@ import typer
 
 from semtune.cli import options as o
 from semtune.cli.generate import split_names, with_options
-from semtune.errors import OptionError
+from semtune.errors import OptionError, with_stop
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.runtime.imports import heavy_imports
 from semtune.runtime.streams import printable
@@ -92,7 +92,7 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
     texts = f"every text of {spec.max_length} tokens" if data.train is None else f"texts of {task or 'practice'}"
     said = [f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step."]
     said += [f"Assumed: {line}." for line in answer.assumptions]
-    said += [f"Note: {note}." for note in data.notes]
+    said += [with_stop(f"Note: {note}") for note in data.notes]
     for line in [*said, "GB = 1,000,000,000 bytes, the bare runtime or CUDA context included."]:
         console.print(_text(line), soft_wrap=True)
 

@@ -85,6 +85,8 @@ def _check_scalar(alternatives: tuple[Any, ...], subject: str, key: str, value: 
     if isinstance(value, (bool, int, float, datetime.date)) or value is None:
         choices = [f'"{choice}"' for hint in alternatives for choice in typing.get_args(hint)]
         advice = f'put it in quotes, {key}"{_word(value)}"'
+        if read:
+            advice = f"if it has capitals, keep them; {advice}"
         if choices:
             advice = f"write {', '.join(choices[:-1])} or {choices[-1]}"
         raise OptionError(f"{subject} must be a text, not {value}{read}; {advice}.")

@@ -143,7 +143,8 @@ def _check_separator(text: str, separator: str, first_line: int, source: str) ->
         option = "tab" if likely == TAB else f'"{likely}"'
         raise DataError(
             f"{source} is not separated by {_name(separator)}: its header is {shown(header)}. It looks separated by "
-            f"{_name(likely)}; name that with --separator {option}."
+            f"{_name(likely)}; name that with --separator {option}, or leave --separator out, so that each file's own "
+            "is found."
         )
 
 

@@ -168,6 +168,10 @@ class Table(BaseTask):
         labelled = reader.column in table.columns
         if not labelled:
             _check_no_near_column(table, reader.column)
+            remarks.general(
+                f'has no column "{reader.column}" (its columns: {", ".join(map(shown, table.columns))}), so the split '
+                "is predicted but not scored"
+            )
         examples: list[Example] = []
         known: dict[str, str] = {}
         for number, (row_name, row) in enumerate(table.rows, start=1):
@@ -198,7 +202,9 @@ class Table(BaseTask):
 
 def _check_no_near_column(table: RawTable, column: str) -> None:
     """Raises DataError where a table has the label column under nearly its name: the labels would be lost."""
-    near = next((c for c in table.columns if c.strip().casefold() == column.strip().casefold()), None)
+    usual = LABEL_COLUMNS if column in LABEL_COLUMNS else (column,)
+    names = {name.strip().casefold() for name in usual}
+    near = next((c for c in table.columns if c.strip().casefold() in names), None)
     if near is not None:
         raise DataError(
             f'{table.source} has no column "{column}" but a column "{near}"; name them alike in both tables.'
@@ -208,6 +214,11 @@ def _check_no_near_column(table: RawTable, column: str) -> None:
 def _check_label_set(labels: tuple[str, ...]) -> None:
     if not labels or any(not label.strip() or label != label.strip() for label in labels):
         raise OptionError("--labels must name at least one label, none of them blank or edged by spaces.")
+    if labels[0].startswith("[") and "]" not in labels[0] and labels[-1].endswith("]") and "[" not in labels[-1]:
+        raise OptionError(
+            f"--labels names {shown(labels[0])} and {shown(labels[-1])}, the ends of a list; write it as a JSON list "
+            'of texts (["a", "b"]), or without brackets (a,b).'
+        )
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise OptionError(f'--labels names "{twice}" twice; name each label once.')

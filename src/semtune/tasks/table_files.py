@@ -21,7 +21,8 @@ from semtune.tasks.dialect import checked_separator, read_rows
 from semtune.tasks.files import parse_json_lines, parse_json_list
 from semtune.tasks.header import LINES, Lines, title_advice
 from semtune.tasks.parquet import read_parquet
-from semtune.tasks.remarks import Remarks
+from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.separated import SEPARATORS, TAB
 
 TEXT_COLUMNS = ("text",)
 LABEL_COLUMNS = ("label", "labels")
@@ -106,6 +107,11 @@ def _header_hint(columns: Sequence[str], missing: str) -> str:
     """What may be wrong with a header that lacks a column; "" where nothing looks wrong."""
     if len(columns) == 1 and missing in columns[0]:
         return "its header is one cell, so name what separates the columns with --separator; "
+    for separator in SEPARATORS:
+        whole = next((name for name in columns if missing in map(visible, name.split(separator))), None)
+        if whole is not None:
+            option = "tab" if separator == TAB else f'"{separator}"'
+            return f"its header has the cell {shown(whole)}, so name what separates the columns, --separator {option}; "
     if any(len(name.split()) > 3 for name in columns):
         return "the first line must name the columns; "
     return ""
