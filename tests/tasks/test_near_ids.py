@@ -20,6 +20,9 @@ NEAR = [
     ("A 1", "a1", "white space and case"),
     ("007", "7", "how a number is written"),
     ("3.0", "3", "how a number is written"),
+    ("3,0", "3", "how a number is written"),
+    ("1,000", "1000", "how a number is written"),
+    ("12 345", "12345", "white space"),
 ]
 
 

@@ -33,7 +33,9 @@ class TaskOptions:
     label_column: str | None = option(None, help="Column with the label or labels.")
     id_column: str | None = option(None, help="Column with ids; row numbers without it.")
     label_separator: str | None = option(
-        None, help="What separates several labels in one cell (multi-label). A cell that is a list needs none."
+        None,
+        help="What separates several labels in one cell (multi-label); tab, newline and space by name. A cell that is a "
+        "list needs none.",
     )
     labels: tuple[str, ...] | None = option(
         None,

@@ -14,7 +14,8 @@ from semtune.tasks.label_names import difference, shown
 
 GROUPS_SHOWN = 3
 """Number of groups of near-equal ids that a message names."""
-_NUMBER = re.compile(r"[+]?0*(\d+)(?:\.0*)?")
+_NUMBER = re.compile(r"[+]?0*(\d+)(?:\.0*|,0{1,2})?")
+_THOUSANDS = re.compile(r"[+]?\d{1,3}(?:,\d{3})+(?:\.0*)?")
 
 
 def id_notes(ids: Iterable[str]) -> tuple[str, ...]:
@@ -56,5 +57,5 @@ def _folded(own: str) -> str:
     if not text.isascii():
         visible = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc"))
         text = unicodedata.normalize("NFKC", visible)
-    number = _NUMBER.fullmatch(text)
+    number = _NUMBER.fullmatch(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     return number[1] if number is not None else text
