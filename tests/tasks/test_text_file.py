@@ -78,3 +78,19 @@ def test_lines_that_look_like_a_table_are_remarked(tmp_path: Path, name: str) ->
 def test_lines_with_commas_are_not_remarked(tmp_path: Path) -> None:
     path = save(tmp_path / "t.txt", "a text, label it\nanother, text\na\tb\nlast\n")
     assert read_texts(path, TaskOptions())[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("text,id\na,1\n,\nb,2\n,\n,\n", ["a", "", "b"]),
+        ("text\na\n\nb\n\n", ["a", "", "b"]),
+        ('text\na\n""\nb\n', ["a", "", "b"]),
+        ("text,id\na,1\n\nb,2\n", ["a", "b"]),
+        ("text,id\n,\nb,2\n", ["", "b"]),
+    ],
+)
+def test_a_blank_row_of_a_table_keeps_its_place(tmp_path: Path, text: str, texts: list[str]) -> None:
+    found, notes = read_texts(save(tmp_path / "t.csv", text), TaskOptions())
+    assert found == texts
+    assert any("is blank and gets no prediction" in note for note in notes) == ("" in texts)

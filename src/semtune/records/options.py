@@ -34,8 +34,8 @@ class TaskOptions:
     id_column: str | None = option(None, help="Column with ids; row numbers without it.")
     label_separator: str | None = option(
         None,
-        help="What separates several labels in one cell (multi-label); tab, newline and space by name. A cell that is a "
-        "list needs none.",
+        help="What separates several labels in one cell (multi-label); tab, newline and space by name. A cell that is "
+        "a list needs none.",
     )
     labels: tuple[str, ...] | None = option(
         None,

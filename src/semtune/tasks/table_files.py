@@ -59,8 +59,14 @@ class RawTable:
         return title_advice([("the row of column names", self.columns), *below], wanted)
 
 
-def read_table(path: Path, options: TaskOptions) -> RawTable:
-    """Read one file; its suffix gives the format. Raises DataError, OptionError (unknown encoding or separator)."""
+def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False) -> RawTable:
+    """Read one file; its suffix gives the format.
+
+    keep_blank: whether a row of blank cells above the last filled one keeps its place in a separated file; a line
+        without any cell is such a row only where there is one column.
+
+    Raises DataError, OptionError (unknown encoding or separator).
+    """
     suffix = suffix_of(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder, but a file is needed; name the file.")
@@ -70,6 +76,8 @@ def read_table(path: Path, options: TaskOptions) -> RawTable:
     remarks = Remarks(str(path))
     if options.separator is not None and _READERS[suffix] is not _read_separated:
         remarks.general("has no separated columns, so --separator has no effect on it")
+    if keep_blank and _READERS[suffix] is _read_separated:
+        return _read_separated(path, options, remarks, keep_blank=True)
     return _READERS[suffix](path, options, remarks)
 
 
@@ -123,7 +131,7 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() if suffix == GZIP_SUFFIX else suffix
 
 
-def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+def _read_separated(path: Path, options: TaskOptions, remarks: Remarks, *, keep_blank: bool = False) -> RawTable:
     separator = None if options.separator is None else checked_separator(options.separator)
     decoded = decode_file(path, options.encoding, encoding_option=True)
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
@@ -132,13 +140,15 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks) -> RawTa
     first_lines = [(f"line {row.line}", row.cells) for row in found[: LINES + 1]]
     header_size = sum(map(len, header.cells)) + len(header.cells)  # a mark of an encoding may precede each cell
     rows: Rows = []
+    filled = [record.line for record in records if not record.blank]
     for record in records:
-        if record.blank:
+        has_cells = len(record.cells) > 1 or bool(record.quoted) or len(names) == 1
+        if record.blank and not (keep_blank and has_cells and filled and record.line < filled[-1]):
             remarks.row("a blank line was left out", f"line {record.line}")
             continue
         number, cells = len(rows) + 1, record.cells
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
-        if not rows and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
+        if not rows and not record.blank and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
             remarks.row("a ruled line below the header was left out", f"line {record.line}")
             continue
         if sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names:

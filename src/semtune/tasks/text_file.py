@@ -83,7 +83,7 @@ def _table_note(path: Path, lines: Sequence[str], columns: Sequence[str]) -> tup
 def _texts_of_table(
     path: Path, options: TaskOptions, usual_columns: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    table = read_table(path, options)
+    table = read_table(path, options, keep_blank=True)
     column = find_column(table, options.text_column, usual_columns, "text")
     remarks = Remarks(table.source)
     if options.text_column is None and column != usual_columns[0]:
