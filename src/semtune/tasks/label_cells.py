@@ -78,6 +78,8 @@ class LabelCells:
             remarks.row("an empty item of a label list was left out", where)
         if len(set(labels)) < len(labels):
             remarks.row("a label that is named twice in one cell counts once", where)
+        if isinstance(items, list) and not items and self.kind == "label_set":
+            remarks.row("an empty list of labels was read as a text without labels", where)
         if cell is None and self.kind == "label_set":
             remarks.row("a missing label cell was read as a text without labels", where)
         elif isinstance(cell, str) and not cell.strip() and self.kind == "label_set":

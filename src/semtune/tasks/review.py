@@ -114,7 +114,7 @@ def _missing_words(counts: Mapping[str, int]) -> list[str]:
         f"the label {shown(label)} ({_count(count, 'text')}) is read as a label like any other; if it stands for "
         "a missing one, remove these rows"
         for label, count in counts.items()
-        if is_missing_word(label)
+        if is_placeholder(label)
     ]
 
 
