@@ -46,3 +46,15 @@ def test_rows_that_the_annotator_rejected_are_said(column: str, word: object, tm
     assert f'the column "{column}" marks an annotation as rejected or skipped' in said
     assert "in 10 rows" in said and "remove such rows" in said
     assert "rejected" not in notes(tmp_path, [{**row, column: "accept"} for row in given])
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [({"quoting": "none"}, "--quoting has"), ({"separator": ";", "quoting": "csv"}, "--separator and --quoting have")],
+)
+def test_options_of_separated_files_are_idle_elsewhere(options: dict[str, str], idle: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows("a", "b")), encoding="utf-8")
+    task = Table(TaskOptions(data=str(file), text_column="text", label_column="label", **options))  # type: ignore[arg-type]
+    task.load("train")
+    assert f"has no separated columns, so {idle} no effect on it" in " ".join(task.data_notes)

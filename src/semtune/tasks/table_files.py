@@ -26,6 +26,8 @@ from semtune.tasks.separated import SEPARATORS, TAB
 
 TEXT_COLUMNS = ("text",)
 LABEL_COLUMNS = ("label", "labels")
+_PLAIN = TaskOptions()
+"""The options where none is given."""
 """Column names to look for where the user names none."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
@@ -74,8 +76,11 @@ def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False) ->
         advice = "save its sheet as CSV (UTF-8)" if suffix in SPREADSHEETS else "convert or rename it"
         raise DataError(f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); {advice}.")
     remarks = Remarks(str(path))
-    if options.separator is not None and _READERS[suffix] is not _read_separated:
-        remarks.general("has no separated columns, so --separator has no effect on it")
+    if _READERS[suffix] is not _read_separated:
+        idle = [f"--{name}" for name in ("separator", "quoting") if getattr(options, name) != getattr(_PLAIN, name)]
+        if idle:
+            have = "has" if len(idle) == 1 else "have"
+            remarks.general(f"has no separated columns, so {' and '.join(idle)} {have} no effect on it")
     if keep_blank and _READERS[suffix] is _read_separated:
         return _read_separated(path, options, remarks, keep_blank=True)
     return _READERS[suffix](path, options, remarks)
