@@ -11,9 +11,9 @@ from torch import nn
 
 from semtune.contracts import LoadedModel
 from semtune.errors import MergeRefusedError, ModelError, OptionError
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.methods._peft_config import read_config
-from semtune.nn.bottleneck import CHILD, Bottleneck, append_bottleneck, bottlenecks
+from semtune.nn.bottleneck import CHILD, Bottleneck, append_bottleneck, bottleneck_parameters, bottlenecks
 from semtune.records import MethodSettings, option
 from semtune.records.options import MOST
 from semtune.runtime.files import write_json
@@ -83,11 +83,7 @@ class BottleneckMethod:
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The adapters' parameters, by their name in `model`."""
-        return {
-            f"{path}.{name}": parameter
-            for path, adapter in bottlenecks(model).items()
-            for name, parameter in adapter.named_parameters()
-        }
+        return bottleneck_parameters(model)
 
     def merge(self, model: nn.Module) -> None:
         """Raises MergeRefusedError, with `merge_refusal`."""
@@ -108,10 +104,7 @@ class BottleneckMethod:
                 f"{folder / CONFIG_FILE} says {different[0]} {found.get(different[0])}, the model was prepared for "
                 f"{expected[different[0]]}; give the method and options that it was made with"
             )
-        parameters = self.trainable(model)
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            file.check({name: tuple(parameter.shape) for name, parameter in parameters.items()})
-            file.copy_into(parameters)
+        read_tensors(folder / WEIGHTS_FILE, self.trainable(model))
 
     def _config(self, activation: str) -> dict[str, str]:
         """What the file must agree on beside names and shapes of tensors."""

@@ -68,3 +68,13 @@ class TensorFile:
         with torch.no_grad():
             for name, target in targets.items():
                 target.copy_(self._file.get_tensor(name))
+
+
+def read_tensors(path: Path, targets: Mapping[str, Tensor]) -> None:
+    """Copy the file's tensors into `targets`, which must have the same names and shapes; dtypes are converted.
+
+    Raises ModelError for a missing, broken or different file, before any target was changed.
+    """
+    with TensorFile(path) as file:
+        file.check({name: tuple(target.shape) for name, target in targets.items()})
+        file.copy_into(targets)

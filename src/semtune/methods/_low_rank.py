@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import nn
 
 from semtune.contracts import LoadedModel
-from semtune.errors import MergeRefusedError, OptionError, TargetError
+from semtune.errors import OptionError, TargetError
 from semtune.methods import _peft_files
 from semtune.methods._eva import start_on_inputs
+from semtune.methods._merging import merge_wrapped
 from semtune.methods._starts import quantization_of, starts
 from semtune.methods._targets import chosen_paths
 from semtune.nn.linear import as_linear_layer, is_linear_layer
@@ -113,12 +114,7 @@ class LowRankMethod:
         Raises MergeRefusedError where a base layer refuses (4-bit weights), before anything is changed.
         """
         found = adapters(model)
-        for path, adapter in found.items():
-            refusal = as_linear_layer(adapter.base).merge_refusal
-            if refusal is not None:
-                raise MergeRefusedError(f"{path} {_ROUNDED_START if adapter.rounded_start else refusal}")
-        for path, adapter in found.items():
-            model.set_submodule(path, adapter.merged())
+        merge_wrapped(model, found, {path: _ROUNDED_START for path, adapter in found.items() if adapter.rounded_start})
 
     def save(self, model: nn.Module, folder: Path, settings: LowRankSettings, base_model: str) -> None:
         """Write the adapters in PEFT's file format. Raises OutputError."""

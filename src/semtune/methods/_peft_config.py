@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from semtune.errors import ModelError
+from semtune.methods._peft_common import ABOUT_TRAINING, check_keys
 from semtune.nn.low_rank import scale_of
 
 _CHECKED_ELSEWHERE = frozenset(
-    {"peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
+    {"r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
 )
 _WITHOUT_EFFECT = frozenset(
     {
+        *ABOUT_TRAINING,
         # Where adapters are: the tensors of the file say it again, by name, and are compared one by one.
         "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "target_parameters",
-        # How training went, which is over.
-        "lora_dropout", "inference_mode", "ensure_weight_tying", "task_type", "auto_mapping", "runtime_config",
-        "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "megatron_config",
+        # How training of low-rank adapters went.
+        "lora_dropout", "ensure_weight_tying", "runtime_config", "loftq_config", "eva_config", "corda_config",
+        "lora_ga_config", "megatron_core", "megatron_config",
         "qalora_group_size",  # read where `use_qalora` is set alone, which is refused
-        "base_model_name_or_path", "revision", "peft_version",
     }
 )  # fmt: skip
 _NEUTRAL: Mapping[str, Any] = {"bias": "none"}
@@ -59,11 +60,7 @@ def check_supported(config: Mapping[str, Any], path: Path) -> None:
     """Check that the adapter is plain LoRA or DoRA over an unchanged base. Raises ModelError, which names the key."""
     if config.get("peft_type") != "LORA":
         raise ModelError(f"{path} describes a {config.get('peft_type')} adapter; only LORA adapters can be read")
-    for key, value in config.items():
-        if key in _CHECKED_ELSEWHERE or key in _WITHOUT_EFFECT or not value or value == _NEUTRAL.get(key):
-            continue
-        reason = f", {_OTHERWISE[key]}" if key in _OTHERWISE else "; make the adapter without it"
-        raise ModelError(f"{path} sets {key}, which is not supported{reason}")
+    check_keys(config, path, _CHECKED_ELSEWHERE | _WITHOUT_EFFECT, _NEUTRAL, _OTHERWISE)
     _check_start(config.get("init_lora_weights", True), path)
 
 

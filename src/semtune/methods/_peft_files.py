@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from semtune.errors import ModelError
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
+from semtune.methods._peft_common import PREFIX, head_of_config, module_names
 from semtune.methods._peft_config import LayerConfig, check_supported, layer_configs, read_config
 from semtune.nn.low_rank import Factors, LowRankLinear
 from semtune.records import LowRankSettings
@@ -41,16 +42,12 @@ def save(
 ) -> None:
     """Write `adapters` (by module path in `model`) and their config to `folder`. Raises OutputError."""
     config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
+        **head_of_config("LORA", base_model),
         "bias": "none",
         "fan_in_fan_out": False,
-        "inference_mode": True,
         "init_lora_weights": True,
         "lora_dropout": settings.dropout,
-        "modules_to_save": None,
-        "target_modules": _target_modules(model, adapters),
+        "target_modules": module_names(model, adapters),
         "use_dora": any(adapter.magnitude is not None for adapter in adapters.values()),
         **_sizes(adapters, settings),
     }
@@ -78,9 +75,7 @@ def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
             shapes["lora_magnitude_vector"] = (adapter.out_features,)
         for leaf, shape in shapes.items():
             tensors[_peft_name(path, leaf)] = torch.empty(shape, dtype=adapter.lora_A.dtype)
-    with TensorFile(folder / WEIGHTS_FILE) as file:
-        file.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        file.copy_into(tensors)
+    read_tensors(folder / WEIGHTS_FILE, tensors)
     for path, adapter in adapters.items():
         _check_start(adapter, _factors(tensors, path), folder / WEIGHTS_FILE)
     for path, adapter in adapters.items():
@@ -88,7 +83,7 @@ def load(adapters: Mapping[str, LowRankLinear], folder: Path) -> None:
 
 
 def _peft_name(path: str, leaf: str) -> str:
-    return f"base_model.model.{path}.{leaf}"
+    return f"{PREFIX}{path}.{leaf}"
 
 
 def _factors(tensors: Mapping[str, Tensor], path: str) -> Factors:
@@ -132,13 +127,6 @@ def _sizes(adapters: Mapping[str, LowRankLinear], settings: LowRankSettings) -> 
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
     }
-
-
-def _target_modules(model: nn.Module, adapters: Mapping[str, LowRankLinear]) -> list[str]:
-    """Names by which PEFT finds exactly the adapted layers: last components where these suffice, else whole paths."""
-    names = {path.rpartition(".")[2] for path in adapters}
-    found = {path for path, _ in model.named_modules() if path.rpartition(".")[2] in names}
-    return sorted(names) if found == set(adapters) else sorted(adapters)
 
 
 def _check_config(adapters: Mapping[str, LowRankLinear], path: Path) -> dict[str, LayerConfig]:

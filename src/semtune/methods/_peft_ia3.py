@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.methods._peft_common import PREFIX, check_kind, head_of_config, module_names
 from semtune.methods._peft_config import read_config
 from semtune.methods._peft_files import CONFIG_FILE, WEIGHTS_FILE
@@ -47,10 +47,7 @@ def load(layers: Mapping[str, ScaledLinear], folder: Path) -> None:
     """
     path = folder / CONFIG_FILE
     check_kind(read_config(path), path, KIND, _KNOWN)
-    tensors = _by_peft_name(layers)
-    with TensorFile(folder / WEIGHTS_FILE) as file:
-        file.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        file.copy_into(tensors)
+    read_tensors(folder / WEIGHTS_FILE, _by_peft_name(layers))
 
 
 def _by_peft_name(layers: Mapping[str, ScaledLinear]) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from semtune.errors import ModelError
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
+from semtune.methods._peft_common import ABOUT_TRAINING, check_keys, head_of_config
 from semtune.methods._peft_config import read_config
 from semtune.methods._peft_files import CONFIG_FILE, WEIGHTS_FILE
 from semtune.nn.learned_prefix import AnyPrefix, LearnedPrefix
@@ -37,10 +38,8 @@ _SIZES: Mapping[str, str] = {
 """Keys of the config that say the tensor's shape -> what a message calls them."""
 _WITHOUT_EFFECT = frozenset(
     {
-        "peft_type",  # compared by itself
-        # How training went: the file holds its result.
-        "prefix_projection", "encoder_hidden_size", "init_weights", "inference_mode", "task_type", "auto_mapping",
-        "base_model_name_or_path", "revision", "peft_version", "runtime_config",
+        *ABOUT_TRAINING,
+        "prefix_projection", "encoder_hidden_size", "init_weights", "runtime_config",  # the file holds their result
     }
 )  # fmt: skip
 _NEUTRAL: Mapping[str, Any] = {"num_transformer_submodules": 1}
@@ -50,11 +49,7 @@ _NEUTRAL: Mapping[str, Any] = {"num_transformer_submodules": 1}
 def save(prefixes: Mapping[str, AnyPrefix], folder: Path, base_model: str) -> None:
     """Write the keys and values of `prefixes` (by module path) and their config to `folder`. Raises OutputError."""
     config = {
-        "peft_type": _type_of(prefixes),
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
-        "inference_mode": True,
-        "modules_to_save": None,
+        **head_of_config(_type_of(prefixes), base_model),
         "num_transformer_submodules": 1,
         "prefix_projection": False,
         **_sizes_of(prefixes),
@@ -70,11 +65,8 @@ def load(model: nn.Module, prefixes: Mapping[str, AnyPrefix], folder: Path) -> N
     Raises ModelError for a missing, broken or different file; the model is then unchanged.
     """
     _check_config(prefixes, folder / CONFIG_FILE)
-    with TensorFile(folder / WEIGHTS_FILE) as file:
-        expected = stored_tensors(prefixes)
-        file.check({name: tuple(tensor.shape) for name, tensor in expected.items()})
-        read = {name: torch.empty_like(tensor) for name, tensor in expected.items()}
-        file.copy_into(read)
+    read = {name: torch.empty_like(tensor) for name, tensor in stored_tensors(prefixes).items()}
+    read_tensors(folder / WEIGHTS_FILE, read)
     install(model, prefixes, read)
 
 
@@ -130,10 +122,7 @@ def _check_config(prefixes: Mapping[str, AnyPrefix], path: Path) -> None:
     kind, expected_kind = config.get("peft_type"), _type_of(prefixes)
     if kind != expected_kind:
         raise ModelError(f"{path} describes a {kind} adapter; only {expected_kind} adapters can be read for this model")
-    for key, value in config.items():
-        if key in _SIZES or key in _WITHOUT_EFFECT or not value or value == _NEUTRAL.get(key):
-            continue
-        raise ModelError(f"{path} sets {key}, which is not supported; make the adapter without it")
+    check_keys(config, path, {*_SIZES, *_WITHOUT_EFFECT}, _NEUTRAL)
     for key, expected in _sizes_of(prefixes).items():
         if config.get(key) != expected:
             raise ModelError(

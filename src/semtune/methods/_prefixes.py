@@ -19,6 +19,7 @@ from semtune.nn.learned_prefix import (
     LearnedPrefix,
     PrefixEncoder,
 )
+from semtune.nn.linear import adapter_dtype
 from semtune.records import MethodSettings
 from semtune.records.declare import option
 from semtune.records.options import MOST
@@ -106,7 +107,11 @@ def _maker(loaded: LoadedModel, settings: PrefixSettings) -> Callable[[Tensor, T
     encoder: PrefixEncoder | None = None
     if settings.prefix_mlp_size:
         encoder = PrefixEncoder(
-            length, loaded.hidden_size, settings.prefix_mlp_size, dtype=_dtype(loaded), device=loaded.device
+            length,
+            loaded.hidden_size,
+            settings.prefix_mlp_size,
+            dtype=adapter_dtype(loaded.compute_dtype),
+            device=loaded.device,
         )
     std = _RANDOM_STD if encoder is None else 0.0
     owner = True
@@ -148,7 +153,9 @@ def _on_keys_and_values(
         layer: int = attention.layer_idx  # type: ignore[assignment]
         stored = cache.stored(layer) if isinstance(cache, KeyValueCache) else None
         if stored is not None and attention in missing:
-            keys, values = (x[0, :, :count].to(_dtype(loaded), copy=True).contiguous() for x in stored)
+            keys, values = (
+                x[0, :, :count].to(adapter_dtype(loaded.compute_dtype), copy=True).contiguous() for x in stored
+            )
             receive(attention, keys, values)
             missing.remove(attention)
 
@@ -166,11 +173,6 @@ def _on_keys_and_values(
             f"{len(missing)} of the attention layers of this model store no keys and values of their own, so they "
             "cannot have a learned prefix; choose --method lora or full"
         )
-
-
-def _dtype(loaded: LoadedModel) -> torch.dtype:
-    """The dtype of what is trained."""
-    return torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
 
 
 def _drawn(like: Tensor, length: int, std: float) -> Tensor:

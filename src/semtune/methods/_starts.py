@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from semtune.contracts import LoadedModel, Quantization
-from semtune.nn.linear import as_linear_layer
-from semtune.nn.low_rank import Factors, adapter_dtype, scale_of
+from semtune.nn.linear import adapter_dtype, as_linear_layer
+from semtune.nn.low_rank import Factors, scale_of
 from semtune.nn.singular_values import principal_triples
 from semtune.records import LowRankSettings
 from semtune.registry import QUANTIZATIONS
@@ -94,7 +94,7 @@ def starts(
     quantization = quantization_of(settings)
     for path, weight in _weights(loaded, bases, quantized=quantization is not None):
         base = bases.pop(path)
-        weight = weight.to(adapter_dtype(base))
+        weight = weight.to(adapter_dtype(as_linear_layer(base).compute_dtype))
         yield path, compute(_Layer(base, weight, quantization, loaded.compute_dtype, settings))
 
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from semtune.contracts import LoadedModel
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.records import MethodSettings
 
 WEIGHTS_FILE = "trained.safetensors"
@@ -60,7 +60,4 @@ class TrainedPart(Generic[S]):
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """Copy the parameters in `folder` into an attached model. Raises ModelError, before any was changed."""
-        parameters = self.trainable(model)
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            file.check({name: tuple(parameter.shape) for name, parameter in parameters.items()})
-            file.copy_into(parameters)
+        read_tensors(folder / WEIGHTS_FILE, self.trainable(model))

@@ -24,11 +24,12 @@ from semtune.errors import MergeRefusedError, OptionError
 from semtune.methods._norms import block_norms, outer_norms
 from semtune.methods._targets import chosen_paths
 from semtune.methods._trained_part import TrainedPart
+from semtune.models.saving import BIAS_FLAGS
 from semtune.nn.linear import as_linear_layer
 from semtune.records import MethodSettings, option
 
-_FLAGS = (("attention_bias",), ("mlp_bias",), ("attention_bias", "mlp_bias"))
-"""Fields of transformers' configs that give linear layers a bias, in the combinations that are tried."""
+_FLAGS = (*((flag,) for flag in BIAS_FLAGS), BIAS_FLAGS)
+"""The combinations of these fields of a config that are tried."""
 
 
 @dataclass(frozen=True, slots=True)

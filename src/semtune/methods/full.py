@@ -9,8 +9,8 @@ from torch import nn
 
 from semtune.contracts import LoadedModel
 from semtune.errors import OptionError
-from semtune.methods._files import TensorFile, write_tensors
-from semtune.nn.linear import as_linear_layer, is_linear_layer
+from semtune.methods._files import read_tensors, write_tensors
+from semtune.nn.linear import train_refusal
 from semtune.records import MethodSettings
 from semtune.registry import QUANTIZATIONS
 
@@ -38,10 +38,9 @@ class FullMethod:
         Raises OptionError over weights that are not trained in place, or that a quantisation has rounded, however it
         stores them: the result would pass for fine-tuning of the model that was named.
         """
-        for module in loaded.model.modules():
-            refusal = as_linear_layer(module).train_refusal if is_linear_layer(module) else None
-            if refusal is not None:
-                raise OptionError(f"Full fine-tuning cannot train {refusal}")
+        refusal = train_refusal(loaded.model.modules())
+        if refusal is not None:
+            raise OptionError(f"Full fine-tuning cannot train {refusal}")
         if settings.precision in QUANTIZATIONS:
             raise OptionError(
                 f"Full fine-tuning cannot train weights that were rounded to {settings.precision}; choose precision "
@@ -62,10 +61,7 @@ class FullMethod:
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """Copy the parameters in `folder` into `model`, one at a time. Raises ModelError, before any was changed."""
-        parameters = dict(model.named_parameters())
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            file.check({name: tuple(parameter.shape) for name, parameter in parameters.items()})
-            file.copy_into(parameters)
+        read_tensors(folder / WEIGHTS_FILE, dict(model.named_parameters()))
 
 
 FULL = FullMethod(

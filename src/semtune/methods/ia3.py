@@ -16,10 +16,10 @@ from pathlib import Path
 from torch import nn
 
 from semtune.contracts import LoadedModel
-from semtune.errors import MergeRefusedError, OptionError
+from semtune.errors import OptionError
 from semtune.methods import _peft_ia3
 from semtune.methods._low_rank import resolve_targets
-from semtune.nn.linear import as_linear_layer
+from semtune.methods._merging import merge_wrapped
 from semtune.nn.scaled_linear import ScaledLinear
 from semtune.records import MethodSettings, option
 
@@ -75,13 +75,7 @@ class IA3Method:
 
         Raises MergeRefusedError where a base layer refuses (4-bit weights), before anything is changed.
         """
-        found = scaled_layers(model)
-        for path, module in found.items():
-            refusal = as_linear_layer(module.base).merge_refusal
-            if refusal is not None:
-                raise MergeRefusedError(f"{path} {refusal}")
-        for path, module in found.items():
-            model.set_submodule(path, module.merged())
+        merge_wrapped(model, scaled_layers(model))
 
     def save(self, model: nn.Module, folder: Path, settings: IA3Settings, base_model: str) -> None:
         """Write the vectors in PEFT's file format. Raises OutputError."""

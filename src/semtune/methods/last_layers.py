@@ -18,7 +18,7 @@ from semtune.contracts import LoadedModel
 from semtune.errors import OptionError
 from semtune.methods._norms import outer_norms
 from semtune.methods._trained_part import TrainedPart
-from semtune.nn.linear import as_linear_layer, is_linear_layer
+from semtune.nn.linear import train_refusal
 from semtune.records import MethodSettings, option
 from semtune.records.options import MOST
 from semtune.registry import QUANTIZATIONS
@@ -61,10 +61,9 @@ class LastLayers(TrainedPart[LastLayersSettings]):
         trained: list[nn.Module] = [*loaded.blocks()[-settings.blocks :], *outer_norms(loaded).values()]
         if settings.train_head:
             trained.append(_own_head(loaded.model))
-        for module in (inner for part in trained for inner in part.modules()):
-            refusal = as_linear_layer(module).train_refusal if is_linear_layer(module) else None
-            if refusal is not None:
-                raise OptionError(f"The last blocks cannot be trained, as they have {refusal}")
+        refusal = train_refusal(inner for part in trained for inner in part.modules())
+        if refusal is not None:
+            raise OptionError(f"The last blocks cannot be trained, as they have {refusal}")
         return [parameter for module in trained for parameter in module.parameters()]
 
 

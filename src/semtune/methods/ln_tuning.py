@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from semtune.contracts import LoadedModel
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.methods._norms import block_norms, outer_norms
 from semtune.methods._peft_common import PREFIX, check_kind, head_of_config, module_names
 from semtune.methods._peft_config import read_config
@@ -62,10 +62,7 @@ class LNTuning(TrainedPart[LNTuningSettings]):
         """Read norms in PEFT's file format into an attached model. Raises ModelError before any is changed."""
         path = folder / CONFIG_FILE
         check_kind(read_config(path), path, KIND)
-        tensors = self._by_peft_name(model)
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            file.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-            file.copy_into(tensors)
+        read_tensors(folder / WEIGHTS_FILE, self._by_peft_name(model))
 
     def _by_peft_name(self, model: nn.Module) -> dict[str, Tensor]:
         named = ((*name.rpartition(".")[::2], parameter) for name, parameter in self.trainable(model).items())

@@ -24,7 +24,7 @@ from torch import nn
 from semtune.contracts import LoadedModel
 from semtune.errors import MergeRefusedError, ModelError, OptionError, TargetError
 from semtune.methods import _peft_prefix
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.methods._peft_config import read_config
 from semtune.methods._prefixes import (
     LONGEST,
@@ -34,7 +34,7 @@ from semtune.methods._prefixes import (
     prefix_parameters,
     prefixes,
 )
-from semtune.nn.bottleneck import CHILD, Bottleneck, append_bottleneck, bottlenecks
+from semtune.nn.bottleneck import CHILD, Bottleneck, append_bottleneck, bottleneck_parameters, bottlenecks
 from semtune.nn.linear import is_linear_layer
 from semtune.records import MethodSettings
 from semtune.records.declare import option
@@ -108,7 +108,7 @@ class MamMethod:
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters of prefixes and adapters, by their name in `model`."""
-        return {**prefix_parameters(model), **_adapter_parameters(model)}
+        return {**prefix_parameters(model), **bottleneck_parameters(model)}
 
     def merge(self, model: nn.Module) -> None:
         """Raises MergeRefusedError."""
@@ -131,12 +131,9 @@ class MamMethod:
                     f"{folder / CONFIG_FILE} has {key} {written.get(key)}, the model was prepared for {value}; give "
                     "the method options that it was made with"
                 )
-        adapters = _adapter_parameters(model)
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            expected_tensors = _stored(model)
-            file.check({name: tuple(tensor.shape) for name, tensor in expected_tensors.items()})
-            read = {name: x.detach().clone() for name, x in expected_tensors.items() if name not in adapters}
-            file.copy_into({**adapters, **read})
+        adapters = bottleneck_parameters(model)
+        read = {name: x.detach().clone() for name, x in _stored(model).items() if name not in adapters}
+        read_tensors(folder / WEIGHTS_FILE, {**adapters, **read})
         _peft_prefix.install(model, prefixes(model), read)
 
 
@@ -195,18 +192,10 @@ def _mlp_of(block: nn.Module, attention: nn.Module) -> nn.Module:
     return parts[0]
 
 
-def _adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {
-        f"{path}.{name}": parameter
-        for path, adapter in bottlenecks(model).items()
-        for name, parameter in adapter.named_parameters()
-    }
-
-
 def _stored(model: nn.Module) -> dict[str, Any]:
     """The tensors of a file, by name."""
     found = prefixes(model)
-    return {**(_peft_prefix.stored_tensors(found) if found else {}), **_adapter_parameters(model)}
+    return {**(_peft_prefix.stored_tensors(found) if found else {}), **bottleneck_parameters(model)}
 
 
 def _description(model: nn.Module) -> dict[str, Any]:

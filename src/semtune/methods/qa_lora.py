@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from semtune.contracts import LoadedModel
 from semtune.errors import ModelError, OptionError, TargetError
-from semtune.methods._files import TensorFile, write_tensors
+from semtune.methods._files import read_tensors, write_tensors
 from semtune.methods._low_rank import check_settings, nothing_to_wrap, resolve_targets
 from semtune.methods._peft_config import read_config
 from semtune.nn.group_pooled import GroupPooledLinear
@@ -119,10 +119,7 @@ class QALoRAMethod:
     def load(self, model: nn.Module, folder: Path) -> None:
         """Read what `save` wrote into an attached model of the same settings. Raises ModelError before any change."""
         _check_config(adapters(model), folder / CONFIG_FILE)
-        tensors: dict[str, Tensor] = {**self.trainable(model)}
-        with TensorFile(folder / WEIGHTS_FILE) as file:
-            file.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-            file.copy_into(tensors)
+        read_tensors(folder / WEIGHTS_FILE, self.trainable(model))
 
 
 def adapters(model: nn.Module) -> dict[str, GroupPooledLinear]:

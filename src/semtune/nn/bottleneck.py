@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtune.nn.block_output import BlockOutput
+from semtune.nn.linear import adapter_dtype
 from semtune.nn.linear.panel import linear
 
 Activation = Literal["relu", "swish"]
@@ -62,7 +63,7 @@ class Bottleneck(nn.Module):
         self.parallel = False
         """Whether h is the input of the module that carries the adapter; `append_bottleneck` sets it."""
         self.activation = activation
-        stored = torch.float64 if dtype == torch.float64 else torch.float32
+        stored = adapter_dtype(dtype)
         self.scale: float | nn.Parameter = scale
         if learn_scale:
             self.scale = nn.Parameter(torch.full((1,), scale, dtype=stored, device=device))
@@ -103,6 +104,15 @@ def append_bottleneck(module: nn.Module, adapter: Bottleneck, *, parallel: bool 
 def bottlenecks(model: nn.Module) -> dict[str, Bottleneck]:
     """Every bottleneck adapter of `model`, by module path."""
     return {path: module for path, module in model.named_modules() if isinstance(module, Bottleneck)}
+
+
+def bottleneck_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of all bottleneck adapters, by their name in `model`."""
+    return {
+        f"{path}.{name}": parameter
+        for path, adapter in bottlenecks(model).items()
+        for name, parameter in adapter.named_parameters()
+    }
 
 
 def _add_sequential(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

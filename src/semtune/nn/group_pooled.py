@@ -35,7 +35,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from semtune.nn.dropout import DropoutMask, draw_mask
-from semtune.nn.linear import Int4Linear
+from semtune.nn.linear import Int4Linear, adapter_dtype
 from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 
@@ -59,7 +59,7 @@ class GroupPooledLinear(nn.Module):
         self.base = base.requires_grad_(False)
         self.in_features, self.out_features, self.groups = base.in_features, base.out_features, base.groups
         self.rank, self.scale, self.dropout = rank, alpha / rank, dropout
-        dtype = torch.float64 if base.compute_dtype == torch.float64 else torch.float32
+        dtype = adapter_dtype(base.compute_dtype)
         # Drawn on the CPU: the same seed then gives the same adapter on every device.
         bound = 1 / math.sqrt(base.in_features)
         a = torch.empty(rank, base.groups, dtype=dtype).uniform_(-bound, bound)

@@ -32,7 +32,7 @@ from torch.autograd.function import once_differentiable
 from semtune.contracts import LinearLayer
 from semtune.nn.column_scaling import column_gradients, per_factor, scale_columns_
 from semtune.nn.dropout import DropoutMask, draw_mask
-from semtune.nn.linear import as_linear_layer
+from semtune.nn.linear import adapter_dtype, as_linear_layer
 from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.operator_registry import composite
@@ -102,7 +102,7 @@ class LowRankLinear(nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.rank, self.dropout, self.freeze_a = rank, dropout, freeze_a
         self.scale = scale_of(rank, alpha, rank_stabilized=rank_stabilized)
-        dtype = adapter_dtype(base)
+        dtype = adapter_dtype(layer.compute_dtype)
         a, b = _usual_start(layer, rank, dtype) if start is None else start
         self.lora_A = nn.Parameter(a.to(layer.device, dtype), requires_grad=not freeze_a)
         self.lora_B = nn.Parameter(b.to(layer.device, dtype))
@@ -242,11 +242,6 @@ class _ScaleRows(torch.autograd.Function):
         grad_z, total = column_gradients(grad_y, y, factor)
         grad_m = per_factor(total, magnitude) if needs_m else None
         return grad_z if needs_z else None, grad_m, None
-
-
-def adapter_dtype(base: nn.Module) -> torch.dtype:
-    """The dtype of an adapter's parameters over the linear layer `base`."""
-    return torch.float64 if as_linear_layer(base).compute_dtype == torch.float64 else torch.float32
 
 
 def _usual_start(layer: LinearLayer, rank: int, dtype: torch.dtype) -> Factors:

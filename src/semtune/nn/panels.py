@@ -23,6 +23,8 @@ from semtune.nn.kernels import in_main_memory
 from semtune.nn.operator_registry import composite
 from semtune.runtime.processor import native_bf16
 
+HALF_DTYPES = (torch.bfloat16, torch.float16)
+"""Dtypes of half precision, whose every number is an fp32 number."""
 PANEL_BYTES = 4 << 20
 """Bytes of a panel in fp32, unless `MIN_PANEL_ROWS` need more. A panel stays in the last-level cache between conversion
 and product; smaller ones, which fit the L2 cache, were slower: their products are too small for the library."""
@@ -38,7 +40,7 @@ def converts(weight: Tensor, x: Tensor) -> bool:
         x.device.type == "cpu"
         and not on_cuda(x)
         and (
-            (x.dtype == torch.float32 and weight.dtype in (torch.bfloat16, torch.float16))
+            (x.dtype == torch.float32 and weight.dtype in HALF_DTYPES)
             or (x.dtype == weight.dtype == torch.bfloat16 and not native_bf16("cpu"))
         )
     )

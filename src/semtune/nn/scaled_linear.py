@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from semtune.contracts import LinearLayer
 from semtune.nn.column_scaling import column_gradients, per_factor, scale_columns_
-from semtune.nn.linear import as_linear_layer
+from semtune.nn.linear import adapter_dtype, as_linear_layer
 
 
 class ScaledLinear(nn.Module):
@@ -39,7 +39,7 @@ class ScaledLinear(nn.Module):
         layer = as_linear_layer(base)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.on_input = on_input
-        dtype = torch.float64 if layer.compute_dtype == torch.float64 else torch.float32
+        dtype = adapter_dtype(layer.compute_dtype)
         width = layer.in_features if on_input else layer.out_features
         self.scale = nn.Parameter(torch.ones(width, dtype=dtype, device=layer.device))
 

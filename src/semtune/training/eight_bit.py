@@ -15,16 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtune.nn.blockwise import BLOCK, dequantize, dynamic_type, quantize
-from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import training_operators
 from semtune.nn.operator_registry import composite
+from semtune.training.chunks import chunks, masters_of
 from semtune.training.masters import BETAS, EPS, Factors, ParameterState, ParameterStates, zeros
 
 SMALLEST = 4096
 """Parameters with fewer elements have fp32 moments, as in bitsandbytes: there is little to save."""
 _MEANS, _SQUARES = dynamic_type(signed=True), dynamic_type(signed=False)
 """The 256 levels of the signed and the unsigned code, made on import so that they are never fake tensors of a plan."""
-_CHUNK, _CHUNK_CUDA = 1 << 20, 1 << 22  # elements that are dequantised at a time; multiples of BLOCK
 
 
 class EightBitState(ParameterState):
@@ -73,13 +72,10 @@ def _update_by_formula(
     decay: float, mean_correction: float, root_correction: float,
 ) -> None:  # fmt: skip
     """One AdamW update in torch operations, a chunk at a time; for devices and dtypes without a kernel."""
-    state = ParameterState(nn.Parameter(weight, requires_grad=False), master=False)
-    state.residual_bits, state.master_copy = residual_bits, master_copy
+    state = masters_of(weight, residual_bits, master_copy)
     moments = (mean_codes, mean_scales, square_codes, square_scales)
-    chunk = _CHUNK_CUDA if on_cuda(weight) else _CHUNK
-    for start in range(0, weight.numel(), chunk):
-        part = slice(start, min(start + chunk, weight.numel()))
-        scalars = (learning_rate, decay, mean_correction, root_correction)
+    scalars = (learning_rate, decay, mean_correction, root_correction)
+    for part in chunks(weight.numel(), weight, BLOCK):
         _update_chunk(state, part, moments, grad.flatten()[part], clip, scalars)
 
 

@@ -4,9 +4,10 @@ from semtune.nn.linear.frozen import FrozenLinear, QuantizedLinear, frozen_linea
 from semtune.nn.linear.int4 import Int4Linear
 from semtune.nn.linear.nf4 import NF4Linear
 from semtune.nn.linear.panel import PanelLinear, use_panels
-from semtune.nn.linear.plain import as_linear_layer, is_linear_layer, stored_numel
+from semtune.nn.linear.plain import adapter_dtype, as_linear_layer, is_linear_layer, stored_numel, train_refusal
 from semtune.nn.linear.prepacked import PrepackedLinear
-from semtune.nn.linear.upcast import HALF_DTYPES, UpcastLinear
+from semtune.nn.linear.upcast import UpcastLinear
+from semtune.nn.panels import HALF_DTYPES
 
 __all__ = [
     "HALF_DTYPES",
@@ -17,9 +18,11 @@ __all__ = [
     "PrepackedLinear",
     "QuantizedLinear",
     "UpcastLinear",
+    "adapter_dtype",
     "as_linear_layer",
     "frozen_linear",
     "is_linear_layer",
     "stored_numel",
+    "train_refusal",
     "use_panels",
 ]

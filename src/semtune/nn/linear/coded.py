@@ -8,23 +8,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from semtune.nn.kernels import in_main_memory
-from semtune.nn.linear.frozen import QuantizedLinear
+from semtune.nn.linear.frozen import QuantizedLinear, frozen_parameter
 
 
 class CodedLinear(QuantizedLinear):
     """y = x Wᵀ + b with W (out, in) frozen as codes and their scales, all in buffers; computed in x's dtype.
 
-    A subclass defines `dequantize`. `.to(dtype)` and `.double()` move its buffers and never convert them, because
-    rounding scales would change the weight.
+    A subclass is constructed with (in_features, out_features, bias, compute_dtype, device) and defines `encoded` and
+    `dequantize`. `.to(dtype)` and `.double()` move its buffers and never convert them, because rounding scales would
+    change the weight.
     """
 
     codes: Tensor
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, bias: Tensor | None = None, compute_dtype: torch.dtype | None = None) -> Self:
+        """A layer with `weight` (out, in) quantised. `compute_dtype` None: the weight's dtype."""
+        rows, columns = weight.shape
+        make: Callable[..., Self] = cls
+        layer = make(columns, rows, bias is not None, compute_dtype or weight.dtype, device="meta")
+        for name, values in layer.encoded(weight).items():
+            setattr(layer, name, values)
+        if bias is not None:
+            layer.bias = frozen_parameter(bias, layer.compute_dtype)
+        return layer
+
+    def encoded(self, weight: Tensor) -> dict[str, Tensor]:
+        """The buffers, by name, that `weight` (out, in) is quantised to."""
+        raise NotImplementedError
 
     def dequantize(self, dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
         """The weight (out, in) in `dtype` (None: `compute_dtype`), rounded once.
@@ -42,16 +59,9 @@ class CodedLinear(QuantizedLinear):
         """The weight in `dtype`; on a CPU it lies in a buffer that all coded layers share."""
         return _buffers[type(self.codes)].dequantized(self, dtype)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CodedLinear:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Called by `.to()` and the like; keeps the buffers' dtypes."""
-        before = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        convert: Callable[..., Any] = super()._apply
-        convert(fn, recurse)
-        for name, buffer in before.items():
-            after = self.get_buffer(name)
-            if after.dtype != buffer.dtype:
-                self._buffers[name] = buffer.to(after.device)
-        return self
+        return self._apply_without_converting(fn, recurse)
 
 
 class _Buffer:

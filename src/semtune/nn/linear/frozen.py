@@ -6,7 +6,7 @@ A subclass stores W and returns it from `dequantize`; all other members of `cont
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,17 @@ class FrozenLinear(nn.Module):
     def prepack(self, *, backward: bool) -> nn.Module | None:
         """See `LinearLayer`."""
         return None
+
+    def _apply_without_converting(self, fn: Callable[[Tensor], Tensor], recurse: bool) -> Self:
+        """`nn.Module._apply`, which `.to()` and the like call, but buffers move only and keep their dtypes."""
+        before = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        convert: Callable[..., Any] = super()._apply
+        convert(fn, recurse)
+        for name, buffer in before.items():
+            after = self.get_buffer(name)
+            if after.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(after.device)
+        return self
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

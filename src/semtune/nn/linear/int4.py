@@ -9,7 +9,6 @@ from torch import Tensor
 
 from semtune.nn.int4 import GROUP, Int4Tensor, dequantize_int4, group_count, quantize_int4, shifted_zeros
 from semtune.nn.linear.coded import CodedLinear
-from semtune.nn.linear.frozen import frozen_parameter
 
 
 class Int4Linear(CodedLinear):
@@ -48,18 +47,10 @@ class Int4Linear(CodedLinear):
         zeros = torch.zeros(out_features, groups, dtype=zeros_dtype(compute_dtype), device=device)
         self.register_buffer("zeros", zeros)
 
-    @classmethod
-    def from_weight(
-        cls, weight: Tensor, bias: Tensor | None = None, compute_dtype: torch.dtype | None = None
-    ) -> Int4Linear:
-        """A layer with `weight` (out, in) quantised. `compute_dtype` None: the weight's dtype."""
-        rows, columns = weight.shape
-        layer = cls(columns, rows, bias is not None, compute_dtype or weight.dtype, device="meta")
-        quantized = quantize_int4(weight, zeros_dtype(layer.compute_dtype))
-        layer.codes, layer.scales, layer.zeros = quantized.codes, quantized.scales, quantized.zeros
-        if bias is not None:
-            layer.bias = frozen_parameter(bias, layer.compute_dtype)
-        return layer
+    def encoded(self, weight: Tensor) -> dict[str, Tensor]:
+        """See `CodedLinear`."""
+        quantized = quantize_int4(weight, zeros_dtype(self.compute_dtype))
+        return {"codes": quantized.codes, "scales": quantized.scales, "zeros": quantized.zeros}
 
     @property
     def quantized(self) -> Int4Tensor:

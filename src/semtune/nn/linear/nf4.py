@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from semtune.nn.linear.coded import CodedLinear
-from semtune.nn.linear.frozen import frozen_parameter
 from semtune.nn.nf4 import BLOCK, NESTED_BLOCK, NF4Tensor, dequantize_nf4, quantize_nf4
 
 
@@ -51,19 +50,11 @@ class NF4Linear(CodedLinear):
         self.register_buffer("nested_absmax", nested)
         self.register_buffer("offset", torch.zeros((), dtype=torch.float32, device=device))
 
-    @classmethod
-    def from_weight(
-        cls, weight: Tensor, bias: Tensor | None = None, compute_dtype: torch.dtype | None = None
-    ) -> NF4Linear:
-        """A layer with `weight` (out, in) quantised. `compute_dtype` None: the weight's dtype."""
-        rows, columns = weight.shape
-        layer = cls(columns, rows, bias is not None, compute_dtype or weight.dtype, device="meta")
+    def encoded(self, weight: Tensor) -> dict[str, Tensor]:
+        """See `CodedLinear`."""
         quantized = quantize_nf4(weight)
-        layer.codes, layer.scales = quantized.codes, quantized.scales
-        layer.nested_absmax, layer.offset = quantized.nested_absmax, quantized.offset
-        if bias is not None:
-            layer.bias = frozen_parameter(bias, layer.compute_dtype)
-        return layer
+        buffers = {"codes": quantized.codes, "scales": quantized.scales}
+        return buffers | {"nested_absmax": quantized.nested_absmax, "offset": quantized.offset}
 
     @property
     def quantized(self) -> NF4Tensor:

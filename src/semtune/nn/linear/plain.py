@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -118,3 +118,14 @@ def stored_numel(model: nn.Module) -> int:
     """Number of weights in `model` that are not parameters: quantised, prepacked and offloaded ones."""
     layers = (as_linear_layer(module) for module in model.modules() if _follows_protocol(module))
     return sum(layer.weight_numel for layer in layers)
+
+
+def train_refusal(modules: Iterable[nn.Module]) -> str | None:
+    """Why the weight of the first linear layer among `modules` that refuses cannot be trained; None where all can."""
+    layers = (as_linear_layer(module) for module in modules if is_linear_layer(module))
+    return next((layer.train_refusal for layer in layers if layer.train_refusal is not None), None)
+
+
+def adapter_dtype(compute_dtype: torch.dtype) -> torch.dtype:
+    """The dtype of an adapter's parameters in a model that computes in `compute_dtype`: fp64 there, else fp32."""
+    return torch.float64 if compute_dtype == torch.float64 else torch.float32

@@ -7,14 +7,13 @@ of summation, in half the memory. Products convert one panel of the weight at a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from semtune.nn import panels
 from semtune.nn.linear.frozen import FrozenLinear, frozen_parameter, plain_linear
-
-HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 
 class UpcastLinear(FrozenLinear):
@@ -67,9 +66,6 @@ class UpcastLinear(FrozenLinear):
         """A plain layer in the compute dtype, so that nothing of the update is rounded away; see `LinearLayer`."""
         return plain_linear(update(self.stored).to(self._compute_dtype), self.bias)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UpcastLinear:
-        stored = self.stored
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.stored.dtype != stored.dtype:
-            self.stored = stored.to(self.stored.device)
-        return self
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Called by `.to()` and the like; keeps the dtype of W."""
+        return self._apply_without_converting(fn, recurse)

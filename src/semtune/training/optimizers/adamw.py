@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from semtune.training.masters import masters
-from semtune.training.optimizers.base import GradientRule, has_master, subset
+from semtune.training.optimizers.base import GradientRule, divided, has_master
 from semtune.training.rule import ParameterGroup, States
 from semtune.training.torch_states import TorchStates
 
@@ -21,13 +21,12 @@ class AdamW(GradientRule):
 
     def states(self, group: ParameterGroup, settings: Any) -> list[States]:
         """Those with masters first, then the others."""
-        mastered = [name for name, p in group.parameters.items() if has_master(p, group)]
-        plain = [name for name in group.parameters if name not in set(mastered)]
+        mastered, plain = divided(group, lambda p: has_master(p, group))
         made: list[States] = []
         if mastered:
-            made.append(masters(subset(group, mastered), group.weight_decay))
+            made.append(masters(mastered, group.weight_decay))
         if plain:
-            made.append(TorchStates(subset(group, plain), group.weight_decay))
+            made.append(TorchStates(plain, group.weight_decay))
         return made
 
 

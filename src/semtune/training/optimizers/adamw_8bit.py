@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from semtune.training.eight_bit import eight_bit, has_eight_bit_moments
 from semtune.training.optimizers.adamw import ADAMW
-from semtune.training.optimizers.base import GradientRule, subset
+from semtune.training.optimizers.base import GradientRule, divided
 from semtune.training.rule import ParameterGroup, States
 
 
@@ -21,14 +21,12 @@ class AdamW8bit(GradientRule):
 
     def states(self, group: ParameterGroup, settings: Any) -> list[States]:
         """Those with 8-bit moments first, then AdamW's."""
-        large = [name for name, p in group.parameters.items() if has_eight_bit_moments(p)]
-        small = [name for name in group.parameters if name not in set(large)]
+        large, small = divided(group, has_eight_bit_moments)
         made: list[States] = []
         if large:
-            quantised = subset(group, large)
-            made.append(eight_bit(quantised, group.weight_decay, master_weights=group.master_weights))
+            made.append(eight_bit(large, group.weight_decay, master_weights=group.master_weights))
         if small:
-            made += ADAMW.states(dataclasses.replace(group, parameters=subset(group, small)), None)
+            made += ADAMW.states(dataclasses.replace(group, parameters=small), None)
         return made
 
 

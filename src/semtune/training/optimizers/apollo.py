@@ -30,9 +30,10 @@ from semtune.nn.dropout import draw_seed
 from semtune.nn.operator_registry import composite
 from semtune.records import option
 from semtune.records.options import MOST
+from semtune.training.chunks import chunks, masters_of
 from semtune.training.masters import BETAS, EPS, ParameterState, ParameterStates, zeros
 from semtune.training.optimizers.adamw import ADAMW
-from semtune.training.optimizers.base import GradientRule, chunks, masters_of, subset
+from semtune.training.optimizers.base import GradientRule, divided
 from semtune.training.rule import ParameterGroup, States
 
 NORM_GROWTH = 1.01
@@ -154,18 +155,16 @@ class Apollo(GradientRule):
 
     def states(self, group: ParameterGroup, settings: ApolloSettings) -> list[States]:
         """Raises OptionError where no parameter of the group is projected."""
-        large = [name for name, p in group.parameters.items() if p.dim() == 2 and min(p.shape) > settings.rank]
-        if not large:
+        projected, others = divided(group, lambda p: p.dim() == 2 and min(p.shape) > settings.rank)
+        if not projected:
             raise OptionError(
                 f"Every trained matrix has a dimension of at most {settings.rank}, so APOLLO would project none and be "
                 "AdamW; give --optimizer-option rank=… below the adapters' rank, or --optimizer adamw."
             )
-        small = [name for name in group.parameters if name not in set(large)]
-        projected = subset(group, large)
         states = {name: ApolloState(p, settings, master=group.master_weights) for name, p in projected.items()}
         made: list[States] = [ParameterStates(states, group.weight_decay)]
-        if small:
-            made += ADAMW.states(dataclasses.replace(group, parameters=subset(group, small)), None)
+        if others:
+            made += ADAMW.states(dataclasses.replace(group, parameters=others), None)
         return made
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from semtune.nn.operator_registry import composite
 from semtune.records import option
+from semtune.training.chunks import chunks, masters_of
 from semtune.training.masters import ParameterState, ParameterStates, zeros
-from semtune.training.optimizers.base import GradientRule, chunks, masters_of
+from semtune.training.optimizers.base import GradientRule
 from semtune.training.rule import ParameterGroup, States
 
 

@@ -28,9 +28,9 @@ from semtune.errors import DivergedError
 from semtune.nn.dropout import draw_seed
 from semtune.nn.operator_registry import OperatorCost, composite, tensor_bytes
 from semtune.records import option
+from semtune.training.chunks import chunk_numel, chunks, masters_of
 from semtune.training.masters import ParameterState, ParameterStates
 from semtune.training.optimizer import Losses, Optimizer, clip_factor, finite_figures
-from semtune.training.optimizers.base import chunk_numel, chunks, masters_of
 from semtune.training.rule import Mark, OptimizerChoice, ParameterGroup, States
 from semtune.training.schedule import Schedule
 

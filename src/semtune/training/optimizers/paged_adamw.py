@@ -23,7 +23,7 @@ from semtune.nn.cuda_path import on_cuda
 from semtune.nn.operator_registry import composite, moved
 from semtune.training.masters import BETAS, EPS, ParameterState, ParameterStates
 from semtune.training.optimizers.adamw import ADAMW
-from semtune.training.optimizers.base import GradientRule, subset
+from semtune.training.optimizers.base import GradientRule, divided
 from semtune.training.rule import ParameterGroup, States
 
 SMALLEST = 100_000
@@ -104,14 +104,13 @@ class PagedAdamW(GradientRule):
                 'The optimizer paged-adamw needs bitsandbytes; run pip install "semtune[cuda]", or give '
                 "--optimizer adamw-8bit."
             )
-        large = [name for name, p in group.parameters.items() if p.numel() >= SMALLEST]
-        small = [name for name in group.parameters if name not in set(large)]
+        large, small = divided(group, lambda p: p.numel() >= SMALLEST)
         made: list[States] = []
         if large:
-            states = {name: PagedState(p, master=group.master_weights) for name, p in subset(group, large).items()}
+            states = {name: PagedState(p, master=group.master_weights) for name, p in large.items()}
             made.append(ParameterStates(states, group.weight_decay))
         if small:
-            made += ADAMW.states(dataclasses.replace(group, parameters=subset(group, small)), None)
+            made += ADAMW.states(dataclasses.replace(group, parameters=small), None)
         return made
 
 
