@@ -15,7 +15,7 @@ from semtune.errors import MergeRefusedError, ModelError, OptionError, TargetErr
 from semtune.methods.ia3 import IA3, IA3Settings, scaled_layers
 from semtune.methods.ln_tuning import LN_TUNING, LNTuningSettings
 from semtune.nn.linear import NF4Linear
-from tests.methods.test_peft_oracle import plain_twin
+from tests.methods.test_peft_oracle import compare, plain_twin
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -78,14 +78,7 @@ def twins(toy_loaded, toy_model):
 @pytest.mark.parametrize("nf4", [False, True])
 def test_outputs_loss_and_gradients(kind: str, nf4: bool, bias: bool, twins, ids: Tensor) -> None:
     ours, theirs, pairs = twins(kind, nf4, bias)
-    mine, other = ours(input_ids=ids, labels=ids), theirs(input_ids=ids, labels=ids)
-    torch.testing.assert_close(mine.logits, other.logits, **CLOSE)
-    torch.testing.assert_close(mine.loss, other.loss, **CLOSE)
-    mine.loss.backward()
-    other.loss.backward()
-    for a, b in pairs:
-        assert a.grad is not None and a.grad.abs().max() > 1e-6
-        torch.testing.assert_close(a.grad, b.grad.view(a.shape), **CLOSE)
+    compare(ours, theirs, pairs, ids)
     assert len(pairs) == sum(p.requires_grad for p in theirs.parameters())
 
 

@@ -46,10 +46,21 @@ def test_few_layers_stretched_are_all_layers(
     toy: Toy, method: str, readout: str, activation_checkpointing: bool
 ) -> None:
     given = {"method_options": FEWER[method]} if method in FEWER else {"precision": None}
-    spec = toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, **given)
+    check_stretched(
+        toy, toy.spec(method=method, readout=readout, activation_checkpointing=activation_checkpointing, **given)
+    )
+
+
+def check_stretched(toy: Toy, spec: RunSpec) -> tuple[int, trace.PhaseTrace, trace.PhaseTrace, trace.PhaseTrace]:
+    """Compare live bytes and FLOPs of a few layers, stretched to all, with those of all layers.
+
+    Returns the number of few layers, and the traces of so many, of one more, and of all.
+    """
     once = trace._WorkloadOnce(lambda r: filled_workload(r, spec))
     few = extrapolate.shallow_layers(
-        LAYERS, activation_checkpointing=activation_checkpointing, last_apart=method_settings(spec).last_blocks_apart
+        LAYERS,
+        activation_checkpointing=spec.activation_checkpointing,
+        last_apart=method_settings(spec).last_blocks_apart,
     )
     shallow, deep, full = (
         trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), once, 64)
@@ -61,6 +72,7 @@ def test_few_layers_stretched_are_all_layers(
         assert extrapolate.peak_bytes(a, b, LAYERS - few) == pytest.approx(expected, abs=64 * 24 * LAYERS), a.name
         flops = extrapolate.total(a, b, LAYERS - few, lambda s: sum(s.product_flops))
         assert flops == pytest.approx(sum(whole.product_flops)), a.name
+    return few, shallow, deep, full
 
 
 def filled(self: fake_model._FakeStream) -> Iterator[tuple[str, torch.Tensor]]:

@@ -29,14 +29,15 @@ def merge(
     from semtune.runtime.imports import heavy_imports
 
     with heavy_imports():
+        from semtune.approaches.export import READOUT
         from semtune.runs.merge import merge_run
 
     folder = expanded(out)
     with_readout = merge_run(run, folder, dequantize=dequantize, trust_remote_code=trust_remote_code)
     if json:
-        o.print_json({"model": str(folder), "readout": str(folder / "readout") if with_readout else None})
+        o.print_json({"model": str(folder), "readout": str(folder / READOUT) if with_readout else None})
         return 0
     o.show(f"{folder}")
     if with_readout:
-        o.say("the readout's own parameters, which are no part of the language model, are in its folder readout/")
+        o.say(f"the readout's own parameters, which are no part of the language model, are in its folder {READOUT}/")
     return 0
