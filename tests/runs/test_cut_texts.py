@@ -85,7 +85,9 @@ def test_predicting_says_what_it_cuts_and_keeps_the_lines_of_a_file(
     file.write_bytes("\r\n".join(lines).encode())
     assert predict(run=tmp_path / "run", file=file, json=True) == 0
     shown = capsys.readouterr()
-    assert [answer["text"] for answer in json.loads(shown.out.splitlines()[-1])] == [lines[0], lines[2], lines[3]]
+    answers = json.loads(shown.out.splitlines()[-1])
+    assert [answer["text"] for answer in answers] == lines
+    assert [answer["labels"] is None for answer in answers] == [False, True, False, False]
     assert "line 2 is blank and gets no prediction" in shown.err
     assert "1 of 3 texts are longer than --max-length 200 allows" in shown.err
     assert predict(run=tmp_path / "run", file=file) == 0
