@@ -25,6 +25,7 @@ from benchmarks.ratios import Figure, Run
 from benchmarks.schedule import Contestant
 from benchmarks.setting import say
 from benchmarks.targets import TARGETS
+from semtune.runtime.processor import native_bf16
 
 ADAPTER_STEPS = 40
 Launch = Callable[[str, Mapping[str, Any]], dict[str, Any]]
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the running contestant too
     rounds = options.rounds or (schedule.QUICK_ROUNDS if options.quick else schedule.ROUNDS)
+    native = native_bf16()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         say("preparing texts and an adapter")
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record.write_json(folder, "environment.json", surroundings)
         runs: list[Run] = []
         try:
-            kept = all_rounds(rounds, common, launch.launch, lambda run: _note(folder, runs, run))
+            kept = all_rounds(rounds, common, launch.launch, lambda run: _note(folder, runs, run), native=native)
         except KeyboardInterrupt:
             say(f"stopped; {record.shown(folder)}/runs.jsonl holds what was measured so far")
             return 130
@@ -56,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {
         "rounds": rounds,
         "quick": options.quick,
+        "dtypes": ["bf16", "fp32"] if native else ["fp32"],
         "data": data,
         "threads": options.threads,
         "wall_seconds": round(time.perf_counter() - started),
@@ -83,7 +86,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def all_rounds(
-    rounds: int, common: Mapping[str, Any], start: Launch, note: Callable[[Run], None]
+    rounds: int, common: Mapping[str, Any], start: Launch, note: Callable[[Run], None], *, native: bool = True
 ) -> dict[str, list[str]]:
     """Run everything; the peers of each class that ran in all rounds.
 
@@ -93,19 +96,21 @@ def all_rounds(
         common: settings of all contestants.
         start: as `launch.launch`.
         note: resolved of each run.
+        native: whether this machine multiplies bf16 in hardware (`schedule.sensible`).
     """
     seen: list[Run] = []
     kept: dict[str, list[str]] = {}
-    field: Sequence[Contestant] = schedule.CONTESTANTS
+    everyone = schedule.sensible(schedule.CONTESTANTS, native_bf16=native)
+    field: Sequence[Contestant] = everyone
     for round_ in range(rounds):
         for contestant in schedule.order(field, round_, rounds):
             seen.append(one(contestant, round_, common, start))
             note(seen[-1])
         if round_ == 0:
-            kept = schedule.screen(seen, schedule.peer_classes())
+            kept = schedule.screen(seen, schedule.peer_classes(everyone))
             for contestant in schedule.ONCE:
                 note(one(contestant, 0, common, start))
-        field = schedule.going_on(schedule.CONTESTANTS, kept, seen)
+        field = schedule.going_on(everyone, kept, seen)
     return kept
 
 

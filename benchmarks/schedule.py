@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.ratios import Run, keep_fastest, median_step_speed
@@ -28,18 +28,20 @@ class Contestant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     peers: str | None = None
     """The class of peers that is screened after the first round; None: runs in every round."""
+    dtype: str | None = None
+    """"bf16" or "fp32" where the contestant has that dtype and no other; None: it chooses, as a user's run does."""
 
 
 def _ours(variant: str, key: str | None = None, **settings: Any) -> Contestant:
     return Contestant(key or f"semtune {variant}", "ours", variant, settings)
 
 
-def _peft(variant: str, peers: str) -> Contestant:
-    return Contestant(f"peft {variant}", "peft_trainer", variant, peers=peers)
+def _peft(variant: str, peers: str, dtype: str = "bf16") -> Contestant:
+    return Contestant(f"peft {variant}", "peft_trainer", variant, peers=peers, dtype=dtype)
 
 
-def _trl(variant: str, peers: str) -> Contestant:
-    return Contestant(f"trl {variant}", "trl_sft", variant, peers=peers)
+def _trl(variant: str, peers: str, dtype: str = "bf16") -> Contestant:
+    return Contestant(f"trl {variant}", "trl_sft", variant, peers=peers, dtype=dtype)
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
@@ -63,10 +65,16 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("semtune start-up", "startup", "ours"),
     _trl("lora", "lora"),
     _trl("lora-tuned-pure", "lora tuned"),
-    _peft("full-fp32", "full"),
+    _peft("full-fp32", "full", "fp32"),
     _peft("qlora-prepared", "qlora"),
-    _peft("lora-fp32", "lora"),
+    _peft("lora-fp32", "lora", "fp32"),
     _peft("dora-bf16", "dora"),
+    _peft("lora-grouped-fp32", "lora tuned", "fp32"),
+    _peft("qlora-fp32", "qlora", "fp32"),
+    _trl("lora-fp32", "lora", "fp32"),
+    _peft("lora-flat-fp32", "lora tuned", "fp32"),
+    _trl("lora-tuned-fp32", "lora tuned", "fp32"),
+    _peft("dora-fp32", "dora", "fp32"),
 )
 """Ours and their peers near each other. The order starts elsewhere in each round."""
 
@@ -80,6 +88,18 @@ ONCE: tuple[Contestant, ...] = (
     Contestant("semtune growth", "growth", "lora"),
 )
 """Memory, sameness of answers, growth: one run each, after the first round."""
+
+
+def sensible(contestants: Sequence[Contestant], *, native_bf16: bool) -> list[Contestant]:
+    """Those whose dtype is sensible on this machine: without bf16 instructions, fp32 alone.
+
+    There a bf16 product is emulated, many times slower than fp32's, and no peer in bf16 can be the fastest.
+    """
+    if native_bf16:
+        return list(contestants)
+    answers = {"predict", "label_scoring"}
+    kept = [c for c in contestants if c.dtype != "bf16"]
+    return [replace(c, settings={"dtype": "fp32", **c.settings}) if c.program in answers else c for c in kept]
 
 
 def peer_classes(contestants: Sequence[Contestant] = CONTESTANTS) -> dict[str, list[str]]:

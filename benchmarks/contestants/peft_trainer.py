@@ -3,7 +3,7 @@
 Variants: lora-fp32, lora-bf16 (weights in bf16, adapters in fp32, PEFT's default), dora-bf16, qlora (bitsandbytes NF4,
 double quantisation, products in bf16), full-fp32, full-bf16, and tuned: lora-grouped (bf16, batches of like length) and
 lora-flat (the same with texts flattened into one row, transformers' DataCollatorWithFlattening; the mask of its sdpa
-keeps them apart).
+keeps them apart). Those that end in -fp32 have weights and products in fp32, for machines that do not multiply bf16.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora-bf16": {"dtype": "bfloat16"},
     "lora-grouped": {"dtype": "bfloat16", "grouped": True},
     "lora-flat": {"dtype": "bfloat16", "grouped": True, "flat": True},
+    "lora-grouped-fp32": {"dtype": "float32", "grouped": True},
+    "lora-flat-fp32": {"dtype": "float32", "grouped": True, "flat": True},
     "dora-bf16": {"dtype": "bfloat16", "dora": True},
+    "dora-fp32": {"dtype": "float32", "dora": True},
     "qlora": {"dtype": "bfloat16", "four_bit": True},
+    "qlora-fp32": {"dtype": "float32", "four_bit": True},
     "qlora-prepared": {"dtype": "bfloat16", "four_bit": True, "prepare": True},
     "full-fp32": {"dtype": "float32", "full": True},
     "full-bf16": {"dtype": "bfloat16", "full": True},
@@ -48,7 +52,7 @@ def load(variant: dict[str, Any], data: Any) -> Any:
     if variant.get("four_bit"):
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=getattr(torch, variant["dtype"]),
         )  # fmt: skip
         options["device_map"] = "cpu"
     model = load_model(data, getattr(torch, variant["dtype"]), **options)

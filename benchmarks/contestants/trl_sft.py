@@ -1,9 +1,10 @@
 """TRL's SFTTrainer with a PEFT adapter, on data that is already tokenised, loss on the completion alone.
 
 Variants: lora (its default, bf16 autocast over weights loaded in bf16), lora-pure (the same without autocast), and
-tuned: lora-tuned (batches of like length, padding-free). The loss of TRL 1.16 ("nll") is chunked by itself: the logits
-of all positions never exist at once. Its padding-free mode is documented for flash attention; on a CPU it runs with
-sdpa, whose mask transformers makes from the position ids, so that texts stay apart.
+tuned: lora-tuned (batches of like length, padding-free); each in fp32 too, for machines that do not multiply bf16. The
+loss of TRL 1.16 ("nll") is chunked by itself: the logits of all positions never exist at once. Its padding-free mode is
+documented for flash attention; on a CPU it runs with sdpa, whose mask transformers makes from the position ids, so that
+texts stay apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora-pure": {"bf16": False},
     "lora-tuned": {"bf16": True, "tuned": True},
     "lora-tuned-pure": {"bf16": False, "tuned": True},
+    "lora-fp32": {"bf16": False, "dtype": "float32"},
+    "lora-tuned-fp32": {"bf16": False, "tuned": True, "dtype": "float32"},
 }
 
 
@@ -40,9 +43,10 @@ def main(settings: Settings) -> dict[str, Any]:
     rows = hf.dataset(data)
     masks = [[int(label != -100) for label in labels] for labels in rows["labels"]]
     rows = rows.remove_columns(["attention_mask", "labels"]).add_column("completion_mask", masks)
+    dtype = variant.get("dtype", "bfloat16")
     meter = PhaseMeter()
     with meter.phase("load"):
-        model = hf.load_model(data, torch.bfloat16)
+        model = hf.load_model(data, getattr(torch, dtype))
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             output_dir=folder, max_steps=settings.total_steps, per_device_train_batch_size=settings.batch_size,
@@ -51,7 +55,7 @@ def main(settings: Settings) -> dict[str, Any]:
         trainer = hf.sampled(SFTTrainer, data, settings, padded=not tuned)(
             model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, peft_config=adapter_config()
         )
-        return {**hf.train_and_measure(trainer, meter, settings), "dtype": "bfloat16"}
+        return {**hf.train_and_measure(trainer, meter, settings), "dtype": dtype}
 
 
 if __name__ == "__main__":

@@ -60,6 +60,22 @@ def test_round_1_runs_all_and_later_ones_only_the_kept_peers() -> None:
     assert not {c.key for c in ONCE} & set(later)
 
 
+def test_without_bf16_instructions_no_peer_runs_in_bf16_and_answers_are_in_fp32() -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def start(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        seen.append((program, settings.get("dtype")))
+        return made_up(program, settings)
+
+    runs: list[Run] = []
+    kept = peers.all_rounds(1, COMMON, start, runs.append, native=False)
+    ran = {run.contestant for run in runs}
+    assert {"peft lora-fp32", "peft qlora-fp32", "trl lora-tuned-fp32", "semtune lora"} <= ran
+    assert not {c.key for c in CONTESTANTS if c.dtype == "bf16"} & ran
+    assert all(kept[name] for name in ("lora", "lora tuned", "qlora", "full"))
+    assert {dtype for program, dtype in seen if program in ("predict", "label_scoring")} == {"fp32"}
+
+
 def test_who_failed_twice_is_not_tried_again() -> None:
     runs, _ = bench(3)
     assert [r.round for r in runs if r.contestant == "semtune qlora-cached"] == [0, 1]
