@@ -185,7 +185,7 @@ class ParameterStates:
             state.steps = int(saved[name]["step"])
 
 
-class _FullState(ParameterState):
+class FullState(ParameterState):
     """A 16-bit parameter with its master and both moments in fp32, (numel,)."""
 
     def __init__(self, parameter: nn.Parameter, mean: Tensor, square: Tensor, residual_bits: Tensor) -> None:
@@ -211,19 +211,26 @@ class _FullState(ParameterState):
         return {**super().tensors(), "exp_avg": self.mean, "exp_avg_sq": self.square}
 
 
-def masters(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> ParameterStates:
+class Flat(NamedTuple):
+    """What the states of several parameters store, each (total elements,), one parameter behind the other."""
+
+    mean: Tensor
+    square: Tensor
+    residual_bits: Tensor
+
+
+def allocated(parameters: Mapping[str, nn.Parameter]) -> tuple[dict[str, FullState], Flat]:
     """States of 16-bit parameters with fp32 masters and moments; each kind of state is one allocation, split up."""
     sizes = [parameter.numel() for parameter in parameters.values()]
     like = next(iter(parameters.values()))
-    arguments = zip(
-        parameters.values(),
-        torch.split(zeros(sum(sizes), torch.float32, like), sizes),
-        torch.split(zeros(sum(sizes), torch.float32, like), sizes),
-        torch.split(zeros(sum(sizes), torch.int16, like), sizes),
-        strict=True,
-    )
-    states = (_FullState(*of_one) for of_one in arguments)
-    return ParameterStates(dict(zip(parameters, states, strict=True)), weight_decay)
+    flat = Flat(*(zeros(sum(sizes), dtype, like) for dtype in (torch.float32, torch.float32, torch.int16)))
+    parts = zip(parameters.values(), *(torch.split(kind, sizes) for kind in flat), strict=True)
+    return dict(zip(parameters, (FullState(*of_one) for of_one in parts), strict=True)), flat
+
+
+def masters(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> ParameterStates:
+    """States of 16-bit parameters with fp32 masters and moments, each parameter updated by itself."""
+    return ParameterStates(allocated(parameters)[0], weight_decay)
 
 
 def split(master: Tensor) -> tuple[Tensor, Tensor]:
