@@ -29,7 +29,7 @@ from benchmarks.contestants.common import Settings
 
 MODELS = {"small": gpu_cells.SMALL, "middle": gpu_cells.MIDDLE, "large": gpu_cells.LARGE}
 SPEED = (
-    *(("middle", variant) for variant in ("lora", "qlora", "full", "dora")),
+    *(("middle", variant) for variant in ("full", "lora", "qlora", "dora")),
     *(("large", variant) for variant in ("lora", "qlora")),
     *(("small", variant) for variant in ("lora", "qlora", "full", "dora")),
 )

@@ -65,3 +65,23 @@ def test_one_parameter_is_updated_as_in_a_whole_step() -> None:
         one_by_one.step_one(name, 0.01, torch.ones(()))
     for name in SHAPES:
         assert torch.equal(whole[name], single[name])
+
+
+@pytest.mark.gpu
+def test_masters_on_a_gpu_are_updated_as_on_the_cpu() -> None:
+    expected, found = parameters(), {n: nn.Parameter(p.detach().cuda()) for n, p in parameters().items()}
+    on_cpu, on_gpu = masters(expected, 0.1), bucketed_masters(found, 0.1)
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(4):
+        for name, shape in SHAPES.items():
+            grad = torch.randn(shape, generator=generator).bfloat16()
+            expected[name].grad, found[name].grad = grad, grad.cuda()
+        for states in (on_cpu, on_gpu):
+            states.accumulate()
+        torch.testing.assert_close(on_gpu.square_norm().cpu(), on_cpu.square_norm(), rtol=1e-6, atol=0)
+        on_cpu.step(0.01, torch.tensor(0.7, dtype=torch.float64))
+        on_gpu.step(0.01, torch.tensor(0.7, dtype=torch.float64, device="cuda"))
+    for name in SHAPES:
+        torch.testing.assert_close(
+            on_gpu.states[name].master().cpu(), on_cpu.states[name].master(), rtol=1e-5, atol=2e-6
+        )
