@@ -357,4 +357,4 @@ def test_paged_moments_on_a_gpu_update_as_adamws(masters: bool) -> None:
         found.append((named["matrix"].detach().cpu(), state))
     torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-2 if masters else 1e-5, atol=1e-4)
     for moment in ("exp_avg", "exp_avg_sq"):
-        torch.testing.assert_close(found[1][1][moment], found[0][1][moment], rtol=1e-3, atol=1e-9)
+        torch.testing.assert_close(found[1][1][moment], found[0][1][moment], rtol=5e-3, atol=1e-8)
