@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semtune.errors import OptionError
+from semtune.models.architectures.panel_conv1d import PanelConv1D
 from semtune.models.half_storage import UpcastEmbedding
 from semtune.models.loaded import TransformersModel
 from semtune.models.loading import load
@@ -96,8 +98,10 @@ def test_merging_is_that_of_fp32_weights(tmp_path: Path) -> None:
         assert torch.equal(weight, weights[1][path])
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "dora"])
-@pytest.mark.parametrize("model_type", ["llama", "opt"])
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [*itertools.product(["full", "lora", "dora"], ["llama", "opt"]), ("full", "gpt2"), ("bitfit", "gpt2")],
+)
 def test_a_bf16_step_has_the_values_of_torch(
     name: str, model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +121,7 @@ def test_a_bf16_step_has_the_values_of_torch(
         loss.backward()
         gradients = {key: p.grad for key, p in method.trainable(loaded.model).items()}
         results.append((loss.detach(), gradients))
-        assert any(isinstance(m, PanelLinear) for m in loaded.model.modules()) != native
+        assert any(isinstance(m, PanelLinear | PanelConv1D) for m in loaded.model.modules()) != native
     (loss, expected), (ours, gradients) = results
     torch.testing.assert_close(ours, loss, rtol=1e-2, atol=1e-2)
     assert expected.keys() == gradients.keys()

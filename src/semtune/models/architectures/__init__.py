@@ -24,8 +24,11 @@ def architecture_of(model: nn.Module) -> Architecture:
 
 def install(model: nn.Module) -> None:
     """Make a transformers model ready for packed batches, in place. Raises ModelError where that is not supported."""
+    from semtune.models.architectures.panel_conv1d import use_conv1d_panels
+
     architecture_of(model).install(model)
     use_panels(model)
+    use_conv1d_panels(model)
 
 
 def linears_of(model: nn.Module) -> dict[str, nn.Module]:
