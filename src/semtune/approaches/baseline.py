@@ -12,7 +12,7 @@ from semtune.records import Example, Prediction, RunSpec
 from semtune.registry import BASELINES
 from semtune.specs.serves import check_serves
 
-_READ = frozenset({"task", "task_options", "approach", "baseline", "allow_overlap", "trust_remote_code"})
+_READ = frozenset({"task", "task_options", "approach", "baseline", "fold", "allow_overlap", "trust_remote_code"})
 """The fields of a RunSpec that a baseline or its runner reads."""
 _HARMLESS = frozenset({"threads", "device"})
 """Fields without an effect that a user may give to every run of a machine."""

@@ -172,6 +172,11 @@ class RunSpec:
         0, at_least=0, below=2**63, help="Seed of adapters, dropout and the order of texts.", panel=TRAINING
     )
     task_options: TaskOptions = option(default_factory=TaskOptions, help="Where the data is and what it looks like.")
+    fold: str | None = option(
+        None, panel=DATA,
+        help="Cross-validation: 1/3 joins train and dev, makes three parts, and takes the first as dev and the others "
+        "as train; nothing of test is predicted.",
+    )  # fmt: skip
     allow_overlap: bool = option(False, help="Go on where many test texts are also in another split.", panel=DATA)
     epochs: int = option(3, at_least=1, at_most=MOST, help="Passes over the training data.", panel=TRAINING)
     batch_size: int = option(8, unit="texts", at_least=1, at_most=MOST, help="Texts per micro-batch.", panel=TRAINING)

@@ -10,6 +10,7 @@ from semtune.errors import DataError
 from semtune.records import Example, Overlap, RunSpec, TargetSpace
 from semtune.registry import TASKS
 from semtune.runs.fingerprints import data_fingerprint
+from semtune.runs.folds import train_and_dev
 from semtune.runs.watch import SELECTION_SPLIT
 from semtune.tasks.overlap import check_overlaps, overlaps
 
@@ -18,7 +19,10 @@ FINAL_SPLITS = ("dev", "test")
 
 @dataclass(frozen=True)
 class RunData:
-    """A task and its splits. `final`: those predicted at the end, by name; "test" may be unlabelled or empty."""
+    """A task and its splits. `final`: those predicted at the end, by name; "test" may be unlabelled or empty.
+
+    Of a run of one fold of a cross-validation, train and dev are as the fold has them, and "test" is empty.
+    """
 
     task: Task
     train: list[Example]
@@ -45,7 +49,11 @@ def load_data(spec: RunSpec) -> RunData:
     final = {split: task.load(split) for split in FINAL_SPLITS}
     splits = {**final, "train": training}
     found = checked_overlaps(task, splits, allowed=spec.allow_overlap)
-    return RunData(task, training, dev, final, found, fingerprint_of(task, splits))
+    fingerprint = fingerprint_of(task, splits)
+    if spec.fold is not None:
+        training, dev = train_and_dev(spec.fold, training, dev)
+        final = {SELECTION_SPLIT: dev}
+    return RunData(task, training, dev, final, found, fingerprint)
 
 
 def checked_overlaps(task: Task, splits: Mapping[str, Sequence[Example]], *, allowed: bool) -> tuple[Overlap, ...]:

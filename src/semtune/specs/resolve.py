@@ -8,6 +8,7 @@ import os
 from semtune.errors import OptionError
 from semtune.records import RunSpec
 from semtune.registry import APPROACHES, BASELINES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, TASKS
+from semtune.specs.folds import check_fold
 from semtune.specs.naming import RUN_OPTIONS, BoundsError
 from semtune.specs.optimizers import check_optimizer
 from semtune.specs.precision import AUTO, normalise_precision
@@ -34,6 +35,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     _check_choices(typed)
     check_foreign_options(typed)
     _check_threads(typed)
+    check_fold(typed)
     full = dataclasses.replace(typed, **filled_options(typed))
     normalise_precision(full.method_options.get(PRECISION, AUTO))
     uses = APPROACHES.get(full.approach).uses

@@ -43,6 +43,29 @@ def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], see
     return splits
 
 
+def make_folds(examples: Sequence[Example], count: int, seed: int) -> list[list[Example]]:
+    """Divide labelled `examples` into `count` parts of about equal size for cross-validation.
+
+    Stratified like `make_splits`: each next text of the same order goes to the smallest part. Rows with the same text
+    go to the same part. Within a part the examples keep their order in `examples`.
+
+    Raises DataError when there are fewer different texts than parts.
+    """
+    groups = by_text(examples)
+    if len(groups) < count:
+        raise DataError(
+            f"{len(groups)} different texts are too few for {count} folds; add rows, or ask for at most {len(groups)}."
+        )
+    sizes, part_of = [0] * count, {}
+    for text in _stratified_order({text: _labels_of(group) for text, group in groups.items()}, seed):
+        part = part_of[text] = sizes.index(min(sizes))
+        sizes[part] += len(groups[text])
+    parts: list[list[Example]] = [[] for _ in range(count)]
+    for example in examples:
+        parts[part_of[_same_text_key(example.text)]].append(example)
+    return parts
+
+
 _FEW = 3
 """Texts up to which labels of their own are no surprise."""
 
@@ -87,18 +110,11 @@ def _assign(
     seed: int,
 ) -> dict[str, str]:
     """The split of each text, by the algorithm of the module's docstring."""
-    counts = Counter(label for labels in labels_of.values() for label in labels)
-    rank = {label: i for i, label in enumerate(sorted(counts, key=lambda name: (counts[name], name)))}
-
-    def sort_key(text: str) -> tuple[list[int], bytes]:
-        draw = hashlib.sha256(f"{seed}\n{text}".encode("utf-8", "surrogatepass")).digest()
-        return sorted(rank[label] for label in labels_of[text]), draw
-
     taken = dict.fromkeys(shares, 0)
     trained: set[str] = set()
     chosen: dict[str, str] = {}
     so_far = 0
-    for text in sorted(labels_of, key=sort_key):
+    for text in _stratified_order(labels_of, seed):
         so_far += len(groups[text])
         if labels_of[text] - trained:
             split = "train"
@@ -110,6 +126,18 @@ def _assign(
         taken[split] += len(groups[text])
         chosen[text] = split
     return chosen
+
+
+def _stratified_order(labels_of: Mapping[str, frozenset[str]], seed: int) -> list[str]:
+    """The texts, those with the same labels as neighbours, rarest labels first, then as drawn from `seed`."""
+    counts = Counter(label for labels in labels_of.values() for label in labels)
+    rank = {label: i for i, label in enumerate(sorted(counts, key=lambda name: (counts[name], name)))}
+
+    def sort_key(text: str) -> tuple[list[int], bytes]:
+        draw = hashlib.sha256(f"{seed}\n{text}".encode("utf-8", "surrogatepass")).digest()
+        return sorted(rank[label] for label in labels_of[text]), draw
+
+    return sorted(labels_of, key=sort_key)
 
 
 def _labels_of(group: Sequence[Example]) -> frozenset[str]:
