@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setting = rate_runs.Setting(
         options.task, options.model, options.device, options.threads or max(1, cores // options.workers),
         str(out / "runs"), options.limit_examples, json.loads(options.options),
+        options.plans,
     )  # fmt: skip
     grid = _grid(options.methods, options.rates)
     runs = rates.pairs(options.seeds, options.folds, crossed=options.crossed)
@@ -69,17 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--crossed", action="store_true", help="every seed on every fold, not one fold for each seed")
     parser.add_argument("--options", default="{}", help='further options of all runs, as JSON: {"epochs": 2}')
     parser.add_argument("--limit-examples", type=int, help="of each split, for trying out")
+    parser.add_argument("--plans", action="store_true", help="plan the study's runs too: seconds each")
     parser.add_argument("--retry", action="store_true", help="run again what has failed")
     return parser
 
 
 def _grid(methods: Sequence[str] | None, given: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Method -> rates."""
+    from semtune.errors import SemtuneError
     from semtune.registry import METHODS
 
     own = {name: tuple(map(float, text.split(","))) for name, _, text in (entry.partition("=") for entry in given)}
-    for name in [*(methods or ()), *own]:
-        METHODS.check(name)
+    try:
+        for name in [*(methods or ()), *own]:
+            METHODS.check(name)
+    except SemtuneError as error:
+        sys.exit(str(error))
     return {name: own.get(name, rates.RATES.get(name, rates.OTHERS)) for name in methods or METHODS}
 
 

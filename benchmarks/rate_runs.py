@@ -36,16 +36,19 @@ class Setting:
     """Of each split, for trying out; None: all."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options of all runs, such as epochs."""
+    plans: bool = False
+    """Whether the study's runs plan themselves too, which takes longer than training on a GPU."""
 
 
 def prepare(setting: Setting) -> Callable[[Job], Mapping[str, Any]]:
     """Import what every job needs, limit the threads, and return what does a job."""
     import torch
 
-    import semtune.approaches.tuned
     import semtune.runs.runner  # noqa: F401 - now, so that no job's seconds have it
+    from semtune.approaches.tuned import Tuned
 
     torch.set_num_threads(setting.threads)
+    Tuned.plannable = setting.plans
     return functools.partial(do, setting)
 
 
