@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     grid = _grid(options.methods, options.rates)
     runs = rates.pairs(options.seeds, options.folds, crossed=options.crossed)
     _check_same(out, setting, {"seeds": options.seeds, "folds": options.folds})
-    write_environment(out, options.workers)
     rows = read_rows(out)
     if "summary" not in options.sections:
+        write_environment(out, options.workers)
         _run(options, setting, grid, runs, rows, out)
     rate_summary.write(out, rows, grid, setting.task)
     return 0

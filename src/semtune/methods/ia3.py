@@ -46,7 +46,7 @@ class IA3Method:
     presets: Mapping[str, IA3Settings] = {
         # Not in the original experiment: its precision, and the learning rate of the paper's recipe (T-Few).
         "report": IA3Settings(precision="bf16", learning_rate=3e-3),
-        "default": IA3Settings(precision="auto", learning_rate=3e-3),
+        "default": IA3Settings(precision="auto", learning_rate=1e-2),
     }
     preset_notes: Mapping[str, tuple[str, ...]] = {
         "report": ("preset report: (IA)³ was not part of the original experiment; its learning rate is its paper's",)

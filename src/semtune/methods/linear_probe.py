@@ -37,7 +37,7 @@ LINEAR_PROBE = LinearProbe(
     presets={
         # Not in the original experiment: its precision.
         "report": MethodSettings(precision="bf16", learning_rate=1e-3),
-        "default": MethodSettings(precision="auto", learning_rate=1e-3),
+        "default": MethodSettings(precision="auto", learning_rate=1e-2),
     },
     preset_notes={"report": ("preset report: a linear probe was not part of the original experiment",)},
 )

@@ -74,7 +74,7 @@ LN_TUNING = LNTuning(
     presets={
         # Not in the original experiment: its precision.
         "report": LNTuningSettings(precision="bf16", master_weights=True, learning_rate=1e-3),
-        "default": LNTuningSettings(precision="auto", master_weights=True, learning_rate=1e-3),
+        "default": LNTuningSettings(precision="auto", master_weights=True, learning_rate=3e-3),
     },
     preset_notes={"report": ("preset report: LN-tuning was not part of the original experiment",)},
 )

@@ -78,7 +78,7 @@ class MamMethod:
     presets: Mapping[str, MethodSettings] = {
         # Not in the original experiment: the paper's learning rate, and its prefix with an MLP.
         "report": MamSettings(precision="bf16", learning_rate=5e-5, prefix_mlp_size=512, prefix_start="random"),
-        "default": MamSettings(precision="auto", learning_rate=1e-3),
+        "default": MamSettings(precision="auto", learning_rate=5e-4),
     }
     preset_notes: Mapping[str, tuple[str, ...]] = {
         "report": ("preset report: MaM was not part of the original experiment; it has its paper's settings here",)
