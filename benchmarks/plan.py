@@ -2,8 +2,9 @@
 
 Each cell is a run's three phases for real in a process of its own (`contestants/plan_cell.py`), every text at its
 longest, and the plan of the same run. Prints a table and, alone on the last line of standard output with --json, one
-object. `--quick`: the cells of the smallest models. `--calibration`: other cells, to which the constants of
-`semtune.plan.overhead` were fitted; none of them is in the grid. `--measured FILE`: plan anew what a record measured.
+object. `--quick`: the cells of the smallest models. `--methods`: the cells of these methods. `--seconds`: as many cells
+as are done by then. `--calibration`: other cells, to which the constants of `semtune.plan.overhead` were fitted; none
+of them is in the grid. `--measured FILE`: plan anew what a record measured.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import launch, record, setting, table
+from benchmarks.clock import Clock
 from benchmarks.plan_cells import CALIBRATION, GRID, QUICK_MODELS
 
 TIMEOUT_SECONDS = 1200.0
@@ -32,42 +34,80 @@ PHASES = ("load", "train", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 where every cell was measured."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    setting.add_options(parser)
-    parser.add_argument("--quick", action="store_true", help="only the cells that take under a minute")
-    parser.add_argument("--calibration", action="store_true", help="the cells that constants are fitted to")
-    parser.add_argument("--measured", help="cells.jsonl of an earlier record: plan these again, measure nothing")
-    options = parser.parse_args(arguments)
-    cells = CALIBRATION if options.calibration else GRID
-    if options.quick:
-        cells = [c for c in cells if c["model"] in QUICK_MODELS]
-    known = _read(options.measured)
+    """Exit status: 0 where every cell that was begun was measured."""
+    options = read_options(arguments)
     folder = record.new_folder(options.out, "plan-calibration" if options.calibration else "plan")
-    planner = Predictor(options.threads)
+    planner, rows = Predictor(options.threads), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as work:
-        around = launch.launch("surroundings", {"work": work, "threads": options.threads, "variant": "plan"})
+        common = {"work": work, "threads": options.threads, "variant": "plan"}
+        around = launch.launch("surroundings", common)
         record.write_json(folder, "environment.json", {**around, "revision": record.revision()})
-        rows = []
-        for number, cell in enumerate(cells, start=1):
-            measured = known.get(key(cell)) or launch.launch(
-                "plan_cell",
-                {"work": work, "threads": options.threads, "variant": "plan", "spec": dict(cell)},
-                TIMEOUT_SECONDS,
-            )
-            row = {"cell": dict(cell), "measured": measured, "predicted": planner.predict(cell, measured)}
-            setting.say(f"{number} of {len(cells)}: {key(cell)}: {said(row)}")
+        for row in measure(options.cells, _read(options.measured), common, planner, Clock(options.seconds)):
             rows.append(row)
+            setting.say(f"{len(rows)} of {len(options.cells)}: {key(row['cell'])}: {said(row)}")
             with (folder / "cells.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+    left_out = len(options.cells) - len(rows)
+    if left_out:
+        setting.say(f"no time left for the last {left_out} of {len(options.cells)} cells")
     found = summary(rows)
-    result = {**found, "record": record.shown(folder), "rates": planner.rates()}
+    result = {**found, "record": record.shown(folder), "cells_left_out": left_out, "rates": planner.rates()}
     text = as_table(rows, found)
     record.write_json(folder, "summary.json", result)
     (folder / "tables.txt").write_text(text, encoding="utf-8")
     print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
     print(json.dumps(found), flush=True)
-    return 0 if found["runs"] == len(cells) else 1
+    return 0 if found["runs"] == len(rows) else 1
+
+
+def measure(
+    cells: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, Any]],
+    common: Mapping[str, Any],
+    planner: Predictor,
+    clock: Clock,
+) -> Iterator[dict[str, Any]]:
+    """Each cell measured and planned, until the next one would not be done in time.
+
+    Args:
+        known: by `key`, what an earlier record has measured.
+        common: settings of every cell's process.
+    """
+    for cell in cells:
+        if not clock.allows(key(cell)):
+            return
+        with clock.running(key(cell)):
+            measured = known.get(key(cell)) or launch.launch(
+                "plan_cell", {**common, "spec": dict(cell)}, TIMEOUT_SECONDS
+            )
+            predicted = {} if "error" in measured else planner.predict(cell, measured)
+        yield {"cell": dict(cell), "measured": measured, "predicted": predicted}
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; `cells` are those that it chooses."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    setting.add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="only the cells that take under a minute")
+    parser.add_argument("--calibration", action="store_true", help="the cells that constants are fitted to")
+    parser.add_argument("--measured", help="cells.jsonl of an earlier record: plan these again, measure nothing")
+    parser.add_argument("--methods", help="only cells of these methods, comma separated")
+    parser.add_argument("--seconds", type=float, help="begin no cell that would not be done by then")
+    options = parser.parse_args(arguments)
+    if options.seconds is not None and options.seconds <= 0:
+        parser.error("--seconds must be more than 0")
+    cells = CALIBRATION if options.calibration else GRID
+    if options.quick:
+        cells = [c for c in cells if c["model"] in QUICK_MODELS]
+    if options.methods is not None:
+        wanted = [name.strip() for name in options.methods.split(",")]
+        there = dict.fromkeys(c["method"] for c in cells)
+        for name in wanted:
+            if name not in there:
+                parser.error(f'no cell has the method "{name}"; choose of {", ".join(there)}')
+        cells = [c for c in cells if c["method"] in wanted]
+    options.cells = cells
+    return options
 
 
 class Predictor:

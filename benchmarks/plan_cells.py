@@ -23,6 +23,35 @@ _SMALL = ((8, 32, "generate", False), (16, 64, "generate", False), (8, 128, "hea
 _MIDDLE = ((8, 64, "generate", False), (8, 128, "head", False), (8, 128, "generate", True), (4, 256, "head", False))
 _LARGE = ((8, 64, "generate", False), (4, 128, "head", False), (8, 128, "head", True), (8, 64, "generate", True))
 
+_SHORT, _LONG = (8, 32), (8, 64)
+_NF4 = {"precision": "nf4"}
+OTHER_METHODS: list[dict[str, Any]] = [
+    # Of each method one, then a second one: with a limit of seconds every method has its turn.
+    _cell("default", "houlsby", *_SHORT, "generate", False),
+    _cell("default", "pfeiffer", *_LONG, "head", False),
+    _cell("default", "prefix", *_SHORT, "generate", False),
+    _cell("default", "mam", *_SHORT, "generate", False),
+    _cell("default", "qa-lora", *_SHORT, "generate", False),
+    _cell("default", "qdora", *_SHORT, "generate", False),
+    _cell("default", "ia3", *_SHORT, "generate", False),
+    _cell("default", "bitfit", *_SHORT, "generate", True),
+    _cell("default", "ln-tuning", *_LONG, "head", False),
+    _cell("default", "last-layers", *_SHORT, "generate", False),
+    _cell("default", "linear-probe", 16, 32, "head", False),
+    _cell("default", "houlsby", *_LONG, "head", True),
+    _cell("default", "pfeiffer", *_SHORT, "generate", True, **_NF4),
+    _cell("default", "prefix", *_LONG, "head", True, **_NF4),
+    _cell("default", "mam", *_LONG, "head", True),
+    _cell("default", "qa-lora", *_LONG, "head", True),
+    _cell("default", "qdora", *_LONG, "head", True),
+    _cell("default", "ia3", *_LONG, "head", True, **_NF4),
+    _cell("default", "bitfit", *_LONG, "head", False, **_NF4),
+    _cell("default", "ln-tuning", *_SHORT, "generate", True, **_NF4),
+    _cell("default", "last-layers", *_LONG, "head", True),
+    _cell("default", "linear-probe", *_LONG, "head", False, **_NF4),
+    _cell("default", "prefix", *_SHORT, "generate", False, **_NF4),
+]
+
 GRID: list[dict[str, Any]] = [
     *(_cell("default", method, *rest) for method in METHODS for rest in _SMALL),
     *(_cell("shape:smollm2-360m", method, *rest) for method in METHODS for rest in _MIDDLE),
@@ -49,6 +78,7 @@ GRID: list[dict[str, Any]] = [
     _cell("shape:llama-2-7b", "qlora", 4, 128, "head", True),
     _cell("shape:llama-2-7b", "dora", 2, 44, "head", False, precision="nf4"),
     _cell("shape:llama-2-7b", "lora", 4, 44, "generate", False),
+    *OTHER_METHODS,
 ]
 
 CALIBRATION: list[dict[str, Any]] = [

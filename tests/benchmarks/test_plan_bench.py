@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from benchmarks.plan_cells import CALIBRATION, GRID
+from benchmarks.clock import Clock
+from benchmarks.plan_cells import CALIBRATION, GRID, OTHER_METHODS
 
-from benchmarks import plan
+from benchmarks import launch, plan
+from semtune.registry import METHODS, QUANTIZATIONS
+from semtune.specs import method_settings, resolve, spec_from
 
 
 def row(measured: float, predicted: float, *, seconds: float = 2.0) -> dict[str, Any]:
@@ -65,3 +68,41 @@ def test_the_table() -> None:
     text = plan.as_table(rows, plan.summary(rows))
     assert "+5.0%" in text
     assert "1 runs" in text
+
+
+def test_the_grid_covers_every_method_on_both_kinds_of_base() -> None:
+    def is_4_bit(cell: dict[str, Any]) -> bool:
+        spec = resolve(spec_from({**cell, "threads": 1}, "the cell", shared=True))
+        return str(method_settings(spec).precision) in QUANTIZATIONS
+
+    assert {c["method"] for c in GRID} == set(METHODS)
+    assert len(OTHER_METHODS) >= 15
+    assert {is_4_bit(cell) for cell in OTHER_METHODS} == {True, False}
+    for name in {c["method"] for c in OTHER_METHODS}:
+        assert sum(c["method"] == name for c in OTHER_METHODS) >= 2
+
+
+def test_cells_of_chosen_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = plan.read_options(["--methods", "mam, prefix"]).cells
+    assert {c["method"] for c in cells} == {"mam", "prefix"}
+    with pytest.raises(SystemExit) as ended:
+        plan.read_options(["--methods", "mma"])
+    assert ended.value.code == 2
+    assert 'no cell has the method "mma"; choose of full, lora' in capsys.readouterr().err
+
+
+def test_no_cell_begins_after_the_limit_and_one_that_failed_is_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [0.0]
+    launched = []
+
+    def launch_cell(program: str, settings: dict[str, Any], timeout: float) -> dict[str, Any]:
+        launched.append(settings["spec"]["method"])
+        times[0] += 40.0
+        return {"error": "planted"}
+
+    monkeypatch.setattr(launch, "launch", launch_cell)
+    planner: Any = None  # a failed cell is not planned
+    rows = list(plan.measure(OTHER_METHODS, {}, {}, planner, Clock(100.0, lambda: times[0])))
+    assert launched == ["houlsby", "pfeiffer"]  # 20 s are left, and a cell takes 40
+    assert [row["predicted"] for row in rows] == [{}, {}]
+    assert "planted" in plan.said(rows[0])
