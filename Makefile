@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check format bench bench-7b bench-plan clean
+.PHONY: demo test test-slow check format bench bench-methods bench-7b bench-plan clean
 
 demo: .venv/.installed       ## four ways of tuning side by side on the practice set, then a report
 	$(BIN)/semtune study studies/demo.yaml --out studies-out/demo
@@ -27,6 +27,9 @@ format: .venv/.installed-dev
 
 bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; about half an hour; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/peers.py
+
+bench-methods: .venv/.installed-bench   ## every other method against PEFT; about 40 minutes; leave the machine alone meanwhile
+	$(BIN)/python benchmarks/methods.py
 
 bench-7b: .venv/.installed   ## memory of one QLoRA step of the shape of a 7B model
 	$(BIN)/python benchmarks/step_7b.py

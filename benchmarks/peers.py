@@ -130,17 +130,7 @@ def summary(
         **{figure.key: figure.value for figure in found},
         "verdicts": {f.key: TARGETS[f.key].verdict(f.value) for f in found if f.key in TARGETS},
         "targets": {key: str(target) for key, target in TARGETS.items()},
-        "behind": {
-            f.key: {
-                "rounds": {str(r + 1): value for r, value in f.values.items()},
-                "lowest": f.spread[0] if f.spread else None,
-                "highest": f.spread[1] if f.spread else None,
-                "of": f.ours,
-                "against": f.against,
-                "reason": f.reason,
-            }
-            for f in found
-        },
+        "behind": {f.key: f.behind() for f in found},
         "peers_kept_after_screening": dict(kept),
         "sameness": figures.sameness(runs),
         "growth": figures.growth(runs),

@@ -15,6 +15,9 @@ from typing import Any
 Measure = Callable[[Mapping[str, Any]], float]
 """From what a contestant printed to one number. A missing or impossible entry counts as no value of that round."""
 
+MASTER_AND_MOMENTS_BYTES = 12
+"""Of each weight: its fp32 master, of which the weight itself is all or (bf16) the upper half, and two fp32 moments."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -52,6 +55,17 @@ class Figure:
         """The lowest and the highest round."""
         return (min(self.values.values()), max(self.values.values())) if self.values else None
 
+    def behind(self) -> dict[str, Any]:
+        """What stands behind the value, as plain values; rounds from 1."""
+        return {
+            "rounds": {str(r + 1): value for r, value in self.values.items()},
+            "lowest": self.spread[0] if self.spread else None,
+            "highest": self.spread[1] if self.spread else None,
+            "of": self.ours,
+            "against": self.against,
+            "reason": self.reason,
+        }
+
 
 def tokens_per_second(result: Mapping[str, Any]) -> float:
     """Real tokens over seconds of the timed steps, as a run of some epochs would take them.
@@ -72,6 +86,18 @@ def median_step_speed(result: Mapping[str, Any]) -> float:
 
 def seconds_per_token(result: Mapping[str, Any]) -> float:
     return 1.0 / tokens_per_second(result)
+
+
+def run_seconds(result: Mapping[str, Any]) -> float:
+    """Seconds of training of a whole run: as measured, or its tokens at the speed of the steps that stand for it."""
+    if "train_seconds" in result:
+        return float(result["train_seconds"])
+    return float(result["run_tokens"] / tokens_per_second(result))
+
+
+def share_of_training_state(result: Mapping[str, Any]) -> float:
+    """Peak of the reference step above the bare runtime, over weights, fp32 masters and moments of full tuning."""
+    return step_peak_bytes(result) / (MASTER_AND_MOMENTS_BYTES * result["parameters"])
 
 
 def step_peak_bytes(result: Mapping[str, Any]) -> float:

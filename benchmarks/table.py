@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ratios import Figure, Measure, Run, field_of, step_peak_bytes, tokens_per_second, values
-from benchmarks.targets import MEASURED_ONCE, TARGETS
+from benchmarks.targets import MEASURED_ONCE, TARGETS, Target
 
 WIDTH = 150
 
 
-def figures_table(figures: Sequence[Figure]) -> str:
+def figures_table(figures: Sequence[Figure], targets: Mapping[str, Target] = TARGETS) -> str:
     """One row a figure: median, lowest and highest round, target, verdict; of a figure without a value the reason."""
     table = Table(title="Figures: medians over interleaved rounds", title_justify="left")
     headings = ("figure", "median", "lowest – highest", "rounds", "target", "verdict", "against, or why there is none")
     for name in headings:
         table.add_column(name, justify="right" if name in ("median", "rounds") else "left", overflow="fold")
     for figure in figures:
-        target = TARGETS.get(figure.key)
+        target = targets.get(figure.key)
         unit = target.unit if target else ("" if figure.against is None else "x")
         rounds = "once" if figure.key in MEASURED_ONCE and figure.values else str(len(figure.values))
         low_high = "" if figure.spread is None else " – ".join(f"{bound:.3g}" for bound in figure.spread)

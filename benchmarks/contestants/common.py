@@ -52,7 +52,7 @@ class Settings:
     """After the reference steps."""
     timed_steps: int = 5
     dtype: str = "bf16"
-    """Of prediction and label scoring: "bf16" or "fp32"."""
+    """Of prediction, label scoring and the peers of `methods.py`: "bf16" or "fp32"."""
     texts: int = 0
     """Of prediction and label scoring; 0: all."""
     model: str = "default"
@@ -123,6 +123,32 @@ def reference_batch(lengths: Sequence[int], batch_size: int) -> list[int]:
     return min(
         zip(batches, sizes, strict=True), key=lambda pair: abs(pair[1][0] / real - 1) + abs(pair[1][1] / padded - 1)
     )[0]
+
+
+def random_epochs(lengths: Sequence[int], settings: Settings) -> list[list[list[int]]]:
+    """The batches of `EPOCHS` epochs in random order, the Trainer's default; the same for every stack of one seed."""
+    epochs = []
+    for number in range(EPOCHS):
+        order = list(range(len(lengths)))
+        random.Random(EPOCHS * settings.seed + number).shuffle(order)
+        epochs.append(as_batches(order, settings.batch_size))
+    return epochs
+
+
+def same_batches(lengths: Sequence[int], settings: Settings) -> list[list[int]]:
+    """The batches of all steps where every stack runs the same ones, `settings.total_steps` of them.
+
+    The reference batch, warm-up and timed batches are of a random epoch, spread over its padded sizes; the timed ones
+    come twice.
+    """
+    epoch = random_epochs(lengths, settings)[0]
+
+    def chosen(count: int) -> list[list[int]]:
+        return spread(epoch, lambda batch: padded_tokens(lengths, batch), count, settings.seed)
+
+    timed = chosen(settings.timed_steps)
+    reference = [reference_batch(lengths, settings.batch_size)] * REFERENCE_STEPS
+    return [*reference, *chosen(settings.warmup_steps), *timed, *timed]
 
 
 def padded_tokens(lengths: Sequence[int], batch: Sequence[int]) -> int:

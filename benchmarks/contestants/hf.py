@@ -24,7 +24,9 @@ from benchmarks.contestants.common import (
     as_batches,
     new_size_share,
     padded_tokens,
+    random_epochs,
     reference_batch,
+    same_batches,
     spread,
 )
 from semtune.measure.memory import PhaseMeter
@@ -126,8 +128,21 @@ def sampled(trainer_class: type[Any], data: Data, settings: Settings, *, padded:
     return SampledTrainer
 
 
+def in_same_batches(trainer_class: type[Any], data: Data, settings: Settings) -> type[Any]:
+    """`trainer_class` that runs `common.same_batches`, of its default order, padded."""
+    lengths = data.lengths()
+
+    class SameBatchesTrainer(trainer_class):
+        new_size_share = new_size_share(random_epochs(lengths, settings), lambda batch: padded_tokens(lengths, batch))
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Fixed:
+            return Fixed([i for batch in same_batches(lengths, settings) for i in batch])
+
+    return SameBatchesTrainer
+
+
 def train_and_measure(trainer: Any, meter: PhaseMeter, settings: Settings) -> dict[str, Any]:
-    """Run a trainer made by a class of `sampled`; what a training contestant reports."""
+    """Run a trainer made by a class of `sampled` or `in_same_batches`; what a training contestant reports."""
     clock = StepTimes(meter)
     trainer.add_callback(clock)
     counted = Counted(trainer.data_collator)

@@ -1,11 +1,13 @@
 """semtune, through the same doors as `semtune tune`: RunSpec, resolve, TunedModel.build, the one training loop.
 
-Variants: lora, qlora, qlora-cached (keeps a dequantised copy of the 4-bit base), dora, full.
+Variants: lora, qlora, qlora-cached (keeps a dequantised copy of the 4-bit base), dora, full; of `method_step` also
+full-fused, and every method by its name, with the options of its default preset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from benchmarks.contestants.common import (
@@ -28,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "qlora-cached": {"method": "qlora", "precision": "nf4-cached"},
     "dora": {"method": "dora", "precision": "auto"},
     "full": {"method": "full", "precision": "auto", "master_weights": True},
+    "full-fused": {"method": "full", "precision": "auto", "master_weights": True, "fused_update": True},
 }
 
 
@@ -57,16 +60,17 @@ class RecordingWork:
 
 
 class Steps:
-    """An observer that keeps every step's event."""
+    """An observer that keeps every step's and every epoch's event."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        self.epochs: list[Any] = []
 
     def on_step(self, event: Any) -> None:
         self.events.append(event)
 
     def on_epoch(self, event: Any) -> None:
-        pass
+        self.epochs.append(event)
 
 
 def train_settings(batch_size: int, epochs: int, seed: int) -> Any:
@@ -92,14 +96,17 @@ def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
     from semtune.approaches.tuned import TunedModel
     from semtune.records import TargetSpace
+    from semtune.registry import METHODS
     from semtune.specs import resolve, spec_from
 
-    low_rank = {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
     values = {
         "task": data.task, "model": settings.model, "readout": "generate", "seed": settings.seed,
         "batch_size": settings.batch_size, "threads": settings.threads, "learning_rate": RECIPE["learning_rate"],
     }  # fmt: skip
-    values |= {**VARIANTS[settings.variant], **(low_rank if settings.variant != "full" else {})}
+    values |= VARIANTS.get(settings.variant, {"method": settings.variant})
+    known = {option.name for option in fields(METHODS.get(values["method"]).Settings)}
+    if "rank" in known:
+        values |= {name: RECIPE[name] for name in ("rank", "alpha", "dropout", "targets")}
     spec = spec_from(values, "the variant")
     return TunedModel.build(resolve(spec), TargetSpace(data.answer, tuple(data.labels)))
 
