@@ -18,12 +18,38 @@ from semtune.errors import OptionError, UnknownNameError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a method or an optimizer was published."""
+
+    cited: str
+    """Authors and year, such as "Hu et al. 2021"."""
+    arxiv: str = ""
+    """The arXiv id, such as "2106.09685"; "" where it is not on arXiv."""
+    url: str = ""
+    """Where to read it; filled in from the arXiv id where that is given."""
+
+    def __post_init__(self) -> None:
+        if self.arxiv and not self.url:
+            object.__setattr__(self, "url", f"https://arxiv.org/abs/{self.arxiv}")
+
+    @property
+    def short(self) -> str:
+        """The arXiv id, else authors and year."""
+        return f"arXiv:{self.arxiv}" if self.arxiv else self.cited
+
+    def __str__(self) -> str:
+        place = self.short if self.arxiv else self.url.removeprefix("https://")
+        return f"{self.cited}, {place}" if place else self.cited
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered object, or where to import it from, and its one-line summary."""
+    """A registered object, or where to import it from, its one-line summary, and its paper if it has one."""
 
     target: Any
     """"package.module:object", or an object that was registered at run time."""
     summary: str
+    paper: Paper | None = None
 
 
 class Registry:
@@ -31,7 +57,7 @@ class Registry:
 
     def __init__(self, kind: str, entries: Mapping[str, Entry], aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
-        self._entries = dict(entries)
+        self._entries, self._built_in = dict(entries), dict(entries)
         self.aliases = dict(aliases or {})
         """Other spelling (an old name) → registered name. Lookups accept aliases; iteration omits them."""
 
@@ -49,6 +75,14 @@ class Registry:
         """One line about `name`. Raises UnknownNameError."""
         return self._entry(name).summary
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether `name` is semtune's own object, neither registered nor replaced from outside."""
+        return self._entry(name) is self._built_in.get(self.canonical(name))
+
+    def paper(self, name: str) -> Paper | None:
+        """Where `name` was published; None where nothing was said. Raises UnknownNameError."""
+        return self._entry(name).paper
+
     def check(self, name: str) -> str:
         """`name` unchanged, nothing imported. Raises UnknownNameError unless it is registered or an alias."""
         self._entry(name)
@@ -62,12 +96,15 @@ class Registry:
         module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
-    def register(self, name: str, target: Any, summary: str = "", *, replace: bool = False) -> None:
+    def register(
+        self, name: str, target: Any, summary: str = "", paper: Paper | None = None, *, replace: bool = False
+    ) -> None:
         """Add an object for this process.
 
         Args:
             target: the object, or "package.module:object", imported on first use.
             summary: one line for `semtune list`.
+            paper: where it was published, for `semtune list`.
             replace: whether `target` replaces an object of the same name.
 
         Raises:
@@ -77,7 +114,7 @@ class Registry:
             raise OptionError(f'There is a {self.kind} called "{name}" already; choose another name.')
         if isinstance(target, str) and not re.fullmatch(r"[\w.]+:\w+", target):
             raise OptionError(f'"{target}" is not of the form "package.module:object".')
-        self._entries[name] = Entry(target, summary)
+        self._entries[name] = Entry(target, summary, paper)
 
     def unregister(self, name: str) -> None:
         """Remove `name`, for example a plugin's object after a test. Raises UnknownNameError."""
@@ -118,30 +155,69 @@ METHODS = Registry(
     "method",
     {
         "full": Entry("semtune.methods.full:FULL", "every weight is trained"),
-        "lora": Entry("semtune.methods.lora:LORA", "low-rank adapters beside frozen weights (Hu et al. 2021)"),
-        "qlora": Entry("semtune.methods.qlora:QLORA", "LoRA over a resident 4-bit NF4 base (Dettmers et al. 2023)"),
-        "qa-lora": Entry(
-            "semtune.methods.qa_lora:QA_LORA", "LoRA over group-wise 4-bit weights, merged in 4 bits (Xu et al. 2023)"
+        "lora": Entry(
+            "semtune.methods.lora:LORA",
+            "low-rank adapters beside frozen weights",
+            Paper("Hu et al. 2021", "2106.09685"),
         ),
-        "dora": Entry("semtune.methods.dora:DORA", "LoRA with weight magnitude trained apart (Liu et al. 2024)"),
-        "qdora": Entry("semtune.methods.qdora:QDORA", "DoRA over a resident 4-bit NF4 base (Answer.AI 2024)"),
-        "ia3": Entry("semtune.methods.ia3:IA3", "keys, values and MLP activations scaled (Liu et al. 2022)"),
-        "bitfit": Entry("semtune.methods.bitfit:BITFIT", "biases alone are trained (Ben Zaken et al. 2022)"),
-        "ln-tuning": Entry("semtune.methods.ln_tuning:LN_TUNING", "norms alone are trained (Zhao et al. 2024)"),
-        "last-layers": Entry("semtune.methods.last_layers:LAST_LAYERS", "the last blocks and final norm are trained"),
+        "qlora": Entry(
+            "semtune.methods.qlora:QLORA",
+            "LoRA over a resident 4-bit NF4 base",
+            Paper("Dettmers et al. 2023", "2305.14314"),
+        ),
+        "qa-lora": Entry(
+            "semtune.methods.qa_lora:QA_LORA",
+            "LoRA over group-wise 4-bit weights, merged in 4 bits",
+            Paper("Xu et al. 2023", "2309.14717"),
+        ),
+        "dora": Entry(
+            "semtune.methods.dora:DORA",
+            "LoRA with weight magnitude trained apart",
+            Paper("Liu et al. 2024", "2402.09353"),
+        ),
+        "qdora": Entry(
+            "semtune.methods.qdora:QDORA",
+            "DoRA over a resident 4-bit NF4 base",
+            Paper("Answer.AI 2024", url="https://www.answer.ai/posts/2024-04-26-fsdp-qdora-llama3.html"),
+        ),
+        "ia3": Entry(
+            "semtune.methods.ia3:IA3", "keys, values and MLP activations scaled", Paper("Liu et al. 2022", "2205.05638")
+        ),
+        "bitfit": Entry(
+            "semtune.methods.bitfit:BITFIT", "biases alone are trained", Paper("Ben Zaken et al. 2022", "2106.10199")
+        ),
+        "ln-tuning": Entry(
+            "semtune.methods.ln_tuning:LN_TUNING", "norms alone are trained", Paper("Zhao et al. 2024", "2312.11420")
+        ),
+        "last-layers": Entry(
+            "semtune.methods.last_layers:LAST_LAYERS",
+            "the last blocks and final norm are trained",
+            Paper("Lee et al. 2019", "1911.03090"),
+        ),
         "linear-probe": Entry(
             "semtune.methods.linear_probe:LINEAR_PROBE",
-            "the readout's layer alone is trained, over frozen states that are kept (Alain & Bengio 2016)",
+            "the readout's layer alone is trained, over frozen states that are kept",
+            Paper("Alain & Bengio 2016", "1610.01644"),
         ),
         "houlsby": Entry(
-            "semtune.methods.houlsby:HOULSBY", "bottleneck adapters after attention and MLP (Houlsby et al. 2019)"
+            "semtune.methods.houlsby:HOULSBY",
+            "bottleneck adapters after attention and MLP",
+            Paper("Houlsby et al. 2019", "1902.00751"),
         ),
         "pfeiffer": Entry(
-            "semtune.methods.pfeiffer:PFEIFFER", "one bottleneck adapter a block, after the MLP (Pfeiffer et al. 2021)"
+            "semtune.methods.pfeiffer:PFEIFFER",
+            "one bottleneck adapter a block, after the MLP",
+            Paper("Pfeiffer et al. 2021", "2005.00247"),
         ),
-        "prefix": Entry("semtune.methods.prefix:PREFIX", "learned keys and values in every layer (Li & Liang 2021)"),
+        "prefix": Entry(
+            "semtune.methods.prefix:PREFIX",
+            "learned keys and values in every layer",
+            Paper("Li & Liang 2021", "2101.00190"),
+        ),
         "mam": Entry(
-            "semtune.methods.mam:MAM", "a prefix, and scaled parallel adapters beside the MLPs (He et al. 2022)"
+            "semtune.methods.mam:MAM",
+            "a prefix, and scaled parallel adapters beside the MLPs",
+            Paper("He et al. 2022", "2110.04366"),
         ),
     },
 )
@@ -176,30 +252,40 @@ QUANTIZATIONS = Registry(
 OPTIMIZERS = Registry(
     "optimizer",
     {
-        "adamw": Entry("semtune.training.optimizers.adamw:ADAMW", "AdamW, moments in fp32 (Loshchilov & Hutter 2017)"),
+        "adamw": Entry(
+            "semtune.training.optimizers.adamw:ADAMW",
+            "AdamW, moments in fp32",
+            Paper("Loshchilov & Hutter 2017", "1711.05101"),
+        ),
         "adamw-8bit": Entry(
             "semtune.training.optimizers.adamw_8bit:ADAMW_8BIT",
-            "AdamW, moments in 8 bits: a quarter of their memory (Dettmers et al. 2022)",
+            "AdamW, moments in 8 bits: a quarter of their memory",
+            Paper("Dettmers et al. 2022", "2110.02861"),
         ),
         "paged-adamw": Entry(
             "semtune.training.optimizers.paged_adamw:PAGED_ADAMW",
-            "AdamW, moments in managed memory that leaves a full GPU; CUDA, bitsandbytes (Dettmers et al. 2023)",
+            "AdamW, moments in managed memory that leaves a full GPU; CUDA, bitsandbytes",
+            Paper("Dettmers et al. 2023", "2305.14314"),
         ),
         "adafactor": Entry(
             "semtune.training.optimizers.adafactor:ADAFACTOR",
-            "second moments of rows and columns alone, no first moment (Shazeer & Stern 2018)",
+            "second moments of rows and columns alone, no first moment",
+            Paper("Shazeer & Stern 2018", "1804.04235"),
         ),
         "lion": Entry(
             "semtune.training.optimizers.lion:LION",
-            "the sign of a momentum: one number an element; wants a smaller learning rate (Chen et al. 2023)",
+            "the sign of a momentum: one number an element; wants a smaller learning rate",
+            Paper("Chen et al. 2023", "2302.06675"),
         ),
         "apollo": Entry(
             "semtune.training.optimizers.apollo:APOLLO",
-            "AdamW's step sizes out of moments of a random low-rank projection (Zhu et al. 2024)",
+            "AdamW's step sizes out of moments of a random low-rank projection",
+            Paper("Zhu et al. 2024", "2412.05270"),
         ),
         "mezo": Entry(
             "semtune.training.optimizers.mezo:MEZO",
-            "two forwards a step and no gradient: the memory of predicting, many more steps (Malladi et al. 2023)",
+            "two forwards a step and no gradient: the memory of predicting, many more steps",
+            Paper("Malladi et al. 2023", "2305.17333"),
         ),
     },
 )

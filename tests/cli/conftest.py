@@ -26,8 +26,8 @@ def last_json(done: subprocess.CompletedProcess[str]) -> Any:
 def semtune(tmp_path: Path, request: pytest.FixtureRequest) -> Semtune:
     """Runs `semtune ARGUMENTS` in its own process; its working folder is `tmp_path`."""
 
-    def run(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "SEMTUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
+    def run(*arguments: object, check: int | None = 0, columns: int = 100) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "SEMTUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": str(columns)}
         words = [str(argument) for argument in arguments]
         if hasattr(os, "fork"):
             server: ForkServer = request.getfixturevalue("fork_server")

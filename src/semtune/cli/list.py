@@ -12,8 +12,10 @@ import typer
 from semtune import registry
 from semtune.cli import options as o
 from semtune.cli.generate import type_name
+from semtune.cli.method_list import list_methods
 from semtune.errors import OptionError, UnknownNameError, did_you_mean
 from semtune.models.supported import RIGHT, verdicts
+from semtune.records import to_plain
 from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ KINDS = {
     "strategies": registry.STRATEGIES,
     "launchers": registry.LAUNCHERS,
 }
+TABLES = {"methods": list_methods}
+"""Lists that say more than a line about each."""
 WITH_OPTIONS = ("methods", "readouts", "prompts", "strategies", "optimizers")
 
 
@@ -50,6 +54,8 @@ def list_names(
         raise UnknownNameError(f'There is no list of "{kind}"; {did_you_mean(kind, KINDS)}')
     if options:
         return _list_options(kind, json)
+    if kind in TABLES:
+        return TABLES[kind](json)
     entries = {name: KINDS[kind].summary(name) for name in KINDS[kind]}
     if kind == "models":
         entries = {alias: f"alias of {name}" for alias, name in KINDS[kind].aliases.items()} | entries
@@ -57,12 +63,23 @@ def list_names(
     if kind == "architectures":
         entries = _architectures(entries)
     if json:
-        o.print_json([{"name": name, "summary": summary} for name, summary in entries.items()])
+        o.print_json([{"name": name, "summary": text, **_paper(kind, name)} for name, text in entries.items()])
         return 0
     width = max(map(len, entries), default=0)
     for name, summary in entries.items():
-        o.show(f"{name:{width}}  {summary}")
+        o.show(f"{name:{width}}  {_with_paper(kind, name, summary)}")
     return 0
+
+
+def _paper(kind: str, name: str) -> dict[str, Any]:
+    """The field of JSON for the paper of a registered object; nothing where there is none."""
+    paper = KINDS[kind].paper(name) if name in KINDS[kind] else None
+    return {} if paper is None else {"paper": to_plain(paper)}
+
+
+def _with_paper(kind: str, name: str, summary: str) -> str:
+    paper = KINDS[kind].paper(name) if name in KINDS[kind] else None
+    return summary if paper is None else f"{summary} ({paper})"
 
 
 def _architectures(registered: dict[str, str]) -> dict[str, str]:
@@ -99,14 +116,19 @@ def _list_options(kind: str, json: bool) -> int:
 
         part = dict(zip(WITH_OPTIONS, (METHOD, READOUT, PROMPT, STRATEGY, OPTIMIZER), strict=True))[kind]
         rows: list[dict[str, Any]] = [
-            {"name": name, "summary": KINDS[kind].summary(name), "options": _options(part, name)}
+            {
+                "name": name,
+                "summary": KINDS[kind].summary(name),
+                **_paper(kind, name),
+                "options": _options(part, name),
+            }
             for name in part.registry
         ]
     if json:
         o.print_json(rows)
         return 0
     for row in rows:
-        o.show(f"{row['name']}: {row['summary']}")
+        o.show(f"{row['name']}: {_with_paper(kind, row['name'], row['summary'])}")
         if not row["options"]:
             o.show("  no options")
         for option in row["options"]:
@@ -119,7 +141,6 @@ def _list_options(kind: str, json: bool) -> int:
 
 def _options(part: Part, name: str) -> list[dict[str, Any]]:
     """One record an option. `defaults` are by preset; where there are no presets, under "default"."""
-    from semtune.records import to_plain
     from semtune.specs.settings import option_fields
 
     settings = part.settings_class(name)

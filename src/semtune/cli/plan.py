@@ -12,11 +12,8 @@ from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError, with_stop
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.runtime.imports import heavy_imports
-from semtune.runtime.streams import printable
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from semtune.plan.requests import Data, PlanResult
     from semtune.records import Plan
 
@@ -76,7 +73,7 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
     memory = f"{device.memory_bytes / 1e9:.1f} GB"
     if device.spill_bytes:
         memory += f" and {device.spill_bytes / 1e9:.1f} GB to spill into"
-    sheet = Table(title=_text(f"{spec.model} on {device.name} ({memory})"), title_justify="left")
+    sheet = Table(title=o.literal(f"{spec.model} on {device.name} ({memory})"), title_justify="left")
     sheet.add_column("method")
     sheet.add_column("fits")
     for heading in ("load GB", "train GB", "eval. GB", "s/step", "training"):
@@ -84,24 +81,17 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
     for p in answer.plans:
         peaks = [f"{p.peak_bytes[phase] / 1e9:.2f}" if p.peak_bytes else "–" for phase in ("load", "train", "evaluate")]
         times = (_seconds(p.seconds_per_iteration), _duration(p.train_seconds))
-        sheet.add_row(*map(_text, (p.method, _verdict(p), *peaks, *times)))
+        sheet.add_row(*map(o.literal, (p.method, _verdict(p), *peaks, *times)))
     console.print(sheet)
     for p in answer.plans:
         for line in _advice_lines(p):
-            console.print(_text(line), soft_wrap=True)
+            console.print(o.literal(line), soft_wrap=True)
     texts = f"every text of {spec.max_length} tokens" if data.train is None else f"texts of {task or 'practice'}"
     said = [f"Assumed: {texts}, {spec.batch_size} × {spec.accumulation_steps} a step."]
     said += [f"Assumed: {line}." for line in answer.assumptions]
     said += [with_stop(f"Note: {note}") for note in data.notes]
     for line in [*said, "GB = 1,000,000,000 bytes, the bare runtime or CUDA context included."]:
-        console.print(_text(line), soft_wrap=True)
-
-
-def _text(text: str) -> Text:
-    """What a user named, for rich: neither markup nor terminal codes in it have a meaning."""
-    from rich.text import Text
-
-    return Text(printable(text))
+        console.print(o.literal(line), soft_wrap=True)
 
 
 def _verdict(p: Plan) -> str:
