@@ -109,8 +109,11 @@ def test_trains_what_it_says_and_nothing_else(name: str, preset: str, attached, 
 
 
 def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
-    """The model's own loss; where the readout's parameters alone are trained, that of a linear layer over it."""
-    method, _, loaded = attached("default")
+    """The model's own loss; where the readout's parameters alone are trained, that of a linear layer over it.
+
+    At a small rate, or the method's own where that is larger: vectors that scale small numbers want such a one.
+    """
+    method, settings, loaded = attached("default")
     layer = nn.Linear(97, 97, dtype=torch.float64)
 
     def value_of() -> Tensor:
@@ -119,7 +122,7 @@ def test_a_step_lowers_the_loss(name: str, attached, ids: Tensor) -> None:
         return nn.functional.cross_entropy(layer(logits(loaded.model, ids)).flatten(0, 1), ids.flatten())
 
     trained = [*method.trainable(loaded.model).values()] or [*layer.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=3e-3)
+    optimizer = torch.optim.AdamW(trained, lr=max(3e-3, settings.learning_rate))
     losses = []
     for _ in range(6):
         optimizer.zero_grad()
