@@ -15,7 +15,18 @@ from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 
-VARIED = ("model", "method", "prompt", "readout", "seed", "approach", "strategy", "strategy_options", "baseline")
+VARIED = (
+    "model",
+    "method",
+    "prompt",
+    "readout",
+    "seed",
+    "fold",
+    "approach",
+    "strategy",
+    "strategy_options",
+    "baseline",
+)
 """Fields of a RunSpec that a study varies, or that its rows decide."""
 
 
@@ -35,6 +46,15 @@ def study(
     parallel: Annotated[
         int | None, typer.Option(help="Runs under way at once; they share the machine, so speeds do not compare.")
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,VALUE",
+            help="Compare these values of an option for every row, by cross-validation on train and dev, and run with "
+            "the best; may be given again for another option.",
+        ),
+    ] = None,
+    sweep_folds: Annotated[int | None, typer.Option(help="Folds of that cross-validation (default 3).")] = None,
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
@@ -55,7 +75,10 @@ def study(
     axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:
         axes["seeds"] = _whole_numbers(seeds)
-    axes |= {key: value for key, value in (("launcher", launcher), ("parallel", parallel)) if value is not None}
+    own = {"launcher": launcher, "parallel": parallel, "sweep_folds": sweep_folds}
+    axes |= {key: value for key, value in own.items() if value is not None}
+    if sweep:
+        axes["sweep"] = _swept(sweep)
     where = str(file or "the command line")
     whole = overridden(base, {**axes, **values}, where)
     where += " (with the options given)" if file is not None and (axes or values) else ""
@@ -81,6 +104,22 @@ def _show(record: dict[str, Any], out: Path, json: bool) -> None:
     o.say(f"report: {page}")
     if json:
         o.print_json(record)
+
+
+def _swept(given: list[str]) -> dict[str, list[str]]:
+    """["rank=8,16"] -> {"rank": ["8", "16"]}. Raises OptionError."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        key = name.strip().replace("-", "_")
+        if not equals or not key:
+            raise OptionError(
+                f'--sweep must have the form NAME=VALUE,VALUE, such as --sweep learning_rate=1e-4,1e-3, not "{text}".'
+            )
+        if key in found:
+            raise OptionError(f"--sweep names {key} twice; give all its values in one of them.")
+        found[key] = list(split_names(values))
+    return found
 
 
 def _whole_numbers(text: str) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 from semtune.records import Metric, RunResult
 from semtune.report.definitions import definition_marks, deviation_marks, preset_marks
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
+from semtune.report.sweep_table import sweep_table
 from semtune.report.table import Cell, Column, Footnotes, Row, Table, decimals, figure_cells, number
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
 
@@ -41,15 +42,14 @@ class Figure:
 
 
 def all_tables(study: Mapping[str, Any]) -> list[Table]:
-    """The tables that a terminal shows: speed, memory and quality, and the leaderboard where the task has one.
+    """The tables that a terminal shows: speed, memory and quality, the sweep and the leaderboard where there are any.
 
     Raises:
         DataError: the study's records are broken.
     """
     view = view_of(study)
     tables = [speed_table(view), quality_table(view)]
-    board = leaderboard_table(view)
-    return tables if board is None else [*tables, board]
+    return [*tables, *(t for t in (sweep_table(study, view), leaderboard_table(view)) if t is not None)]
 
 
 def speed_table(view: StudyView) -> Table:

@@ -263,10 +263,13 @@ class _ActiveRun:
         write_json(self.folder.result, self.result)
 
     def _planned(self, status: Status) -> dict[str, Any]:
-        """The plan's estimates, to compare with what was measured; a finished run without a plan is planned now."""
+        """The plan's estimates, to compare with what was measured; a finished run without a plan is planned now.
+
+        But not one of a single fold: it is one of many alike, and planning takes seconds.
+        """
         if self.guard is None:
             return {}
-        if status == "ok" and self.guard.plan is None:
+        if status == "ok" and self.guard.plan is None and self.approach.spec.fold is None:
             self.guard.make_plan(self.meter.runtime_bytes)
         plan = self.guard.plan
         if plan is None:

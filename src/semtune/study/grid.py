@@ -18,12 +18,13 @@ from semtune.specs.record import mapping_from, unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 from semtune.study.naming import folder_names
+from semtune.study.sweep_values import swept_from
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
 PRESET_AXES = ("prompts", "readouts")
 """Axes whose one value is the preset's where the study names none."""
-STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel")
+STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel", "sweep", "sweep_folds")
 """Further keys that are the study's own, not options of its runs."""
 
 NO_NAMES = ("none", "no", "", False, None)
@@ -51,6 +52,9 @@ class StudySpec:
     """None: all that are registered."""
     launcher: str = "process"
     parallel: int = option(1, at_least=1, at_most=1024, help="Maximum number of runs at once.")
+    sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Option -> values, of which each row gets the best by cross-validation on train and dev before its runs."""
+    sweep_folds: int = option(3, at_least=2, at_most=100, help="Folds of the sweep's cross-validation.")
     file: str = option("", help="The study file, for messages; without it the study is from no file.", per_call=True)
 
     @property
@@ -154,6 +158,7 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
             axes[key] = _as_list(remaining.pop(key), key, where, may_be_empty=True)
             _check_names(axes[key], key, registry, where)
     axes |= {key: remaining.pop(key) for key in STUDY_KEYS if key in remaining}
+    axes["sweep"] = swept_from(axes.get("sweep") or {}, where)
     LAUNCHERS.check(str(axes.get("launcher", "process")))
     if "task" not in remaining:
         raise OptionError(f"{where} names no task; add a line such as `task: practice`.")
@@ -251,7 +256,7 @@ def _with_own_nested(method: str, options: Mapping[str, Any], where: str) -> dic
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:
-    elsewhere = {"task", "task_options", "approach", "strategy", "baseline", *AXES.values()}
+    elsewhere = {"task", "task_options", "approach", "strategy", "baseline", "fold", *AXES.values()}
     allowed = [key for key in SPEC_KEYS if key not in elsewhere]
     for key in values:
         if key not in allowed and key not in EARLIER_KEYS:

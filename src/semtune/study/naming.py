@@ -18,7 +18,7 @@ from semtune.specs import read_spec, resolve
 LONGEST = 80
 """Characters of a name before its digest."""
 DIGITS = 6
-_TAKEN = frozenset({"baselines", "data", "con", "prn", "aux", "nul"})
+_TAKEN = frozenset({"baselines", "data", "sweep", "con", "prn", "aux", "nul"})
 """Names, in lower case, of a study's own folders and of Windows's devices."""
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semtune.errors import OutputError, SemtuneError
-from semtune.records import RunResult, RunSpec, to_plain
+from semtune.records import RunResult, to_plain
 from semtune.runs.folder import read_json, result_from, write_json
 from semtune.runs.outcome import unmeasured
+from semtune.study.driving import Job
 
 FORMAT = 1
 FILE = "study.json"
@@ -25,15 +25,6 @@ BASELINE_FIGURES = (
 )  # fmt: skip
 """Fields of a baseline's result that its entry has beside name, scores and note."""
 _IDENTITY = ("approach", "name", "model", "method", "prompt", "readout", "preset", "seed")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of the study: the line that announces it, its spec, its run folder."""
-
-    title: str
-    spec: RunSpec
-    folder: Path
 
 
 class StudyRecord:

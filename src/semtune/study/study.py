@@ -13,25 +13,24 @@ from semtune.errors import OptionError, OutputError, SemtuneError
 from semtune.measure.environment import environment
 from semtune.records import Example, Overlap, RunResult, RunSpec, TargetSpace, to_plain
 from semtune.registry import BASELINES, TASKS
-from semtune.runs import identity
 from semtune.runs.data import checked_overlaps, fingerprint_of
 from semtune.runs.folder import DATA, read_result
 from semtune.runs.lock import HOLDER, LOCK, locked
-from semtune.runs.outcome import unmeasured
 from semtune.runs.succession import run_folders
 from semtune.specs import check_writable, with_absolute_paths
 from semtune.specs.naming import naming
 from semtune.specs.serves import KIND_WORDS, check_combination
 from semtune.specs.trust import without_trust
+from semtune.study.driving import Job, drive
 from semtune.study.grid import StudySpec
 from semtune.study.kept import Judge, Verdict
 from semtune.study.naming import chosen_folder, earlier_name, folder_names, slug
-from semtune.study.record import FILE, FORMAT, Job, StudyRecord
+from semtune.study.record import FILE, FORMAT, StudyRecord
 from semtune.study.rows import baseline_runs, prompted_runs
+from semtune.study.sweep import SWEEP_FILE, SWEEP_FOLDER, Sweep
 from semtune.tasks.label_names import label_notes
 
 SCORED_SPLITS = ("dev", "test")
-STALE = "what the launcher gave back is not the result of this run: it has another id, or is of another spec"
 
 
 def run_study(
@@ -62,8 +61,7 @@ def run_study(
         raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
     given, study = study, _with_absolute_paths(study)  # so that the study and its runs say the same of the data
     tuned = list(study.runs().values())
-    specs = [*tuned, *prompted_runs(study).values()]
-    grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
+    prompted = list(prompted_runs(study).values())
     with naming(study.file):
         task: Task = TASKS.get(study.task)(study.task_options)
     splits = {split: task.load(split) for split in ("train", *SCORED_SPLITS)}
@@ -74,12 +72,21 @@ def run_study(
     names = tuple(BASELINES) if study.baselines is None else study.baselines
     notes = {name: _inapplicable(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
+    sweep = Sweep(study, tuned, task, splits, out) if study.sweep else None
     _check_folder(out)
     with locked(out):
         check_writable(out)
-        jobs = _jobs(baselines, grid, out, with_model=study.with_model)
-        record = StudyRecord(out, _record(given, task, splits, shared, command, parallel), jobs, notes)
         fingerprint = fingerprint_of(task, splits)
+        if sweep is not None:
+            sweep.run(launcher, parallel, say, fingerprint)
+            tuned = sweep.specs()
+        specs = [*tuned, *prompted]
+        grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
+        jobs = _jobs(baselines, grid, out, with_model=study.with_model)
+        plain = _record(given, task, splits, shared, command, parallel)
+        if sweep is not None:
+            plain |= {"sweep": sweep.plain(), "task_notes": [*plain["task_notes"], *sweep.notes()]}
+        record = StudyRecord(out, plain, jobs, notes)
         judge = Judge(fingerprint, record.plain["environment"])
         verdicts = {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}
         runs = _Runs(out, jobs, verdicts, record, say, fingerprint)
@@ -137,29 +144,14 @@ class _Runs:
         and those that had finished meanwhile are recorded.
         """
         waiting = deque(self.jobs)
-        active: dict[Any, tuple[Job, str]] = {}
-        try:
-            while waiting or active:
-                while waiting and len(active) < parallel:
-                    job = waiting.popleft()
-                    if self._announce(job):
-                        run_id = identity.request(job.folder, job.spec, told=self.data)
-                        active[launcher.submit(job.spec, job.folder)] = (job, run_id)
-                if active:
-                    handle, result = launcher.wait(list(active))
-                    job, run_id = active[handle]
-                    result = _checked(result, job, run_id)
-                    del active[handle]
-                    self._finish(job, result)
-        except BaseException:
-            for handle, result in launcher.interrupt(list(active)):
-                job, run_id = active[handle]
-                checked = _checked(result, job, run_id)
-                if checked.status != "interrupted":
-                    self._finish(job, checked)
-            for job, _ in active.values():
-                identity.withdraw(job.folder)
-            raise
+
+        def next_job() -> Job | None:
+            while waiting:
+                if self._announce(job := waiting.popleft()):
+                    return job
+            return None
+
+        drive(launcher, parallel, next_job, self._finish, self.data)
 
     def _announce(self, job: Job) -> bool:
         """Say what happens with a job; whether it must be run."""
@@ -173,20 +165,12 @@ class _Runs:
 
     def _finish(self, job: Job, result: RunResult) -> None:
         """Record the checked result of a run that has ended. Raises KeyboardInterrupt for an interrupted one."""
-        identity.withdraw(job.folder)
         if result.status == "interrupted":
             raise KeyboardInterrupt
         if result.status != "ok":
             self.say(f"  {result.status.replace('_', ' ')}: {result.reason}")
         self.record.add(job, result, _place(self.out, job, result))
         self.record.write()
-
-
-def _checked(result: RunResult, job: Job, run_id: str) -> RunResult:
-    """`result` with the id of its run, if it is that run's; else one that says that it is not."""
-    if identity.belongs_to(result, job.spec, run_id):
-        return replace(result, run_id=run_id)
-    return unmeasured(job.spec, "failed", reason=STALE, run_id=run_id)
 
 
 def _place(out: Path, job: Job, result: RunResult) -> str | None:
@@ -207,7 +191,7 @@ def _place(out: Path, job: Job, result: RunResult) -> str | None:
 
 def _check_folder(out: Path) -> None:
     """Raises OutputError for a folder that contains something else."""
-    own = (DATA, LOCK, HOLDER)
+    own = (DATA, LOCK, HOLDER, SWEEP_FILE, SWEEP_FOLDER)
     occupied = out.exists() and (not out.is_dir() or any(child.name not in own for child in out.iterdir()))
     if occupied and not (out / FILE).exists():
         raise OutputError(f"{out} holds something that is not a study; choose an empty folder with --out.")
