@@ -345,10 +345,28 @@ STRATEGIES = Registry(
     "strategy",
     {
         "zero-shot": Entry(
-            "semtune.strategies.zero_shot:ZeroShot", "the labels' definitions, the text, a constrained answer"
+            "semtune.strategies.zero_shot:ZeroShot", "the labels' definitions, the text, an answer (option answer)"
         ),
     },
 )
+
+ANSWERS = Registry(
+    "answer",
+    {
+        "constrained": Entry(
+            "semtune.strategies.answers.constrained:Constrained", "greedy decoding of valid answers alone"
+        ),
+        "rank": Entry(
+            "semtune.strategies.answers.rank:Rank", "log-likelihood of each label; sets of labels by yes/no questions"
+        ),
+        "yes-no": Entry(
+            "semtune.strategies.answers.yes_no:YesNo",
+            "a yes/no question for each label, with probabilities and a threshold chosen on train and dev",
+        ),
+        "free": Entry("semtune.strategies.answers.free:Free", "any text, read as labels; it may fail to parse"),
+    },
+)
+"""Ways of answering: values of every strategy's option `answer`."""
 
 LAUNCHERS = Registry(
     "launcher",

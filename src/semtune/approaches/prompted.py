@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from semtune.approaches.base_identity import check_identity, write_identity
@@ -23,6 +24,7 @@ from semtune.contracts import (
     PromptParts,
     Strategy,
     TaskContext,
+    ThresholdStrategy,
 )
 from semtune.errors import DataError, PromptTooLongError
 from semtune.generation.generator import Generator
@@ -121,8 +123,15 @@ class Prompted:
         self._loaded = loaded
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
-        """Let the strategy read the training examples; nothing is chosen on `dev`."""
+        """Let the strategy read the training examples; where it has a threshold, choose that on train and dev."""
         self.strategy.fit(train)
+        if not isinstance(self.strategy, ThresholdStrategy):
+            return
+        chosen = self.strategy.threshold_examples([*train, *dev])
+        if chosen:
+            rows = [p.probabilities or {} for p in self.predict(chosen)]
+            probabilities = np.array([[row[label] for label in self.context.labels] for row in rows])
+            self.strategy.set_threshold(watch.choose_threshold(chosen, probabilities))
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Predictions in the order of `examples`; their transcripts replace those of the call before."""
@@ -208,11 +217,15 @@ class RecordingGenerator:
         return completions
 
     def loglikelihood(
-        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        completions: Sequence[str | Sequence[int]],
+        *,
+        end: bool = True,
     ) -> torch.Tensor:
         """As `contracts.Generator.loglikelihood`; each prompt is recorded with its completions and their values."""
         started = synchronised_seconds(self._device)
-        values = self._generator.loglikelihood(prompts, completions)
+        values = self._generator.loglikelihood(prompts, completions, end=end)
         seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
         given = [self._ids(completion) for completion in completions]
         for prompt, row in zip(prompts, values.tolist(), strict=True):

@@ -34,6 +34,7 @@ KINDS = {
     "baselines": registry.BASELINES,
     "approaches": registry.APPROACHES,
     "strategies": registry.STRATEGIES,
+    "answers": registry.ANSWERS,
     "launchers": registry.LAUNCHERS,
 }
 TABLES = {"methods": list_methods}

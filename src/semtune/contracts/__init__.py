@@ -3,6 +3,7 @@
 Standard library only at run time; the torch names are for the type checker.
 """
 
+from semtune.contracts.answer import Answer
 from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
 from semtune.contracts.architecture import Architecture, Batch, Cache
 from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
@@ -14,11 +15,12 @@ from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, LabelCheck, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
-from semtune.contracts.strategy import Strategy
+from semtune.contracts.strategy import Strategy, ThresholdStrategy
 from semtune.contracts.task import Task
 
 __all__ = [
     "NO_MAX_LENGTH",
+    "Answer",
     "AnswerGrammar",
     "Approach",
     "Architecture",
@@ -51,6 +53,7 @@ __all__ = [
     "StrategyGenerator",
     "Task",
     "TaskContext",
+    "ThresholdStrategy",
     "TokenizedExample",
     "Tokenizer",
     "WeightStream",

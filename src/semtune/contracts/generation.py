@@ -37,10 +37,14 @@ class Generator(Protocol):
         ...
 
     def loglikelihood(
-        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        completions: Sequence[str | Sequence[int]],
+        *,
+        end: bool = True,
     ) -> torch.Tensor:
         """log p(completion | prompt) in nats, (prompts, completions). A completion given as text ends with
-        end-of-sequence; token ids are taken as they are."""
+        end-of-sequence where `end`; token ids are taken as they are."""
         ...
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:

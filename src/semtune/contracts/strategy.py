@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from semtune.contracts.approach import TaskContext
 from semtune.contracts.generation import StrategyGenerator
@@ -37,4 +37,17 @@ class Strategy(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
+        ...
+
+
+@runtime_checkable
+class ThresholdStrategy(Protocol):
+    """A strategy that may decide by a threshold on probabilities; optional, beside `Strategy`."""
+
+    def threshold_examples(self, labelled: Sequence[Example]) -> list[Example]:
+        """Those of `labelled` (train and dev) on which the threshold is chosen; none where there is no threshold."""
+        ...
+
+    def set_threshold(self, threshold: float) -> None:
+        """Predict the labels with at least this probability from now on."""
         ...

@@ -32,14 +32,18 @@ class Generator:
         return [self._loaded.tokenizer.decode(tokens) for tokens in generated]
 
     def loglikelihood(
-        self, prompts: Sequence[str | Sequence[int]], completions: Sequence[str | Sequence[int]]
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        completions: Sequence[str | Sequence[int]],
+        *,
+        end: bool = True,
     ) -> Tensor:
         """log p(completion | prompt) in nats, (prompts, completions).
 
-        A completion given as text ends with end-of-sequence; token ids are scored as they are.
+        A completion given as text ends with end-of-sequence where `end`; token ids are scored as they are.
         """
         prompt_ids = [self._prompt_ids(prompt) for prompt in prompts]
-        completion_ids = [self._completion_ids(completion) for completion in completions]
+        completion_ids = [self._completion_ids(completion, end) for completion in completions]
         return loglikelihood(self._loaded, prompt_ids, completion_ids, batch_size=self._batch_size)
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
@@ -50,11 +54,12 @@ class Generator:
     def _prompt_ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
         return self._tokenize(prompt, None).ids if isinstance(prompt, str) else prompt
 
-    def _completion_ids(self, completion: str | Sequence[int]) -> Sequence[int]:
+    def _completion_ids(self, completion: str | Sequence[int], end: bool) -> Sequence[int]:
         if not isinstance(completion, str):
             return completion
         tokenized = self._tokenize("", completion)
-        return tokenized.ids[tokenized.prompt_length :]
+        ids = tokenized.ids[tokenized.prompt_length :]
+        return ids if end else ids[:-1]
 
     def _tokenize(self, text: str, completion: str | None) -> TokenizedExample:
         parts = PromptParts(prefix="", text=text, suffix="", completion=completion)

@@ -56,7 +56,8 @@ class RunWatch:
         return score
 
     def choose_threshold(self, dev: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
-        """The decision threshold with the best primary score on `dev`."""
+        """The decision threshold with the best primary score on `dev`, which thereby takes part in selection."""
+        self.scored = True
         return self._task.best_threshold(dev, probabilities)
 
     def keep(self, save: Callable[[Path], None]) -> Path:

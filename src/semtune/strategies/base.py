@@ -1,0 +1,134 @@
+"""What prompting strategies share: options, the instruction with the labels, the way of answering, saving it.
+
+A strategy derives from `BaseStrategy` and its options from `StrategySettings`; most implement `run` alone, which writes
+the prompt's parts and hands them to `self.answer`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from semtune.contracts import Answer, Prompt, PromptParts, StrategyGenerator, TaskContext
+from semtune.errors import ModelError
+from semtune.records import Example, Prediction, TargetKind, option
+from semtune.records.options import MOST, MOST_TOKENS
+from semtune.records.targets import LABEL_KINDS
+from semtune.registry import ANSWERS
+from semtune.specs.serves import check_serves
+
+INSTRUCTIONS = {
+    "label_set": "Which of these labels apply to the text below? Name those that apply, in this order.",
+    "single_label": "Which one of these labels applies to the text below?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySettings:
+    """Options that every strategy has."""
+
+    seed: int = 0
+    """The run's."""
+    prompt_tokens: int = option(
+        2048,
+        unit="tokens",
+        at_least=8,
+        at_most=MOST_TOKENS,
+        help="Longest prompt, definitions and thoughts included; the text of a longer one is cut at its end.",
+    )
+    answer: str = option(
+        "constrained",
+        choices=("constrained", "rank", "yes-no", "free"),
+        help="How the answer is read: constrained (only valid answers can be generated), rank (log-likelihood of each "
+        "label; sets of labels as yes-no), yes-no (a question for each label), free (any text, then parsed).",
+    )
+    answer_tokens: int = option(
+        64, unit="tokens", at_least=1, at_most=MOST_TOKENS, help="Longest answer where answer is free."
+    )
+    threshold_texts: int = option(
+        200, unit="texts", at_least=1, at_most=MOST,
+        help="Texts of train and dev on which the threshold of the answers rank and yes-no is chosen.",
+    )  # fmt: skip
+
+
+class BaseStrategy:
+    """A strategy that learns nothing from examples except, where its answer has one, a threshold."""
+
+    name: ClassVar[str]
+    target_kinds: ClassVar[frozenset[TargetKind]] = LABEL_KINDS
+    Settings: ClassVar[type[Any]] = StrategySettings
+    settings: StrategySettings
+
+    def __init__(self, context: TaskContext, prompt: Prompt, settings: Any) -> None:
+        """Raises OptionError for an answer that does not serve the task or prompt, UnknownNameError."""
+        self.prompt, self.settings, self.space = prompt, settings, context.space
+        self.definitions: Mapping[str, str] = context.label_definitions
+        answer_class = ANSWERS.get(settings.answer)
+        check_serves(context.space.kind, ANSWERS.kind, settings.answer, answer_class.target_kinds)
+        self.answer: Answer = answer_class(context, prompt, settings)
+
+    def fit(self, train: Sequence[Example]) -> None:
+        """Nothing is learnt from examples."""
+
+    def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
+        """The prediction for one example."""
+        raise NotImplementedError
+
+    def threshold_examples(self, labelled: Sequence[Example]) -> list[Example]:
+        """Those of `labelled` on which the threshold is chosen, at random by the run's seed; none without one."""
+        if not self.answer.chooses_threshold:
+            return []
+        count = min(self.settings.threshold_texts, len(labelled))
+        return random.Random(self.settings.seed).sample(list(labelled), count)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Decide by `threshold` from now on."""
+        self.answer.threshold = threshold
+
+    def question(self, example: Example) -> PromptParts:
+        """The instruction, the labels and the text, never the gold labels; it ends with the prompt's own marker."""
+        parts = self.prompt.encode(Example(example.id, example.text, None))
+        return dataclasses.replace(parts, prefix=self.preamble() + parts.prefix)
+
+    def preamble(self) -> str:
+        """The instruction, and one line a label with its definition."""
+        lines = [INSTRUCTIONS[self.space.kind]]
+        for label in self.space.labels:
+            meaning = self.definitions.get(label)
+            lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
+        return "\n".join([*lines, "", "Text: "])
+
+    def state(self) -> dict[str, Any]:
+        """What predicting needs, as JSON; a subclass adds to it."""
+        state: dict[str, Any] = {"label_definitions": dict(self.definitions)}
+        if self.answer.chooses_threshold:
+            state["threshold"] = self.answer.threshold
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned. Raises KeyError, TypeError, ValueError, AttributeError for another form."""
+        self.definitions = {str(k): str(v) for k, v in state["label_definitions"].items()}
+        if self.answer.chooses_threshold:
+            self.answer.threshold = float(state["threshold"])
+
+    def save(self, folder: Path) -> None:
+        """Write `state`, so that predicting needs no task."""
+        text = json.dumps(self.state(), ensure_ascii=False, indent=1)
+        (folder / self._file).write_text(text + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote. Raises ModelError."""
+        path = folder / self._file
+        try:
+            self.restore(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path} does not hold the state of a prompt; run it again.") from error
+
+    @property
+    def _file(self) -> str:
+        return f"{self.name.replace('-', '_')}.json"
