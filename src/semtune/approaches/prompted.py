@@ -141,9 +141,10 @@ class Prompted:
         predictions = []
         with torch.no_grad():
             for example in examples:
-                recorder.calls, recorder.example_id = [], example.id
+                recorder.calls, recorder.notes, recorder.example_id = [], [], example.id
                 predictions.append(self.strategy.run(example, recorder))
-                self._transcripts.append({"id": example.id, "calls": recorder.calls})
+                noted = {"notes": recorder.notes} if recorder.notes else {}
+                self._transcripts.append({"id": example.id, "calls": recorder.calls, **noted})
                 self._limit = recorder.max_length
                 if progress is not None:
                     progress(1)
@@ -161,7 +162,7 @@ class Prompted:
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:
-        """Append to `transcripts.jsonl` one line per example: its split, its id, and its calls.
+        """Append to `transcripts.jsonl` one line per example: its split, its id, its calls, and notes if there are any.
 
         A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}.
         """
@@ -178,6 +179,8 @@ class RecordingGenerator:
         self._constraints: dict[AnswerGrammar, Constraint] = {}
         self.calls: list[dict[str, Any]] = []
         """The calls for the present example, in order."""
+        self.notes: list[dict[str, Any]] = []
+        """What the strategy noted of the present example beside its calls."""
         self.example_id = ""
         """The present example's id."""
         self.max_length = 0
@@ -203,18 +206,27 @@ class RecordingGenerator:
         """As `contracts.Generator.generate`; the seconds of a call are shared evenly among its prompts."""
         started = synchronised_seconds(self._device)
         completions = self._generator.generate(prompts, max_new_tokens, constraint)
-        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
-        for prompt, completion in zip(prompts, completions, strict=True):
-            ids = self._ids(prompt)
-            self.calls.append(
-                {
-                    "prompt": self._loaded.tokenizer.decode(ids),
-                    "completion": completion,
-                    "tokens": [len(ids), len(self._ids(completion)) if completion else 0],
-                    "seconds": round(seconds, 6),
-                }
-            )
+        self._record(prompts, completions, started, [{} for _ in prompts])
         return completions
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_new_tokens: int,
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        stop: str | None = None,
+    ) -> list[str]:
+        """As `contracts.Generator.sample`; each call is recorded with its temperature and seed."""
+        started = synchronised_seconds(self._device)
+        completions = self._generator.sample(prompts, max_new_tokens, temperature=temperature, seeds=seeds, stop=stop)
+        self._record(prompts, completions, started, [{"temperature": temperature, "seed": seed} for seed in seeds])
+        return completions
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """As `contracts.StrategyGenerator.note`."""
+        self.notes.append(dict(entry))
 
     def loglikelihood(
         self,
@@ -246,6 +258,27 @@ class RecordingGenerator:
         if grammar not in self._constraints:
             self._constraints[grammar] = self._generator.label_constraint(grammar)
         return self._constraints[grammar]
+
+    def _record(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        completions: Sequence[str],
+        started: float,
+        how: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Add one call per prompt, with its share of the seconds since `started` and its own options in `how`."""
+        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
+        for prompt, completion, options in zip(prompts, completions, how, strict=True):
+            ids = self._ids(prompt)
+            self.calls.append(
+                {
+                    "prompt": self._loaded.tokenizer.decode(ids),
+                    "completion": completion,
+                    "tokens": [len(ids), len(self._ids(completion)) if completion else 0],
+                    "seconds": round(seconds, 6),
+                    **options,
+                }
+            )
 
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(text, str):

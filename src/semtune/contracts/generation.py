@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semtune.contracts.prompt import AnswerGrammar, PromptParts
@@ -36,6 +36,24 @@ class Generator(Protocol):
         """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
         ...
 
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_new_tokens: int,
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        stop: str | None = None,
+    ) -> list[str]:
+        """A random completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each.
+
+        Args:
+            temperature: of the softmax over the vocabulary; 0: the greedy completion.
+            seeds: one per prompt, below 2^63: the same prompt and seed give the same completion.
+            stop: a completion ends once it contains this after something else than white space; None: nothing.
+        """
+        ...
+
     def loglikelihood(
         self,
         prompts: Sequence[str | Sequence[int]],
@@ -60,4 +78,8 @@ class StrategyGenerator(Generator, Protocol):
 
         Text is data: the name of a special token in it is spelt out, never the token. Raises DataError.
         """
+        ...
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Add to the example's transcript what is no call of the model, such as the thoughts of a search; JSON."""
         ...

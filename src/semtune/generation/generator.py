@@ -10,11 +10,12 @@ from semtune.contracts import NO_MAX_LENGTH, AnswerGrammar, Constraint, LoadedMo
 from semtune.generation.constraints import check_spellable, label_constraint
 from semtune.generation.greedy import greedy
 from semtune.generation.loglikelihood import loglikelihood
+from semtune.generation.sampling import sample
 from semtune.records import Example
 
 
 class Generator:
-    """Greedy completions and log-likelihoods. A prompt or completion is a text or its token ids.
+    """Completions, greedy or sampled, and log-likelihoods. A prompt or completion is a text or its token ids.
 
     Args:
         batch_size: as in `greedy` and `loglikelihood`; None: all prompts at once.
@@ -29,6 +30,20 @@ class Generator:
         """The greedy completion of each prompt, special tokens left out; at most `max_new_tokens` tokens each."""
         ids = [self._prompt_ids(prompt) for prompt in prompts]
         generated = greedy(self._loaded, ids, max_new_tokens, constraint, batch_size=self._batch_size)
+        return [self._loaded.tokenizer.decode(tokens) for tokens in generated]
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_new_tokens: int,
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        stop: str | None = None,
+    ) -> list[str]:
+        """A random completion of each prompt, special tokens left out; see `sampling.sample`."""
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        generated = sample(self._loaded, ids, max_new_tokens, temperature=temperature, seeds=seeds, stop=stop)
         return [self._loaded.tokenizer.decode(tokens) for tokens in generated]
 
     def loglikelihood(
