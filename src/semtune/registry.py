@@ -347,6 +347,17 @@ STRATEGIES = Registry(
         "zero-shot": Entry(
             "semtune.strategies.zero_shot:ZeroShot", "the labels' definitions, the text, an answer (option answer)"
         ),
+        "chain-of-thought": Entry(
+            "semtune.strategies.chain_of_thought:ChainOfThought", "free reasoning, then the answer (Wei et al. 2022)"
+        ),
+        "self-consistency": Entry(
+            "semtune.strategies.self_consistency:SelfConsistency",
+            "sampled chains of thought that vote (Wang et al. 2022)",
+        ),
+        "tree-of-thought": Entry(
+            "semtune.strategies.tree_of_thought:TreeOfThought",
+            "a search among thoughts, then the answer from the best (Yao et al. 2023)",
+        ),
     },
 )
 

@@ -80,7 +80,7 @@ class Group:
     @property
     def generates(self) -> bool:
         """Whether labels are read from generated text, which may fail to parse."""
-        return self.readout.startswith("generate")
+        return self.readout.startswith("generate") or any(run.approach == "prompted" for run in self.runs)
 
     def figure(self, get: Callable[[RunResult], float | None]) -> Statistic | None:
         """A figure over the runs that ended well."""
