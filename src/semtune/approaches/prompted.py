@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +29,9 @@ from semtune.contracts import (
     ThresholdStrategy,
 )
 from semtune.errors import DataError, PromptTooLongError
-from semtune.generation.generator import Generator
+from semtune.generation.engine import Engine
+from semtune.generation.generator import Generator, QueuedGenerator
+from semtune.generation.interleaving import Wait, interleave
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
@@ -39,6 +43,10 @@ from semtune.specs.serves import check_serves
 from semtune.specs.settings import PRECISION
 
 TRANSCRIPTS = "transcripts.jsonl"
+TEXTS_IN_FLIGHT = (32, 128)
+"""Examples that are worked on at once, on a CPU and on a GPU: more hardly make the matrix products faster."""
+CACHE_SHARE = 8
+"""Keys and values take at most this part of the device's memory: one eighth."""
 
 
 class Prompted:
@@ -137,18 +145,31 @@ class Prompted:
         """Predictions in the order of `examples`; their transcripts replace those of the call before."""
         self._transcripts = []
         self.loaded.tokenizer.cut_tokens.clear()
-        recorder = RecordingGenerator(self.loaded, Generator(self.loaded), self.device)
-        predictions = []
-        with torch.no_grad():
-            for example in examples:
-                recorder.calls, recorder.notes, recorder.example_id = [], [], example.id
-                predictions.append(self.strategy.run(example, recorder))
-                noted = {"notes": recorder.notes} if recorder.notes else {}
-                self._transcripts.append({"id": example.id, "calls": recorder.calls, **noted})
-                self._limit = recorder.max_length
+        engine = Engine(self.loaded, _cache_bytes(self.loaded.device), lambda: synchronised_seconds(self.device))
+        constraints: dict[AnswerGrammar, Constraint] = {}
+        answers: dict[int, tuple[Prediction, RecordingGenerator]] = {}
+        functions = (functools.partial(self._answer, example, engine, constraints) for example in examples)
+        limit = TEXTS_IN_FLIGHT[self.device.partition(":")[0] == "cuda"]
+        with contextlib.closing(interleave(functions, engine.step, limit)) as finished:
+            for index, answer in finished:
+                answers[index] = answer
                 if progress is not None:
                     progress(1)
-        return predictions
+        for index, example in enumerate(examples):
+            _, recorder = answers[index]
+            noted = {"notes": recorder.notes} if recorder.notes else {}
+            self._transcripts.append({"id": example.id, "calls": recorder.calls, **noted})
+            self._limit = recorder.max_length
+        return [answers[index][0] for index in range(len(examples))]
+
+    def _answer(
+        self, example: Example, engine: Engine, constraints: dict[AnswerGrammar, Constraint], wait: Wait
+    ) -> tuple[Prediction, RecordingGenerator]:
+        """The prediction for one example, and what recorded its calls, which are run with those of other examples."""
+        with contextlib.closing(QueuedGenerator(engine, wait)) as generator:
+            recorder = RecordingGenerator(self.loaded, generator, lambda: generator.seconds, constraints)
+            recorder.example_id = example.id
+            return self.strategy.run(example, recorder), recorder
 
     def save(self, folder: Path) -> None:
         """Write what the strategy learnt from the training examples, and which model it asked."""
@@ -171,12 +192,25 @@ class Prompted:
                 file.write(json.dumps({"split": split, **line}, ensure_ascii=False) + "\n")
 
 
+def _cache_bytes(device: torch.device) -> int:
+    """The bytes that keys and values of all examples in flight, and of what they share, may take together."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // CACHE_SHARE
+    return total_memory_bytes() // CACHE_SHARE
+
+
 class RecordingGenerator:
     """Records each completion with its prompt, tokens and seconds; implements `contracts.StrategyGenerator`."""
 
-    def __init__(self, loaded: LoadedModel, generator: Generator, device: str) -> None:
-        self._loaded, self._generator, self._device = loaded, generator, device
-        self._constraints: dict[AnswerGrammar, Constraint] = {}
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        generator: Generator,
+        clock: Callable[[], float],
+        constraints: dict[AnswerGrammar, Constraint],
+    ) -> None:
+        """`clock`: the seconds that this example's calls took so far; `constraints`: those made for other examples."""
+        self._loaded, self._generator, self._clock, self._constraints = loaded, generator, clock, constraints
         self.calls: list[dict[str, Any]] = []
         """The calls for the present example, in order."""
         self.notes: list[dict[str, Any]] = []
@@ -204,7 +238,7 @@ class RecordingGenerator:
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
     ) -> list[str]:
         """As `contracts.Generator.generate`; the seconds of a call are shared evenly among its prompts."""
-        started = synchronised_seconds(self._device)
+        started = self._clock()
         completions = self._generator.generate(prompts, max_new_tokens, constraint)
         self._record(prompts, completions, started, [{} for _ in prompts])
         return completions
@@ -219,7 +253,7 @@ class RecordingGenerator:
         stop: str | None = None,
     ) -> list[str]:
         """As `contracts.Generator.sample`; each call is recorded with its temperature and seed."""
-        started = synchronised_seconds(self._device)
+        started = self._clock()
         completions = self._generator.sample(prompts, max_new_tokens, temperature=temperature, seeds=seeds, stop=stop)
         self._record(prompts, completions, started, [{"temperature": temperature, "seed": seed} for seed in seeds])
         return completions
@@ -236,9 +270,9 @@ class RecordingGenerator:
         end: bool = True,
     ) -> torch.Tensor:
         """As `contracts.Generator.loglikelihood`; each prompt is recorded with its completions and their values."""
-        started = synchronised_seconds(self._device)
+        started = self._clock()
         values = self._generator.loglikelihood(prompts, completions, end=end)
-        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
+        seconds = (self._clock() - started) / max(len(prompts), 1)
         given = [self._ids(completion) for completion in completions]
         for prompt, row in zip(prompts, values.tolist(), strict=True):
             ids = self._ids(prompt)
@@ -267,7 +301,7 @@ class RecordingGenerator:
         how: Sequence[Mapping[str, Any]],
     ) -> None:
         """Add one call per prompt, with its share of the seconds since `started` and its own options in `how`."""
-        seconds = (synchronised_seconds(self._device) - started) / max(len(prompts), 1)
+        seconds = (self._clock() - started) / max(len(prompts), 1)
         for prompt, completion, options in zip(prompts, completions, how, strict=True):
             ids = self._ids(prompt)
             self.calls.append(

@@ -5,7 +5,7 @@ Standard library only at run time; the torch names are for the type checker.
 
 from semtune.contracts.answer import Answer
 from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
-from semtune.contracts.architecture import Architecture, Batch, Cache
+from semtune.contracts.architecture import Architecture, Batch, Cache, CacheSegment
 from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
 from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
@@ -27,6 +27,7 @@ __all__ = [
     "Baseline",
     "Batch",
     "Cache",
+    "CacheSegment",
     "ChooseThreshold",
     "Constraint",
     "FitFigures",

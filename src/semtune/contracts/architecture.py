@@ -10,6 +10,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+class CacheSegment(Protocol):
+    """The keys and values of consecutive tokens of one text. It never changes, so caches may share it."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        ...
+
+    def split(self, at: int) -> tuple[CacheSegment, CacheSegment]:
+        """Copies of its first `at` tokens and of the others."""
+        ...
+
+
 class Cache(Protocol):
     """The state of the tokens read so far: the keys and values, or a recurrent model's state. Row i is text i."""
 
@@ -18,7 +36,21 @@ class Cache(Protocol):
 
     @property
     def rewindable(self) -> bool:
-        """Whether `rewind` works. Speculative decoding needs it to remove rejected drafts."""
+        """Whether `rewind`, `begin` and `cut` work. Speculative decoding needs it to remove rejected drafts."""
+        ...
+
+    def begin(self, stem: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
+        """Replace the content by `len(rows)` texts: text i is `stem`, then `rows[i]`, all of them segments.
+
+        The stem is stored once and stays the beginning of every text. Raises ValueError where it is not rewindable.
+        """
+        ...
+
+    def cut(self, row: int, first: int, last: int) -> CacheSegment:
+        """A copy of the tokens `first` to `last` (exclusive) of text `row`; `first` lies behind the stem.
+
+        Raises ValueError for other tokens, and where the cache is not rewindable.
+        """
         ...
 
     def advance(self, lengths: Sequence[int]) -> None:

@@ -26,6 +26,8 @@ LOGIT_ROWS = 128
 """Rows of logits, (rows, vocab_size), that exist at once."""
 
 Ids = Sequence[int]
+States = Callable[[LoadedModel, Sequence[Ids], Sequence[Ids]], tuple[Tensor, list[tuple[int, ...]]]]
+"""Runs a model over prompts and continuations; what it receives and returns: `_tree_states`."""
 
 
 @torch.no_grad()
@@ -36,6 +38,8 @@ def loglikelihood(
     *,
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
+    states: States | None = None,
+    known_tokens: Sequence[int] | None = None,
 ) -> Tensor:
     """log p(completion | prompt) of every completion behind every prompt.
 
@@ -44,6 +48,8 @@ def loglikelihood(
         completions: token ids of each completion (end-of-sequence is a token like any other), none empty.
         batch_size: most texts of one forward; None: as many as `FORWARD_TOKENS` allows.
         progress: receives how many texts were done since its last call.
+        states: how the model is run over some prompts and completions; None: whole prompts.
+        known_tokens: for each prompt, how many of its tokens `states` need not run; None: all are run.
 
     Returns:
         (texts, completions), in nats; fp32, or fp64 for an fp64 model.
@@ -55,9 +61,13 @@ def loglikelihood(
     out = torch.empty(len(prompts), len(completions), dtype=dtype)
     groups = list(_groups(completions))
     nodes = max((_count_nodes([completions[c] for c in columns]) for columns in groups), default=0)
-    for rows in _batches([len(p) + nodes for p in prompts], batch_size or len(prompts)):
+    states = states or (_tree_states if loaded.tree_attention else _cached_states)
+    known = known_tokens or [0] * len(prompts)
+    lengths = [len(prompt) - n + nodes for prompt, n in zip(prompts, known, strict=True)]
+    for rows in _batches(lengths, batch_size or len(prompts)):
         for columns in groups:
-            values = _one_batch(loaded, [prompts[r] for r in rows], [completions[c] for c in columns], dtype)
+            texts, continued = [prompts[r] for r in rows], [completions[c] for c in columns]
+            values = _one_batch(loaded, texts, continued, states, dtype)
             check_numbers(values, "log-likelihoods")
             out[torch.tensor(rows)[:, None], torch.tensor(columns)] = values.cpu()
         if progress is not None:
@@ -65,11 +75,12 @@ def loglikelihood(
     return out
 
 
-def _one_batch(loaded: LoadedModel, prompts: Sequence[Ids], completions: Sequence[Ids], dtype: torch.dtype) -> Tensor:
+def _one_batch(
+    loaded: LoadedModel, prompts: Sequence[Ids], completions: Sequence[Ids], states: States, dtype: torch.dtype
+) -> Tensor:
     """As `loglikelihood`, for texts and completions of one forward: (texts, completions)."""
     # The last token of a completion is scored and predicts nothing.
     inputs = [tokens[:-1] for tokens in completions]
-    states = _tree_states if loaded.tree_attention else _cached_states
     hidden, paths = states(loaded, prompts, inputs)  # (texts · (nodes + 1), hidden_size)
     # Each scored token as (row within the text, token); row 0 is the prompt's last token, row 1 + n is node n.
     scored = [
@@ -108,8 +119,7 @@ def _cached_states(
     loaded: LoadedModel, prompts: Sequence[Ids], inputs: Sequence[Ids]
 ) -> tuple[Tensor, list[tuple[int, ...]]]:
     """As `_tree_states`, without tree attention, in two forwards: every token of every input is a node of its own."""
-    first_nodes = list(itertools.accumulate([0, *(len(tokens) for tokens in inputs)]))
-    paths = [tuple(range(first, first + len(tokens))) for first, tokens in zip(first_nodes, inputs, strict=False)]
+    paths = separate_paths(inputs)
     cache = loaded.new_cache(len(prompts))
     input_ids, batch = loaded.pack(prompts, cache)
     last_indices = [end - 1 for end in itertools.accumulate(len(prompt) for prompt in prompts)]
@@ -119,10 +129,18 @@ def _cached_states(
         return ends, paths
     cache.keep([row for row in range(len(prompts)) for _ in continued])
     input_ids, batch = loaded.pack(continued * len(prompts), cache)
-    nodes = loaded.hidden_states(input_ids, batch).view(
-        len(prompts), first_nodes[-1], -1
-    )  # (texts, nodes, hidden_size)
-    return torch.cat([ends.unsqueeze(1), nodes], dim=1).flatten(0, 1), paths
+    return behind_ends(ends, loaded.hidden_states(input_ids, batch)), paths
+
+
+def separate_paths(inputs: Sequence[Ids]) -> list[tuple[int, ...]]:
+    """The nodes of each input where every token is a node of its own."""
+    first_nodes = itertools.accumulate([0, *(len(tokens) for tokens in inputs)])
+    return [tuple(range(first, first + len(tokens))) for first, tokens in zip(first_nodes, inputs, strict=False)]
+
+
+def behind_ends(ends: Tensor, nodes: Tensor) -> Tensor:
+    """(texts, hidden_size) and (texts · nodes, hidden_size) -> (texts · (1 + nodes), hidden_size), text by text."""
+    return torch.cat([ends.unsqueeze(1), nodes.view(len(ends), -1, nodes.shape[1])], dim=1).flatten(0, 1)
 
 
 def _log_probabilities(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semtune.nn import panels
+from semtune.nn import shared_keys
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.packed_batch import Layout, PackedBatch
 from semtune.nn.padding import (
@@ -60,6 +60,11 @@ class _Call(NamedTuple):
             return keys, values
         extended: tuple[Tensor, Tensor] = cache.extend(self.layer, keys, values, self.packed_batch.lengths)
         return extended
+
+    def stem(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values that the cache holds once for all texts, each (kv_heads, n, head_dim); [] without any."""
+        cache: Any = self.packed_batch.cache
+        return cache.shared(self.layer) if cache is not None else []
 
 
 def packed_attention(
@@ -165,17 +170,15 @@ def _without_backward(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Pref
     qb = pad(q, layout, call.rotary, queries=True)
     kb, vb = pad(k, layout, call.rotary, queries=False), pad(v, layout, None, queries=False)
     kb, vb = call.with_cache(kb, vb)  # (texts, kv_heads, seqlen_k, head_dim)
-    seqlen_k, groups, before = kb.shape[2], layout.texts * kv_heads, 0
-    if prefix is not None:
-        kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
-        before = prefix[0].shape[1]
-    scores = panels.bmm(qb.view(groups, -1, q.shape[2]), kb.flatten(0, 1).transpose(1, 2))
+    shared, before = _before_stem(prefix, call.stem(), kb.dtype), 0 if prefix is None else prefix[0].shape[1]
+    scores = shared_keys.scores(qb.view(layout.texts * kv_heads, -1, q.shape[2]), kb, shared)
+    seqlen_k = scores.shape[2] - before
     if layout.causal and call.window is None:
         weights = causal_softmax_(scores, layout, heads, call.scale, before)
     else:
         bias = behind_prefix(layout.bias(seqlen_k, call.window, q.dtype), before)
         weights = softmax_under(bias, scores, layout, heads, call.scale)
-    return unpad(panels.bmm(weights, vb.flatten(0, 1)), len(q), heads, layout, None, queries=True)
+    return unpad(shared_keys.weighted_values(weights, vb, shared), len(q), heads, layout, None, queries=True)
 
 
 def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None) -> Tensor:
@@ -193,11 +196,12 @@ def _general(q: Tensor, k: Tensor, v: Tensor, call: _Call, prefix: Prefix | None
             qb, kb, vb, is_causal=True, scale=call.scale, enable_gqa=heads != kv_heads, dropout_p=call.dropout
         )
     else:
-        bias = layout.bias(kb.shape[2], call.window, q.dtype)
-        if prefix is not None:
+        stem = call.stem()
+        bias = layout.bias(sum(x.shape[1] for x, _ in stem) + kb.shape[2], call.window, q.dtype)
+        bias = bias if prefix is None else behind_prefix(bias, prefix[0].shape[1])
+        if prefix is not None and not stem:
             kb, vb = (_prepend(p, x) for p, x in zip(prefix, (kb, vb), strict=True))
-            bias = behind_prefix(bias, prefix[0].shape[1])
-        out = _masked(qb, kb, vb, bias, call)
+        out = _masked(qb, kb, vb, bias, call, _before_stem(prefix, stem, kb.dtype) if stem else [])
     result: Tensor = _unpad_any(out, len(q), layout)
     return result
 
@@ -207,16 +211,21 @@ def _prepend(prefix: Tensor, x: Tensor) -> Tensor:
     return torch.cat([prefix.to(x.dtype).expand(len(x), -1, -1, -1), x], dim=2)
 
 
-def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, call: _Call) -> Tensor:
-    """dropout(softmax(q kᵀ scale + bias)) v over blocks (texts, heads, max_seqlen, head_dim)."""
+def _before_stem(prefix: Prefix | None, stem: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> shared_keys.Shared:
+    """Keys and values that all texts attend to: the learned prefix, then the stem."""
+    return stem if prefix is None else [(prefix[0].to(dtype), prefix[1].to(dtype)), *stem]
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, call: _Call, shared: shared_keys.Shared) -> Tensor:
+    """dropout(softmax(q kᵀ scale + bias)) v over blocks (texts, heads, max_seqlen, head_dim), `shared` in front."""
     texts, heads, max_seqlen, dim = q.shape
     groups = texts * k.shape[1]
     # (texts·kv, group·max_seqlen, dim) x (texts·kv, dim, seqlen_k) -> (texts·kv, group·max_seqlen, seqlen_k)
-    scores = panels.bmm(q.reshape(groups, -1, dim), k.flatten(0, 1).transpose(1, 2))
+    scores = shared_keys.scores(q.reshape(groups, -1, dim), k, shared)
     scores = torch.add(bias, scores.view(texts, heads, max_seqlen, -1), alpha=call.scale)
-    weights = torch.softmax(scores, dim=-1).view(groups, -1, k.shape[2])
+    weights = torch.softmax(scores, dim=-1).view(groups, -1, scores.shape[3])
     weights = F.dropout(weights, call.dropout) if call.dropout > 0 else weights
-    return panels.bmm(weights, v.flatten(0, 1)).view(texts, heads, max_seqlen, -1)
+    return shared_keys.weighted_values(weights, v, shared).view(texts, heads, max_seqlen, -1)
 
 
 class _PadAny(torch.autograd.Function):

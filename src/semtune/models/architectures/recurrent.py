@@ -39,6 +39,14 @@ class StateCache:
         if list(lengths) != self.lengths:
             raise ValueError(f"a state after {self.lengths} tokens cannot be rewound to {list(lengths)}")
 
+    def begin(self, stem: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
+        """Raises ValueError: a state cannot be put together of segments."""
+        raise ValueError("a state cannot be put together of segments")
+
+    def cut(self, row: int, first: int, last: int) -> Any:
+        """Raises ValueError: a state has no segments."""
+        raise ValueError("a state has no segments")
+
     def keep(self, rows: Sequence[int]) -> None:
         """Select the texts `rows`, in that order, and drop the others; a row may be named more than once."""
         self.lengths, self.states = [self.lengths[r] for r in rows], [self.states[r] for r in rows]
