@@ -70,9 +70,8 @@ def expected() -> list[list[int]]:
         return [alone(prompt, 9, model) for prompt in mixed_prompts()]
 
 
-@pytest.mark.parametrize("max_bytes", [0, 100_000, 300_000, 1 << 26])
-@pytest.mark.parametrize("limit", [1, 3, 100])
-@pytest.mark.parametrize("forward_tokens", [20, 512])
+@pytest.mark.parametrize("max_bytes", [0, 100_000, 1 << 26])
+@pytest.mark.parametrize(("limit", "forward_tokens"), [(1, 512), (3, 20), (100, 512)])
 def test_tokens_are_those_of_one_text_alone(
     expected: list[list[int]], max_bytes: int, limit: int, forward_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +131,7 @@ def test_a_shared_beginning_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(type(toy_loaded()), "hidden_states", spy)
     (beginning,), ends = random_ids(4, 200), random_ids(5, *[7] * 20)
     engine = make()
+    tokens.clear()
     run(engine, [lambda g, end=end: g.generate([beginning + end], 1) for end in ends], limit=5)
     assert sum(tokens) == 200 + 20 * 7
     assert tokens[0] == 200, "before the texts that begin with it"

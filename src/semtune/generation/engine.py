@@ -106,12 +106,12 @@ class Engine:
     _scorings: list[Scoring] = field(default_factory=list, init=False)
     _groups: dict[Node, Group] = field(default_factory=dict, init=False)
     _lookups: dict[int, PromptLookup] = field(default_factory=dict, init=False)
-    _token_bytes: float | None = field(default=None, init=False)
-    """Bytes of one token's keys and values; known after the first forward."""
 
     def __post_init__(self) -> None:
         self._can_share = self.loaded.new_cache(0).rewindable
         self._kept = PrefixCache(self.max_bytes // 2)
+        self._token_bytes = self._measure() if self._can_share else 0
+        """Bytes of one token's keys and values in all layers."""
 
     def generation(
         self, prompts: Sequence[Ids], max_new_tokens: int, constraint: Constraint | None = None
@@ -150,6 +150,13 @@ class Engine:
         for call, tokens in worked:
             call.seconds += seconds * tokens / total
 
+    @torch.no_grad()
+    def _measure(self) -> int:
+        """Bytes of the keys and values of one token, by running one."""
+        cache = self.loaded.new_cache(1)
+        self._last_states([([[self.loaded.tokenizer.eos_id]], cache)])
+        return cache.cut(0, 0, 1).nbytes
+
     def _decode(self) -> list[tuple[PromptRequest | Scoring, int]]:
         """One forward; the requests that took part and how many tokens each, drafts not counted."""
         prefill = self._admit()
@@ -161,7 +168,6 @@ class Engine:
             if isinstance(request, PromptRequest)
         ]
         finished = advance(self.loaded, groups) if groups else []
-        self._measure(groups)
         for group in groups if finished and self._can_share else ():
             self._keep_finished(group)
         for stem, group in prefill.items():
@@ -194,7 +200,7 @@ class Engine:
             rows.setdefault(stem, []).append(request.own_tokens)
             prompt_tokens += len(request.pending_ids)
             if len(rows) > 1 or len(rows[stem]) > 1:  # not the first one of all
-                bytes_needed = (self._token_bytes or 0) * sum(max(own) * len(own) for own in rows.values())
+                bytes_needed = self._token_bytes * sum(max(own) * len(own) for own in rows.values())
                 if prompt_tokens > FORWARD_TOKENS or bytes_needed > self.max_bytes - self._kept.max_bytes:
                     break
             admitted.setdefault(stem, []).append((request, node))
@@ -210,24 +216,23 @@ class Engine:
             return [self._kept.root] * len(prompts)
         for _ in range(LEVELS):
             nodes = [self._kept.match(prompt) for prompt in prompts]
-            beginnings = [(prompts[i][:end], nodes[i]) for i, end in shared_beginnings(prompts, nodes)]
-            if not beginnings or not self._encode(beginnings):
-                return nodes
+            with self._kept.pinned(nodes):
+                free = self._kept.evictable_bytes()
+                beginnings = [(prompts[i][:end], nodes[i]) for i, end in shared_beginnings(prompts, nodes)]
+                needed = itertools.accumulate((len(ids) - node.tokens) * self._token_bytes for ids, node in beginnings)
+                beginnings = [found for found, n in zip(beginnings, needed, strict=True) if n <= free]
+                if not beginnings:
+                    return nodes
+                self._encode(beginnings)
         return [self._kept.match(prompt) for prompt in prompts]
 
-    def _encode(self, beginnings: Sequence[tuple[Ids, Node]]) -> bool:
-        """Run beginnings, each behind its node, and keep them; whether one of them fitted."""
-        for _, node in beginnings:
-            node.pins += 1
-        kept = False
+    def _encode(self, beginnings: Sequence[tuple[Ids, Node]]) -> None:
+        """Run beginnings, each behind its node, and keep them."""
         for chunk in consecutive_groups([len(ids) - node.tokens for ids, node in beginnings], FORWARD_TOKENS):
             texts = [(ids[node.tokens :], self._cache(node, [node])) for ids, node in (beginnings[i] for i in chunk)]
             self._last_states([([ids], cache) for ids, cache in texts])
             for i, (_, cache) in zip(chunk, texts, strict=True):
-                kept = self._kept.insert(beginnings[i][0], _cutter(cache, 0)) is not None or kept
-        for _, node in beginnings:
-            node.pins -= 1
-        return kept
+                self._kept.insert(beginnings[i][0], _cutter(cache, 0))
 
     def _last_states(self, groups: Sequence[tuple[Sequence[Ids], Cache]]) -> Tensor:
         """Run new tokens of texts; the state of each text's last token, (texts, hidden_size)."""
@@ -252,12 +257,6 @@ class Engine:
             shared = stem.segments()
             cache.begin(shared, [node.segments()[len(shared) :] for node in nodes])
         return cache
-
-    def _measure(self, groups: Sequence[Group]) -> None:
-        """Learn how many bytes a token takes, once."""
-        if self._token_bytes is None and self._can_share and groups:
-            length = groups[0].cache.lengths[0]
-            self._token_bytes = groups[0].cache.cut(0, length - 1, length).nbytes
 
     def _keep_finished(self, group: Group) -> None:
         """Keep prompts and completions of the requests of `group` that are finished."""

@@ -7,8 +7,9 @@ it alone. (RadixAttention, Zheng et al. 2024, arXiv:2312.07104.)
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from semtune.contracts import CacheSegment
@@ -99,15 +100,29 @@ class PrefixCache:
         first, key = node.tokens, tuple(ids[node.tokens : node.tokens + MIN_TOKENS])
         if len(key) < MIN_TOKENS or key in node.children:
             return None
-        node.pins += 1
         added = segment(first, len(ids))
-        fits = self._evict(self.max_bytes - added.nbytes)
-        node.pins -= 1
-        if not fits:
-            return None
+        with self.pinned([node]):
+            if not self._evict(self.max_bytes - added.nbytes):
+                return None
         node.children[key] = Node(tuple(ids[first:]), added, node, used_at=next(self._clock))
         self.nbytes += added.nbytes
         return node.children[key]
+
+    @contextlib.contextmanager
+    def pinned(self, nodes: Sequence[Node]) -> Iterator[None]:
+        """Nothing of the paths to these nodes is evicted within this context."""
+        for node in nodes:
+            node.pins += 1
+        try:
+            yield
+        finally:
+            for node in nodes:
+                node.pins -= 1
+
+    def evictable_bytes(self) -> int:
+        """Bytes that a new segment may take, after everything has been evicted that is not pinned."""
+        needed = {above for node in [self.root, *_below(self.root)] if node.pins for above in node.path()}
+        return self.max_bytes - sum(node.segment.nbytes for node in needed if node.segment is not None)
 
     def remove(self, node: Node) -> None:
         """Forget a node, unless others continue it, it is pinned, or it was evicted already."""
