@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from semtune.approaches.prompted import Prompted
 from semtune.contracts import PromptParts, TaskContext
 from semtune.errors import DataError, ModelError, OptionError, UnknownNameError
 from semtune.prompts.report import ReportPrompt
-from semtune.records import Example, RunSpec, SingleLabel, TargetSpace, TaskOptions
-from semtune.registry import TASKS
+from semtune.records import Example, Prediction, RunSpec, SingleLabel, TargetSpace, TaskOptions
+from semtune.registry import STRATEGIES, TASKS
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
 from semtune.specs import resolve
@@ -98,6 +99,55 @@ def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp
         assert call["seconds"] > 0
     again = load_run(out).predict(task.load("test"))
     assert [p.labels for p in again] == [p.labels for p in task.read_predictions(out / "predictions-test.json")]
+
+
+class TwoSteps(ZeroShot):
+    """Asks freely, then under the grammar behind its own answer, and scores the labels."""
+
+    name = "two-steps"
+
+    def run(self, example: Example, generator) -> Prediction:
+        parts = self.prompt.encode(Example(example.id, example.text, None))
+        ids = list(generator.encode(replace(parts, prefix="What is its mood?\n" * 8), 500))
+        (thought,) = generator.generate([ids], 5)
+        answer = super().run(example, generator)
+        generator.loglikelihood([[*ids, *generator.encode(PromptParts("", thought, "", None), 50)]], [" good", " bad"])
+        return answer
+
+
+def test_examples_run_together_as_they_do_alone(spec: RunSpec, tmp_path: Path) -> None:
+    """Predictions, and transcripts with all calls of each example in their order."""
+    STRATEGIES.register("two-steps", TwoSteps, "of a test")
+    try:
+        prompted = Prompted(
+            resolve(replace(spec, strategy="two-steps")), TaskContext.of(TASKS.get("table")(spec.task_options))
+        )
+        prompted.load()
+    finally:
+        STRATEGIES.unregister("two-steps")
+    examples = [
+        Example(str(i), f"{word} soup", None) for i, word in enumerate(["warm", "cold", "warm", "old", "my"] * 9)
+    ]
+    done: list[int] = []
+
+    def calls() -> list[dict]:
+        prompted.write_extras(tmp_path, "new")
+        lines = (tmp_path / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()
+        (tmp_path / "transcripts.jsonl").unlink()
+        return [json.loads(line) for line in lines]
+
+    together = prompted.predict(examples, done.append)
+    transcripts = calls()
+    assert sum(done) == len(examples) and max(done) == 1
+    for example, prediction, transcript in zip(examples[:5], together, transcripts, strict=False):
+        assert prompted.predict([example]) == [prediction]
+        (alone,) = calls()
+        assert alone["id"] == transcript["id"] and len(alone["calls"]) == 3
+        for a, b in zip(alone["calls"], transcript["calls"], strict=True):
+            assert b.pop("seconds") > 0 and a.pop("seconds") > 0
+            assert b.pop("loglikelihoods", [0]) == pytest.approx(a.pop("loglikelihoods", [0]), abs=1e-4)
+            assert a == b
+    assert [t["id"] for t in transcripts] == [e.id for e in examples]
 
 
 def test_texts_that_the_strategy_cuts_are_said_with_its_own_limit(spec: RunSpec, tmp_path: Path) -> None:

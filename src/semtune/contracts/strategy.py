@@ -28,7 +28,12 @@ class Strategy(Protocol):
         ...
 
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
-        """The prediction for one example. The calls of `generator` become the example's transcript."""
+        """The prediction for one example. The calls of `generator` become the example's transcript.
+
+        It is written for one example. Many run at once, in threads that take turns: another example goes on while a
+        call of `generator` is under way, so that the calls of many examples are batched. So nothing that belongs to
+        one example is kept in `self`. Several prompts in one call, and prompts that begin alike, are the cheapest.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -187,7 +187,7 @@ class Engine:
 
     def _admit(self) -> dict[Node, Group]:
         """Take waiting requests that fit, as groups with caches that hold what is kept of their prompts."""
-        window = self._waiting[:WINDOW]
+        window = sorted(self._waiting[:WINDOW], key=lambda request: len(request.prompt_ids))  # rows are padded
         nodes = self._known([request.prompt_ids for request in window])
         rows = {
             stem: [r.own_tokens for r in g.requests if isinstance(r, PromptRequest)] for stem, g in self._groups.items()
@@ -204,7 +204,8 @@ class Engine:
                 if prompt_tokens > FORWARD_TOKENS or bytes_needed > self.max_bytes - self._kept.max_bytes:
                     break
             admitted.setdefault(stem, []).append((request, node))
-        del self._waiting[: sum(map(len, admitted.values()))]
+        taken = window[: sum(map(len, admitted.values()))]
+        self._waiting = [request for request in self._waiting if request not in taken]
         return {
             stem: Group([request for request, _ in members], self._cache(stem, [node for _, node in members]))
             for stem, members in admitted.items()
