@@ -93,8 +93,9 @@ def test_steps_of_a_text_continue_each_other(monkeypatch: pytest.MonkeyPatch) ->
             first = generator.generate([prompt, [*prompt, 5]], 6)
             behind = [prompt + byte_level().encode(answer) for answer in first]
             second = generator.generate(behind, 200, generator.label_constraint(grammar))
+            sampled = generator.sample([prompt] * 3, 8, temperature=0.9, seeds=[1, 2, 3], stop=" ")
             scores = generator.loglikelihood(behind, [" no", " yes it is", [9]])
-            return [*first, *second, scores]
+            return [*first, *second, *sampled, scores]
 
         return steps
 

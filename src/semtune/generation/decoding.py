@@ -9,7 +9,7 @@ fewer forwards.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,10 @@ class Request:
     """Which tokens are allowed; None: all."""
     prompt_lookup: PromptLookup
     """Proposes drafts and learns from the finished output."""
+    draw: Callable[[Tensor], int] | None = None
+    """The next token by logits (vocab_size,), without drafts and constraints; None: the most probable one."""
+    stops: Callable[[Sequence[int]], bool] | None = None
+    """Whether the generated tokens end the text; None: none do."""
     generated_ids: list[int] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
     """Proposed tokens after the pending ones, which the next forward accepts or rejects."""
@@ -86,13 +90,13 @@ def advance(loaded: LoadedModel, groups: Sequence[Group]) -> list[Request]:
     for group in groups:
         for request in group.requests:
             limit = request.max_new_tokens - len(request.generated_ids) - 1  # one token follows the draft in any case
-            propose = request.prompt_lookup.propose
-            request.draft = propose(request.generated_ids, limit) if group.cache.rewindable else []
+            drafts = group.cache.rewindable and request.draw is None
+            request.draft = request.prompt_lookup.propose(request.generated_ids, limit) if drafts else []
     predicted = _forward(loaded, groups)
     for group in groups:
         _accept_drafts(group, predicted, eos_id)
     finished = [request for group in groups for request in group.requests if request.finished]
-    for request in finished:
+    for request in (request for request in finished if request.draw is None):
         ids = request.generated_ids
         request.prompt_lookup.learn([*ids, eos_id] if len(ids) < request.max_new_tokens else ids)
     return finished
@@ -134,13 +138,16 @@ def _predict(loaded: LoadedModel, hidden: Tensor, requests: Sequence[Request]) -
 
 def _best_of_chunk(logits: Tensor, counts: Sequence[int], requests: Sequence[Request]) -> Iterator[list[int]]:
     """For each request, the best (allowed) token at each of its `counts[i]` queries; logits (queries, vocab_size)."""
-    if all(request.constraint is None for request in requests):
+    if all(request.constraint is None and request.draw is None for request in requests):
         best = row_argmax(logits)  # (queries,)
         check_numbers(logits.gather(1, best.unsqueeze(1)), "logits")
         yield from (part.tolist() for part in torch.split(best, list(counts)))
         return
     for request, part in zip(requests, torch.split(logits, list(counts)), strict=True):
-        if request.constraint is not None:
+        if request.draw is not None:
+            check_numbers(part, "logits")
+            yield [request.draw(part[0])]
+        elif request.constraint is not None:
             yield _best_allowed(part, request, request.constraint)
         else:
             yield from _best_of_chunk(part, [len(part)], [request])
@@ -171,6 +178,9 @@ def _accept(request: Request, best: Sequence[int], eos_id: int) -> int:
             request.finished = True
             break
         request.generated_ids.append(token)
+        if request.stops is not None and request.stops(request.generated_ids):
+            request.finished = True
+            break
         if request.constraint is not None:
             request.state = request.constraint.advance(request.state, token)
         if token != drafted:

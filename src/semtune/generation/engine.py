@@ -31,6 +31,7 @@ from semtune.generation.grouping import consecutive_groups
 from semtune.generation.loglikelihood import behind_ends, loglikelihood, separate_paths
 from semtune.generation.prefix_cache import Node, PrefixCache, shared_beginnings
 from semtune.generation.prompt_lookup import PromptLookup
+from semtune.generation.sampling import draw, stops
 
 FORWARD_TOKENS = 512
 """About as many prompt tokens run in one forward: more are hardly faster, and memory stays bounded."""
@@ -122,6 +123,17 @@ class Engine:
         self._waiting += requests
         return Generation(requests)
 
+    def sampling(
+        self, prompts: Sequence[Ids], max_new_tokens: int, temperature: float, seeds: Sequence[int], stop: str | None
+    ) -> Generation:
+        """Submit prompts to be continued at random; what `sampling.sample` returns, whatever runs beside them."""
+        call = self.generation(prompts, max_new_tokens)
+        for request, seed in zip(call.requests, seeds, strict=True):
+            random = torch.Generator().manual_seed(seed)
+            request.draw = functools.partial(draw, temperature=temperature, random=random)
+            request.stops = functools.partial(stops, self.loaded, stop=stop)
+        return call
+
     def scoring(self, prompts: Sequence[Ids], completions: Sequence[Ids]) -> Scoring:
         """Submit prompts behind which completions are scored."""
         self._scorings.append(Scoring(prompts, completions))
@@ -171,13 +183,13 @@ class Engine:
         for group in groups if finished and self._can_share else ():
             self._keep_finished(group)
         for stem, group in prefill.items():
+            group.drop_finished()
             if stem in self._groups:
                 self._groups[stem].drop_finished()
-                group.drop_finished()
                 self._groups[stem].join(group)
+                stem.pins -= 1
             else:
                 self._groups[stem] = group
-                stem.pins += 1
         for stem, group in list(self._groups.items()):
             group.drop_finished()
             if not group.requests:
@@ -206,6 +218,8 @@ class Engine:
             admitted.setdefault(stem, []).append((request, node))
         taken = window[: sum(map(len, admitted.values()))]
         self._waiting = [request for request in self._waiting if request not in taken]
+        for stem in admitted:
+            stem.pins += 1  # until its group is gone
         return {
             stem: Group([request for request, _ in members], self._cache(stem, [node for _, node in members]))
             for stem, members in admitted.items()

@@ -46,7 +46,7 @@ class Generator:
     ) -> list[str]:
         """A random completion of each prompt, special tokens left out; see `sampling.sample`."""
         ids = [self._prompt_ids(prompt) for prompt in prompts]
-        generated = sample(self._loaded, ids, max_new_tokens, temperature=temperature, seeds=seeds, stop=stop)
+        generated = self._sample(ids, max_new_tokens, temperature, seeds, stop)
         return [self._loaded.tokenizer.decode(tokens) for tokens in generated]
 
     def loglikelihood(
@@ -72,6 +72,12 @@ class Generator:
     def _greedy(self, ids: Sequence[Ids], max_new_tokens: int, constraint: Constraint | None) -> Sequence[Ids]:
         """The generated token ids behind each prompt."""
         return greedy(self._loaded, ids, max_new_tokens, constraint, batch_size=self._batch_size)
+
+    def _sample(
+        self, ids: Sequence[Ids], max_new_tokens: int, temperature: float, seeds: Sequence[int], stop: str | None
+    ) -> Sequence[Ids]:
+        """The generated token ids behind each prompt."""
+        return sample(self._loaded, ids, max_new_tokens, temperature=temperature, seeds=seeds, stop=stop)
 
     def _loglikelihood(self, prompts: Sequence[Ids], completions: Sequence[Ids]) -> Tensor:
         """As `loglikelihood`, for token ids."""
@@ -120,6 +126,13 @@ class QueuedGenerator(Generator):
 
     def _greedy(self, ids: Sequence[Ids], max_new_tokens: int, constraint: Constraint | None) -> Sequence[Ids]:
         call = self._engine.generation(ids, max_new_tokens, constraint)
+        self._finish(call)
+        return [request.generated_ids for request in call.requests]
+
+    def _sample(
+        self, ids: Sequence[Ids], max_new_tokens: int, temperature: float, seeds: Sequence[int], stop: str | None
+    ) -> Sequence[Ids]:
+        call = self._engine.sampling(ids, max_new_tokens, temperature, seeds, stop)
         self._finish(call)
         return [request.generated_ids for request in call.requests]
 

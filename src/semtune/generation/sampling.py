@@ -66,12 +66,12 @@ def sample(
         logits = loaded.logits(hidden)  # (running, vocab_size)
         check_numbers(logits, "logits")
         for one, row in zip(running, logits, strict=True):
-            token = _draw(row, temperature, one.random)
+            token = draw(row, temperature, one.random)
             if token == loaded.tokenizer.eos_id:
                 one.finished = True
                 continue
             one.generated_ids.append(token)
-            one.finished = len(one.generated_ids) == max_new_tokens or _stops(loaded, one.generated_ids, stop)
+            one.finished = len(one.generated_ids) == max_new_tokens or stops(loaded, one.generated_ids, stop)
         rows = [row for row, one in enumerate(running) if not one.finished]
         running = [running[row] for row in rows]
         if running:
@@ -93,7 +93,7 @@ def _last_states(loaded: LoadedModel, texts: Sequence[Sequence[int]], cache: Cac
     return loaded.hidden_states(input_ids, batch, [end - 1 for end in ends])
 
 
-def _draw(logits: Tensor, temperature: float, random: torch.Generator) -> int:
+def draw(logits: Tensor, temperature: float, random: torch.Generator) -> int:
     """A token by one uniform random number and the cumulative distribution; logits (vocab_size,)."""
     if temperature == 0:
         return int(logits.argmax())
@@ -102,6 +102,6 @@ def _draw(logits: Tensor, temperature: float, random: torch.Generator) -> int:
     return min(int(torch.searchsorted(cumulative, drawn, right=True)), len(cumulative) - 1)
 
 
-def _stops(loaded: LoadedModel, ids: Sequence[int], stop: str | None) -> bool:
+def stops(loaded: LoadedModel, ids: Sequence[int], stop: str | None) -> bool:
     """Whether the text of `ids` contains `stop` after something else than white space."""
     return stop is not None and stop in loaded.tokenizer.decode(ids).lstrip()
