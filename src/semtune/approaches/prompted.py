@@ -167,7 +167,9 @@ class Prompted:
     ) -> tuple[Prediction, RecordingGenerator]:
         """The prediction for one example, and what recorded its calls, which are run with those of other examples."""
         with contextlib.closing(QueuedGenerator(engine, wait)) as generator:
-            recorder = RecordingGenerator(self.loaded, generator, lambda: generator.seconds, constraints)
+            recorder = RecordingGenerator(
+                self.loaded, generator, self.device, clock=lambda: generator.seconds, constraints=constraints
+            )
             recorder.example_id = example.id
             return self.strategy.run(example, recorder), recorder
 
@@ -206,11 +208,15 @@ class RecordingGenerator:
         self,
         loaded: LoadedModel,
         generator: Generator,
-        clock: Callable[[], float],
-        constraints: dict[AnswerGrammar, Constraint],
+        device: str,
+        *,
+        clock: Callable[[], float] | None = None,
+        constraints: dict[AnswerGrammar, Constraint] | None = None,
     ) -> None:
-        """`clock`: the seconds that this example's calls took so far; `constraints`: those made for other examples."""
-        self._loaded, self._generator, self._clock, self._constraints = loaded, generator, clock, constraints
+        """`clock`: the seconds that calls took so far; None: the time. `constraints`: those made for other examples."""
+        self._loaded, self._generator = loaded, generator
+        self._clock = clock or functools.partial(synchronised_seconds, device)
+        self._constraints = {} if constraints is None else constraints
         self.calls: list[dict[str, Any]] = []
         """The calls for the present example, in order."""
         self.notes: list[dict[str, Any]] = []
