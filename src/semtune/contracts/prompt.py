@@ -39,7 +39,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class AnswerGrammar:
-    """The language of valid completions: `start`, then `none`, or items joined by `separator`.
+    """The language of valid completions: `start`, then `none`, or items joined by `separator`; then `end`.
 
     Items are in the given order, each at most once; where `single`, exactly one item and never `none`.
     """
@@ -49,6 +49,8 @@ class AnswerGrammar:
     separator: str
     none: str
     single: bool
+    end: str = ""
+    """What stands between the answer and end-of-sequence: the line break that ends the answers of demonstrations."""
 
 
 class Prompt(Protocol):

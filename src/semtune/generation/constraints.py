@@ -16,20 +16,20 @@ Position = tuple[int, int, int]
 """(item, offset in bytes, part): a state of the nondeterministic automaton, one reading of the bytes so far.
 
 Item -1 is the start text, items 0 … n-1 are labels, item n is "none". Part 0 is the item's own bytes, part 1 the
-delimiter after it.
+delimiter after it, part 2 the text that ends the answer.
 """
 State = frozenset[Position]
 """A state of the deterministic automaton: the set of all readings of the bytes so far."""
 
 
 class LabelAutomaton:
-    """A byte automaton of `AnswerGrammar`: start, then "none" or labels in order, each once at most, delimited."""
+    """A byte automaton of `AnswerGrammar`: start, "none" or labels in order, each once at most, delimited; then end."""
 
     def __init__(self, grammar: AnswerGrammar) -> None:
         self._items = [label.encode() for label in grammar.items] + [grammar.none.encode()]
         self._labels = len(grammar.items)
         self._start, self._separator = grammar.start.encode(), grammar.separator.encode()
-        self._single = grammar.single
+        self._single, self._end = grammar.single, grammar.end.encode()
 
     def start(self) -> State:
         """The state before the first byte."""
@@ -46,22 +46,22 @@ class LabelAutomaton:
 
     def complete(self, state: State) -> bool:
         """Whether the answer may end here."""
-        return any(item >= 0 and part == 0 and offset == len(self._items[item]) for item, offset, part in state)
+        return any(item >= 0 and part == 2 and offset == len(self._end) for item, offset, part in state)
 
     def max_bytes(self) -> int:
         """Upper bound of the bytes of an answer; decoding needs at most that many tokens and one end-of-sequence."""
         labels = self._items[: self._labels]
         listed = sum(map(len, labels)) + len(self._separator) * len(labels)
-        return len(self._start) + max(listed, len(self._items[-1]))
+        return len(self._start) + max(listed, len(self._items[-1])) + len(self._end)
 
     def _text(self, item: int, part: int) -> bytes:
         """The bytes that a position is within."""
-        if part == 1:
-            return self._separator
+        if part:
+            return self._separator if part == 1 else self._end
         return self._start if item == -1 else self._items[item]
 
     def _close(self, positions: set[Position]) -> State:
-        """The epsilon closure: adds all items after the start text, later labels after a delimiter, and delimiters."""
+        """The epsilon closure: items after the start text, later labels after a delimiter, delimiters, and the end."""
         closed = set(positions)
         todo = list(positions)
         while todo:
@@ -74,8 +74,10 @@ class LabelAutomaton:
                 following = [(nxt, 0, 0) for nxt in range(last)]
             elif part == 1:
                 following = [(nxt, 0, 0) for nxt in range(item + 1, self._labels)]
-            elif item < self._labels - 1 and not self._single:
-                following = [(item, 0, 1)]
+            elif part == 0:
+                following = [(item, 0, 2)]
+                if item < self._labels - 1 and not self._single:
+                    following.append((item, 0, 1))
             for position in following:
                 if position not in closed:
                     closed.add(position)
@@ -130,7 +132,7 @@ def label_constraint(tokenizer: Tokenizer, grammar: AnswerGrammar) -> TokenAutom
 def check_spellable(tokenizer: Tokenizer, grammar: AnswerGrammar, *, name: str) -> None:
     """Raise ModelError where the tokenizer cannot spell the answers character by character. `name`: for the message."""
     pieces = set(tokenizer.token_bytes())
-    for text in (grammar.start, grammar.separator, grammar.none, *grammar.items):
+    for text in (grammar.start, grammar.separator, grammar.none, grammar.end, *grammar.items):
         for character in text:
             spelt = character.encode()
             if spelt not in pieces and not all(bytes([byte]) in pieces for byte in spelt):
