@@ -32,6 +32,9 @@ class TaskOptions:
     text_column: str | None = option(None, help="Column with the text.")
     label_column: str | None = option(None, help="Column with the label or labels.")
     id_column: str | None = option(None, help="Column with ids; row numbers without it.")
+    date_column: str | None = option(
+        None, help="Column with each text's date, as 2021-03-05, for knowledge that must not be newer; none without it."
+    )
     label_separator: str | None = option(
         None,
         help="What separates several labels in one cell (multi-label); tab, newline and space by name. A cell that is "

@@ -120,6 +120,8 @@ class Example:
     """None: the split comes without targets (a shared task's test release); LabelSet(()): no label applies."""
     image: str | None = None
     """Path of an image that belongs to the text."""
+    date: str | None = None
+    """The day that the text is from, as 2021-03-05; None: not known."""
 
     @property
     def labels(self) -> tuple[str, ...] | None:

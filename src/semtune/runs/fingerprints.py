@@ -32,6 +32,7 @@ def data_fingerprint(space: TargetSpace, splits: Mapping[str, Sequence[Example]]
     for split in sorted(splits):
         for example in splits[split]:
             row = [split, example.id, example.text, to_plain(example.target)]
+            row += [] if example.date is None else [example.date]
             found.update(json.dumps(row, default=str).encode("ascii") + b"\n")
     return found.hexdigest()[:_DIGITS]
 

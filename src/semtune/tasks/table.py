@@ -15,6 +15,7 @@ from semtune.errors import DataError, OptionError
 from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
+from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.label_cells import LabelCells
@@ -45,6 +46,7 @@ class Table(BaseTask):
     name = "table"
     usable_options = frozenset(
         {"data", "dev_data", "test_data", "text_column", "label_column", "id_column", "label_separator", "labels"}
+        | {"date_column"}
         | {"encoding", "separator", "quoting", "split_seed", "dev_fraction", "test_fraction"}
     )
     options_hint = "name the table with --data"
@@ -165,6 +167,9 @@ class Table(BaseTask):
             find_column(table, reader.column, (), "label")
         if self.options.id_column is not None:
             find_column(table, self.options.id_column, (), "id")
+        dates = None
+        if self.options.date_column is not None:
+            dates = find_column(table, self.options.date_column, (), "date")
         labelled = reader.column in table.columns
         if not labelled:
             _check_no_near_column(table, reader.column)
@@ -191,7 +196,8 @@ class Table(BaseTask):
                     f'{where} has no label in column "{reader.column}"; fill it in or remove the row (a text may have '
                     "no label only in multi-label data: see --label-separator)."
                 )
-            examples.append(Example(id=example_id, text=text, target=target))
+            date = plain_date(row.get(dates), where) if dates is not None else None
+            examples.append(Example(id=example_id, text=text, target=target, date=date))
         hidden = [e.id for e in examples if e.target is None]
         if 0 < len(hidden) < len(examples):
             remarks.general(
