@@ -358,6 +358,16 @@ STRATEGIES = Registry(
             "semtune.strategies.tree_of_thought:TreeOfThought",
             "a search among thoughts, then the answer from the best (Yao et al. 2023)",
         ),
+        "few-shot": Entry(
+            "semtune.strategies.few_shot:FewShot", "the same training texts with their labels before every text"
+        ),
+        "retrieval": Entry(
+            "semtune.strategies.retrieval:Retrieval", "the nearest training texts with their labels before each text"
+        ),
+        "knn-vote": Entry(
+            "semtune.strategies.knn_vote:KnnVote",
+            "the labels of the nearest training texts, without a prompt: a control",
+        ),
     },
 )
 
@@ -378,6 +388,19 @@ ANSWERS = Registry(
     },
 )
 """Ways of answering: values of every strategy's option `answer`."""
+
+EMBEDDERS = Registry(
+    "embedder",
+    {
+        "bm25": Entry(
+            "semtune.strategies._bm25:Bm25", "shared words, rare ones count more (Robertson & Zaragoza 2009)"
+        ),
+        "hidden-states": Entry(
+            "semtune.strategies._vectors:HiddenStates", "cosine of the mean last hidden states of the run's own model"
+        ),
+    },
+)
+"""What decides which training texts are neighbours: the values of the option `neighbours`."""
 
 LAUNCHERS = Registry(
     "launcher",

@@ -6,27 +6,32 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from semtune.approaches.base_identity import check_identity, write_identity
 from semtune.approaches.base_model import prepare_model
+from semtune.approaches.no_model import NoModel
+from semtune.approaches.prompt_counts import PromptCounts
 from semtune.contracts import (
     NO_MAX_LENGTH,
     AnswerGrammar,
     Constraint,
     FitFigures,
     FitWatch,
+    IndexingStrategy,
     LoadedModel,
     Prompt,
     PromptParts,
     Strategy,
     TaskContext,
     ThresholdStrategy,
+    uses_model,
 )
 from semtune.errors import DataError, PromptTooLongError
 from semtune.generation.engine import Engine
@@ -69,6 +74,7 @@ class Prompted:
         prompt: Prompt = prompt_class(context.space, prompt_settings(spec))
         self.strategy: Strategy = strategy_class(context, prompt, strategy_settings(spec))
         self._loaded: LoadedModel | None = None
+        self._counts = PromptCounts()
         self._transcripts: list[dict[str, Any]] = []
         self._limit = 0
 
@@ -86,8 +92,9 @@ class Prompted:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The loaded model's notes, e.g. that its weights are random."""
-        return self.loaded.notes
+        """The loaded model's notes, e.g. that its weights are random, and what prompts cite and leave out."""
+        notes = self.loaded.notes if uses_model(self.strategy) else ("no language model was asked",)
+        return (*notes, *self._counts.sentences())
 
     @property
     def device(self) -> str:
@@ -97,7 +104,7 @@ class Prompted:
     @property
     def cut_tokens(self) -> Mapping[str, int]:
         """Example id -> tokens of its text that were cut, in the prompt of which most was cut."""
-        return self.loaded.tokenizer.cut_tokens
+        return self.loaded.tokenizer.cut_tokens if uses_model(self.strategy) else {}
 
     @property
     def cut_limit(self) -> tuple[str, int]:
@@ -105,16 +112,22 @@ class Prompted:
         return "the strategy's limit of", self._limit
 
     @property
-    def total_parameters(self) -> int:
-        """Number of scalars of the model; tied weights count once."""
+    def total_parameters(self) -> int | None:
+        """Number of scalars of the model; tied weights count once. None: the strategy asks no model."""
+        if not uses_model(self.strategy):
+            return None
         return sum(p.numel() for p in self.loaded.model.parameters())
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Download and convert the model. Raises ModelError."""
+        """Download and convert the model, where the strategy uses it. Raises ModelError."""
+        if not uses_model(self.strategy):
+            return
         prepare_model(self.spec, on_phase)
 
     def load(self) -> None:
-        """Load the model, freeze it, and prepack its weights. Raises ModelError."""
+        """Load the model, freeze it, and prepack its weights, where the strategy uses it. Raises ModelError."""
+        if not uses_model(self.strategy):
+            return
         s = self.spec
         loaded = load(
             s.model,
@@ -133,6 +146,8 @@ class Prompted:
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
         """Let the strategy read the training examples; where it has a threshold, choose that on train and dev."""
         self.strategy.fit(train)
+        if isinstance(self.strategy, IndexingStrategy):
+            self.strategy.index(self._for_indexing() if uses_model(self.strategy) else NoModel())
         if not isinstance(self.strategy, ThresholdStrategy):
             return
         chosen = self.strategy.threshold_examples([*train, *dev])
@@ -140,25 +155,45 @@ class Prompted:
             rows = [p.probabilities or {} for p in self.predict(chosen)]
             probabilities = np.array([[row[label] for label in self.context.labels] for row in rows])
             self.strategy.set_threshold(watch.choose_threshold(chosen, probabilities))
+            self._counts = PromptCounts()
+
+    def _for_indexing(self) -> RecordingGenerator:
+        """The generator with which a strategy computes embeddings of the training examples, outside the clock."""
+        return RecordingGenerator(self.loaded, Generator(self.loaded), lambda: 0.0, {})
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Predictions in the order of `examples`; their transcripts replace those of the call before."""
         self._transcripts = []
+        if not uses_model(self.strategy):
+            finished: Iterable[tuple[int, Answered]] = (
+                (i, self._answer_without_model(e)) for i, e in enumerate(examples)
+            )
+            return self._gathered(examples, finished, progress)
         self.loaded.tokenizer.cut_tokens.clear()
         engine = Engine(self.loaded, _cache_bytes(self.loaded.device), lambda: synchronised_seconds(self.device))
         constraints: dict[AnswerGrammar, Constraint] = {}
-        answers: dict[int, tuple[Prediction, RecordingGenerator]] = {}
         functions = (functools.partial(self._answer, example, engine, constraints) for example in examples)
         limit = TEXTS_IN_FLIGHT[self.device.partition(":")[0] == "cuda"]
         with contextlib.closing(interleave(functions, engine.step, limit)) as finished:
-            for index, answer in finished:
-                answers[index] = answer
-                if progress is not None:
-                    progress(1)
+            return self._gathered(examples, finished, progress)
+
+    def _gathered(
+        self,
+        examples: Sequence[Example],
+        finished: Iterable[tuple[int, Answered]],
+        progress: Callable[[int], None] | None,
+    ) -> list[Prediction]:
+        """The predictions in the order of `examples`, their transcripts kept; `finished`: in any order."""
+        answers: dict[int, Answered] = {}
+        for index, answer in finished:
+            answers[index] = answer
+            if progress is not None:
+                progress(1)
         for index, example in enumerate(examples):
             _, recorder = answers[index]
             noted = {"notes": recorder.notes} if recorder.notes else {}
             self._transcripts.append({"id": example.id, "calls": recorder.calls, **noted})
+            self._counts.add(recorder.notes)
             self._limit = recorder.max_length
         return [answers[index][0] for index in range(len(examples))]
 
@@ -173,21 +208,29 @@ class Prompted:
             recorder.example_id = example.id
             return self.strategy.run(example, recorder), recorder
 
+    def _answer_without_model(self, example: Example) -> Answered:
+        """The prediction for one example by a strategy that uses no model, and what it noted."""
+        recorder = NoModel()
+        return self.strategy.run(example, recorder), recorder
+
     def save(self, folder: Path) -> None:
         """Write what the strategy learnt from the training examples, and which model it asked."""
         folder.mkdir(parents=True, exist_ok=True)
         self.strategy.save(folder)
-        write_identity(self.loaded, folder)
+        if uses_model(self.strategy):
+            write_identity(self.loaded, folder)
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError, also where the model is another one than then."""
-        check_identity(self.loaded, folder)
+        if uses_model(self.strategy):
+            check_identity(self.loaded, folder)
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:
         """Append to `transcripts.jsonl` one line per example: its split, its id, its calls, and notes if there are any.
 
-        A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}.
+        A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}. Notes say which
+        demonstrations, neighbours and entries of knowledge were retrieved, and how many of them did not fit.
         """
         with (folder / TRANSCRIPTS).open("a", encoding="utf-8") as file:
             for line in self._transcripts:
@@ -199,6 +242,10 @@ def _cache_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory) // CACHE_SHARE
     return total_memory_bytes() // CACHE_SHARE
+
+
+Answered = tuple[Prediction, "RecordingGenerator | NoModel"]
+"""A prediction, and what was recorded for its transcript."""
 
 
 class RecordingGenerator:
@@ -298,6 +345,10 @@ class RecordingGenerator:
         if grammar not in self._constraints:
             self._constraints[grammar] = self._generator.label_constraint(grammar)
         return self._constraints[grammar]
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """As `contracts.StrategyGenerator.embed`."""
+        return self._generator.embed(texts)
 
     def _record(
         self,

@@ -35,6 +35,7 @@ KINDS = {
     "approaches": registry.APPROACHES,
     "strategies": registry.STRATEGIES,
     "answers": registry.ANSWERS,
+    "embedders": registry.EMBEDDERS,
     "launchers": registry.LAUNCHERS,
 }
 TABLES = {"methods": list_methods}

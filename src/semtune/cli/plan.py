@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from semtune.plan.requests import Data, PlanResult
     from semtune.records import Plan
 
-NOT_PLANNED = ("approach", "strategy", "strategy_options", "baseline", "seed")
+NOT_PLANNED = ("approach", "strategy", "strategy_options", "knowledge", "baseline", "seed")
 """Fields of a RunSpec that change neither the memory nor the time of tuning."""
 
 

@@ -6,6 +6,7 @@ Standard library only at run time; the torch names are for the type checker.
 from semtune.contracts.answer import Answer
 from semtune.contracts.approach import Approach, Baseline, FitFigures, FitWatch, ScoreFunction, TaskContext
 from semtune.contracts.architecture import Architecture, Batch, Cache, CacheSegment
+from semtune.contracts.embedder import Embedder
 from semtune.contracts.generation import Constraint, Generator, StrategyGenerator
 from semtune.contracts.identity import ModelIdentity
 from semtune.contracts.launcher import Launcher
@@ -15,7 +16,7 @@ from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, LabelCheck, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
-from semtune.contracts.strategy import Strategy, ThresholdStrategy
+from semtune.contracts.strategy import IndexingStrategy, Strategy, ThresholdStrategy, uses_model
 from semtune.contracts.task import Task
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "CacheSegment",
     "ChooseThreshold",
     "Constraint",
+    "Embedder",
     "FitFigures",
     "FitWatch",
     "Generator",
+    "IndexingStrategy",
     "LabelCheck",
     "Launcher",
     "LinearLayer",
@@ -60,4 +63,5 @@ __all__ = [
     "WeightStream",
     "freezes_linears",
     "trains_readout_alone",
+    "uses_model",
 ]

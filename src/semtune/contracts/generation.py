@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from semtune.contracts.prompt import AnswerGrammar, PromptParts
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -73,13 +75,20 @@ class Generator(Protocol):
 class StrategyGenerator(Generator, Protocol):
     """The generator that a strategy is handed: every call is noted in the example's transcript."""
 
-    def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
-        """Token ids of a prompt in at most `max_length` tokens; only `parts.text` is cut, at its end.
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The mean of the model's last hidden states over each text's tokens, (texts, hidden_size).
 
-        Text is data: the name of a special token in it is spelt out, never the token. Raises DataError.
+        Not noted in the transcript: nothing is asked. Raises OptionError where the model shows no hidden states.
         """
         ...
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Add to the example's transcript what is no call of the model, such as the thoughts of a search; JSON."""
+        ...
+
+    def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
+        """Token ids of a prompt in at most `max_length` tokens; only `parts.text` is cut, at its end.
+
+        Text is data: the name of a special token in it is spelt out, never the token. Raises DataError.
+        """
         ...

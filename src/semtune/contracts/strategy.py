@@ -56,3 +56,17 @@ class ThresholdStrategy(Protocol):
     def set_threshold(self, threshold: float) -> None:
         """Predict the labels with at least this probability from now on."""
         ...
+
+
+@runtime_checkable
+class IndexingStrategy(Protocol):
+    """A strategy that computes something of the training examples with the model, such as their embeddings."""
+
+    def index(self, generator: StrategyGenerator) -> None:
+        """Called once after `fit`, before `save`."""
+        ...
+
+
+def uses_model(strategy: Strategy) -> bool:
+    """Whether the strategy, with its options, needs the language model; it says so in a property of this name."""
+    return bool(getattr(strategy, "uses_model", True))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from semtune.contracts import NO_MAX_LENGTH, AnswerGrammar, Constraint, LoadedModel, PromptParts, TokenizedExample
 from semtune.generation.constraints import check_spellable, label_constraint
+from semtune.generation.embedding import mean_hidden_states
 from semtune.generation.engine import Call, Engine
 from semtune.generation.greedy import greedy
 from semtune.generation.loglikelihood import loglikelihood
@@ -63,6 +66,10 @@ class Generator:
         prompt_ids = [self._prompt_ids(prompt) for prompt in prompts]
         completion_ids = [self._completion_ids(completion, end) for completion in completions]
         return self._loglikelihood(prompt_ids, completion_ids)
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The mean of the last hidden states over each text's tokens, (texts, hidden_size)."""
+        return mean_hidden_states(self._loaded, [self._prompt_ids(text) for text in texts]).numpy()
 
     def label_constraint(self, grammar: AnswerGrammar) -> Constraint:
         """The constraint that exactly the answers of `grammar` satisfy. Raises ModelError where one cannot be spelt."""

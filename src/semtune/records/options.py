@@ -165,6 +165,11 @@ class RunSpec:
     prompt: str = option("report", help="Text of an example: see `semtune list prompts`.", panel=METHOD)
     readout: str = option("head", help="How predictions are read out: see `semtune list readouts`.", panel=METHOD)
     strategy: str | None = option(None, help="The prompting strategy: see `semtune list strategies`.", panel=METHOD)
+    knowledge: str | None = option(
+        None, panel=METHOD,
+        help="Recent text for prompts (news, slang, a glossary, with dates or without): a text, Markdown, JSONL or CSV "
+        "file in which a prompting strategy looks up what is near to a text.",
+    )  # fmt: skip
     baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
     preset: str = option(
         "default", panel=METHOD,

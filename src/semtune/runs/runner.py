@@ -199,10 +199,10 @@ class _ActiveRun:
             self.approach.fit(data.train, data.dev, watch)
         self.result = replace(
             self.result,
-            notes=tuple(dict.fromkeys((*self.result.notes, *self.approach.notes))),
             train_seconds=self.clock() - started - watch.scoring_seconds,
             selected_on=SELECTION_SPLIT if watch.scored else None,
         )
+        self._take_notes()
         if not self.folder.best.exists():
             self.folder.keep_best(self.approach.save)
         self.folder.promote_best(self.approach.kept_in)
@@ -229,6 +229,12 @@ class _ActiveRun:
                 predict_seconds=seconds,
                 predict_examples_per_second=len(examples) / seconds,
             )
+        self._take_notes()
+
+    def _take_notes(self) -> None:
+        """Record what the approach has to say now beside what it said before."""
+        notes = tuple(dict.fromkeys((*self.result.notes, *self.approach.notes)))
+        self.result = replace(self.result, notes=notes)
 
     def _count_cut(self, split: str, examples: list[Example]) -> None:
         """Record and say how many texts of a split were cut, and by how much, where any were."""

@@ -14,7 +14,14 @@ from semtune.specs.optimizers import check_optimizer
 from semtune.specs.precision import AUTO, normalise_precision
 from semtune.specs.record import record_from
 from semtune.specs.serves import check_trains
-from semtune.specs.settings import PRECISION, RUN_FIELDS, check_foreign_options, filled_options, with_present_names
+from semtune.specs.settings import (
+    PRECISION,
+    RUN_FIELDS,
+    check_foreign_options,
+    check_knowledge,
+    filled_options,
+    with_present_names,
+)
 
 _NAMES_AN_APPROACH = ("strategy", "baseline")
 """Choices that one approach alone has, and that have no default."""
@@ -34,6 +41,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     typed = with_present_names(typed)
     _check_choices(typed)
     check_foreign_options(typed)
+    check_knowledge(typed)
     _check_threads(typed)
     check_fold(typed)
     full = dataclasses.replace(typed, **filled_options(typed))

@@ -175,10 +175,11 @@ def check_foreign_options(spec: RunSpec) -> None:
 
 
 def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
-    """`spec` without the options of other parts than `parts`, and without options that the chosen objects lack.
+    """`spec` without the options of other parts than `parts`, and without options (and knowledge) that they lack.
 
     The precision stays, as it belongs to the base model, which every approach but a baseline has.
     """
+    parts = tuple(parts)
     options = spec.method_options
     kept: dict[str, Any] = {part.options_name: {} for part in PARTS}
     kept["method_options"] = {key: value for key, value in options.items() if key == PRECISION}
@@ -186,7 +187,28 @@ def without_foreign_options(spec: RunSpec, parts: Iterable[Part]) -> RunSpec:
         known = part.option_names(getattr(spec, part.name))
         given = getattr(spec, part.options_name)
         kept[part.options_name] = {key: value for key, value in given.items() if key in known}
+    if not _reads_knowledge(spec, parts):
+        kept["knowledge"] = None
     return dataclasses.replace(spec, **kept)
+
+
+def check_knowledge(spec: RunSpec) -> None:
+    """Raises OptionError for knowledge that no part of `spec` looks up."""
+    if spec.knowledge is None or _reads_knowledge(spec, parts_of(spec)):
+        return
+    chosen = spec.strategy or spec.approach
+    raise OptionError(
+        f"--knowledge is looked up by prompting strategies such as retrieval, and not by {chosen}; leave it out, or "
+        "give --approach prompted with another --strategy."
+    )
+
+
+def _reads_knowledge(spec: RunSpec, parts: Iterable[Part]) -> bool:
+    """Whether one of the `parts` looks up the run's knowledge: the `Settings` of what is chosen have that field."""
+    return spec.knowledge is not None and any(
+        "knowledge" in {f.name for f in dataclasses.fields(part.settings_class(getattr(spec, part.name)))}
+        for part in parts
+    )
 
 
 def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[str]) -> None:

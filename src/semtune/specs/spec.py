@@ -145,7 +145,7 @@ def write_spec(spec: RunSpec, path: Path) -> None:
 
 
 def with_absolute_paths(spec: RunSpec) -> RunSpec:
-    """`spec` with the absolute paths of a model and of data that are files or folders here; other names as they are.
+    """`spec` with absolute paths of a model, knowledge and data that are files or folders here; other names as is.
 
     A relative path means another file elsewhere, or even a model on the hub ("models/tiny").
     """
@@ -157,6 +157,7 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
     return dataclasses.replace(
         spec,
         model=spec.model if named else _absolute(spec.model),
+        knowledge=None if spec.knowledge is None else _absolute(spec.knowledge),
         task_options=dataclasses.replace(task, **data),
     )
 

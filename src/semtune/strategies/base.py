@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from semtune.contracts import Answer, Prompt, PromptParts, StrategyGenerator, TaskContext
 from semtune.errors import ModelError
@@ -21,11 +21,16 @@ from semtune.records.options import MOST, MOST_TOKENS
 from semtune.records.targets import LABEL_KINDS
 from semtune.registry import ANSWERS
 from semtune.specs.serves import check_serves
+from semtune.strategies._knowledge import Knowledge, KnowledgeEntry
+from semtune.strategies._texts import TEXT, as_data, asked, demonstrated, markers_of
 
 INSTRUCTIONS = {
     "label_set": "Which of these labels apply to the text below? Name those that apply, in this order.",
     "single_label": "Which one of these labels applies to the text below?",
 }
+BACKGROUND = "Background for the next text:"
+Retrieved = tuple[KnowledgeEntry, float]
+"""An entry of knowledge and its similarity to the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,24 @@ class StrategySettings:
 
     seed: int = 0
     """The run's."""
+    definitions: Literal["with", "without"] = option(
+        "with", help="Whether each label stands in the prompt with its definition, where the task has definitions."
+    )
     prompt_tokens: int = option(
         2048,
         unit="tokens",
         at_least=8,
         at_most=MOST_TOKENS,
-        help="Longest prompt, definitions and thoughts included; the text of a longer one is cut at its end.",
+        help="Longest prompt, definitions and thoughts included; demonstrations that exceed it are left out, the "
+        "farthest first, then knowledge, and then the text is cut at its end.",
+    )
+    knowledge: str | None = None
+    """The run's: a file, see `_knowledge`."""
+    knowledge_entries: int = option(
+        3, unit="entries", at_least=1, at_most=100, help="Most entries of --knowledge in a prompt."
+    )
+    newer_entries: Literal["excluded", "included"] = option(
+        "excluded", help="Entries of --knowledge that are newer than the text itself, where both have a date."
     )
     answer: str = option(
         "constrained",
@@ -55,6 +72,11 @@ class StrategySettings:
         help="Texts of train and dev on which the threshold of the answers rank and yes-no is chosen.",
     )  # fmt: skip
 
+    @property
+    def answer_end(self) -> str:
+        """What ends an answer before end-of-sequence: as the prompt's demonstrations end theirs, if it has any."""
+        return ""
+
 
 class BaseStrategy:
     """A strategy that learns nothing from examples except, where its answer has one, a threshold."""
@@ -67,13 +89,16 @@ class BaseStrategy:
     def __init__(self, context: TaskContext, prompt: Prompt, settings: Any) -> None:
         """Raises OptionError for an answer that does not serve the task or prompt, UnknownNameError."""
         self.prompt, self.settings, self.space = prompt, settings, context.space
-        self.definitions: Mapping[str, str] = context.label_definitions
+        self.definitions: Mapping[str, str] = context.label_definitions if settings.definitions == "with" else {}
         answer_class = ANSWERS.get(settings.answer)
         check_serves(context.space.kind, ANSWERS.kind, settings.answer, answer_class.target_kinds)
         self.answer: Answer = answer_class(context, prompt, settings)
+        self.knowledge: Knowledge | None = None
 
     def fit(self, train: Sequence[Example]) -> None:
-        """Nothing is learnt from examples."""
+        """Read and index the knowledge; nothing is learnt from examples. Raises DataError, OptionError."""
+        if self.settings.knowledge is not None:
+            self.knowledge = Knowledge.read(Path(self.settings.knowledge))
 
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The prediction for one example."""
@@ -90,10 +115,27 @@ class BaseStrategy:
         """Decide by `threshold` from now on."""
         self.answer.threshold = threshold
 
-    def question(self, example: Example) -> PromptParts:
-        """The instruction, the labels and the text, never the gold labels; it ends with the prompt's own marker."""
-        parts = self.prompt.encode(Example(example.id, example.text, None))
-        return dataclasses.replace(parts, prefix=self.preamble() + parts.prefix)
+    def retrieved(self, example: Example) -> list[Retrieved]:
+        """The entries of knowledge that are nearest to the text, the most similar first; none without --knowledge."""
+        if self.knowledge is None:
+            return []
+        not_after = example.date if self.settings.newer_entries == "excluded" else None
+        return self.knowledge.nearest(example.text, self.settings.knowledge_entries, not_after=not_after)
+
+    def question(
+        self,
+        example: Example,
+        demonstrations: Sequence[Example] = (),
+        knowledge: Sequence[Retrieved] | None = None,
+    ) -> PromptParts:
+        """The instruction, the labels, demonstrations in their order, knowledge (None: all that is retrieved) and the
+        text, never its gold labels; it ends with the prompt's own marker. What all texts share comes first."""
+        parts = asked(self.prompt, example)
+        shown = "".join(demonstrated(self.prompt, demonstration) for demonstration in demonstrations)
+        entries = self.retrieved(example) if knowledge is None else knowledge
+        lines = [f"- {as_data(entry.shown(), markers_of(self.prompt))}" for entry, _ in entries]
+        background = "\n".join([BACKGROUND, *lines, ""]) if lines else ""
+        return dataclasses.replace(parts, prefix=f"{self.preamble()}{shown}{background}{TEXT}{parts.prefix}")
 
     def preamble(self) -> str:
         """The instruction, and one line a label with its definition."""
@@ -101,7 +143,7 @@ class BaseStrategy:
         for label in self.space.labels:
             meaning = self.definitions.get(label)
             lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
-        return "\n".join([*lines, "", "Text: "])
+        return "\n".join([*lines, "", ""])
 
     def state(self) -> dict[str, Any]:
         """What predicting needs, as JSON; a subclass adds to it."""
@@ -117,17 +159,21 @@ class BaseStrategy:
             self.answer.threshold = float(state["threshold"])
 
     def save(self, folder: Path) -> None:
-        """Write `state`, so that predicting needs no task."""
+        """Write `state` and the knowledge, so that predicting needs neither the task nor the file."""
         text = json.dumps(self.state(), ensure_ascii=False, indent=1)
         (folder / self._file).write_text(text + "\n", encoding="utf-8")
+        if self.knowledge is not None:
+            self.knowledge.save(folder)
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote. Raises ModelError."""
+        """Read what `save` wrote. Raises ModelError, OptionError."""
         path = folder / self._file
         try:
             self.restore(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} does not hold the state of a prompt; run it again.") from error
+        if self.settings.knowledge is not None:
+            self.knowledge = Knowledge.load(folder)
 
     @property
     def _file(self) -> str:

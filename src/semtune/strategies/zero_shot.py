@@ -1,4 +1,4 @@
-"""Zero-shot prompting: the labels with their definitions, then the text; the answer in one of the ways of answering.
+"""Zero-shot prompting: the labels, with definitions or without, then the text; then one of the ways of answering.
 
 The prompt is `instruction, one line a label, the text` in the form of the run's prompt.
 """
@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from semtune.contracts import StrategyGenerator
-from semtune.records import Example, Prediction
-from semtune.strategies.base import BaseStrategy
+from semtune.strategies._direct import DirectStrategy
 
 
-class ZeroShot(BaseStrategy):
+class ZeroShot(DirectStrategy):
     """Registered as "zero-shot"; `contracts.Strategy`."""
 
     name: ClassVar[str] = "zero-shot"
-
-    def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
-        """The answer to the question alone. Raises DataError where the labels alone exceed `prompt_tokens`."""
-        return self.answer.run(example.id, self.question(example), generator)

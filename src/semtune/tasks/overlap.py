@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,26 @@ def normal_form(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = "".join(" " if unicodedata.category(c)[0] in _DROPPED else c for c in folded)
     return " ".join(kept.split()) or " ".join(folded.split())
+
+
+class NearDuplicates:
+    """Which of some texts are the same as another one, or nearly: the definition above, every pair compared exactly."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._forms = [normal_form(text) for text in texts]
+        self._grams: dict[int, npt.NDArray[np.uint64]] = {}
+
+    def of(self, text: str) -> Callable[[int], bool]:
+        """A function that says of the index of a text whether it is (nearly) the same as `text`."""
+        form = normal_form(text)
+        grams = _grams(form)
+
+        def duplicate(index: int) -> bool:
+            if index not in self._grams:
+                self._grams[index] = _grams(self._forms[index])
+            return self._forms[index] == form or _jaccard(grams, self._grams[index]) >= SIMILARITY
+
+        return duplicate
 
 
 def overlaps(splits: Mapping[str, Sequence[Example]]) -> tuple[Overlap, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from semtune.contracts import AnswerGrammar, Prompt, PromptParts, StrategyGenerator, TaskContext
@@ -20,17 +21,18 @@ class Constrained(BaseAnswer):
     def __init__(self, context: TaskContext, prompt: Prompt, settings: StrategySettings) -> None:
         """Raises OptionError for a prompt whose completions have no grammar."""
         super().__init__(context, prompt, settings)
-        self._grammar = grammar_of(prompt, self.name)
+        self._grammar = dataclasses.replace(grammar_of(prompt, self.name), end=settings.answer_end)
 
     def run(self, example_id: str, parts: PromptParts, generator: StrategyGenerator) -> Prediction:
         """One completion under the prompt's grammar. Raises DataError where the prompt exceeds its limit."""
         ids = generator.encode(parts, self.settings.prompt_tokens)
         longest = _longest_bytes(self._grammar) + 1
         (completion,) = generator.generate([ids], longest, generator.label_constraint(self._grammar))
-        return self.parsed(example_id, completion, completion)
+        answer = completion.removesuffix(self._grammar.end)
+        return self.parsed(example_id, answer, answer)
 
 
 def _longest_bytes(grammar: AnswerGrammar) -> int:
     """Bytes of the longest answer. A token stands for one byte at least, so no answer takes more tokens."""
     items = sum(len(item.encode()) + len(grammar.separator.encode()) for item in grammar.items)
-    return len(grammar.start.encode()) + max(items, len(grammar.none.encode()))
+    return len(grammar.start.encode()) + max(items, len(grammar.none.encode())) + len(grammar.end.encode())
