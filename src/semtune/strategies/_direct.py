@@ -58,9 +58,7 @@ class DirectStrategy(BaseStrategy):
             for row, similarity in zip(rows, shown.similarities, strict=False):
                 row["similarity"] = round(similarity, 6)
             generator.note({"demonstrations": rows, "dropped_demonstrations": len(shown.nearest) - kept})
-        if self.knowledge is not None:
-            cited = [{**entry.plain(), "similarity": round(similarity, 6)} for entry, similarity in found[:entries]]
-            generator.note({"knowledge": cited, "dropped_knowledge": len(found) - entries})
+        self.cite(found, generator, kept=entries)
         return self.answer.run(example.id, parts, generator)
 
     def _within_limit(

@@ -122,6 +122,13 @@ class BaseStrategy:
         not_after = example.date if self.settings.newer_entries == "excluded" else None
         return self.knowledge.nearest(example.text, self.settings.knowledge_entries, not_after=not_after)
 
+    def cite(self, found: Sequence[Retrieved], generator: StrategyGenerator, *, kept: int | None = None) -> None:
+        """Note in the transcript which entries of knowledge are in the prompt: the first `kept` ones; None: all."""
+        if self.knowledge is None:
+            return
+        cited = [{**entry.plain(), "similarity": round(similarity, 6)} for entry, similarity in found[:kept]]
+        generator.note({"knowledge": cited, "dropped_knowledge": len(found) - len(cited)})
+
     def question(
         self,
         example: Example,

@@ -43,6 +43,7 @@ class ChainStrategy(BaseStrategy):
 
     def encode_question(self, example: Example, generator: StrategyGenerator) -> tuple[int, ...]:
         """Token ids of the prompt that a chain of thought follows. Raises DataError where it is too long."""
+        self.cite(self.retrieved(example), generator)
         asked = dataclasses.replace(self.question(example), suffix=THINK)
         return generator.encode(asked, self.settings.prompt_tokens - self.settings.thought_tokens)
 

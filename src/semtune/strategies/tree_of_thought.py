@@ -92,6 +92,7 @@ class TreeOfThought(BaseStrategy):
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The answer after the best thoughts found. Raises DataError where the prompt exceeds its limit."""
         s = self.settings
+        self.cite(self.retrieved(example), generator)
         problem = _Thinking(self.question(example), example.id, s, generator)
         root: Thoughts = ()
         if s.search == "breadth-first":
