@@ -1,1 +1,1 @@
-"""Text out of a loaded model: greedy, speculative and constrained decoding, log-likelihood ranking."""
+"""Text out of a loaded model: greedy, speculative and constrained decoding, sampling, log-likelihood ranking."""

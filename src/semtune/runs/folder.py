@@ -9,7 +9,7 @@ checkpoints/best/           the best state so far, always complete; moved to one
 checkpoints/former/         the best state before, while the next one takes its place
 adapter/                    a tuned model's weights (PEFT's file format for adapters), and the readout's own parameters
 fitted/                     what a baseline or a prompting strategy has learnt
-transcripts.jsonl           prompts and completions of a prompted model, one line per example
+transcripts.jsonl           prompts, completions and thoughts of a prompted model, one line per example
 predictions-<split>.json    the task's submission format
 result.json                 written once, at the end
 successor/                  the run folder of the run that shall replace this one, or that failed to: `runs.succession`
