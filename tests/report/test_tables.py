@@ -139,6 +139,12 @@ def test_parse_failures_only_where_the_readout_generates() -> None:
     assert "Parse failures" not in titles(all_tables(study([run("lora")]))[1])
 
 
+def test_the_unparsable_share_of_a_prompted_model_is_in_the_table() -> None:
+    by_split = {"dev": scores(0.5), "test": scores(0.5, failures=0.125)}
+    asked = run("", approach="prompted", name="chain-of-thought", readout="", scores=by_split)
+    assert cell(all_tables(study([asked]))[1], "chain-of-thought", "Parse failures").text == "12.5"
+
+
 def test_random_weights_are_marked_and_never_best() -> None:
     record = study([run("lora", model="shape:tiny", test=0.9), run("lora", test=0.5), run("dora", test=0.6)])
     quality = all_tables(record)[1]
