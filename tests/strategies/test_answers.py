@@ -101,6 +101,9 @@ def test_probabilities_that_are_no_numbers_are_an_error() -> None:
 def test_an_unknown_answer_or_a_prompt_without_a_grammar_is_said() -> None:
     with pytest.raises(UnknownNameError, match='no answer called "yesno"; did you mean "yes-no"'):
         zero_shot("yesno")
+    spec = RunSpec("practice", approach="prompted", strategy="self-consistency", strategy_options={"answer": "ranks"})
+    with pytest.raises(UnknownNameError, match='did you mean "rank"'):
+        resolve(spec)
 
     class NoGrammar(ReportPrompt):
         name = "loose"

@@ -72,6 +72,10 @@ class StrategySettings:
         help="Texts of train and dev on which the threshold of the answers rank and yes-no is chosen.",
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        """Raises UnknownNameError for an answer that is not registered, before a study starts."""
+        ANSWERS.check(self.answer)
+
     @property
     def answer_end(self) -> str:
         """What ends an answer before end-of-sequence: as the prompt's demonstrations end theirs, if it has any."""
