@@ -69,4 +69,4 @@ def test_the_kind_is_read_from_the_file(tmp_path: Path) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    assert _tokenizer_kind(tmp_path / "a.gguf") == ("gpt2", "bloom")
+    assert _tokenizer_kind(gguf.GGUFReader(tmp_path / "a.gguf")) == ("gpt2", "bloom")

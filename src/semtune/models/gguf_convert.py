@@ -1,6 +1,8 @@
 """GGUF → a folder in transformers' format, as a program: `python -m semtune.models.gguf_convert FILE FOLDER`.
 
-transformers reads the GGUF file and dequantises it; the result is saved in fp32, in which dequantised values are exact.
+Config and tokenizer are transformers' own reading of the file. The weights are dequantised piece by piece
+(`gguf_weights`) where the architecture has a tested layout there; else transformers reads them, which holds the whole
+model in fp32, and `CONVERSION_FILE` says so. Both save fp32, in which dequantised values are exact, and the same bytes.
 On failure the last line of standard output is {"error": reason} and the exit status is 1.
 
 One thing is put right on the way: a GPT-2-like GGUF tokenizer names in `tokenizer.ggml.pre` how it splits a text before
@@ -17,8 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from semtune.errors import ModelError, first_line
-from semtune.models.meta_model import expected_tensors
+from semtune.models.gguf_weights import LAYOUTS, GgufWeights, architecture_of
+from semtune.models.meta_model import build_meta_model, expected_tensors
 from semtune.models.quiet import quiet
+from semtune.models.safetensors_stream import write_fp32
+
+CONVERSION_FILE = "gguf-conversion.json"
+"""In the converted folder, where there is something to say: {"notes": sentences about the conversion}."""
+_WEIGHTS_FILE = "model.safetensors"
 
 
 def convert(file: Path, folder: Path) -> None:
@@ -26,25 +34,61 @@ def convert(file: Path, folder: Path) -> None:
 
     Raises whatever transformers and gguf raise on a file that they cannot read; the program turns it into one line.
     """
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import gguf
+    from transformers import AutoTokenizer
+
+    from semtune.models.gguf_reader import one_reading
 
     parent, name = str(file.parent), file.name  # a file beside it that asks for code of its own is refused
-    with quiet():
+    with quiet(), one_reading():
+        reader = gguf.GGUFReader(str(file))  # transformers asks for the same path
+        architecture = architecture_of(reader)
         tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False)
-        set_split_rule(tokenizer, *_tokenizer_kind(file))
-        model = AutoModelForCausalLM.from_pretrained(
-            parent, gguf_file=name, dtype=torch.float32, trust_remote_code=False
-        )
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config  # they are plain fp32 weights now
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        # model.save_pretrained refuses: transformers still takes the model for a quantised one.
-        tensors = {name: tensor.detach().contiguous() for name, tensor in expected_tensors(model).items()}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        set_split_rule(tokenizer, *_tokenizer_kind(reader))
         tokenizer.save_pretrained(folder)
+        if architecture in LAYOUTS:
+            notes = _stream_weights(file, reader, folder)
+        else:
+            _load_weights(file, folder)
+            notes = [
+                f'the architecture "{architecture}" has no tested streamed conversion from GGUF; transformers '
+                "converted it"
+            ]
+    if notes:
+        (folder / CONVERSION_FILE).write_text(json.dumps({"notes": notes}), encoding="utf-8")
+
+
+def _stream_weights(file: Path, reader: Any, folder: Path) -> list[str]:
+    """Write config.json and the weights, a piece at a time; returns notes."""
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+    config.dtype = torch.float32
+    model = build_meta_model(config, torch.float32)
+    config.architectures = [type(model).__name__]
+    config.save_pretrained(folder)
+    weights = GgufWeights(file, reader, model)
+    write_fp32(folder / _WEIGHTS_FILE, weights.shapes, weights.pieces)
+    return [f"tensors of the GGUF file that are not used: {', '.join(weights.unused)}"] if weights.unused else []
+
+
+def _load_weights(file: Path, folder: Path) -> None:
+    """Write config.json and the weights as transformers loads them, all at once."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        str(file.parent), gguf_file=file.name, dtype=torch.float32, trust_remote_code=False
+    )
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config  # they are plain fp32 weights now
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    # model.save_pretrained refuses: transformers still takes the model for a quantised one.
+    tensors = {name: tensor.detach().contiguous() for name, tensor in expected_tensors(model).items()}
+    save_file(tensors, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 _GPT2_RULE = frozenset({"gpt-2", "phi-2", "exaone4", "mpt", "olmo", "jais"})
@@ -53,11 +97,8 @@ _DIGITS_FIRST = frozenset({"smollm", "starcoder", "refact", "command-r", "codesh
 https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp"""
 
 
-def _tokenizer_kind(file: Path) -> tuple[str | None, str | None]:
-    """The file's `tokenizer.ggml.model` and `tokenizer.ggml.pre`."""
-    import gguf
-
-    reader = gguf.GGUFReader(str(file))
+def _tokenizer_kind(reader: Any) -> tuple[str | None, str | None]:
+    """`tokenizer.ggml.model` and `tokenizer.ggml.pre` of the library's reader of a file."""
     fields = [reader.get_field(f"tokenizer.ggml.{key}") for key in ("model", "pre")]
     kind, rule = (None if field is None else str(field.contents()) for field in fields)
     return kind, rule

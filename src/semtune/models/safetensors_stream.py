@@ -1,4 +1,4 @@
-"""Reads the tensors of safetensors files, one at a time and without mapping the file.
+"""Reads the tensors of safetensors files, one at a time and without mapping the file; writes one in pieces.
 
 The safetensors library maps the whole file into memory, and the kernel counts mapped pages that were touched as
 resident: a model would be measured twice. So the library only checks the header here, and each tensor is read into
@@ -13,10 +13,12 @@ import io
 import json
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -110,6 +112,36 @@ def read_header(file: Path) -> tuple[int, dict[str, Any]]:
         if entry["dtype"] not in _DTYPES:
             raise ModelError(f'{file.name} stores "{name}" as {entry["dtype"]}; give a model in fp32, fp16 or bf16.')
     return 8 + length, dict(entries)
+
+
+def write_fp32(
+    file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callable[[str], Iterable[npt.NDArray[np.float32]]]
+) -> None:
+    """Write tensors in fp32, byte for byte as the library's `save_file` does; one piece is in memory at a time.
+
+    Args:
+        shapes: of each tensor, by name.
+        pieces: the numbers of the tensor of a name, in pieces that follow each other in the tensor.
+
+    Raises:
+        ValueError: the pieces of a tensor are not of its size.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in sorted(shapes):
+        start, end = end, end + 4 * math.prod(shapes[name])
+        header[name] = {"dtype": "F32", "shape": list(shapes[name]), "data_offsets": [start, end]}
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with file.open("wb") as handle:
+        handle.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in sorted(shapes):
+            written = 0
+            for piece in pieces(name):
+                handle.write(np.ascontiguousarray(piece, dtype="<f4").data)
+                written += piece.size
+            if written != math.prod(shapes[name]):
+                raise ValueError(f'"{name}" has {written} numbers, not {math.prod(shapes[name])}')
 
 
 def _read_tensor(

@@ -1,7 +1,8 @@
 """A GGUF file (llama.cpp's format), dequantised once into the local cache as safetensors.
 
-The cache is keyed by the file's sha256. The conversion needs the whole model in memory in fp32, so it runs in
-a process of its own: that memory must not stay in, or be measured as, this process's memory.
+The cache is keyed by the file's sha256. The conversion holds the file's vocabulary as Python objects, and where
+transformers reads the weights the whole model in fp32, so it runs in a process of its own: that memory must not stay
+in, or be measured as, this process's memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 from semtune.contracts import Located, ModelIdentity, SourceOptions
 from semtune.errors import ModelError, first_line
 from semtune.models.cache import cached
+from semtune.models.gguf_convert import CONVERSION_FILE
+from semtune.models.gguf_weights import LAYOUTS, architecture_of
 from semtune.models.quiet import quiet
 from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
@@ -25,10 +28,14 @@ from semtune.runtime.cache import cache_folder
 from semtune.runtime.children import run_module
 from semtune.runtime.files import expanded
 
+_NOTE = "the weights were dequantised from a GGUF file"
 _LAYOUT = "v1"
 """Changes when `gguf_convert` writes something else, so that old cache entries are not read."""
+_STREAM_BYTES, _TOKEN_BYTES = 404_000_000, 2_125
+"""Peak memory of the streamed conversion: a constant, and bytes per token of the vocabulary. The weights do not count.
+Fitted to vocabularies of 49,152 and 262,144 tokens (peaks of 0.51 and 0.96 GB)."""
 _CONVERTER_BYTES, _CONVERSION_SHARE = 614_000_000, 1.16
-"""Peak memory of the conversion: a constant, and bytes per byte of the fp32 model. Fitted to models of
+"""Peak memory of transformers' conversion: a constant, and bytes per byte of the fp32 model. Fitted to models of
 135, 347 and 878 million parameters (peaks of 1.24, 2.22 and 4.70 GB, within 1%)."""
 
 
@@ -53,9 +60,8 @@ class GgufSource(Source):
         """Raises ModelError: the file is corrupt, truncated, or of an architecture that cannot be converted."""
         located = FolderSource(str(converted_folder(self._file)), self._options).locate()
         identity = ModelIdentity(digests={"weights": _digest(self._file)})
-        return replace(
-            located, identity=identity, notes=(*located.notes, "the weights were dequantised from a GGUF file")
-        )
+        notes = (*located.notes, *conversion_notes(located.tokenizer_folder), _NOTE)
+        return replace(located, identity=identity, notes=notes)
 
     def config(self) -> Any:
         """transformers' config; nothing is converted for it. Raises ModelError."""
@@ -83,12 +89,16 @@ class GgufSource(Source):
         """Estimated peak bytes of the converting process; 0: it is converted already. Raises ModelError."""
         if cached_folder(_digest(self._file)).is_dir():
             return 0
-        import gguf
+        from semtune.models.gguf_reader import Reader
 
         try:
-            numbers = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(str(self._file)).tensors)
+            reader = Reader(str(self._file))
+            tokens = reader.get_field("tokenizer.ggml.tokens")
+            numbers = sum(int(tensor.n_elements) for tensor in reader.tensors)
         except Exception as error:
             raise _unreadable(self._file, error) from error
+        if architecture_of(reader) in LAYOUTS:
+            return _STREAM_BYTES + _TOKEN_BYTES * (0 if tokens is None else len(tokens.data))
         return _CONVERTER_BYTES + round(_CONVERSION_SHARE * 4 * numbers)
 
     def stored_dtype(self, config: Any) -> torch.dtype:
@@ -99,6 +109,12 @@ class GgufSource(Source):
 def cached_folder(sha256: str) -> Path:
     """The cache folder for the converted GGUF file with this digest; it may not exist yet."""
     return cache_folder() / _entry(sha256)
+
+
+def conversion_notes(folder: Path) -> tuple[str, ...]:
+    """What there is to say about the conversion that wrote `folder`."""
+    file = folder / CONVERSION_FILE
+    return tuple(json.loads(file.read_text(encoding="utf-8"))["notes"]) if file.is_file() else ()
 
 
 def converted_folder(file: Path) -> Path:
