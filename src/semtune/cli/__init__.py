@@ -45,9 +45,10 @@ def _run() -> int:
         end_with_parent()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app
+        from semtune.cli.terms import asked
 
         raise_pending()
-        status = app(standalone_mode=False) or 0
+        status = asked(app)
         return _interrupted() if status == INTERRUPTED else status  # typer turns KeyboardInterrupt into the status
     except SemtuneError as error:
         return _complain(str(error))

@@ -13,6 +13,7 @@ from semtune.cli.plan import plan
 from semtune.cli.predict import predict
 from semtune.cli.report import report
 from semtune.cli.study import study
+from semtune.cli.terms import with_terms
 from semtune.cli.tune import tune
 
 app = typer.Typer(
@@ -22,7 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which way of fine-tuning a language model fits your computer, how fast is it, and how good is the result?",
 )
-for command in (plan, tune, predict, evaluate, merge, study, report):
+for command in (
+    with_terms(plan),
+    with_terms(tune),
+    with_terms(predict),
+    evaluate,
+    with_terms(merge),
+    with_terms(study),
+    report,
+):
     app.command(cls=OnceCommand)(command)
 app.command("list", cls=OnceCommand)(list_names)
 app.command(cls=OnceCommand)(doctor)

@@ -58,6 +58,7 @@ def study(
     json: o.Json = False,
 ) -> int:
     """Run a grid of methods, models, prompts, readouts and seeds, and compare them. Options override the file."""
+    from semtune.models.sources.wheel_models import check_terms
     from semtune.registry import LAUNCHERS
     from semtune.specs import read_yaml
     from semtune.specs.naming import naming_flags
@@ -86,6 +87,8 @@ def study(
     single = [AXES[axis] for axis in axes if axis in AXES]
     with naming_flags({*axes, *single, *values, *values.get("task_options", ())}):
         spec = study_from(whole, where, from_file=file is not None)
+        for name in spec.models:  # here, as the runs' processes cannot ask
+            check_terms(name)
         starter = LAUNCHERS.get(spec.launcher)(spec.parallel)
         record = run_study(spec, out, command, starter, o.say, parallel=spec.parallel)
     _show(record, out, json)
