@@ -159,7 +159,7 @@ class Prompted:
 
     def _for_indexing(self) -> RecordingGenerator:
         """The generator with which a strategy computes embeddings of the training examples, outside the clock."""
-        return RecordingGenerator(self.loaded, Generator(self.loaded), lambda: 0.0, {})
+        return RecordingGenerator(self.loaded, Generator(self.loaded), self.device)
 
     def predict(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> list[Prediction]:
         """Predictions in the order of `examples`; their transcripts replace those of the call before."""
