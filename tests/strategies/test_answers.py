@@ -35,7 +35,7 @@ def test_yes_no_asks_about_every_label_and_keeps_its_probabilities() -> None:
     wanted = {"good": 0.9, "bad": 0.2, "mixed": 0.5}
 
     def score(prompt: str, completion: str) -> float:
-        label = next(label for label in wanted if f'"{label}"' in completion)
+        label = next(label for label in wanted if f"? {label}:" in completion)
         return -40.0 + (logit(wanted[label]) if completion.endswith(": yes") else 0.0)
 
     generator = Scripted(score=score)

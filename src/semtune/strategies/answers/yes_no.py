@@ -47,8 +47,8 @@ class YesNo(BaseAnswer):
 
 
 def question(label: str) -> str:
-    """The question about one label, which " yes" or " no" follows."""
-    return f'\nDoes the label "{label}" apply to this text? Answer yes or no:'
+    """The question about one label, which " yes" or " no" follows; all labels' questions begin alike and share that."""
+    return f"\nDoes this label apply to the text, yes or no? {label}:"
 
 
 def _share(yes: float, no: float) -> float:
