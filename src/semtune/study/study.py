@@ -72,7 +72,8 @@ def run_study(
     names = tuple(BASELINES) if study.baselines is None else study.baselines
     notes = {name: _inapplicable(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
-    sweep = Sweep(study, tuned, task, splits, out) if study.sweep else None
+    with naming(study.file):
+        sweep = Sweep(study, tuned, task, splits, out) if study.sweep else None
     _check_folder(out)
     with locked(out):
         check_writable(out)

@@ -31,9 +31,10 @@ def swept_from(value: Any, where: str) -> dict[str, tuple[Any, ...]]:
         listed = [part.strip() for part in values.split(",")] if isinstance(values, str) else values
         several = isinstance(listed, (list, tuple)) and len(listed) > 1
         if not several or any(item in ("", None) or isinstance(item, (list, Mapping)) for item in listed):
+            single = isinstance(listed, (list, tuple)) and len(listed) == 1
             raise OptionError(
                 f'{where}: sweep needs at least two values of "{name}" to compare, such as {FLAG} {name}=1,2 or '
-                f"sweep: {{{name}: [1, 2]}}, not {shown(values)}."
+                f"sweep: {{{name}: [1, 2]}}, not {listed[0] if single else shown(values)}."
             )
         found[str(name).replace("-", "_")] = tuple(listed)
     return found
