@@ -72,6 +72,10 @@ class PluginError(SemtuneError):
     """A plugin that cannot be imported."""
 
 
+class EndpointError(SemtuneError):
+    """A server that cannot be reached, refuses a request, or answers otherwise than its protocol says."""
+
+
 class DivergedError(SemtuneError):
     """A loss, a gradient, a probability or another output of the model became NaN or infinite."""
 

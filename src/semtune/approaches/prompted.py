@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from semtune.approaches.base_identity import check_identity, write_identity
 from semtune.approaches.base_model import prepare_model
 from semtune.approaches.no_model import NoModel
 from semtune.approaches.prompt_counts import PromptCounts
+from semtune.approaches.usage import with_calls
 from semtune.contracts import (
     NO_MAX_LENGTH,
     AnswerGrammar,
@@ -29,6 +30,7 @@ from semtune.contracts import (
     Prompt,
     PromptParts,
     Strategy,
+    StrategyGenerator,
     TaskContext,
     ThresholdStrategy,
     uses_model,
@@ -40,7 +42,7 @@ from semtune.generation.interleaving import Wait, interleave
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
-from semtune.records import TUNING_OPTIONS, Example, Prediction, RunSpec
+from semtune.records import TUNING_OPTIONS, Example, Prediction, RunSpec, Usage
 from semtune.registry import PROMPTS, STRATEGIES
 from semtune.specs import prompt_settings, strategy_settings
 from semtune.specs.precision import AUTO
@@ -57,12 +59,19 @@ CACHE_SHARE = 8
 class Prompted:
     """The approach "prompted"; `contracts.Approach`."""
 
-    uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt"})
+    uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt", "endpoint"})
     ignores: ClassVar[frozenset[str]] = TUNING_OPTIONS | {"method", "readout"}
     plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"
-    fit_figures = FitFigures()
     trainable_parameters: int | None = 0
+
+    def __new__(cls, spec: RunSpec, context: TaskContext) -> Prompted:
+        """The subclass that asks a server where the spec has an endpoint."""
+        if spec.endpoint is not None:
+            from semtune.approaches.prompted_endpoint import PromptedEndpoint
+
+            cls = PromptedEndpoint
+        return super().__new__(cls)
 
     def __init__(self, spec: RunSpec, context: TaskContext) -> None:
         """Raises OptionError for a strategy or prompt that does not support the task's kind of target."""
@@ -77,6 +86,7 @@ class Prompted:
         self._counts = PromptCounts()
         self._transcripts: list[dict[str, Any]] = []
         self._limit = 0
+        self._usage = Usage()
 
     @property
     def loaded(self) -> LoadedModel:
@@ -110,6 +120,11 @@ class Prompted:
     def cut_limit(self) -> tuple[str, int]:
         """The limit that the strategy gave with its last prompt."""
         return "the strategy's limit of", self._limit
+
+    @property
+    def fit_figures(self) -> FitFigures:
+        """What was asked so far; nothing is trained."""
+        return FitFigures(usage=self._usage if self._usage.texts else None)
 
     @property
     def total_parameters(self) -> int | None:
@@ -157,7 +172,7 @@ class Prompted:
             self.strategy.set_threshold(watch.choose_threshold(chosen, probabilities))
             self._counts = PromptCounts()
 
-    def _for_indexing(self) -> RecordingGenerator:
+    def _for_indexing(self) -> StrategyGenerator:
         """The generator with which a strategy computes embeddings of the training examples, outside the clock."""
         return RecordingGenerator(self.loaded, Generator(self.loaded), self.device)
 
@@ -187,6 +202,7 @@ class Prompted:
         answers: dict[int, Answered] = {}
         for index, answer in finished:
             answers[index] = answer
+            self._usage = self._used(answer[1])
             if progress is not None:
                 progress(1)
         for index, example in enumerate(examples):
@@ -196,6 +212,10 @@ class Prompted:
             self._counts.add(recorder.notes)
             self._limit = recorder.max_length
         return [answers[index][0] for index in range(len(examples))]
+
+    def _used(self, recorder: Recorder) -> Usage:
+        """What was used so far, with one more example."""
+        return with_calls(self._usage, recorder.calls)
 
     def _answer(
         self, example: Example, engine: Engine, constraints: dict[AnswerGrammar, Constraint], wait: Wait
@@ -231,6 +251,8 @@ class Prompted:
 
         A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}. Notes say which
         demonstrations, neighbours and entries of knowledge were retrieved, and how many of them did not fit.
+        A server's calls also say how many requests they took, and how many of these were answered from disk
+        ("kept_requests"; "kept" where all were).
         """
         with (folder / TRANSCRIPTS).open("a", encoding="utf-8") as file:
             for line in self._transcripts:
@@ -244,7 +266,15 @@ def _cache_bytes(device: torch.device) -> int:
     return total_memory_bytes() // CACHE_SHARE
 
 
-Answered = tuple[Prediction, "RecordingGenerator | NoModel"]
+class Recorder(Protocol):
+    """What a generator recorded of one example, for its transcript."""
+
+    calls: list[dict[str, Any]]
+    notes: list[dict[str, Any]]
+    max_length: int
+
+
+Answered = tuple[Prediction, Recorder]
 """A prediction, and what was recorded for its transcript."""
 
 

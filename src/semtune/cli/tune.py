@@ -13,7 +13,7 @@ import typer
 from semtune.cli import options as o
 from semtune.cli.generate import with_options
 from semtune.errors import OptionError
-from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.records import LOCAL_MODEL_OPTIONS, CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.registry import TASKS
 from semtune.runtime.imports import heavy_imports
 
@@ -87,11 +87,14 @@ def _check_of_use(spec: RunSpec, given: tuple[str, ...]) -> None:
 
     with heavy_imports():
         ignored = APPROACHES.get(spec.approach).ignores
+    if spec.endpoint is not None:
+        ignored |= LOCAL_MODEL_OPTIONS
     flags = {"--" + name.replace("_", "-").replace("-bytes", "-gb") for name in ignored}
     idle = [flag for flag in given if flag in flags]
     if idle:
         has = "has" if len(idle) == 1 else "have"
-        raise OptionError(f"{', '.join(idle)} {has} no effect on the approach {spec.approach}; leave it out.")
+        what = f"the approach {spec.approach}" + ("" if spec.endpoint is None else " with an endpoint")
+        raise OptionError(f"{', '.join(idle)} {has} no effect on {what}; leave it out.")
 
 
 def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool, file: str) -> RunResult:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from semtune.records import Example, Metric, Prediction, RunSpec, Scores, TargetKind, TargetSpace
+from semtune.records import Example, Metric, Prediction, RunSpec, Scores, TargetKind, TargetSpace, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +64,8 @@ class FitFigures:
     seconds_per_epoch: float | None = None
     tokens_per_second: float | None = None
     train_seconds: float | None = None
+    usage: Usage | None = None
+    """Of prompting, also of an interrupted `predict`."""
 
 
 class FitWatch(Protocol):

@@ -2,6 +2,8 @@
 
 from semtune.records.declare import option
 from semtune.records.options import (
+    ENDPOINT_OPTIONS,
+    LOCAL_MODEL_OPTIONS,
     TUNING_OPTIONS,
     CommonReadoutOptions,
     LowRankSettings,
@@ -26,8 +28,11 @@ from semtune.records.targets import (
     TargetSpace,
     label_target,
 )
+from semtune.records.usage import Usage
 
 __all__ = [
+    "ENDPOINT_OPTIONS",
+    "LOCAL_MODEL_OPTIONS",
     "TUNING_OPTIONS",
     "Advice",
     "CommonReadoutOptions",
@@ -55,6 +60,7 @@ __all__ = [
     "TargetKind",
     "TargetSpace",
     "TaskOptions",
+    "Usage",
     "label_target",
     "option",
     "to_plain",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from semtune.records.declare import option
 
 TRAINING, ANSWERS, MACHINE = "Training", "Predicting", "Machine"
-METHOD, DATA = "Model and method", "Task data"
+METHOD, DATA, SERVER = "Model and method", "Task data", "Server"
 """Panels of `--help`."""
 MOST = 2**31 - 1
 """Largest count that an option accepts, so that products of a few counts stay within 64 bits."""
@@ -146,6 +146,14 @@ TUNING_OPTIONS = frozenset(
 )
 """Fields of a RunSpec that say how a model is tuned, so that they have no effect on one that only answers prompts."""
 
+ENDPOINT_OPTIONS = frozenset(
+    {"endpoint_api", "requests_in_flight", "endpoint_retries", "endpoint_timeout_seconds", "endpoint_cache"}
+    | {"api_key_variable", "prices"}
+)
+"""Fields of a RunSpec that have an effect beside `endpoint` alone."""
+LOCAL_MODEL_OPTIONS = frozenset({"revision", "prepack", "offload_bytes", "trust_remote_code", "device", "precision"})
+"""Options of a model in this machine's memory, without effect on one behind an endpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
@@ -238,6 +246,37 @@ class RunSpec:
     optimizer_options: Mapping[str, Any] = option(
         default_factory=dict, panel=TRAINING,
         help="An option of the optimizer, as NAME=VALUE: see `semtune list optimizers --options`.",
+    )  # fmt: skip
+    endpoint: str | None = option(
+        None, panel=SERVER,
+        help="URL of a server that speaks the OpenAI-compatible protocol, such as http://localhost:8000/v1, for the "
+        "approach prompted; --model is then the server's name of its model.",
+    )  # fmt: skip
+    endpoint_api: Literal["chat", "completions"] = option(
+        "chat", panel=SERVER,
+        help="Which of the server's interfaces is asked: chat (messages), or completions (plain text, which "
+        "ranking labels by log-likelihood needs).",
+    )  # fmt: skip
+    requests_in_flight: int = option(
+        4, unit="requests", at_least=1, at_most=1024, help="Most requests that wait for the server.", panel=SERVER
+    )
+    endpoint_retries: int = option(
+        6, at_least=0, at_most=100, panel=SERVER,
+        help="Times that a request is repeated after a lost connection, a timeout or status 408, 409, 429 or 5xx; the "
+        "pauses double.",
+    )  # fmt: skip
+    endpoint_timeout_seconds: float = option(
+        120.0, unit="seconds", above=0, at_most=86400, help="Longest wait for one answer.", panel=SERVER
+    )
+    endpoint_cache: bool = option(
+        True, panel=SERVER, help="Keep the server's answers in the cache folder, and use those that are kept there."
+    )
+    api_key_variable: str = option(
+        "OPENAI_API_KEY", help="Environment variable with the server's key, if it wants one.", panel=SERVER
+    )
+    prices: str | None = option(
+        None, panel=SERVER,
+        help="YAML file with the price of a million tokens, in and out, by model, so that results say what they cost.",
     )  # fmt: skip
     threads: int | None = option(
         None, at_least=1, at_most=1024, help="CPU threads; all cores without it.", panel=MACHINE

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from semtune.records.overlap import Overlap
 from semtune.records.scores import Scores
+from semtune.records.usage import Usage
 
 Phase = Literal["load", "train", "evaluate"]
 Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "interrupted", "failed"]
@@ -127,6 +128,8 @@ class RunResult:
     """Split -> what --max-length cut of its texts; only splits of which something was cut."""
     preset_changes: Mapping[str, Any] = field(default_factory=dict)
     """Option -> {"preset": value, "run": value} for each option that the run has otherwise than its preset."""
+    usage: Usage | None = None
+    """What a prompted run asked; None: not a prompted run, or written before it was counted."""
     overlaps: tuple[Overlap, ...] = ()
     """Texts that two splits share; none are counted in results written before they were."""
     run_id: str | None = None

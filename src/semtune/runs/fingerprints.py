@@ -38,11 +38,12 @@ def data_fingerprint(space: TargetSpace, splits: Mapping[str, Sequence[Example]]
 
 
 def model_fingerprint(spec: RunSpec) -> str | None:
-    """16 hexadecimal digits over names, sizes and contents of the model's files; None: no model, or it is not here.
+    """16 hexadecimal digits over names, sizes and contents of the model's files; None: no model, or it is not here
+    (but behind a server, say).
 
     Times of files do not count. Imports torch; the hub is asked only where the run would ask it.
     """
-    if "model" not in APPROACHES.get(spec.approach).uses:
+    if "model" not in APPROACHES.get(spec.approach).uses or spec.endpoint is not None:
         return None
     from semtune.contracts import SourceOptions
     from semtune.models.naming import resolve, source_of

@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 from semtune.errors import OptionError
-from semtune.records import RunSpec
+from semtune.records import ENDPOINT_OPTIONS, RunSpec
 from semtune.registry import APPROACHES, BASELINES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, TASKS
 from semtune.specs.folds import check_fold
 from semtune.specs.naming import RUN_OPTIONS, BoundsError
@@ -44,6 +44,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     check_knowledge(typed)
     _check_threads(typed)
     check_fold(typed)
+    _check_endpoint(typed)
     full = dataclasses.replace(typed, **filled_options(typed))
     normalise_precision(full.method_options.get(PRECISION, AUTO))
     uses = APPROACHES.get(full.approach).uses
@@ -72,6 +73,20 @@ def _check_choices(spec: RunSpec) -> None:
         if getattr(spec, name) is None:
             raise OptionError(f"A run of the approach {spec.approach} needs a {name}; name one with --{name}.")
         registry.check(getattr(spec, name))
+
+
+def _check_endpoint(spec: RunSpec) -> None:
+    """Raises OptionError for an endpoint of an approach that asks none, and for its options without one."""
+    if spec.endpoint is None:
+        for field in dataclasses.fields(spec):
+            if field.name in ENDPOINT_OPTIONS and getattr(spec, field.name) != field.default:
+                flag = "--" + field.name.replace("_", "-")
+                raise OptionError(f"{flag} is about a server; give its URL with --endpoint, or leave {flag} out.")
+    elif "endpoint" not in APPROACHES.get(spec.approach).uses:
+        raise OptionError(
+            f"A server answers prompts and is neither tuned nor fitted, so --endpoint is not for the approach "
+            f"{spec.approach}; give --approach prompted --strategy zero-shot, or leave --endpoint out."
+        )
 
 
 def _check_threads(spec: RunSpec) -> None:

@@ -156,8 +156,9 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
     }
     return dataclasses.replace(
         spec,
-        model=spec.model if named else _absolute(spec.model),
+        model=spec.model if named or spec.endpoint is not None else _absolute(spec.model),
         knowledge=None if spec.knowledge is None else _absolute(spec.knowledge),
+        prices=None if spec.prices is None else _absolute(spec.prices),
         task_options=dataclasses.replace(task, **data),
     )
 

@@ -1,0 +1,56 @@
+"""Prices of tokens, from a YAML file that the user writes: prices change too often to be shipped.
+
+currency: USD
+models:
+  some-model: {in: 0.15, out: 0.60}    # of a million tokens
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semtune.errors import OptionError, did_you_mean
+from semtune.records import Usage
+from semtune.runtime.files import expanded
+from semtune.specs import read_yaml
+
+MILLION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a million tokens cost, in `currency`."""
+
+    prompt: float
+    completion: float
+    currency: str
+
+    def of(self, usage: Usage) -> Usage:
+        """`usage` with its cost."""
+        cost = (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / MILLION
+        return dataclasses.replace(usage, cost=cost, currency=self.currency)
+
+
+def read_price(file: str, model: str) -> Price:
+    """The price of `model` in a file of prices. Raises OptionError, and what reading YAML raises."""
+    values = read_yaml(expanded(file))
+    models = values.get("models")
+    if not isinstance(models, Mapping):
+        raise OptionError(f"{file} has no prices; write them as models: {{NAME: {{in: 0.15, out: 0.60}}}}.")
+    if model not in models:
+        raise OptionError(f'{file} has no price of the model "{model}"; {did_you_mean(model, map(str, models))}')
+    price = models[model]
+    if not isinstance(price, Mapping) or set(price) != {"in", "out"} or not all(map(_is_price, price.values())):
+        raise OptionError(
+            f'{file}: the price of "{model}" must be that of a million tokens, such as {{in: 0.15, out: 0.60}}.'
+        )
+    return Price(float(price["in"]), float(price["out"]), str(values.get("currency", "USD")))
+
+
+def _is_price(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
