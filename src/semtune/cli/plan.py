@@ -11,6 +11,7 @@ from semtune.cli import options as o
 from semtune.cli.generate import split_names, with_options
 from semtune.errors import OptionError, with_stop
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
+from semtune.registry import STRATEGIES
 from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def plan(
         from semtune.specs import spec_from
 
     runtime_bytes = resident_bytes()
+    if values.get("endpoint") is not None:
+        return _show_endpoint(values, method, runtime_bytes, json=json)
     requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
     spec = spec_from(requested, "the command line")
     torch.set_num_threads(spec.threads or cores())
@@ -61,6 +64,29 @@ def plan(
         o.print_json([to_plain(p) for p in answer.plans])
     else:
         _show(answer, spec, known, task)
+    return 0
+
+
+def _show_endpoint(values: Mapping[str, Any], method: str | None, runtime_bytes: int, *, json: bool) -> int:
+    """Say what a model behind a server takes here. Raises OptionError."""
+    from semtune.endpoint.settings import settings_of
+    from semtune.records import Plan, to_plain
+    from semtune.specs import resolve, spec_from
+
+    if method is not None:
+        raise OptionError(
+            "--method says how a model is tuned, which a server's is not; leave --method or --endpoint out."
+        )
+    known = {"approach": "prompted", "strategy": next(iter(STRATEGIES)), "task": "practice"}
+    settings = settings_of(resolve(spec_from({**values, **known}, "the command line")))
+    if json:
+        o.print_json([to_plain(Plan("prompted", fits=True, peak_bytes={"evaluate": runtime_bytes}))])
+        return 0
+    o.show(
+        f"{settings.model} is in the memory of {settings.url}: no weights are loaded here, and prompting it fits on "
+        f"any machine (the bare runtime takes {runtime_bytes / 1e9:.2f} GB, GB = 1,000,000,000 bytes)."
+    )
+    o.show("Its speed is the server's; run a few texts to see it, and give --prices to see what they cost.")
     return 0
 
 

@@ -42,6 +42,9 @@ def study(
     seeds: Annotated[str | None, typer.Option(help="Comma separated whole numbers.")] = None,
     strategies: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list strategies`.")] = None,
     baselines: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list baselines`.")] = None,
+    endpoint_models: Annotated[
+        str | None, typer.Option(help="The server's names of models that strategies ask (--endpoint), comma separated.")
+    ] = None,
     launcher: Annotated[str | None, typer.Option(help="Who starts the runs: see `semtune list launchers`.")] = None,
     parallel: Annotated[
         int | None, typer.Option(help="Runs under way at once; they share the machine, so speeds do not compare.")
@@ -71,7 +74,7 @@ def study(
     base = refuse_trust(read_yaml(file), str(file)) if file is not None else {}
     lists = {
         "models": model, "methods": methods, "prompts": prompts, "readouts": readouts, "strategies": strategies,
-        "baselines": baselines,
+        "baselines": baselines, "endpoint_models": endpoint_models,
     }  # fmt: skip
     axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:

@@ -86,14 +86,14 @@ def _check_of_use(spec: RunSpec, given: tuple[str, ...]) -> None:
     from semtune.registry import APPROACHES
 
     with heavy_imports():
-        ignored = APPROACHES.get(spec.approach).ignores
-    if spec.endpoint is not None:
-        ignored |= LOCAL_MODEL_OPTIONS
+        approach = APPROACHES.get(spec.approach)
+    on_server = spec.endpoint is not None and "endpoint" in approach.uses
+    ignored = approach.ignores | (LOCAL_MODEL_OPTIONS if on_server else frozenset())
     flags = {"--" + name.replace("_", "-").replace("-bytes", "-gb") for name in ignored}
     idle = [flag for flag in given if flag in flags]
     if idle:
         has = "has" if len(idle) == 1 else "have"
-        what = f"the approach {spec.approach}" + ("" if spec.endpoint is None else " with an endpoint")
+        what = f"the approach {spec.approach}" + (" with an endpoint" if on_server else "")
         raise OptionError(f"{', '.join(idle)} {has} no effect on {what}; leave it out.")
 
 

@@ -33,6 +33,7 @@ class Strategy(Protocol):
         It is written for one example. Many run at once, in threads that take turns: another example goes on while a
         call of `generator` is under way, so that the calls of many examples are batched. So nothing that belongs to
         one example is kept in `self`. Several prompts in one call, and prompts that begin alike, are the cheapest.
+        Behind a server examples run at the same time, so what they share in `self` is only read.
         """
         ...
 

@@ -1,14 +1,15 @@
 """`contracts.StrategyGenerator` over a server: every strategy runs on it as on a model in memory.
 
-What differs: the server's tokenizer is not here, so a prompt's "token ids" are its characters' code points, and limits
-of tokens are estimates. Answers cannot be constrained token by token, so a model is told the form of the answer, and
-what it writes is parsed; what does not parse is counted. Log-likelihoods need a server that echoes log-probabilities.
+What differs: the server's tokenizer is not here, so a "token" is four bytes of text (the average of English in the
+usual vocabularies) and limits of tokens are estimates. Answers cannot be constrained token by token, so a model is told
+the form of the answer, and what it writes is parsed; what does not parse is counted. Log-likelihoods need a server that
+echoes log-probabilities.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,12 @@ from semtune.endpoint.failures import failure
 from semtune.endpoint.protocol import (
     BadReplyError,
     Reply,
-    Request,
     chat_request,
     completion_request,
     loglikelihood_of,
     scoring_request,
 )
-from semtune.errors import DataError, EndpointError
+from semtune.errors import DataError, EndpointError, OptionError
 from semtune.models.approximate_tokenizer import BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
@@ -64,13 +64,15 @@ class EndpointGenerator:
         self._example_id = example_id
         self.calls: list[dict[str, Any]] = []
         """The calls so far, in order."""
+        self.notes: list[dict[str, Any]] = []
+        """What the strategy noted beside its calls."""
         self.max_length = 0
         """The limit of the last prompt, in tokens."""
         self.cut_tokens = 0
         """Estimated tokens of the text that were cut, in the prompt of which most was cut."""
 
     def encode(self, parts: PromptParts, max_length: int) -> tuple[int, ...]:
-        """Code points of a prompt of about `max_length` tokens at most; only the text is cut, at its end.
+        """Pieces of a prompt of about `max_length` tokens at most, as ids; only the text is cut, at its end.
 
         A name of a special token gets a space behind its first character, so that no server reads it as the token.
         Raises DataError where the rest alone is longer.
@@ -87,7 +89,7 @@ class EndpointGenerator:
             whole = text.encode()
             text = whole[:room].decode(errors="ignore")
             self.cut_tokens = max(self.cut_tokens, -(-(len(whole) - len(text.encode())) // BYTES_PER_TOKEN))
-        return tuple(map(ord, prefix + text + suffix))
+        return _ids(prefix + text + suffix)
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None
@@ -97,15 +99,28 @@ class EndpointGenerator:
         Raises EndpointError.
         """
         grammar = _grammar_of(constraint)
-        texts = [_text(prompt) for prompt in prompts]
-        requests = [self._request(text, max_new_tokens, grammar) for text in texts]
-        replies = self._client.send(requests)
-        for text, request, reply in zip(texts, requests, replies, strict=True):
-            call = {"prompt": text, "completion": reply.text}
-            if grammar is not None and self._settings.api == "chat":
-                call["instruction"] = request.body["messages"][0]["content"]
-            self._record(call, [reply])
-        return [reply.text if grammar is None else answer_of(reply.text, grammar) for reply in replies]
+        instruction = None if grammar is None else instruction_of(grammar)
+        # Without a constraint a model that is not tuned to the form goes on with another text.
+        stop = () if grammar is None else ("\n",)
+        seeds = [self._settings.seed] * len(prompts)
+        texts = self._complete(prompts, max_new_tokens, 0.0, seeds, instruction=instruction, stop=stop)
+        return texts if grammar is None else [answer_of(text, grammar) for text in texts]
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_new_tokens: int,
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        stop: str | None = None,
+    ) -> list[str]:
+        """A random completion of each prompt, all asked at once, up to the first `stop` behind other text, included.
+
+        The server decides whether the same seed gives the same text again; its kept answer does. Raises EndpointError.
+        """
+        texts = self._complete(prompts, max_new_tokens, temperature, seeds)
+        return [text if stop is None else _stopped(text, stop) for text in texts]
 
     def loglikelihood(
         self,
@@ -144,15 +159,43 @@ class EndpointGenerator:
         """What makes `generate` ask for an answer of `grammar`."""
         return FreeAnswer(grammar)
 
-    def _request(self, text: str, max_new_tokens: int, grammar: AnswerGrammar | None) -> Request:
-        settings = self._settings
-        if settings.api == "chat":
-            instruction = None if grammar is None else instruction_of(grammar)
-            return chat_request(
-                settings.model, text, instruction=instruction, max_tokens=max_new_tokens, seed=settings.seed
-            )
-        stop = () if grammar is None else ("\n",)  # a model that is not tuned to the form goes on with another text
-        return completion_request(settings.model, text, stop=stop, max_tokens=max_new_tokens, seed=settings.seed)
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Add to the example's transcript what is no request, such as the thoughts of a search; JSON."""
+        self.notes.append(dict(entry))
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """Raises OptionError: a server shows no hidden states."""
+        raise OptionError(
+            "A server shows no hidden states, so texts cannot be compared by them; choose another way of finding "
+            "neighbours, such as bm25, or a model in memory (leave --endpoint out)."
+        )
+
+    def _complete(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        *,
+        instruction: str | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[str]:
+        """What the server writes after each prompt; plain completions know no instruction, and chats need no stop."""
+        settings, texts = self._settings, [_text(prompt) for prompt in prompts]
+        chat = settings.api == "chat"
+        requests = [
+            chat_request(settings.model, text, instruction, max_new_tokens, seed, temperature)
+            if chat
+            else completion_request(settings.model, text, stop, max_new_tokens, seed, temperature)
+            for text, seed in zip(texts, seeds, strict=True)
+        ]
+        replies = self._client.send(requests)
+        for text, seed, reply in zip(texts, seeds, replies, strict=True):
+            call: dict[str, Any] = {"prompt": text, "completion": reply.text}
+            call |= {"instruction": instruction} if chat and instruction is not None else {}
+            call |= {"temperature": temperature, "seed": seed} if temperature else {}
+            self._record(call, [reply])
+        return [reply.text for reply in replies]
 
     def _record(self, call: dict[str, Any], replies: Sequence[Reply]) -> None:
         """Add a call with its tokens (None: not told), its seconds, and whether all of it was kept from before."""
@@ -208,5 +251,22 @@ def _no_tokens() -> EndpointError:
     )
 
 
+def _stopped(text: str, stop: str) -> str:
+    """`text` up to the first `stop` behind something else than white space."""
+    at = text.find(stop, len(text) - len(text.lstrip()))
+    return text if at < 0 else text[: at + len(stop)]
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    """Pieces of `BYTES_PER_TOKEN` bytes as numbers, behind a byte 1, which keeps zeros at a piece's start."""
+    content = text.encode()
+    pieces = [content[at : at + BYTES_PER_TOKEN] for at in range(0, len(content), BYTES_PER_TOKEN)]
+    return tuple(int.from_bytes(b"\1" + piece, "big") for piece in pieces)
+
+
 def _text(prompt: str | Sequence[int]) -> str:
-    return prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
+    """The text that `_ids` made the ids of, or the ids of several texts behind each other."""
+    if isinstance(prompt, str):
+        return prompt
+    pieces = (number.to_bytes((number.bit_length() + 7) // 8, "big")[1:] for number in prompt)
+    return b"".join(pieces).decode(errors="replace")

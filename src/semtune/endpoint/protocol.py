@@ -49,7 +49,7 @@ class BadReplyError(ValueError):
 
 
 def chat_request(
-    model: str, text: str, *, instruction: str | None, max_tokens: int, seed: int, temperature: float = 0.0
+    model: str, text: str, instruction: str | None, max_tokens: int, seed: int, temperature: float
 ) -> Request:
     """Ask for an answer to one message of the user, behind an instruction to the model."""
     messages = [{"role": "user", "content": text}]
@@ -60,7 +60,7 @@ def chat_request(
 
 
 def completion_request(
-    model: str, text: str, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float = 0.0
+    model: str, text: str, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
 ) -> Request:
     """Ask for the continuation of a text, which ends before the first of `stop`."""
     body: dict[str, Any] = {"model": model, "prompt": text, "max_tokens": max_tokens}

@@ -15,6 +15,7 @@ from semtune.report.definitions import definition_marks, deviation_marks, preset
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
 from semtune.report.sweep_table import sweep_table
 from semtune.report.table import Cell, Column, Footnotes, Row, Table, decimals, figure_cells, number
+from semtune.report.usage import usage_columns
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
 
 __all__ = ["all_tables", "leaderboard_table", "load_study", "quality_table", "speed_table"]
@@ -80,6 +81,7 @@ def speed_table(view: StudyView) -> Table:
             baseline=lambda base: statistic([base.predict_examples_per_second]),
         ),
     ]
+    figures += [Figure(column, get) for column, get in usage_columns(view, notes)]
     return _assemble(view, "speed", "Speed", figures, notes, bases, scores=False)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError
-from semtune.records import TUNING_OPTIONS, RunSpec, TaskOptions, option
+from semtune.records import ENDPOINT_OPTIONS, TUNING_OPTIONS, RunSpec, TaskOptions, option
 from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.kinds import shown
@@ -24,7 +24,7 @@ AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts":
 """Keys of a study file that list values, and the run option that each varies."""
 PRESET_AXES = ("prompts", "readouts")
 """Axes whose one value is the preset's where the study names none."""
-STUDY_KEYS = ("strategies", "baselines", "launcher", "parallel", "sweep", "sweep_folds")
+STUDY_KEYS = ("strategies", "baselines", "endpoint_models", "launcher", "parallel", "sweep", "sweep_folds")
 """Further keys that are the study's own, not options of its runs."""
 
 NO_NAMES = ("none", "no", "", False, None)
@@ -50,6 +50,8 @@ class StudySpec:
     """Prompting strategies: each gives a row with every model, prompt and seed."""
     baselines: tuple[str, ...] | None = None
     """None: all that are registered."""
+    endpoint_models: tuple[str, ...] = ()
+    """The server's names of models that the strategies ask too, beside `models`."""
     launcher: str = "process"
     parallel: int = option(1, at_least=1, at_most=1024, help="Maximum number of runs at once.")
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -82,7 +84,12 @@ class StudySpec:
     @property
     def with_model(self) -> bool:
         """Whether the folders of runs have the model in their names."""
-        return len(self.models) > 1
+        return len(self.models) + len(self.endpoint_models) > 1
+
+    @property
+    def shared_in_memory(self) -> dict[str, Any]:
+        """The options of runs whose model is in memory: those without the server's."""
+        return {key: value for key, value in self.shared.items() if key not in ENDPOINT_OPTIONS | {"endpoint"}}
 
     def _run(self, model: str, method: str, prompt: str, readout: str, seed: int) -> RunSpec:
         names: dict[str, Any] = {
@@ -95,7 +102,7 @@ class StudySpec:
         names |= {"seed": seed, "task_options": self.task_options}
         changes = self.overrides.get(method, {})
         preset = {key: value for key, value in changes.items() if key == "preset"}
-        shared = spec_from({**self.shared, **preset, **names}, self.where, shared=True)
+        shared = spec_from({**self.shared_in_memory, **preset, **names}, self.where, shared=True)
         return resolve(with_changes(shared, changes))
 
     def unused(self) -> list[str]:
@@ -149,7 +156,8 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            may_be_empty = plural == "methods" and bool(remaining.get("strategies"))
+            needed_by = {"methods": "strategies", "models": "endpoint_models"}  # something else is in its place then
+            may_be_empty = plural in needed_by and bool(remaining.get(needed_by[plural]))
             axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
             if plural == "seeds":
                 _check_seeds(axes[plural], given[0], where)
@@ -157,6 +165,7 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
         if key in remaining:
             axes[key] = _as_list(remaining.pop(key), key, where, may_be_empty=True)
             _check_names(axes[key], key, registry, where)
+    _take_endpoint_models(remaining, axes, where)
     axes |= {key: remaining.pop(key) for key in STUDY_KEYS if key in remaining}
     axes["sweep"] = swept_from(axes.get("sweep") or {}, where)
     LAUNCHERS.check(str(axes.get("launcher", "process")))
@@ -172,6 +181,32 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
     _check_run_options(remaining, where)
     record = {"task": task, **axes, "shared": remaining, "overrides": overrides, "task_options": options}
     return record_from(StudySpec, record, where)
+
+
+def _take_endpoint_models(remaining: dict[str, Any], axes: dict[str, Any], where: str) -> None:
+    """Move the server's models from `remaining` to `axes`; a study of these alone has no models in memory.
+
+    Raises OptionError for a server without models, models without a server, or neither asked by a strategy.
+    """
+    models = _as_list(remaining.pop("endpoint_models", []), "endpoint_models", where, may_be_empty=True)
+    if (remaining.get("endpoint") is not None) != bool(models):
+        missing = "an endpoint and no endpoint_models" if not models else "endpoint_models and no endpoint"
+        raise OptionError(
+            f"{where} names {missing}; give both, such as endpoint: http://localhost:8000/v1 and endpoint_models: "
+            "[NAME], the server's names of its models."
+        )
+    if not models:
+        return
+    if not axes.get("strategies"):
+        raise OptionError(
+            f"{where} names an endpoint, which prompting strategies ask, and no strategies; add such as strategies: "
+            "[zero-shot], or leave the endpoint out."
+        )
+    axes["endpoint_models"] = models
+    if axes.get("methods") == []:
+        axes.setdefault("models", [])
+    elif axes.get("models") == []:
+        raise OptionError(f'{where}: "models" is empty, and methods need one to tune; write methods: [] too.')
 
 
 def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -14,10 +14,15 @@ from semtune.study.naming import folder_names
 
 
 def prompted_runs(study: StudySpec) -> dict[str, RunSpec]:
-    """Every model × prompt × strategy × seed, resolved. Raises OptionError, UnknownNameError."""
+    """Every model × prompt × strategy × seed, resolved. Raises OptionError, UnknownNameError.
+
+    The models in memory come first, then those behind the study's endpoint.
+    """
+    local = study.shared_in_memory
     specs = [
-        _spec(study, "prompted", {**study.shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed})
-        for model in study.models
+        _spec(study, "prompted", {**shared, "model": model, "prompt": prompt, "strategy": strategy, "seed": seed})
+        for models, shared in ((study.models, local), (study.endpoint_models, study.shared))
+        for model in models
         for prompt in study.prompts
         for strategy in study.strategies
         for seed in study.seeds
