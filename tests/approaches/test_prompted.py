@@ -88,6 +88,8 @@ def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp
     assert set(result.scores) == {"dev", "test"}
     assert set(result.peak_bytes) == {"load", "train", "evaluate"}
     assert all(scores.parse_failures == 0 for scores in result.scores.values()), "answers are constrained"
+    usage = result.usage
+    assert usage is not None
     task = TASKS.get("table")(spec.task_options)
     lines = [json.loads(line) for line in (out / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(line["split"], line["id"]) for line in lines] == [(s, e.id) for s in ("dev", "test") for e in task.load(s)]
@@ -97,6 +99,9 @@ def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp
         assert call["completion"] in (" good", " bad")
         assert call["tokens"][0] > call["tokens"][1] > 0
         assert call["seconds"] > 0
+    tokens = [call["tokens"] for line in lines for call in line["calls"]]
+    assert (usage.texts, usage.requests, usage.kept_requests) == (len(lines), len(lines), 0)
+    assert [usage.prompt_tokens, usage.completion_tokens] == [sum(side) for side in zip(*tokens, strict=True)]
     again = load_run(out).predict(task.load("test"))
     assert [p.labels for p in again] == [p.labels for p in task.read_predictions(out / "predictions-test.json")]
 

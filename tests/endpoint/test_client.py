@@ -118,8 +118,8 @@ def test_a_missing_key_a_silent_and_an_absent_server_are_said(server: Protocol) 
     with pytest.raises(EndpointError, match=r"wants a key .*put it into the environment variable OPENAI_API_KEY"):
         ask(server.url, ["Text: warm"])
     server.seconds = 0.5
-    with pytest.raises(EndpointError, match=r"did not answer within 0\.1 seconds; raise --endpoint-timeout-seconds"):
-        ask(server.url, ["Text: warm"], endpoint_timeout_seconds=0.1, endpoint_retries=0)
+    with pytest.raises(EndpointError, match=r"did not answer within 0\.1 seconds; raise --timeout-seconds"):
+        ask(server.url, ["Text: warm"], timeout_seconds=0.1, endpoint_retries=0)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(EndpointError, match=r"cannot be reached .*is the server running"):

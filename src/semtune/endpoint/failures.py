@@ -34,7 +34,7 @@ def _sentence(error: Exception, request: Request, settings: ServerSettings, offe
     if isinstance(error, openai.APITimeoutError):
         return (
             f"{url} did not answer within {settings.timeout_seconds:g} seconds{_tries(settings)}; raise "
-            f"--endpoint-timeout-seconds or lower --requests-in-flight ({KEPT})"
+            f"--timeout-seconds or lower --requests-in-flight ({KEPT})"
         )
     if isinstance(error, openai.APIConnectionError):
         reason = first_line(error.__cause__ or error)

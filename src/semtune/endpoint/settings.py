@@ -50,7 +50,7 @@ def settings_of(spec: RunSpec) -> ServerSettings:
         seed=spec.seed,
         requests_in_flight=spec.requests_in_flight,
         retries=spec.endpoint_retries,
-        timeout_seconds=spec.endpoint_timeout_seconds,
+        timeout_seconds=spec.timeout_seconds,
         cache=spec.endpoint_cache,
         key_variable=spec.api_key_variable,
     )

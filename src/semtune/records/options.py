@@ -147,7 +147,7 @@ TUNING_OPTIONS = frozenset(
 """Fields of a RunSpec that say how a model is tuned, so that they have no effect on one that only answers prompts."""
 
 ENDPOINT_OPTIONS = frozenset(
-    {"endpoint_api", "requests_in_flight", "endpoint_retries", "endpoint_timeout_seconds", "endpoint_cache"}
+    {"endpoint_api", "requests_in_flight", "endpoint_retries", "timeout_seconds", "endpoint_cache"}
     | {"api_key_variable", "prices"}
 )
 """Fields of a RunSpec that have an effect beside `endpoint` alone."""
@@ -265,8 +265,8 @@ class RunSpec:
         help="Times that a request is repeated after a lost connection, a timeout or status 408, 409, 429 or 5xx; the "
         "pauses double.",
     )  # fmt: skip
-    endpoint_timeout_seconds: float = option(
-        120.0, unit="seconds", above=0, at_most=86400, help="Longest wait for one answer.", panel=SERVER
+    timeout_seconds: float = option(
+        120.0, unit="seconds", above=0, at_most=86400, help="Longest wait for one answer of the server.", panel=SERVER
     )
     endpoint_cache: bool = option(
         True, panel=SERVER, help="Keep the server's answers in the cache folder, and use those that are kept there."
