@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +37,7 @@ class Protocol:
     posts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
+    closing: threading.Event = field(default_factory=threading.Event)
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,7 +124,7 @@ def serving(protocol: Protocol) -> Iterator[Protocol]:
             protocol.keys.append(self.headers.get("Authorization"))
             with protocol.counted(), contextlib.suppress(ConnectionError):
                 fault = protocol.next_fault()
-                time.sleep(protocol.seconds)
+                protocol.closing.wait(protocol.seconds)
                 if fault is not None:
                     fault(self)
                 elif not self.path.startswith("/v1/"):
@@ -144,5 +144,6 @@ def serving(protocol: Protocol) -> Iterator[Protocol]:
         try:
             yield protocol
         finally:
+            protocol.closing.set()
             server.shutdown()
             thread.join()

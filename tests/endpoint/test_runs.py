@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +90,24 @@ def test_a_run_that_failed_goes_on_from_the_answers_that_it_has(
     assert result.usage.kept_requests == asked
     assert len(server.posts) == TEXTS - asked
     assert [call["kept"] for call in transcripts(tmp_path / "run")].count(True) == asked
+
+
+def test_an_interrupted_run_ends_at_once(spec: RunSpec, server: Protocol, tmp_path: Path) -> None:
+    server.seconds = 60
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        while len(server.posts) < 2:
+            time.sleep(0.01)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    run(spec, tmp_path / "run", Silent())
+    assert time.monotonic() - started < 50
+    assert read_result(tmp_path / "run" / "result.json").status == "interrupted"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("endpoint", "text"))]
 
 
 def test_what_cannot_be_parsed_is_counted(spec: RunSpec, server: Protocol, tmp_path: Path) -> None:
