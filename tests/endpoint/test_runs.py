@@ -96,16 +96,17 @@ def test_an_interrupted_run_ends_at_once(spec: RunSpec, server: Protocol, tmp_pa
     server.seconds = 60
     main = threading.main_thread().ident
     assert main is not None
+    interrupted: list[float] = []
 
     def interrupt() -> None:
         while len(server.posts) < 2:
             time.sleep(0.01)
+        interrupted.append(time.monotonic())
         signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    started = time.monotonic()
     run(spec, tmp_path / "run", Silent())
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - interrupted[0] < 10
     assert read_result(tmp_path / "run" / "result.json").status == "interrupted"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("endpoint", "text"))]
 
