@@ -134,6 +134,10 @@ def serving(protocol: Protocol) -> Iterator[Protocol]:
                 else:
                     sent(200, json.dumps(protocol.reply(self.path, body)))(self)
 
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # the client was interrupted
+                super().handle()
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is printed."""
 
