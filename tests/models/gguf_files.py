@@ -60,8 +60,20 @@ def tiny_model(architecture: str) -> Any:
     return model
 
 
-def write_gguf(file: Path, architecture: str, model: Any, kind: gguf.GGMLQuantizationType, extra: bool = False) -> None:
-    """Write `model`, its matrices quantised to `kind`. `extra`: with a tensor that no model has a place for."""
+def write_gguf(
+    file: Path,
+    architecture: str,
+    model: Any,
+    kind: gguf.GGMLQuantizationType,
+    extra: str | None = None,
+    rope_factor: float | None = None,
+) -> None:
+    """Write `model`, its matrices quantised to `kind`.
+
+    Args:
+        extra: name of a further tensor, for which no model has a place.
+        rope_factor: by what rotary positions are scaled.
+    """
     config = model.config
     writer = gguf.GGUFWriter(file, architecture)
     writer.add_block_count(config.num_hidden_layers)
@@ -83,8 +95,11 @@ def write_gguf(file: Path, architecture: str, model: Any, kind: gguf.GGMLQuantiz
             rows = _llama_cpp_layout(name, parameter.detach().numpy(), architecture, config)
             chosen = kind if rows.ndim > 1 else gguf.GGMLQuantizationType.F32
             writer.add_tensor(_name(name, architecture), gguf.quantize(rows, chosen), raw_dtype=chosen)
-    if extra:
-        writer.add_tensor("rope_freqs.weight", np.ones(8, dtype=np.float32))
+    if extra is not None:
+        writer.add_tensor(extra, np.ones(8, dtype=np.float32))
+    if rope_factor is not None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope_factor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

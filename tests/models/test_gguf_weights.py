@@ -83,9 +83,30 @@ def test_the_tokenizer_of_a_loaded_file(architecture: str, tmp_path: Path) -> No
 
 def test_tensors_without_a_place_are_named(tmp_path: Path) -> None:
     file = tmp_path / "tiny.gguf"
-    write_gguf(file, "llama", tiny_model("llama"), Kind.F32, extra=True)
+    write_gguf(file, "llama", tiny_model("llama"), Kind.F32, extra="vision.weight")
     notes = conversion_notes(converted(file, tmp_path / "folder"))
-    assert notes == ("tensors of the GGUF file that are not used: rope_freqs.weight",)
+    assert notes == ("tensors of the GGUF file that are not used: vision.weight",)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize(("extra", "factor"), [("rope_freqs.weight", None), (None, 8.0)])
+def test_scaled_rotary_positions_are_kept_or_refused(
+    architecture: str, extra: str | None, factor: float | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.gguf"
+    write_gguf(file, architecture, tiny_model(architecture), Kind.F32, extra=extra, rope_factor=factor)
+    try:
+        folder = converted(file, tmp_path / "folder")
+    except ModelError as error:
+        assert "scales its rotary positions" in str(error)
+    else:
+        assert "8.0" in json.dumps(json.loads((folder / "config.json").read_text())["rope_parameters"])
+
+
+def test_a_factor_of_one_scales_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    write_gguf(file, "llama", tiny_model("llama"), Kind.F32, rope_factor=1.0)
+    assert conversion_notes(converted(file, tmp_path / "folder")) == ()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def convert(file: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False)
         set_split_rule(tokenizer, *_tokenizer_kind(reader))
         tokenizer.save_pretrained(folder)
+        check_positions(reader, architecture, _config(file))
         if architecture in LAYOUTS:
             notes = _stream_weights(file, reader, folder)
         else:
@@ -61,9 +62,8 @@ def convert(file: Path, folder: Path) -> None:
 def _stream_weights(file: Path, reader: Any, folder: Path) -> list[str]:
     """Write config.json and the weights, a piece at a time; returns notes."""
     import torch
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+    config = _config(file)
     config.dtype = torch.float32
     model = build_meta_model(config, torch.float32)
     config.architectures = [type(model).__name__]
@@ -71,6 +71,37 @@ def _stream_weights(file: Path, reader: Any, folder: Path) -> list[str]:
     weights = GgufWeights(file, reader, model)
     write_fp32(folder / _WEIGHTS_FILE, weights.shapes, weights.pieces)
     return [f"tensors of the GGUF file that are not used: {', '.join(weights.unused)}"] if weights.unused else []
+
+
+def _config(file: Path) -> Any:
+    """transformers' config of the file."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+
+
+def check_positions(reader: Any, architecture: str, config: Any) -> None:
+    """Raises ModelError where the file scales rotary positions and the config that was read from it does not.
+
+    Llama 3.1 and larger Gemma 3 models do: without it every number they compute is slightly off, and no error shows.
+    """
+    kind, factor = (reader.get_field(f"{architecture}.rope.scaling.{key}") for key in ("type", "factor"))
+    scaled = factor is not None and float(factor.contents()) not in (0.0, 1.0)
+    scaled = scaled and (kind is None or kind.contents() != "none")
+    scaled = scaled or any(tensor.name.startswith("rope_f") for tensor in reader.tensors)
+    if scaled and _rope_types(getattr(config.get_text_config(), "rope_parameters", None) or {}) <= {"default"}:
+        raise ModelError(
+            "it scales its rotary positions, which transformers leaves out when it reads GGUF; give the model as a "
+            "folder in transformers' format"
+        )
+
+
+def _rope_types(parameters: Any) -> set[str]:
+    """The kinds of rotary positions in a config's `rope_parameters`, which may have one for each kind of layer."""
+    if not isinstance(parameters, dict):
+        return set()
+    own = {parameters["rope_type"]} if "rope_type" in parameters else set()
+    return own.union(*(_rope_types(value) for value in parameters.values()))
 
 
 def _load_weights(file: Path, folder: Path) -> None:
