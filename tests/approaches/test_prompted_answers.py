@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from semtune.approaches.prompted import RecordingGenerator
+from semtune.approaches.recording import RecordingGenerator
 from semtune.contracts import NO_MAX_LENGTH, PromptParts, TaskContext
 from semtune.generation.generator import Generator
 from semtune.prompts.report import ReportPrompt
