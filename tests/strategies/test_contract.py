@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from semtune.approaches.prompted import Prompted
 from semtune.contracts import TaskContext
 from semtune.records import Example, LabelSet, Metric, Prediction, RunSpec, Scores, TargetSpace
 from semtune.registry import STRATEGIES
+from semtune.report.transcripts import write_pages
+from semtune.report.view import view_of
 from semtune.specs import resolve
 
 from .conftest import LABELS, TEXTS, examples
@@ -78,12 +81,13 @@ def variant(
 
 
 def transcripts(approach: Prompted, folder: Path) -> list[dict]:
-    """The transcript's lines of the last predict, without seconds."""
+    """The transcript's lines of the last predict, without seconds and gold targets."""
     file = folder / "transcripts.jsonl"
     file.unlink(missing_ok=True)
     approach.write_extras(folder, "dev")
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for line in lines:
+        line.pop("gold", None)
         for call in line["calls"]:
             assert call.pop("seconds") >= 0
     return lines
@@ -112,6 +116,38 @@ def test_a_transcript_has_every_text_and_what_led_to_its_answer(variant: Variant
         assert line["calls"] or line["notes"]
         assert all(call["tokens"][0] > 0 for call in line["calls"])
         assert not line["calls"] or any(example.text in call["prompt"] for call in line["calls"])
+
+
+def test_a_transcript_becomes_a_page(variant: Variant, tmp_path: Path) -> None:
+    """Texts, gold, predictions, prompts and all that was noted are on it, whatever the strategy notes."""
+    run = {"out": "run", "approach": "prompted", "name": variant.fitted.name, "seed": 0, "status": "ok"}
+    choices = dict.fromkeys(("task", "model", "method", "prompt", "readout", "preset"), "")
+    (tmp_path / "run").mkdir()
+    variant.fitted.predict(DEV)
+    variant.fitted.write_extras(tmp_path / "run", "dev")
+    (found,) = write_pages(view_of({"task": "it", "runs": [choices | run]}), tmp_path)
+    page = html.unescape((tmp_path / found.page).read_text(encoding="utf-8"))
+    right = 0
+    for example, prediction, line in zip(DEV, variant.predictions, variant.lines, strict=True):
+        assert f"Predicted: <bdi>{', '.join(prediction.labels) or 'no label'}</bdi> · gold: <bdi>odd</bdi>" in page
+        assert f'<div class="text quote">{example.text}</div>' in page
+        right += prediction.labels == ("odd",)
+        assert page.count("Call ") == sum(len(line["calls"]) for line in variant.lines)
+        for words in (word for note in line.get("notes", ()) for word in strings(note)):
+            assert words in page
+        for call in line["calls"]:
+            assert call.get("completion", "") in page
+    assert found.total == len(DEV)
+    assert f"Of the {len(DEV)} with known gold, {right} are right." in page
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from strings(item)
 
 
 def test_saved_and_loaded_it_answers_the_same_to_the_bit(variant: Variant, tmp_path: Path) -> None:

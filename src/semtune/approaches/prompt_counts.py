@@ -31,14 +31,21 @@ class PromptCounts:
         self._cited.update(sorted(cited))
         self._texts_with_knowledge += bool(cited)
 
+    def mean(self, key: str) -> float | None:
+        """How many of a key of `COUNTED` were in a prompt on average; None where no prompt had any."""
+        return self._given[key] / self._prompts if self._given[key] else None
+
+    def most_cited(self, most: int = MOST_CITED) -> str:
+        """The entries of knowledge that most prompts cite, each with the number of prompts; "" where there are none."""
+        return ", ".join(f"{name} ({count})" for name, count in self._cited.most_common(most))
+
     def sentences(self) -> tuple[str, ...]:
         """Which entries of knowledge were cited most, and what was left out, each where there is some."""
         found = []
         if self._cited:
-            most = ", ".join(f"{name} ({count})" for name, count in self._cited.most_common(MOST_CITED))
             found.append(
                 f"{self._texts_with_knowledge} of {self._prompts} prompts cite entries of --knowledge, "
-                f"{len(self._cited)} of them; most often (prompts): {most}"
+                f"{len(self._cited)} of them; most often (prompts): {self.most_cited()}"
             )
         for key, what in COUNTED.items():
             if self._dropped[key]:

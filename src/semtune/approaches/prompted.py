@@ -17,6 +17,7 @@ from semtune.approaches.base_model import prepare_model
 from semtune.approaches.no_model import NoModel
 from semtune.approaches.prompt_counts import PromptCounts
 from semtune.approaches.recording import RecordingGenerator
+from semtune.approaches.transcript import transcript_line
 from semtune.approaches.usage import with_calls
 from semtune.contracts import (
     AnswerGrammar,
@@ -202,9 +203,8 @@ class Prompted:
             if progress is not None:
                 progress(1)
         for index, example in enumerate(examples):
-            _, recorder = answers[index]
-            noted = {"notes": recorder.notes} if recorder.notes else {}
-            self._transcripts.append({"id": example.id, "calls": recorder.calls, **noted})
+            prediction, recorder = answers[index]
+            self._transcripts.append(transcript_line(example, prediction, recorder.calls, recorder.notes))
             self._counts.add(recorder.notes)
             self._limit = recorder.max_length
         return [answers[index][0] for index in range(len(examples))]
@@ -243,7 +243,7 @@ class Prompted:
         self.strategy.load(folder)
 
     def write_extras(self, folder: Path, split: str) -> None:
-        """Append to `transcripts.jsonl` one line per example: its split, its id, its calls, and notes if there are any.
+        """Append to `transcripts.jsonl` one line per example: its split, and what `transcript_line` says.
 
         A call is {"prompt", "completion", "tokens": [of the prompt, of the completion], "seconds"}. Notes say which
         demonstrations, neighbours and entries of knowledge were retrieved, and how many of them did not fit.

@@ -7,20 +7,22 @@ requests besides. The figures' SVG is the only markup that goes in as it is; mat
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semtune.report.detail_tables import label_table, runs_table
 from semtune.report.figures import all_figures
+from semtune.report.prompted_table import prompted_table
 from semtune.report.style import series_of
 from semtune.report.summary import summary
 from semtune.report.table import Table
 from semtune.report.tables import all_tables
+from semtune.report.templating import environment
+from semtune.report.transcripts import Transcripts, write_pages
 from semtune.report.view import load_study, view_of
 from semtune.runtime.files import write_text
 
@@ -28,45 +30,47 @@ __all__ = ["load_study", "render", "write_report"]
 
 
 def write_report(study_folder: Path) -> Path:
-    """Write `report.html` into a study's folder and return its path.
+    """Write `report.html` into a study's folder, and a page for each run with transcripts; return the report's path.
 
     Raises:
         DataError: `study.json` is missing or broken.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or a transcript not be read.
     """
     study = load_study(study_folder)
-    page = render(study, study_folder)
+    prompted = write_pages(view_of(study), study_folder)
+    page = render(study, study_folder, prompted)
     path = study_folder / "report.html"
     write_text(path, page, advice="make the folder writable")
     return path
 
 
-def render(study: Mapping[str, Any], study_folder: Path) -> str:
-    """The page as text. `study_folder` contains the run folders. Raises DataError."""
+def render(study: Mapping[str, Any], study_folder: Path, prompted: Sequence[Transcripts] = ()) -> str:
+    """The page as text, with links to the pages of `prompted`. `study_folder` contains the run folders.
+
+    Raises DataError.
+    """
     view = view_of(study)
-    environment = Environment(
-        loader=PackageLoader("semtune.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tables = all_tables(study)
-    details = [table for table in (label_table(view), runs_table(view)) if table is not None]
+    found = (prompted_table(view, prompted), label_table(view), runs_table(view))
+    details = [table for table in found if table is not None]
     figures = [(figure, Markup(figure.svg or "")) for figure in all_figures(view, study_folder)]
-    page = environment.get_template("report.html.j2").render(
-        task=view.task,
-        command=str(study.get("command") or ""),
-        date=_date(study, study_folder),
-        machine=_machine(study.get("environment") or {}),
-        summary=summary(view),
-        tables=_numbered(tables, 1),
-        details=_numbered(details, len(tables) + 1),
-        figures=figures,
-        notes=view.notes,
-        series=series_of(view),
-        spec=study_file(study.get("spec") or {}),
-        environment=_environment(study.get("environment") or {}),
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            task=view.task,
+            command=str(study.get("command") or ""),
+            date=_date(study, study_folder),
+            machine=_machine(study.get("environment") or {}),
+            summary=summary(view),
+            tables=_numbered(tables, 1),
+            details=_numbered(details, len(tables) + 1),
+            figures=figures,
+            notes=view.notes,
+            series=series_of(view),
+            spec=study_file(study.get("spec") or {}),
+            environment=_environment(study.get("environment") or {}),
+        )
     )
     return page.rstrip() + "\n"
 

@@ -24,6 +24,8 @@ class Cell:
     bold: bool = False
     share: float | None = None
     """A figure between 0 and 1 that the page may shade the cell by."""
+    href: str | None = None
+    """A file beside the page that the cell opens."""
 
     @property
     def plain(self) -> str:

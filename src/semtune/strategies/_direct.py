@@ -54,7 +54,9 @@ class DirectStrategy(BaseStrategy):
         shown, found = self.demonstrations(example, generator), self.retrieved(example)
         parts, kept, entries = self._within_limit(example, shown, found, generator)
         if self.demonstrates:
-            rows: list[dict[str, Any]] = [{"id": e.id} for e in shown.nearest[:kept]]
+            rows: list[dict[str, Any]] = [
+                {"id": e.id, **({"date": e.date} if e.date else {})} for e in shown.nearest[:kept]
+            ]
             for row, similarity in zip(rows, shown.similarities, strict=False):
                 row["similarity"] = round(similarity, 6)
             generator.note({"demonstrations": rows, "dropped_demonstrations": len(shown.nearest) - kept})

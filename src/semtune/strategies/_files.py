@@ -28,10 +28,11 @@ def read_json(file: Path, what: str, take: Callable[[Any], None]) -> None:
 def plain_example(example: Example) -> dict[str, Any]:
     """A labelled example as plain values."""
     kind = None if example.target is None else example.target.kind
-    return {"id": example.id, "text": example.text, "kind": kind, "labels": list(example.labels or ())}
+    dated = {} if example.date is None else {"date": example.date}
+    return {"id": example.id, "text": example.text, "kind": kind, "labels": list(example.labels or ()), **dated}
 
 
 def example_from(value: Any) -> Example:
     """The example of `plain_example`. Raises KeyError, TypeError, ValueError."""
     target = label_target(value["kind"], tuple(str(label) for label in value["labels"]))
-    return Example(str(value["id"]), str(value["text"]), target)
+    return Example(str(value["id"]), str(value["text"]), target, date=value.get("date"))

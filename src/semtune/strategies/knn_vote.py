@@ -66,7 +66,20 @@ class KnnVote:
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The vote, with the probability of each label."""
         found = self._neighbours.nearest(example.text, self._settings.voters, generator)
-        generator.note({"neighbours": [{"id": e.id, "similarity": round(s, 6)} for e, s in found]})
+        generator.note(
+            {
+                "neighbours": [
+                    {
+                        "id": e.id,
+                        "similarity": round(s, 6),
+                        **({"date": e.date} if e.date else {}),
+                        "labels": list(e.labels or ()),
+                        "text": e.text,
+                    }
+                    for e, s in found
+                ]
+            }
+        )
         shares = self._shares(found)
         (prediction,) = predictions_from([example], [shares], self._space, self._settings.threshold)
         return prediction
