@@ -15,7 +15,7 @@ from semtune.approaches.prompted import Prompted
 from semtune.contracts import TaskContext
 from semtune.records import Example, LabelSet, Metric, Prediction, RunSpec, Scores, TargetSpace
 from semtune.registry import STRATEGIES
-from semtune.report.transcripts import write_pages
+from semtune.report.transcripts import printable, write_pages
 from semtune.report.view import view_of
 from semtune.specs import resolve
 
@@ -134,9 +134,9 @@ def test_a_transcript_becomes_a_page(variant: Variant, tmp_path: Path) -> None:
         right += prediction.labels == ("odd",)
         assert page.count("Call ") == sum(len(line["calls"]) for line in variant.lines)
         for words in (word for note in line.get("notes", ()) for word in strings(note)):
-            assert words in page
+            assert printable(words) in page
         for call in line["calls"]:
-            assert call.get("completion", "") in page
+            assert printable(call.get("completion", "")) in page
     assert found.total == len(DEV)
     assert f"Of the {len(DEV)} with known gold, {right} are right." in page
 

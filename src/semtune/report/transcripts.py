@@ -131,7 +131,12 @@ def render(transcripts: Transcripts, task: str) -> str:
             predictions=all(text.prediction is not None for text in transcripts.texts),
         )
     )
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", page.rstrip()) + "\n"
+    return printable(page.rstrip()) + "\n"
+
+
+def printable(text: str) -> str:
+    """`text` with characters that HTML forbids, or that cannot be seen, spelt out: a NUL is "\\u0000"."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write_pages(view: StudyView, folder: Path) -> list[Transcripts]:
