@@ -214,6 +214,15 @@ def test_what_was_retrieved_stands_before_the_calls_and_thoughts_after(tmp_path:
         assert "<tr>" + "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) + "</tr>" in text
 
 
+def test_ids_alone_are_one_line_and_nothing_left_out_is_not_mentioned(tmp_path: Path) -> None:
+    ids = {"demonstrations": [{"id": "t1"}, {"id": "t2"}]}
+    text = page(tmp_path, [line(notes=[ids | {"dropped_demonstrations": 0}])])
+    assert '<div class="text panel">t1, t2</div>' in text
+    assert "<h3>Demonstrations left out</h3>" not in text
+    text = page(tmp_path, [line(notes=[ids | {"dropped_demonstrations": 3}])])
+    assert '<h3>Demonstrations left out</h3>\n<div class="text panel">3</div>' in text
+
+
 def one(folder: Path, **limits: int) -> tuple[Transcripts, str]:
     """A study's only run with transcripts, read within limits, and its page."""
     (found,) = found_transcripts(view_of(study([prompted()])), folder)

@@ -32,6 +32,8 @@ TITLES = {
     "tokens": "Tokens of the search",
 }
 """Keys of notes -> their titles; a key that is not here is its own title."""
+DROPPED = "dropped_"
+"""Begins the key of how many did not fit, which is not shown where it is none."""
 RETRIEVED = ("demonstrations", "neighbours", "knowledge")
 """Notes of what was retrieved, which stand before the calls."""
 
@@ -103,6 +105,7 @@ def text_of(line: Mapping[str, Any], *, unlabelled: bool) -> Text:
     right = None if gold is None or predicted is None else _comparable(gold) == _comparable(predicted)
     calls = [call for call in line["calls"] if isinstance(call, Mapping)]
     notes = [(str(key), value) for note in line.get("notes", ()) for key, value in note.items()]
+    notes = [(key, value) for key, value in notes if value != 0 or not key.startswith(DROPPED)]
     return Text(
         id=str(line["id"]),
         split=str(line["split"]),
@@ -140,7 +143,7 @@ def shared_beginning(one: str, other: str) -> int:
 
 
 def _is_retrieved(key: str) -> bool:
-    return key.removeprefix("dropped_") in RETRIEVED
+    return key.removeprefix(DROPPED) in RETRIEVED
 
 
 def _target(plain: Mapping[str, Any]) -> str:
@@ -210,6 +213,8 @@ def _note(key: str, value: Any) -> Note:
     if not isinstance(value, list) or not value or not all(isinstance(row, Mapping) for row in value):
         return Note(title, (), (), "none" if value in ([], None) else _cell(value))
     columns = tuple(dict.fromkeys(str(column) for row in value for column in row))
+    if len(columns) == 1:
+        return Note(title, (), (), _cell([row[columns[0]] for row in value]))
     rows = tuple(tuple(_cell(row.get(column)) for column in columns) for row in value[:CALLS])
     return Note(title, columns, rows, "", max(len(value) - CALLS, 0))
 
