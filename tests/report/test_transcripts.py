@@ -96,6 +96,15 @@ def test_wrong_and_unparsable_texts_can_be_filtered(tmp_path: Path) -> None:
     assert text.index('id="show-unparsable"') < text.index('<div class="texts">'), "the rule needs it before the texts"
 
 
+def test_spans_and_free_texts_are_shown_and_compared(tmp_path: Path) -> None:
+    spans = {"spans": [{"start": 0, "end": 3, "label": "Doubt"}, {"start": 4, "end": 9, "label": "Slogans"}]}
+    turned, other = {"spans": spans["spans"][::-1]}, {"spans": [{"start": 0, "end": 2, "label": "Doubt"}]}
+    answers = [(spans, turned), (spans, other), ({"text": "yes"}, {"text": "yes"}), ({"text": "yes"}, {"text": "no"})]
+    text = page(tmp_path, [line(i, gold=g, prediction=p) for i, (g, p) in enumerate(answers)])
+    assert re.findall(r'<span class="verdict(?: right)?">(\w+)</span>', text) == ["right", "wrong"] * 2
+    assert "gold: <bdi>Doubt (0–3), Slogans (4–9)</bdi>" in text
+
+
 def test_gold_of_an_unlabelled_split_is_never_shown(tmp_path: Path) -> None:
     secret = {"labels": ["Secret"]}
     lines = [line(), line(1, "test", gold=secret)]

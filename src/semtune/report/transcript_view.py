@@ -214,7 +214,7 @@ def _note(key: str, value: Any) -> Note:
         return Note(title, (), (), "none" if value in ([], None) else _cell(value))
     columns = tuple(dict.fromkeys(str(column) for row in value for column in row))
     if len(columns) == 1:
-        return Note(title, (), (), _cell([row[columns[0]] for row in value]))
+        return Note(title, (), (), _cell([row.get(columns[0]) for row in value]))
     rows = tuple(tuple(_cell(row.get(column)) for column in columns) for row in value[:CALLS])
     return Note(title, columns, rows, "", max(len(value) - CALLS, 0))
 
