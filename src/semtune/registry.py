@@ -392,6 +392,19 @@ ANSWERS = Registry(
 )
 """Ways of answering: values of every strategy's option `answer`."""
 
+INSTRUCTIONS = Registry(
+    "instruction",
+    {
+        "question": Entry("semtune.strategies.instructions:QUESTION", "Which of these labels apply to the text below?"),
+        "command": Entry("semtune.strategies.instructions:COMMAND", "Label the text below with those that apply."),
+        "annotator": Entry(
+            "semtune.strategies.instructions:ANNOTATOR", "a role, and to decide about each label by itself"
+        ),
+        "heading": Entry("semtune.strategies.instructions:HEADING", "no sentence: the labels under a heading"),
+    },
+)
+"""Wordings of a prompt's instruction: the named values of the strategies' option `instruction`."""
+
 EMBEDDERS = Registry(
     "embedder",
     {

@@ -35,6 +35,7 @@ KINDS = {
     "approaches": registry.APPROACHES,
     "strategies": registry.STRATEGIES,
     "answers": registry.ANSWERS,
+    "instructions": registry.INSTRUCTIONS,
     "embedders": registry.EMBEDDERS,
     "launchers": registry.LAUNCHERS,
 }

@@ -19,15 +19,12 @@ from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.options import MOST, MOST_TOKENS
 from semtune.records.targets import LABEL_KINDS
-from semtune.registry import ANSWERS
+from semtune.registry import ANSWERS, INSTRUCTIONS
 from semtune.specs.serves import check_serves
 from semtune.strategies._knowledge import Knowledge, KnowledgeEntry
 from semtune.strategies._texts import TEXT, as_data, asked, demonstrated, markers_of
+from semtune.strategies.instructions import check_instruction, instruction_text
 
-INSTRUCTIONS = {
-    "label_set": "Which of these labels apply to the text below? Name those that apply, in this order.",
-    "single_label": "Which one of these labels applies to the text below?",
-}
 BACKGROUND = "Background for the next text:"
 Retrieved = tuple[KnowledgeEntry, float]
 """An entry of knowledge and its similarity to the text."""
@@ -39,6 +36,11 @@ class StrategySettings:
 
     seed: int = 0
     """The run's."""
+    instruction: str = option(
+        "question",
+        choices=tuple(INSTRUCTIONS),
+        help="Wording of the instruction: a name of `semtune list instructions`, or a text of your own.",
+    )
     definitions: Literal["with", "without"] = option(
         "with", help="Whether each label stands in the prompt with its definition, where the task has definitions."
     )
@@ -73,8 +75,9 @@ class StrategySettings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Raises UnknownNameError for an answer that is not registered, before a study starts."""
+        """Raises UnknownNameError for an answer or instruction that is not registered, before a study starts."""
         ANSWERS.check(self.answer)
+        check_instruction(self.instruction)
 
     @property
     def answer_end(self) -> str:
@@ -91,9 +94,10 @@ class BaseStrategy:
     settings: StrategySettings
 
     def __init__(self, context: TaskContext, prompt: Prompt, settings: Any) -> None:
-        """Raises OptionError for an answer that does not serve the task or prompt, UnknownNameError."""
+        """Raises OptionError for an answer or instruction that does not serve the task or prompt, UnknownNameError."""
         self.prompt, self.settings, self.space = prompt, settings, context.space
         self.definitions: Mapping[str, str] = context.label_definitions if settings.definitions == "with" else {}
+        self._instruction = instruction_text(settings.instruction, context.space.kind)
         answer_class = ANSWERS.get(settings.answer)
         check_serves(context.space.kind, ANSWERS.kind, settings.answer, answer_class.target_kinds)
         self.answer: Answer = answer_class(context, prompt, settings)
@@ -150,7 +154,7 @@ class BaseStrategy:
 
     def preamble(self) -> str:
         """The instruction, and one line a label with its definition."""
-        lines = [INSTRUCTIONS[self.space.kind]]
+        lines = [self._instruction]
         for label in self.space.labels:
             meaning = self.definitions.get(label)
             lines.append(f"- {label}: {meaning}" if meaning else f"- {label}")
