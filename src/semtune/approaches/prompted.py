@@ -156,13 +156,16 @@ class Prompted:
         self._loaded = loaded
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
-        """Let the strategy read the training examples; where it has a threshold, choose that on train and dev."""
+        """Let the strategy read the training examples; where it has a threshold, choose that on train and dev.
+
+        A run of one fold chooses it on train alone, so that its part of dev is held out from all that is chosen.
+        """
         self.strategy.fit(train)
         if isinstance(self.strategy, IndexingStrategy):
             self.strategy.index(self._for_indexing() if uses_model(self.strategy) else NoModel())
         if not isinstance(self.strategy, ThresholdStrategy):
             return
-        chosen = self.strategy.threshold_examples([*train, *dev])
+        chosen = self.strategy.threshold_examples([*train, *dev] if self.spec.fold is None else train)
         if chosen:
             rows = [p.probabilities or {} for p in self.predict(chosen)]
             probabilities = np.array([[row[label] for label in self.context.labels] for row in rows])

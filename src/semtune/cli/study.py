@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from semtune.cli import options as o
-from semtune.cli.generate import split_names, with_options
+from semtune.cli.generate import split_names, split_quoted, with_options
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 
@@ -24,7 +24,6 @@ VARIED = (
     "fold",
     "approach",
     "strategy",
-    "strategy_options",
     "baseline",
 )
 """Fields of a RunSpec that a study varies, or that its rows decide."""
@@ -41,6 +40,10 @@ def study(
     readouts: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list readouts`.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma separated whole numbers.")] = None,
     strategies: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list strategies`.")] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(help="Ways of answering of the strategies, comma separated: see `semtune list answers`."),
+    ] = None,
     baselines: Annotated[str | None, typer.Option(help="Comma separated: see `semtune list baselines`.")] = None,
     endpoint_models: Annotated[
         str | None, typer.Option(help="The server's names of models that strategies ask (--endpoint), comma separated.")
@@ -74,7 +77,7 @@ def study(
     base = refuse_trust(read_yaml(file), str(file)) if file is not None else {}
     lists = {
         "models": model, "methods": methods, "prompts": prompts, "readouts": readouts, "strategies": strategies,
-        "baselines": baselines, "endpoint_models": endpoint_models,
+        "answers": answers, "baselines": baselines, "endpoint_models": endpoint_models,
     }  # fmt: skip
     axes: dict[str, Any] = {key: list(split_names(text)) for key, text in lists.items() if text is not None}
     if seeds is not None:
@@ -124,7 +127,7 @@ def _swept(given: list[str]) -> dict[str, list[str]]:
             )
         if key in found:
             raise OptionError(f"--sweep names {key} twice; give all its values in one of them.")
-        found[key] = list(split_names(values))
+        found[key] = list(split_quoted(values, "--sweep"))
     return found
 
 

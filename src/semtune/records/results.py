@@ -122,6 +122,8 @@ class RunResult:
     approach: str = "tuned"
     name: str | None = None
     """The strategy or baseline; None: a tuned model, whose name is its method."""
+    answer: str = ""
+    """The strategy's option of this name; "": it has none, there is no strategy, or written before it was recorded."""
     metric: str | None = None
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
     cut_texts: Mapping[str, CutTexts] = field(default_factory=dict)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from semtune.errors import DataError
-from semtune.report.table import NOTHING, Cell, Column, Row, Table, figure_cells
-from semtune.report.view import StudyView, statistic
+from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table, figure_cells
+from semtune.report.view import Group, StudyView, statistic
+from semtune.specs.kinds import shown
 
 PRUNED = "Given up by successive halving: other values were better after as many runs."
 
@@ -53,9 +54,29 @@ def sweep_table(study: Mapping[str, Any], view: StudyView) -> Table | None:
     return Table("sweep", "Sweep", caption, columns, rows, notes)
 
 
+def chosen_marks(view: StudyView, group: Group, notes: Footnotes) -> list[int]:
+    """A footnote on a group whose options were chosen by the sweep: which, among how many values, by how many runs."""
+    sweep = view.plain.get("sweep")
+    rows = sweep.get("rows") if isinstance(sweep, Mapping) else None
+    wanted = (group.method, group.readout, group.model, group.prompt)
+    found = []
+    for row in rows or ():
+        of_row = (
+            row.get("method") or row.get("strategy"),
+            row.get("readout") or row.get("answer"),
+            row.get("model"),
+            row.get("prompt"),
+        )
+        if row.get("chosen") and of_row == wanted:
+            found.append(notes.add(f"{row.get('sentence')}."))
+    return found
+
+
 def _value(value: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_written(v)}" for name, v in value.items()) or NOTHING
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, str) and " " in value:
+        return shown(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

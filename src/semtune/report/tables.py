@@ -13,7 +13,7 @@ from typing import Any
 from semtune.records import Metric, RunResult
 from semtune.report.definitions import definition_marks, deviation_marks, preset_marks
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
-from semtune.report.sweep_table import sweep_table
+from semtune.report.sweep_table import chosen_marks, sweep_table
 from semtune.report.table import Cell, Column, Footnotes, Row, Table, decimals, figure_cells, number
 from semtune.report.usage import usage_columns
 from semtune.report.view import STATUS_WORDS, Baseline, Group, Statistic, StudyView, load_study, statistic, view_of
@@ -292,6 +292,7 @@ def _group_marks(view: StudyView, group: Group, notes: Footnotes, several: bool,
         marks.append(notes.add(RANDOM_WEIGHTS))
     marks += preset_marks(group.preset, group.runs, notes)
     if scores:
+        marks += chosen_marks(view, group, notes)
         marks += _cut_marks(view.label(group), group, notes)
         marks += deviation_marks((run.scores for run in group.ok), view.metrics, notes)
     return tuple(marks)

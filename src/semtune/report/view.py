@@ -57,6 +57,7 @@ class Group:
 
     method: str
     readout: str
+    """Of a prompted model the way of answering."""
     model: str
     prompt: str
     preset: str
@@ -273,7 +274,8 @@ def _message(error: Exception) -> str:
 def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
     grouped: dict[tuple[str, str, str, str, str], list[RunResult]] = {}
     for run in runs:
-        grouped.setdefault((run.name or run.method, run.readout, run.model, run.prompt, run.preset), []).append(run)
+        readout = run.readout or run.answer
+        grouped.setdefault((run.name or run.method, readout, run.model, run.prompt, run.preset), []).append(run)
     return tuple(Group(*key, tuple(members)) for key, members in grouped.items())
 
 

@@ -30,10 +30,16 @@ def unmeasured(spec: RunSpec, status: Status, **fields: Any) -> RunResult:
         status=status,
         approach=spec.approach,
         name=own,
+        answer=answer_of(spec),
         preset_changes=preset_changes(spec),
         spec_fingerprint=spec_fingerprint(spec),
         **fields,
     )
+
+
+def answer_of(spec: RunSpec) -> str:
+    """How a prompted run of the resolved `spec` reads answers; "": its strategy has no such option, or it has none."""
+    return str(spec.strategy_options.get("answer", "")) if "strategy" in APPROACHES.get(spec.approach).uses else ""
 
 
 def ending(error: BaseException) -> tuple[Status, str]:

@@ -16,6 +16,7 @@ from semtune.contracts import Method
 from semtune.errors import MethodRefusesError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import CommonReadoutOptions, LowRankSettings, MethodSettings, RunSpec
 from semtune.registry import APPROACHES, METHODS, OPTIMIZERS, PROMPTS, READOUTS, STRATEGIES, Registry
+from semtune.specs.kinds import IN_STUDIES
 from semtune.specs.precision import present_spelling
 from semtune.specs.record import record_from
 
@@ -219,7 +220,8 @@ def check_shared_options(part: Part, options: Iterable[str], chosen: Iterable[st
     known = {name for member in chosen for name in part.option_names(member)}
     for key in options:
         if key not in known and key not in part.common:
-            raise OptionError(f'None of the {part.name}s has an option "{as_given(key)}"; {_suggestion(key, known)}')
+            members = IN_STUDIES.get(part.name, f"{part.name}s")
+            raise OptionError(f'None of the {members} has an option "{as_given(key)}"; {_suggestion(key, known)}')
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:

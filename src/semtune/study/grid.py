@@ -9,7 +9,7 @@ from typing import Any
 
 from semtune.errors import OptionError, UnknownNameError
 from semtune.records import ENDPOINT_OPTIONS, TUNING_OPTIONS, RunSpec, TaskOptions, option
-from semtune.registry import BASELINES, LAUNCHERS, METHODS, STRATEGIES, Registry
+from semtune.registry import ANSWERS, BASELINES, LAUNCHERS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
 from semtune.specs.kinds import shown
 from semtune.specs.naming import naming
@@ -18,13 +18,14 @@ from semtune.specs.record import mapping_from, unknown_key
 from semtune.specs.settings import METHOD, PRECISION, PROMPT, READOUT, as_given, check_shared_options
 from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS, merged, nested
 from semtune.study.naming import folder_names
+from semtune.study.overrides import overrides_from, without_options
 from semtune.study.sweep_values import swept_from
 
 AXES = {"models": "model", "methods": "method", "prompts": "prompt", "readouts": "readout", "seeds": "seed"}
 """Keys of a study file that list values, and the run option that each varies."""
 PRESET_AXES = ("prompts", "readouts")
 """Axes whose one value is the preset's where the study names none."""
-STUDY_KEYS = ("strategies", "baselines", "endpoint_models", "launcher", "parallel", "sweep", "sweep_folds")
+STUDY_KEYS = ("strategies", "answers", "baselines", "endpoint_models", "launcher", "parallel", "sweep", "sweep_folds")
 """Further keys that are the study's own, not options of its runs."""
 
 NO_NAMES = ("none", "no", "", False, None)
@@ -44,10 +45,12 @@ class StudySpec:
     shared: Mapping[str, Any] = field(default_factory=dict)
     """Options of all runs, e.g. epochs; an option of methods, e.g. rank, applies to the methods that have it."""
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Method -> its options, which override the shared ones; the method must have them."""
+    """Method or strategy -> its options, which override the shared ones; it must have them."""
     task_options: TaskOptions = field(default_factory=TaskOptions)
     strategies: tuple[str, ...] = ()
-    """Prompting strategies: each gives a row with every model, prompt and seed."""
+    """Prompting strategies: each gives a row with every model, prompt, way of answering and seed."""
+    answers: tuple[str, ...] = ()
+    """Ways of answering (the option `answer`) of the strategies that have one; (): as their options say."""
     baselines: tuple[str, ...] | None = None
     """None: all that are registered."""
     endpoint_models: tuple[str, ...] = ()
@@ -119,7 +122,9 @@ class StudySpec:
         if not self.strategies and shared.get("strategy_options"):
             names = ", ".join(as_given(name) for name in shared["strategy_options"])
             sentences.append(f"{names} has no effect in this study: it has no strategies")
-        absent = [method for method in self.overrides if method not in self.methods]
+        if self.answers and not self.strategies:
+            sentences.append("answers has no effect in this study: it has no strategies")
+        absent = [name for name in self.overrides if name not in (*self.methods, *self.strategies)]
         return [*sentences, *(f"the overrides of {m} have no effect: the study does not run {m}" for m in absent)]
 
     def _idle_without_methods(self, shared: Mapping[str, Any]) -> list[str]:
@@ -161,7 +166,7 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
             axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
             if plural == "seeds":
                 _check_seeds(axes[plural], given[0], where)
-    for key, registry in (("strategies", STRATEGIES), ("baselines", BASELINES)):
+    for key, registry in (("strategies", STRATEGIES), ("answers", ANSWERS), ("baselines", BASELINES)):
         if key in remaining:
             axes[key] = _as_list(remaining.pop(key), key, where, may_be_empty=True)
             _check_names(axes[key], key, registry, where)
@@ -174,11 +179,12 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
     task = remaining.pop("task")
     options = record_from(TaskOptions, mapping_from(remaining, "task_options", where), f"task_options in {where}")
     remaining.pop("task_options", None)
-    overrides = _overrides(remaining.pop("overrides", None) or {}, where)
+    overrides = overrides_from(remaining.pop("overrides", None) or {}, where, _check_run_options)
     for axis in PRESET_AXES:
         if axis not in axes and AXES[axis] in (preset := preset_values(remaining.get("preset", DEFAULT_PRESET))):
             axes[axis] = [preset[AXES[axis]]]
     _check_run_options(remaining, where)
+    _check_answers(axes, remaining, overrides, where)
     record = {"task": task, **axes, "shared": remaining, "overrides": overrides, "task_options": options}
     return record_from(StudySpec, record, where)
 
@@ -220,20 +226,8 @@ def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     both["task_options"] = {k: v for of in (options, above) for k, v in mapping_from(of, "task_options", where).items()}
     rest = {key: value for key, value in base.items() if key not in options}
     if isinstance(rest.get("overrides"), Mapping):
-        rest["overrides"] = _without(rest["overrides"], above)
+        rest["overrides"] = without_options(rest["overrides"], above)
     return {**rest, **axes, **both}
-
-
-def _without(overrides: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`overrides` of methods without the options that `given` has: what is given for a study stands above its file."""
-    names = {*given} | {name for value in given.values() if isinstance(value, Mapping) for name in value}
-
-    def kept(values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {key: kept(value) for key, value in values.items() if key not in names or isinstance(value, Mapping)}
-
-    return {method: kept(values) for method, values in overrides.items()}
 
 
 def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) -> list[Any]:
@@ -267,27 +261,16 @@ def _check_names(names: list[Any], key: str, registry: Registry, where: str) -> 
         registry.check(str(name))
 
 
-def _overrides(value: Any, where: str) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
-        raise OptionError(f'{where}: "overrides" must map methods to options, such as `lora: {{rank: 8}}`.')
-    overrides = {}
-    for method, options in value.items():
-        METHODS.check(str(method))
-        of_method = f"overrides of {method} in {where}"
-        overrides[str(method)] = _with_own_nested(str(method), options, of_method)
-        _check_run_options(overrides[str(method)], of_method)
-    return overrides
-
-
-def _with_own_nested(method: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`options`, with those that only `method` has (no field of RunSpec) moved into `method_options`."""
-    unknown = [key for key in options if key not in SPEC_KEYS and key not in EARLIER_KEYS]
-    own = [key for key in unknown if key in METHOD.option_names(method)]  # asked, and imported, only where needed
-    if not own:
-        return dict(options)
-    kept = {key: value for key, value in options.items() if key not in own}
-    nested_options = mapping_from(options, METHOD.options_name, where)
-    return {**kept, METHOD.options_name: {**nested_options, **{key: options[key] for key in own}}}
+def _check_answers(
+    axes: Mapping[str, Any], shared: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], where: str
+) -> None:
+    """Raises OptionError where `answers` are rows and `answer` is an option, or swept, too."""
+    if not axes.get("answers"):
+        return
+    given = [mapping_from(values, "strategy_options", where) for values in (shared, *overrides.values())]
+    if "answer" in axes["sweep"] or any("answer" in options for options in given):
+        also = "sweeps" if "answer" in axes["sweep"] else "sets the option"
+        raise OptionError(f'{where} lists "answers" as rows and {also} "answer" too; keep one of them.')
 
 
 def _check_run_options(values: Mapping[str, Any], where: str) -> None:

@@ -13,6 +13,7 @@ from semtune.records import RunSpec
 from semtune.registry import APPROACHES
 from semtune.runs.folder import RunFolder
 from semtune.runs.identity import same_run, spec_fingerprint
+from semtune.runs.outcome import answer_of
 from semtune.specs import read_spec, resolve
 
 LONGEST = 80
@@ -30,9 +31,9 @@ def slug(text: str) -> str:
     return "-".join(part for part in (plain, _digest(text)) if part)
 
 
-def readable_name(spec: RunSpec, *, with_model: bool) -> str:
-    """The choices of a run: "lora-head-report-s0", behind the model's name where that is asked for."""
-    return _joined(spec, with_model=with_model, slug_of=slug)
+def readable_name(spec: RunSpec, *, with_model: bool, with_answer: bool = False) -> str:
+    """The choices of a run: "lora-head-report-s0", with the model's name and the way of answering where asked for."""
+    return _joined(spec, with_model=with_model, slug_of=slug, answer=answer_of(spec) if with_answer else "")
 
 
 def earlier_name(spec: RunSpec, *, with_model: bool) -> str:
@@ -43,9 +44,15 @@ def earlier_name(spec: RunSpec, *, with_model: bool) -> str:
 def folder_names(specs: Sequence[RunSpec], *, with_model: bool) -> list[str]:
     """A name for each resolved spec.
 
-    Names that a file system may take for each other, as it does not tell cases apart, get a digest of their spec.
+    The way of answering is in the names of runs that it tells apart. Names that a file system may take for each other,
+    as it does not tell cases apart, get a digest of their spec.
     """
     names = [readable_name(spec, with_model=with_model) for spec in specs]
+    counts = Counter(name.casefold() for name in names)
+    names = [
+        name if counts[name.casefold()] == 1 else readable_name(spec, with_model=with_model, with_answer=True)
+        for name, spec in zip(names, specs, strict=True)
+    ]
     counts = Counter(name.casefold() for name in names)
     return [
         name if counts[name.casefold()] == 1 else f"{name}-{spec_fingerprint(spec)[:DIGITS]}"
@@ -77,10 +84,11 @@ def _holds(folder: Path, spec: RunSpec) -> bool:
         return False
 
 
-def _joined(spec: RunSpec, *, with_model: bool, slug_of: Callable[[str], str]) -> str:
+def _joined(spec: RunSpec, *, with_model: bool, slug_of: Callable[[str], str], answer: str = "") -> str:
     uses = APPROACHES.get(spec.approach).uses
     fields = [*(["model"] if with_model else []), "method", "strategy", "readout", "prompt"]
     parts = [slug_of(str(getattr(spec, name))) for name in fields if name in uses]
+    parts += [slug_of(answer)] if answer else []
     return _short("-".join([*parts, f"s{spec.seed}"]))
 
 

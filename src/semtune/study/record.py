@@ -24,7 +24,7 @@ BASELINE_FIGURES = (
     "runtime_bytes", "peak_bytes", "kept_from",
 )  # fmt: skip
 """Fields of a baseline's result that its entry has beside name, scores and note."""
-_IDENTITY = ("approach", "name", "model", "method", "prompt", "readout", "preset", "seed")
+_IDENTITY = ("approach", "name", "model", "method", "prompt", "readout", "preset", "seed", "answer")
 
 
 class StudyRecord:

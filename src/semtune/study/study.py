@@ -73,15 +73,14 @@ def run_study(
     notes = {name: _inapplicable(name, task) for name in names}
     baselines = baseline_runs(study, tuple(name for name in names if notes[name] is None))
     with naming(study.file):
-        sweep = Sweep(study, tuned, task, splits, out) if study.sweep else None
+        sweep = Sweep(study, [*tuned, *prompted], task, splits, out) if study.sweep else None
     _check_folder(out)
     with locked(out):
         check_writable(out)
         fingerprint = fingerprint_of(task, splits)
         if sweep is not None:
             sweep.run(launcher, parallel, say, fingerprint)
-            tuned = sweep.specs()
-        specs = [*tuned, *prompted]
+        specs = [*tuned, *prompted] if sweep is None else sweep.specs()
         grid = dict(zip(folder_names(specs, with_model=study.with_model), specs, strict=True))
         jobs = _jobs(baselines, grid, out, with_model=study.with_model)
         plain = _record(given, task, splits, shared, command, parallel)

@@ -1,23 +1,24 @@
-"""The search for an option's value before the runs of a study, the learning rate mostly: `sweep.json`.
+"""The search for an option's value before the runs of a study, such as the learning rate: `sweep.json`.
 
-For every row (model × readout × prompt × method) the values are compared by cross-validation on train and dev: a run
-for each fold and seed, whose score is that of its dev part. Successive halving gives values up early (`halving`). Test
-is never predicted. The runs go through the study's launcher; their weights are deleted, their figures stay in the file.
+For every row but the baselines the values are compared by cross-validation on train and dev: a run for each fold and
+seed, whose score is that of its dev part; a prompted model has the rest as its training texts. Successive halving gives
+values up early (`halving`). Test is never predicted. The runs go through the study's launcher; their weights are
+deleted, their figures stay in the file.
 """
 
 from __future__ import annotations
 
 import shutil
-import statistics
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semtune.contracts import Launcher, Task
+from semtune.contracts import Launcher, Task, TaskContext
 from semtune.errors import SemtuneError
 from semtune.records import Example, RunResult, RunSpec, to_plain
+from semtune.registry import APPROACHES
 from semtune.runs.fingerprints import model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, write_json
 from semtune.runs.folds import train_and_dev
@@ -28,91 +29,39 @@ from semtune.study.driving import Job, drive
 from semtune.study.grid import StudySpec
 from semtune.study.halving import Halving, pruner_name
 from semtune.study.naming import DIGITS, readable_name
-from semtune.study.sweep_values import Candidate, candidates, check_swept, value_of
+from semtune.study.sweep_rows import FoldRun, SweptRow, Trial, fold_run, rows_of
+from semtune.study.sweep_values import check_swept
 
 SWEEP_FILE, SWEEP_FOLDER = "sweep.json", "sweep"
-_AXES = ("model", "readout", "prompt", "method")
 _LASTING = ("ok", "diverged")
 """Ends of a run that would be the same another time; other ones are tried again by the next call."""
-
-
-@dataclass(frozen=True)
-class FoldRun:
-    """One run of a value: one fold with one seed."""
-
-    fold: str
-    seed: int
-    status: str
-    score: float | None
-    """The primary metric on the fold's dev part; None: the run did not end well."""
-    seconds: float | None
-    """Loading, training and predicting."""
-    reason: str | None
-    spec_fingerprint: str
-    model_fingerprint: str | None
-
-
-@dataclass
-class _Trial:
-    """One value."""
-
-    candidate: Candidate
-    runs: list[FoldRun] = field(default_factory=list)
-    outcome: str = "under way"
-    """Then "compared", "chosen", "pruned" or "failed"."""
-
-    @property
-    def mean(self) -> float | None:
-        scores = [run.score for run in self.runs if run.score is not None]
-        return statistics.fmean(scores) if scores else None
-
-
 _Comparison = Generator[RunSpec, FoldRun, None]
 """Gives the spec of each run and is sent how it ended."""
-
-
-@dataclass
-class _Row:
-    """One row of the study: its runs but for the seed, and its values."""
-
-    label: str
-    specs: list[RunSpec]
-    """One for each seed."""
-    candidates: list[Candidate]
-    trials: list[_Trial] = field(default_factory=list)
-    chosen: Candidate | None = None
-    ended: bool = False
 
 
 class Sweep:
     """The search of one study. Constructing it checks everything; `run` runs."""
 
     def __init__(
-        self, study: StudySpec, tuned: Sequence[RunSpec], task: Task, splits: Mapping[str, list[Example]], out: Path
+        self, study: StudySpec, runs: Sequence[RunSpec], task: Task, splits: Mapping[str, list[Example]], out: Path
     ) -> None:
-        """`tuned`: the study's runs that tune a model, resolved. Raises OptionError, DataError."""
-        check_swept(study.sweep, tuned, study.where)
+        """`runs`: the study's runs but baselines, resolved. Raises OptionError, DataError."""
+        check_swept(study.sweep, runs, study.where)
         pruner_name()  # raises where Optuna is missing
         train_and_dev(f"1/{study.sweep_folds}", splits["train"], splits[SELECTION_SPLIT])
         self._study, self._out, self._metric = study, out, task.metrics[0]
-        grouped: dict[tuple[Any, ...], list[RunSpec]] = {}
-        for spec in tuned:
-            grouped.setdefault(_key(spec), []).append(spec)
-        varying = [axis for i, axis in enumerate(_AXES) if axis != "method" and len({key[i] for key in grouped}) > 1]
-        self._rows = [
-            _Row(", ".join([s[0].method, *(getattr(s[0], a) for a in varying)]), s, candidates(s[0], study.sweep))
-            for s in grouped.values()
-        ]
+        context = TaskContext.of(task)
+        self._rows = rows_of(runs, study.sweep, lambda spec: APPROACHES.get(spec.approach)(spec, context))
         self._known: dict[tuple[str, str | None], FoldRun] = {}
-        self._models: dict[str, str | None] = {}
+        self._models: dict[tuple[str, str | None], str | None] = {}
         self._data = ""
 
     def run(self, launcher: Launcher, parallel: int, say: Callable[[str], None], data: str) -> None:
         """Compare the values of every row. `data`: the data's fingerprint. Raises KeyboardInterrupt, OutputError."""
         self._data, self._known = data, self._earlier(data)
-        ready: deque[tuple[_Row, _Comparison, FoldRun | None]] = deque()
+        ready: deque[tuple[SweptRow, _Comparison, FoldRun | None]] = deque()
         ready.extend((row, self._comparison(row), None) for row in self._rows if row.candidates)
-        under_way: dict[Path, tuple[_Row, _Comparison]] = {}
+        under_way: dict[Path, tuple[SweptRow, _Comparison]] = {}
 
         def next_job() -> Job | None:
             while ready:
@@ -122,7 +71,7 @@ class Sweep:
                 except StopIteration:
                     spec = None
                 if ended is not None:  # it stands among the row's trials now
-                    self._known.pop(_identity(ended), None)
+                    self._known.pop(ended.identity, None)
                 if spec is None:
                     row.ended = True
                     self._write()
@@ -152,12 +101,12 @@ class Sweep:
             if result.status == "interrupted":
                 raise KeyboardInterrupt
             row, comparison = under_way.pop(job.folder)
-            ended = _fold_run(job.spec, result, self._model(job.spec))
+            ended = fold_run(job.spec, result, self._model(job.spec))
             if ended.score is None:
                 say(f"  {result.status.replace('_', ' ')}: {result.reason}")
             ready.appendleft((row, comparison, ended))
             _drop_weights(job.folder)
-            self._known[_identity(ended)] = ended
+            self._known[ended.identity] = ended
             self._write()
 
         drive(launcher, parallel, announced, on_result, data)
@@ -165,7 +114,7 @@ class Sweep:
         self._write()
 
     def specs(self) -> list[RunSpec]:
-        """The study's tuned runs in the order of their rows, with the chosen value of each."""
+        """The runs in the order of their rows, with the chosen value of each."""
         return [
             spec if row.chosen is None else replace(row.chosen.spec, seed=spec.seed)
             for row in self._rows
@@ -185,25 +134,16 @@ class Sweep:
             "splits": ["train", SELECTION_SPLIT],
             "pruner": pruner_name(),
             "data_fingerprint": self._data,
-            "rows": [self._plain_row(row) for row in self._rows],
+            "rows": [row.plain(self._sentence(row)) for row in self._rows],
             "waiting_runs": [to_plain(run) for run in self._known.values()],
         }
 
-    def _plain_row(self, row: _Row) -> dict[str, Any]:
-        trials = [
-            {"value": t.candidate.value, "outcome": t.outcome, "mean": t.mean, "runs": [to_plain(r) for r in t.runs]}
-            for t in row.trials
-        ]
-        chosen = None if row.chosen is None else row.chosen.value
-        axes = {axis: getattr(row.specs[0], axis) for axis in _AXES}
-        return {**axes, "label": row.label, "chosen": chosen, "sentence": self._sentence(row), "trials": trials}
-
-    def _comparison(self, row: _Row) -> _Comparison:
+    def _comparison(self, row: SweptRow) -> _Comparison:
         """Try each value, the middle one first, and choose."""
         pairs = _pairs([spec.seed for spec in row.specs], self._study.sweep_folds)
         halving = Halving(len(row.candidates), higher_is_better=self._metric.higher_is_better)
         for index in _middle_first(len(row.candidates)):
-            trial, halved = _Trial(row.candidates[index]), halving.begin(index)
+            trial, halved = Trial(row.candidates[index]), halving.begin(index)
             row.trials.append(trial)
             for number, (seed, fold) in enumerate(pairs, start=1):
                 trial.runs.append((yield replace(trial.candidate.spec, seed=seed, fold=fold)))
@@ -224,24 +164,15 @@ class Sweep:
             best = max(compared, key=lambda pair: self._metric.rank(pair[0]))[1]  # the first of equals
             best.outcome, row.chosen = "chosen", best.candidate
 
-    def _sentence(self, row: _Row) -> str:
-        if not row.candidates:
-            return f"{row.label} has no option {' or '.join(self._study.sweep)}: nothing was swept for it"
-        if not row.ended:
-            return f"{row.label}: under way"
-        runs = sum(len(trial.runs) for trial in row.trials)
-        folds = f"{self._study.sweep_folds}-fold cross-validation on train + dev"
-        of = f"{len(row.candidates)} values by {folds}; {runs} runs"
-        if row.chosen is not None:
-            return f"{row.label}: {row.chosen.text}, chosen among {of}"
-        kept = ", ".join(f"{name} {value_of(row.specs[0], name)}" for name in row.candidates[0].value)
-        return f"{row.label}: {kept}, as no run of a value ended well among {of}"
+    def _sentence(self, row: SweptRow) -> str:
+        return row.sentence(list(self._study.sweep), self._study.sweep_folds)
 
     def _model(self, spec: RunSpec) -> str | None:
         """The fingerprint of the files of a run's model."""
-        if spec.model not in self._models:
-            self._models[spec.model] = model_fingerprint(spec)
-        return self._models[spec.model]
+        key = spec.model, spec.endpoint
+        if key not in self._models:
+            self._models[key] = model_fingerprint(spec)
+        return self._models[key]
 
     def _write(self) -> None:
         write_json(self._out / SWEEP_FILE, self.plain())
@@ -256,15 +187,7 @@ class Sweep:
             found = [record_from(FoldRun, run, SWEEP_FILE) for run in (*rows, *plain["waiting_runs"])]
         except (SemtuneError, KeyError, TypeError):
             return {}
-        return {_identity(run): run for run in found if run.status in _LASTING}
-
-
-def _identity(run: FoldRun) -> tuple[str, str | None]:
-    return run.spec_fingerprint, run.model_fingerprint
-
-
-def _key(spec: RunSpec) -> tuple[str, ...]:
-    return tuple(getattr(spec, axis) for axis in _AXES)
+        return {run.identity: run for run in found if run.status in _LASTING}
 
 
 def _pairs(seeds: Sequence[int], folds: int) -> list[tuple[int, str]]:
@@ -276,21 +199,6 @@ def _middle_first(count: int) -> list[int]:
     """0 … count - 1, the middle first, as the best value is mostly there and successive halving gives up the worse."""
     middle = (count - 1) // 2
     return sorted(range(count), key=lambda i: (abs(i - middle), i))
-
-
-def _fold_run(spec: RunSpec, result: RunResult, model: str | None) -> FoldRun:
-    scores = result.scores.get(SELECTION_SPLIT)
-    seconds = [result.load_seconds, result.train_seconds, result.predict_seconds]
-    return FoldRun(
-        fold=str(spec.fold),
-        seed=spec.seed,
-        status=result.status,
-        score=scores.value if scores is not None and result.status == "ok" else None,
-        seconds=sum(s for s in seconds if s is not None) if any(s is not None for s in seconds) else None,
-        reason=result.reason,
-        spec_fingerprint=spec_fingerprint(spec),
-        model_fingerprint=model,
-    )
 
 
 def _drop_weights(folder: Path) -> None:
