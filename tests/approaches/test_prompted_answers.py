@@ -16,6 +16,7 @@ from semtune.generation.generator import Generator
 from semtune.prompts.report import ReportPrompt
 from semtune.records import Example, RunSpec, TargetSpace, TaskOptions
 from semtune.registry import ANSWERS, STRATEGIES, TASKS
+from semtune.runs.folds import train_and_dev
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
 from semtune.tasks import scoring
@@ -106,6 +107,22 @@ def test_the_threshold_is_the_best_one_on_train_and_dev_and_test_has_no_part(spe
     run(asked, tmp_path / "other", Silent())
     other = json.loads((tmp_path / "other" / "fitted" / "zero_shot.json").read_text(encoding="utf-8"))["threshold"]
     assert other == kept
+
+
+def test_a_folds_held_out_part_has_no_part_in_its_threshold(spec: RunSpec, tmp_path: Path) -> None:
+    """Four texts are held out of eight; the threshold is the best one on the other four."""
+    asked = replace(spec, strategy_options={"answer": "yes-no"}, fold="1/2")
+    assert run(asked, tmp_path / "run", Silent()).status == "ok"
+    held_out = {line["id"] for line in transcripts(tmp_path / "run", "dev")}
+    train, dev = train_and_dev(
+        "1/2", *(TASKS.get("table")(spec.task_options).load(split) for split in ("train", "dev"))
+    )
+    assert held_out == {example.id for example in dev}
+    prompted = load_run(tmp_path / "run")
+    threshold = json.loads((tmp_path / "run" / "fitted" / "zero_shot.json").read_text(encoding="utf-8"))["threshold"]
+    task = TASKS.get("table")(spec.task_options)
+    rows = np.array([[p.probabilities[label] for label in task.labels] for p in prompted.predict(train)])
+    assert threshold == pytest.approx(task.best_threshold(train, rows), abs=1e-6)
 
 
 def test_thoughts_are_in_the_transcript_with_values_and_seeds(spec: RunSpec, tmp_path: Path) -> None:
