@@ -141,6 +141,23 @@ def test_a_shared_beginning_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(tokens) == 20 * 7
 
 
+def test_prompts_that_fill_a_forward_by_themselves_are_answered_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward reads one of them, while the texts that were read before go on."""
+    monkeypatch.setattr(module, "FORWARD_TOKENS", 16)
+    engine = make()
+    together: list[int] = []
+    step = engine.step
+
+    def counted() -> None:
+        step()
+        together.append(sum(len(group.requests) for group in engine._groups.values()))
+
+    monkeypatch.setattr(engine, "step", counted)
+    prompts = random_ids(7, 40, 41, 42)
+    run(engine, [lambda g, p=p: g.generate([p], 12) for p in prompts])
+    assert max(together) > 1
+
+
 def test_the_seconds_of_all_texts_are_those_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that goes on by one whenever it is read: each step takes one second."""
     engine = Engine(toy_loaded(), 1 << 26, lambda: float(next(COUNT)))

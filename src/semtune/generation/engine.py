@@ -211,9 +211,11 @@ class Engine:
             request.own_tokens = len(request.prompt_ids) - stem.tokens + request.max_new_tokens
             rows.setdefault(stem, []).append(request.own_tokens)
             prompt_tokens += len(request.pending_ids)
+            if admitted and prompt_tokens > FORWARD_TOKENS:
+                break
             if len(rows) > 1 or len(rows[stem]) > 1:  # not the first one of all
                 bytes_needed = self._token_bytes * sum(max(own) * len(own) for own in rows.values())
-                if prompt_tokens > FORWARD_TOKENS or bytes_needed > self.max_bytes - self._kept.max_bytes:
+                if bytes_needed > self.max_bytes - self._kept.max_bytes:
                     break
             admitted.setdefault(stem, []).append((request, node))
         taken = window[: sum(map(len, admitted.values()))]
