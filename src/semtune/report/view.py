@@ -188,7 +188,9 @@ class StudyView:
 
     def label(self, group: Group) -> str:
         """A group's name with just what sets it apart: "lora · head"."""
-        return " · ".join([group.method, *(str(getattr(group, axis)) for axis in self.varying)])
+        return " · ".join(
+            [group.method, *(str(value) for axis in self.varying if (value := getattr(group, axis)) not in (None, ""))]
+        )
 
     def best(self) -> tuple[Group, ...]:
         """The groups with the best mean primary test score as printed; none unless at least two groups can be compared.
