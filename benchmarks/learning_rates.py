@@ -24,6 +24,7 @@ if __package__ in (None, ""):
 
 from benchmarks import rate_runs, rate_summary, rates, worker_pool
 from benchmarks.rates import CHOOSE, STUDY, Job
+from semtune.study.sweep_order import pairs
 
 ROWS, SETTING = "rows.jsonl", "setting.json"
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.plans,
     )  # fmt: skip
     grid = _grid(options.methods, options.rates)
-    runs = rates.pairs(options.seeds, options.folds, crossed=options.crossed)
+    runs = pairs(options.seeds, options.folds, crossed=options.crossed)
     _check_same(out, setting, {"seeds": options.seeds, "folds": options.folds})
     rows = read_rows(out)
     if "summary" not in options.sections:

@@ -108,12 +108,13 @@ def _choose(setting: Setting, job: Job) -> dict[str, Any]:
 
 
 def _study(setting: Setting, job: Job) -> dict[str, Any]:
+    from semtune.progress import NoProgress
     from semtune.runs import runner
     from semtune.runs.data import load_data
 
     runner.load_data = lambda spec: _limited(load_data(spec), setting.limit_examples)
     folder = Path(setting.out) / f"{job.method}-s{job.seed}"
-    result = runner.run(spec_of(setting, job), folder, Silent(), overwrite=True)
+    result = runner.run(spec_of(setting, job), folder, NoProgress(), overwrite=True)
     for weights in ("adapter", "checkpoints"):
         shutil.rmtree(folder / weights, ignore_errors=True)
     figures = (
@@ -127,33 +128,15 @@ def _study(setting: Setting, job: Job) -> dict[str, Any]:
     return {**found, "scores": {split: dict(scores.values) for split, scores in result.scores.items()}}
 
 
-class Silent:
-    """A run's progress that nobody looks at; also an observer of the training loop."""
-
-    def on_phase(self, text: str, total: int | None) -> None:
-        pass
-
-    def on_done(self, count: int) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        pass
-
-    def on_step(self, event: Any) -> None:
-        pass
-
-    def on_epoch(self, event: Any) -> None:
-        pass
-
-
 class _ScoreWatch:
     """`contracts.FitWatch` that notes every epoch's dev score and keeps no weights."""
 
     def __init__(self, data: Any, device: str) -> None:
         from semtune.measure.clock import synchronised_seconds
+        from semtune.progress import NoProgress
 
         self._data = data
-        self.observers: Sequence[Any] = [Silent()]
+        self.observers: Sequence[Any] = [NoProgress()]
         self.clock = functools.partial(synchronised_seconds, device)
         self.metrics_file = Path(os.devnull)
         self.scores: list[float] = []

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from semtune.study.sweep_order import middle_first
+
 RATES: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(["full"], (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)),
     **dict.fromkeys(["last-layers"], (2e-5, 5e-5, 1e-4, 2e-4, 5e-4)),
@@ -39,21 +41,6 @@ class Job:
     def of(cls, row: Row) -> Job:
         """The job of a row of the record."""
         return cls(**{field.name: row[field.name] for field in dataclasses.fields(cls)})
-
-
-def pairs(seeds: Sequence[int], folds: int, *, crossed: bool) -> list[tuple[int, str]]:
-    """The (seed, fold) of the runs that a rate gets: every combination, or a fold for each seed in turn.
-
-    Either way both change from one pair to the next, so that the first few are of different folds.
-    """
-    rounds = folds if crossed else 1
-    return [(seed, f"{(i + turn) % folds + 1}/{folds}") for turn in range(rounds) for i, seed in enumerate(seeds)]
-
-
-def middle_first(rates: Sequence[float]) -> list[float]:
-    """The middle rate, then its neighbours, the smaller first, then theirs."""
-    middle = (len(rates) - 1) // 2
-    return [rates[i] for i in sorted(range(len(rates)), key=lambda i: (abs(i - middle), i))]
 
 
 def choose_jobs(rates: Mapping[str, Sequence[float]], runs: Sequence[tuple[int, str]]) -> list[Job]:

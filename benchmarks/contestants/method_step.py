@@ -15,7 +15,6 @@ from benchmarks.contestants.common import (
     REFERENCE_STEPS,
     Settings,
     padded_tokens,
-    read_data,
     run_program,
     same_batches,
 )
@@ -48,21 +47,10 @@ class TimedSteps:
 
 def main(settings: Settings) -> dict[str, Any]:
     """Step times and memory of one variant."""
-    import torch
+    from benchmarks.contestants.ours import loaded, size_share
 
-    from benchmarks.contestants.ours import build, size_share
-    from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
-    from semtune.contracts import TokenizedExample
-    from semtune.measure.memory import PhaseMeter
-    from semtune.training import loop  # noqa: F401
-
-    torch.set_num_threads(settings.threads)
-    data = read_data(settings.work)
+    data, texts, meter, tuned = loaded(settings)
     lengths = data.lengths()
-    texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in data.texts]
-    meter = PhaseMeter()
-    with meter.phase("load"):
-        tuned = build(settings, data)
     batches = same_batches(lengths, settings)
     with meter.phase("train"):
         steps = TimedSteps(tuned, texts, len(batches))

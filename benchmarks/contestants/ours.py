@@ -157,22 +157,29 @@ def size_share(lengths: Sequence[int], settings: Settings) -> float:
     return new_size_share(epochs, size)
 
 
-def main(settings: Settings) -> dict[str, Any]:
-    """Step times, memory and FLOP utilisation of one variant."""
+def loaded(settings: Settings) -> tuple[Data, list[Any], Any, Any]:
+    """The data, its texts as semtune's tokenized examples, a memory meter, and the model, loaded under the meter."""
     import torch
 
-    from benchmarks.contestants.flops import Shape, gemm_peak, step_flops
     from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
 
     torch.set_num_threads(settings.threads)
     data = read_data(settings.work)
-    lengths = data.lengths()
     texts = [TokenizedExample(t["id"], tuple(t["ids"]), t["prompt_length"], None) for t in data.texts]
     meter = PhaseMeter()
     with meter.phase("load"):
         tuned = build(settings, data)
+    return data, texts, meter, tuned
+
+
+def main(settings: Settings) -> dict[str, Any]:
+    """Step times, memory and FLOP utilisation of one variant."""
+    from benchmarks.contestants.flops import Shape, gemm_peak, step_flops
+
+    data, texts, meter, tuned = loaded(settings)
+    lengths = data.lengths()
     work, seen = RecordingWork(tuned), Steps()
 
     def run(indices: Sequence[int], epochs: int) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.rates import CHOOSE, OTHERS, RATES, STUDY, Job, Schedule, choose_jobs, chosen_rate, middle_first, pairs
+from benchmarks.rates import CHOOSE, OTHERS, RATES, STUDY, Job, Schedule, choose_jobs, chosen_rate
 
 from benchmarks import learning_rates, rate_summary, worker_pool
 from semtune.records import Metric
 from semtune.registry import METHODS
+from semtune.study.sweep_order import middle_first, pairs
 
 METRIC = Metric("micro_f1", "micro-F1")
 ONE_EACH = [(0, "1/3"), (1, "2/3"), (2, "3/3")]

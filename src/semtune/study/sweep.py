@@ -29,6 +29,7 @@ from semtune.study.driving import Job, drive
 from semtune.study.grid import StudySpec
 from semtune.study.halving import Halving, pruner_name
 from semtune.study.naming import DIGITS, readable_name
+from semtune.study.sweep_order import middle_first, pairs
 from semtune.study.sweep_rows import FoldRun, SweptRow, Trial, fold_run, rows_of
 from semtune.study.sweep_values import check_swept
 
@@ -140,18 +141,18 @@ class Sweep:
 
     def _comparison(self, row: SweptRow) -> _Comparison:
         """Try each value, the middle one first, and choose."""
-        pairs = _pairs([spec.seed for spec in row.specs], self._study.sweep_folds)
+        wanted = pairs([spec.seed for spec in row.specs], self._study.sweep_folds)
         halving = Halving(len(row.candidates), higher_is_better=self._metric.higher_is_better)
-        for index in _middle_first(len(row.candidates)):
+        for index in middle_first(range(len(row.candidates))):
             trial, halved = Trial(row.candidates[index]), halving.begin(index)
             row.trials.append(trial)
-            for number, (seed, fold) in enumerate(pairs, start=1):
+            for number, (seed, fold) in enumerate(wanted, start=1):
                 trial.runs.append((yield replace(trial.candidate.spec, seed=seed, fold=fold)))
                 if trial.runs[-1].score is None or trial.mean is None:
                     trial.outcome = "failed"
                     halved.fail()
                     break
-                if number == len(pairs):
+                if number == len(wanted):
                     trial.outcome = "compared"
                     halved.complete(trial.mean)
                 elif halved.gives_up(number, trial.mean):
@@ -188,17 +189,6 @@ class Sweep:
         except (SemtuneError, KeyError, TypeError):
             return {}
         return {run.identity: run for run in found if run.status in _LASTING}
-
-
-def _pairs(seeds: Sequence[int], folds: int) -> list[tuple[int, str]]:
-    """Every seed with every fold, both of them changing from one pair to the next."""
-    return [(seed, f"{(i + turn) % folds + 1}/{folds}") for turn in range(folds) for i, seed in enumerate(seeds)]
-
-
-def _middle_first(count: int) -> list[int]:
-    """0 … count - 1, the middle first, as the best value is mostly there and successive halving gives up the worse."""
-    middle = (count - 1) // 2
-    return sorted(range(count), key=lambda i: (abs(i - middle), i))
 
 
 def _drop_weights(folder: Path) -> None:
