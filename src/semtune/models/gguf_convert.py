@@ -35,7 +35,7 @@ def convert(file: Path, folder: Path) -> None:
     Raises whatever transformers and gguf raise on a file that they cannot read; the program turns it into one line.
     """
     import gguf
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     from semtune.models.gguf_reader import one_reading
 
@@ -46,9 +46,10 @@ def convert(file: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False)
         set_split_rule(tokenizer, *_tokenizer_kind(reader))
         tokenizer.save_pretrained(folder)
-        check_positions(reader, architecture, _config(file))
+        config = AutoConfig.from_pretrained(parent, gguf_file=name, trust_remote_code=False)
+        check_positions(reader, architecture, config)
         if architecture in LAYOUTS:
-            notes = _stream_weights(file, reader, folder)
+            notes = _stream_weights(file, reader, config, folder)
         else:
             _load_weights(file, folder)
             notes = [
@@ -59,11 +60,10 @@ def convert(file: Path, folder: Path) -> None:
         (folder / CONVERSION_FILE).write_text(json.dumps({"notes": notes}), encoding="utf-8")
 
 
-def _stream_weights(file: Path, reader: Any, folder: Path) -> list[str]:
-    """Write config.json and the weights, a piece at a time; returns notes."""
+def _stream_weights(file: Path, reader: Any, config: Any, folder: Path) -> list[str]:
+    """Write `config` and the weights, a piece at a time; returns notes."""
     import torch
 
-    config = _config(file)
     config.dtype = torch.float32
     model = build_meta_model(config, torch.float32)
     config.architectures = [type(model).__name__]
@@ -71,13 +71,6 @@ def _stream_weights(file: Path, reader: Any, folder: Path) -> list[str]:
     weights = GgufWeights(file, reader, model)
     write_fp32(folder / _WEIGHTS_FILE, weights.shapes, weights.pieces)
     return [f"tensors of the GGUF file that are not used: {', '.join(weights.unused)}"] if weights.unused else []
-
-
-def _config(file: Path) -> Any:
-    """transformers' config of the file."""
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
 
 
 def check_positions(reader: Any, architecture: str, config: Any) -> None:
