@@ -7,12 +7,14 @@ demonstrations, the farthest one first, then entries of knowledge, the least sim
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from semtune.contracts import NO_MAX_LENGTH, PromptParts, StrategyGenerator
 from semtune.records import Example, Prediction
+from semtune.strategies._files import cited_example
 from semtune.strategies._texts import END
 from semtune.strategies.base import BaseStrategy, Retrieved, StrategySettings
 
@@ -54,11 +56,8 @@ class DirectStrategy(BaseStrategy):
         shown, found = self.demonstrations(example, generator), self.retrieved(example)
         parts, kept, entries = self._within_limit(example, shown, found, generator)
         if self.demonstrates:
-            rows: list[dict[str, Any]] = [
-                {"id": e.id, **({"date": e.date} if e.date else {})} for e in shown.nearest[:kept]
-            ]
-            for row, similarity in zip(rows, shown.similarities, strict=False):
-                row["similarity"] = round(similarity, 6)
+            cited = itertools.zip_longest(shown.nearest[:kept], shown.similarities[:kept])
+            rows = [cited_example(e, similarity) for e, similarity in cited]
             generator.note({"demonstrations": rows, "dropped_demonstrations": len(shown.nearest) - kept})
         self.cite(found, generator, kept=entries)
         return self.answer.run(example.id, parts, generator)

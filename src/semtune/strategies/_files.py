@@ -32,6 +32,12 @@ def plain_example(example: Example) -> dict[str, Any]:
     return {"id": example.id, "text": example.text, "kind": kind, "labels": list(example.labels or ()), **dated}
 
 
+def cited_example(example: Example, similarity: float | None = None) -> dict[str, Any]:
+    """An example as a transcript's notes cite it: its id, its date and its similarity to the text, where known."""
+    dated = {} if example.date is None else {"date": example.date}
+    return {"id": example.id, **dated, **({} if similarity is None else {"similarity": round(similarity, 6)})}
+
+
 def example_from(value: Any) -> Example:
     """The example of `plain_example`. Raises KeyError, TypeError, ValueError."""
     target = label_target(value["kind"], tuple(str(label) for label in value["labels"]))

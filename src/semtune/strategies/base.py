@@ -7,7 +7,6 @@ the prompt's parts and hands them to `self.answer`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from semtune.contracts import Answer, Prompt, PromptParts, StrategyGenerator, TaskContext
-from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.options import MOST, MOST_TOKENS
 from semtune.records.targets import LABEL_KINDS
 from semtune.registry import ANSWERS, INSTRUCTIONS
 from semtune.specs.serves import check_serves
+from semtune.strategies._files import read_json, write_json
 from semtune.strategies._knowledge import Knowledge, KnowledgeEntry
 from semtune.strategies._texts import TEXT, as_data, asked, demonstrated, markers_of
 from semtune.strategies.instructions import check_instruction, instruction_text
@@ -175,18 +174,13 @@ class BaseStrategy:
 
     def save(self, folder: Path) -> None:
         """Write `state` and the knowledge, so that predicting needs neither the task nor the file."""
-        text = json.dumps(self.state(), ensure_ascii=False, indent=1)
-        (folder / self._file).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / self._file, self.state())
         if self.knowledge is not None:
             self.knowledge.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError, OptionError."""
-        path = folder / self._file
-        try:
-            self.restore(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{path} does not hold the state of a prompt; run it again.") from error
+        read_json(folder / self._file, "the state of a prompt", self.restore)
         if self.settings.knowledge is not None:
             self.knowledge = Knowledge.load(folder)
 

@@ -16,7 +16,7 @@ from semtune.contracts import Prompt, StrategyGenerator, TaskContext
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.targets import LABEL_KINDS, predictions_from
 from semtune.registry import EMBEDDERS
-from semtune.strategies._files import read_json, write_json
+from semtune.strategies._files import cited_example, read_json, write_json
 from semtune.strategies._neighbours import Neighbours
 
 FILE = "knn_vote.json"
@@ -66,20 +66,8 @@ class KnnVote:
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The vote, with the probability of each label."""
         found = self._neighbours.nearest(example.text, self._settings.voters, generator)
-        generator.note(
-            {
-                "neighbours": [
-                    {
-                        "id": e.id,
-                        "similarity": round(s, 6),
-                        **({"date": e.date} if e.date else {}),
-                        "labels": list(e.labels or ()),
-                        "text": e.text,
-                    }
-                    for e, s in found
-                ]
-            }
-        )
+        rows = [{**cited_example(e, s), "labels": list(e.labels or ()), "text": e.text} for e, s in found]
+        generator.note({"neighbours": rows})
         shares = self._shares(found)
         (prediction,) = predictions_from([example], [shares], self._space, self._settings.threshold)
         return prediction
