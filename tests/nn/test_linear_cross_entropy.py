@@ -45,6 +45,35 @@ def test_equals_torch(
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_blocks_of_the_vocabulary_equal_the_whole(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fp32 the product goes through blocks of the weight's rows, the last one smaller than the others."""
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 4)
+    products, mm = [], torch.mm
+
+    def spy(hidden: torch.Tensor, block: torch.Tensor, **out: torch.Tensor) -> torch.Tensor:
+        products.append(block.shape[1])
+        return mm(hidden, block, **out)
+
+    monkeypatch.setattr(torch, "mm", spy)
+    ours, theirs = ([None if t is None else t.requires_grad_() for t in inputs(bias, torch.float32)] for _ in range(2))
+    loss = fused_linear_cross_entropy(*ours, TARGETS)
+    assert products == [4, 4, 4, 4, 1]
+    expected = F.cross_entropy(F.linear(*theirs), TARGETS, reduction="sum")
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    loss.backward()
+    expected.backward()
+    for a, b in zip(ours, theirs, strict=True):
+        if a is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("vocab", "rows"), [(49152, 128), (32000, 196), (262144, 64), (1 << 30, 1)])
+def test_chunks_of_fp32_logits_are_neither_large_nor_thin(vocab: int, rows: int) -> None:
+    assert module._rows_at_once(torch.float32, vocab) == rows
+    assert module._rows_at_once(torch.bfloat16, vocab) == max(1, (64 << 20) // (2 * vocab))
+
+
 def test_scores_of_one_chunk_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_BYTES", 2 * VOCAB * 8)
     sizes, linear = [], module.panels.linear
