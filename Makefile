@@ -1,6 +1,7 @@
 # make demo | make test | make check | make bench: each makes .venv first where there is none.
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES ?= 2  # of the default test suite; each takes a core and about 2 GB
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-slow check format bench bench-methods bench-7b bench-plan clean
@@ -9,7 +10,7 @@ demo: .venv/.installed       ## four ways of tuning side by side on the practice
 	$(BIN)/semtune study studies/demo.yaml --out studies-out/demo
 
 test: .venv/.installed-dev   ## the default test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
 test-slow: .venv/.installed-dev   ## what the default suite leaves out: real weights, long runs
 	$(BIN)/python -m pytest -m slow

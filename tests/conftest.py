@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .fork_server import ForkServer
 
 # Set before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side: a thread each, also in the commands they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REVIEWS = [
@@ -20,6 +23,14 @@ REVIEWS = [
     ("kind people and warm bread", "good"),
     ("bitter bread, cold people", "bad"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_pytests() -> Iterator[None]:
+    """A command that is called in this process ends with SIGINT's default, which would then end the whole suite."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

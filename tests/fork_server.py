@@ -2,12 +2,13 @@
 
 Importing them takes most of the time of a command on a tiny model. A fork is a process of its own as any other: it has
 its own memory, signals, output and exit status, and it imports semtune itself. Only what the interpreter and those
-libraries read at their start (PYTHON… variables, -P, limits of instructions) is the server's; tests of such things
-start processes of their own.
+libraries read at their start (PYTHON… variables, -P, limits of instructions) is the server's, and the interpreter is
+not taken apart at the end; tests of such things start processes of their own.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import random
@@ -15,9 +16,11 @@ import runpy
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 PRELOADED = (
     "torch",
@@ -125,6 +128,18 @@ def _become(request: dict[str, object]) -> None:
     random.seed()
 
 
+def _end(ended: SystemExit) -> NoReturn:
+    """End as the interpreter does, without taking modules apart: in a fork that copied most of the server's memory."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+
+
 if __name__ == "__main__":
     _serve(sys.argv[1])
-    runpy.run_module("semtune", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("semtune", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        _end(ended)
