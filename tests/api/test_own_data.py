@@ -138,3 +138,22 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
 def test_mistakes(data: Any, more: dict[str, Any], error: type[Exception], said: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=said):
         table(data, tmp_path, **more)
+
+
+def test_a_frame_with_a_column_of_splits(tmp_path: Path) -> None:
+    words = ["train"] * (len(TEXTS) - 4) + ["dev", "dev", "test", "test"]
+    frame = FRAME.assign(split=words)
+    with pytest.raises(
+        DataError, match=r'"split", which says train and dev and test.*; use it with split_column="split"'
+    ):
+        table(frame, tmp_path)
+    task = table(frame, tmp_path, split_column="split")
+    assert [e.text for e in task.load("test")] == TEXTS[-2:]
+    assert [e.text for e in task.load("dev")] == TEXTS[-4:-2]
+
+
+def test_series_in_different_orders_are_not_paired(tmp_path: Path) -> None:
+    texts, labels = pd.Series(TEXTS), pd.Series(MOODS)
+    with pytest.raises(DataError, match="different indexes, so it is unclear which label is whose"):
+        table((texts, labels.sort_values(kind="stable")[::-1]), tmp_path)
+    assert len(all_examples(table((texts, labels), tmp_path))) == len(TEXTS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -166,6 +167,14 @@ def test_bad_texts_to_predict(tuned: semtune.Run) -> None:
         tuned.predict(["kind", "  "])
     with pytest.raises(DataError, match="Text 1 is no text but of the kind int"):
         tuned.predict([3])  # type: ignore[list-item]
+    for table in (pd.DataFrame({"text": TEXTS[:2], "label": ["good", "bad"]}), {"text": TEXTS[:2]}):
+        with pytest.raises(DataError, match="this is a table; give its column of texts"):
+            tuned.predict(table)  # type: ignore[arg-type]
+    for other in (None, 5, float("nan"), Path("texts.csv"), b"kind"):
+        with pytest.raises(
+            DataError, match=f"of the kind .*{type(other).__name__.removeprefix('Posix')}; give a string"
+        ):
+            tuned.predict(other)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="not a run folder"):
         semtune.load("nowhere")
 

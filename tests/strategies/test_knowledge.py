@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from semtune.contracts import ReadingStrategy
 from semtune.errors import DataError
 from semtune.records import Example
 from semtune.strategies._knowledge import PASSAGE_WORDS, Knowledge
@@ -70,12 +73,59 @@ def test_markdown_has_an_entry_a_paragraph_or_item_under_its_heading(tmp_path: P
         ("k.md", "# a heading alone", "holds no entries"),
         ("k.txt", "2021-13-45 soup", 'has the date "2021-13-45"'),
         ("k.csv", "text\n\n", "k.csv"),
+        ("k.csv", "term,definition,definition\nsoup,old,new\n", 'has 2 columns called "definition"; give each a name'),
+        ("k.csv", "term,definition\nsoup,#NAME?\n", "has the spreadsheet error #NAME"),
+        ("k.jsonl", '{"content": [{"text": "warm"}]}', r'has a list .*in column "content".*; write each entry as one'),
+        (
+            "k.jsonl",
+            '{"content": {"en": "hot"}}',
+            'in column "content", where a text is needed; write each entry as one',
+        ),
+        ("k.jsonl", '{"title": ["soup"], "text": "hot"}', r'has a list .*in column "title"'),
+        ("k.txt", "{\\rtf1\\ansi soup is warm\\par}", "is a document in Rich Text Format"),
     ],
 )
 def test_mistakes_are_said(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         Knowledge.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["k.csv", "k.txt"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_is_no_matter_of_the_tasks_option(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes("text\ncaf\u00e9 on soup day\n".encode(encoding))
+    with pytest.raises(DataError, match="not UTF-8 text") as raised:
+        Knowledge.read(tmp_path / name)
+    assert "UTF-8" in str(raised.value).rpartition("; ")[2]
+    assert "--encoding" not in str(raised.value)
+
+
+def test_what_is_left_out_or_converted_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "k.parquet"
+    columns = {"term": ["soup", "tea", "cake"], "definition": [b"warm d\xc3\xadsh", None, b"sweet"]}
+    pq.write_table(pa.table(columns), file)
+    found = Knowledge.read(file)
+    assert [(e.title, e.text) for e in found.entries] == [("soup", "warm d\u00edsh"), ("cake", "sweet")]
+    assert any("a row without text" in note and "row 2" in note for note in found.notes)
+    assert any("bytes" in note for note in found.notes)
+    rows = tmp_path / "k.csv"
+    rows.write_text("term,definition\n7,seven\ntea,\ncoffee,\n")
+    (note,) = Knowledge.read(rows).notes
+    assert 'a row without text in column "definition" was left out in 2 rows (first: row 2)' in note
+
+
+def test_a_strategy_reads_before_a_model_is_loaded_and_tells_what_was_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "k.jsonl"
+    file.write_text('{"text": "rizz is charm"}\n{"text": ""}\n')
+    made = strategy("zero-shot", knowledge=str(file))
+    assert isinstance(made, ReadingStrategy) and made.notes == ()
+    made.read()
+    (note,) = made.notes
+    assert "a row without text" in note
+    broken = strategy("zero-shot", knowledge=str(tmp_path / "none.md"))
+    with pytest.raises(DataError, match=r"none\.md"):
+        broken.read()
 
 
 def test_a_missing_file_or_a_folder_is_said(tmp_path: Path) -> None:

@@ -302,3 +302,26 @@ def test_round_trip_with_the_csv_module(tmp_path: Path, found: list[str], separa
         assert "two ways" in str(error) and "--quoting" in str(error)
         return
     assert alone == rows or "quotes were read as characters of the text" in notes(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}', 'to_json(orient="records")'),
+        ('{"columns": ["text", "label"], "index": [0], "data": [["a", "x"]]}', 'to_json(orient="records")'),
+        ('{"data": [{"text": "a", "label": "x"}], "version": 1}', 'save the list under "data" as a file of its own'),
+        ('"soup"', "write one object a row, such as [{...}, {...}]"),
+    ],
+)
+def test_json_of_another_shape_says_how_to_write_it(tmp_path: Path, text: str, advice: str) -> None:
+    file = tmp_path / "t.json"
+    file.write_text(text)
+    assert advice in refused(file)
+
+
+@pytest.mark.parametrize("named", ["comment", "data.comment"])
+def test_a_column_inside_objects_is_named(tmp_path: Path, named: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"data": {"comment": "warm soup"}, "ann": {"mood": "good"}}\n' * 3)
+    said = refused(file, text_column=named, label_column="mood")
+    assert 'has "comment" inside the objects of its column "data"' in said and "json_normalize" in said

@@ -64,6 +64,14 @@ def test_names_that_are_values_are_no_header(tmp_path: Path) -> None:
     assert "not the header" not in said and "--text-column" in said
 
 
+@pytest.mark.parametrize("options", [{"label_column": "mood"}, {"text_column": "2", "label_column": "mood"}])
+def test_one_value_that_is_a_name_makes_no_header(tmp_path: Path, options: dict[str, str]) -> None:
+    rows = [(str(i), t, "text" if i == 3 else "picture", label) for i, (t, label) in enumerate(ROWS)]
+    file = save(tmp_path / "t.csv", joined([("number", "comment", "kind", "mood"), *rows], ","))
+    said = refused(file, **options)
+    assert "not the header" not in said and "--text-column" in said and "comment" in said
+
+
 def test_separators_inside_texts_of_one_column_still_point_at_quotes(tmp_path: Path) -> None:
     file = save(tmp_path / "t.csv", "text\nthick, hot soup\nsoup\n")
     with pytest.raises(DataError, match='put "quotes" around cells'):

@@ -172,6 +172,7 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
                 "The labels are a matrix; give a list of label names for each text, or use semtune.sklearn for "
                 "indicator matrices."
             )
+        _check_same_index(*value, split)
         texts, labels = list(value[0]), list(value[1])
         if len(texts) != len(labels):
             raise DataError(f"The {split} split has {len(texts)} texts and {len(labels)} labels; give one label each.")
@@ -188,6 +189,7 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
     from semtune.tasks.class_names import name_classes
+    from semtune.tasks.split_column import check_no_split_column
     from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     is_dataset = _is_a(value, "datasets", "Dataset")
@@ -196,7 +198,8 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
     counts = Counter(map(str, names))
     features = value.features if is_dataset else {}
     usual_columns: dict[str, tuple[str, ...]] = {
-        "text_column": TEXT_COLUMNS, "label_column": LABEL_COLUMNS, "id_column": (),
+        "text_column": TEXT_COLUMNS, "label_column": LABEL_COLUMNS, "id_column": (), "date_column": (),
+        "split_column": (),
     }  # fmt: skip
     chosen: list[str] = []
     for option, usual in usual_columns.items():
@@ -212,6 +215,9 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
                 f'The {split} split has no column "{candidates[0]}" (name it with {option}=); '
                 f"{did_you_mean(candidates[0], columns)}"
             )
+    if split == "train" and not options.get("split_column"):
+        others = {name: value[columns[name]] for name in columns if name not in chosen and counts[name] == 1}
+        check_no_split_column("The train split", others, 'split_column="{}"')
     cells = zip(*(value[columns[name]] for name in chosen), strict=True)
     readers = [_text if name == chosen[0] else _plain for name in chosen]
     rows = [
@@ -221,6 +227,17 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[d
     for name in chosen:
         name_classes(rows, name, features.get(name), f"the {split} split")
     return [row for _, row in rows]
+
+
+def _check_same_index(texts: Any, labels: Any, split: str) -> None:
+    """Raises DataError for two pandas Series that pandas itself would pair otherwise than by position."""
+    if not (_is_a(texts, "pandas", "Series") and _is_a(labels, "pandas", "Series")):
+        return
+    if len(texts) == len(labels) and not texts.index.equals(labels.index):
+        raise DataError(
+            f"The texts and labels of the {split} split have different indexes, so it is unclear which label is whose; "
+            "put them in one order and give lists, or give one DataFrame."
+        )
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:

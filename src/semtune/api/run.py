@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +190,10 @@ def caller_state_kept() -> Iterator[None]:
 
 def _checked(texts: str | Iterable[str]) -> list[str]:
     """The texts as a list. Raises DataError."""
+    if hasattr(texts, "columns") or isinstance(texts, Mapping):
+        raise DataError("Texts are needed, but this is a table; give its column of texts, such as df['text'].")
+    if isinstance(texts, (bytes, os.PathLike)) or not isinstance(texts, Iterable):
+        raise DataError(f"Texts are needed, but this is of the kind {type(texts).__name__}; give a string or strings.")
     found = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(found, start=1):
         if not isinstance(text, str):

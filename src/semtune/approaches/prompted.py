@@ -27,6 +27,7 @@ from semtune.contracts import (
     IndexingStrategy,
     LoadedModel,
     Prompt,
+    ReadingStrategy,
     Strategy,
     StrategyGenerator,
     TaskContext,
@@ -101,7 +102,11 @@ class Prompted:
     def notes(self) -> tuple[str, ...]:
         """The loaded model's notes, e.g. that its weights are random, and what prompts cite and leave out."""
         notes = self.loaded.notes if uses_model(self.strategy) else ("no language model was asked",)
-        return (*notes, *self._counts.sentences())
+        return (*notes, *self._read_notes(), *self._counts.sentences())
+
+    def _read_notes(self) -> tuple[str, ...]:
+        """What reading files of the user's own left out or converted."""
+        return self.strategy.notes if isinstance(self.strategy, ReadingStrategy) else ()
 
     @property
     def device(self) -> str:
@@ -131,7 +136,12 @@ class Prompted:
         return sum(p.numel() for p in self.loaded.model.parameters())
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Download and convert the model, where the strategy uses it. Raises ModelError."""
+        """Read the user's files; download and convert the model, where the strategy uses it.
+
+        Raises DataError, OptionError, ModelError.
+        """
+        if isinstance(self.strategy, ReadingStrategy):
+            self.strategy.read()
         if not uses_model(self.strategy):
             return
         prepare_model(self.spec, on_phase)

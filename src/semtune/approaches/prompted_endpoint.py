@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from semtune.approaches.prompted import Answered, Prompted, Recorder
-from semtune.contracts import StrategyGenerator, TaskContext, uses_model
+from semtune.contracts import ReadingStrategy, StrategyGenerator, TaskContext, uses_model
 from semtune.endpoint.client import Client
 from semtune.endpoint.generator import EndpointGenerator
 from semtune.endpoint.prices import Price, read_price
@@ -33,6 +33,7 @@ class PromptedEndpoint(Prompted):
         return (
             f"{self._settings.model} answers behind {self._settings.url}: which weights it has, and how many, is not "
             "known here, memory is that of the client alone, and its answers are free text that is parsed",
+            *self._read_notes(),
             *self._counts.sentences(),
         )
 
@@ -52,8 +53,13 @@ class PromptedEndpoint(Prompted):
         return None
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Read the prices, and check that the client is installed. Raises OptionError, EndpointError."""
+        """Read the prices and the user's files, and check that the client is installed.
+
+        Raises DataError, OptionError, EndpointError.
+        """
         check_client()
+        if isinstance(self.strategy, ReadingStrategy):
+            self.strategy.read()
         if self.spec.prices is not None:
             self._price = read_price(self.spec.prices, self.spec.model)
 

@@ -16,7 +16,7 @@ from semtune.contracts.model import NO_MAX_LENGTH, LoadedModel, TokenizedExample
 from semtune.contracts.prompt import AnswerGrammar, Parsed, Prompt, PromptParts
 from semtune.contracts.readout import ChooseThreshold, LabelCheck, Readout, ReadoutSettings
 from semtune.contracts.source import Located, ModelSource, SourceOptions
-from semtune.contracts.strategy import IndexingStrategy, Strategy, ThresholdStrategy, uses_model
+from semtune.contracts.strategy import IndexingStrategy, ReadingStrategy, Strategy, ThresholdStrategy, uses_model
 from semtune.contracts.task import Task
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Prompt",
     "PromptParts",
     "Quantization",
+    "ReadingStrategy",
     "Readout",
     "ReadoutSettings",
     "ScoreFunction",

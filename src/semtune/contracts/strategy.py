@@ -60,6 +60,20 @@ class ThresholdStrategy(Protocol):
 
 
 @runtime_checkable
+class ReadingStrategy(Protocol):
+    """A strategy that may read files of the user's own; optional, beside `Strategy`."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading them left out or converted."""
+        ...
+
+    def read(self) -> None:
+        """Called before `fit`, and before a model is downloaded or loaded. Raises DataError, OptionError."""
+        ...
+
+
+@runtime_checkable
 class IndexingStrategy(Protocol):
     """A strategy that computes something of the training examples with the model, such as their embeddings."""
 

@@ -35,6 +35,9 @@ class TaskOptions:
     date_column: str | None = option(
         None, help="Column with each text's date, as 2021-03-05, for knowledge that must not be newer; none without it."
     )
+    split_column: str | None = option(
+        None, help="Column that says train, dev (or validation) or test of each row; else the rows are split at random."
+    )
     label_separator: str | None = option(
         None,
         help="What separates several labels in one cell (multi-label); tab, newline and space by name. A cell that is "

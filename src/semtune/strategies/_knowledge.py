@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,17 @@ from semtune.records import TaskOptions
 from semtune.runtime.files import expanded
 from semtune.strategies._bm25 import Bm25
 from semtune.strategies._files import read_json, write_json
+from semtune.tasks.cells import text_of
 from semtune.tasks.dates import plain_date
-from semtune.tasks.files import read_text
-from semtune.tasks.table_files import read_table
+from semtune.tasks.decoding import decode_file
+from semtune.tasks.remarks import Remarks
+from semtune.tasks.table_files import RawTable, read_table
 
 TEXT_COLUMNS = ("text", "entry", "definition", "meaning", "body", "content")
 DATE_COLUMNS = ("date", "published")
 TITLE_COLUMNS = ("title", "term", "word", "name")
-TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PARQUET = ".parquet"
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", PARQUET)
 MARKDOWN = (".md", ".markdown")
 PASSAGE_WORDS = 120
 FILE = "knowledge.json"
@@ -62,24 +65,36 @@ class KnowledgeEntry:
 
 
 class Knowledge:
-    """Entries and a BM25 index over their titles and texts. Raises OptionError where bm25s is not installed."""
+    """Entries and a BM25 index over their titles and texts. Raises OptionError where bm25s is not installed.
 
-    def __init__(self, entries: Sequence[KnowledgeEntry]) -> None:
-        self.entries = tuple(entries)
+    notes: what reading the file left out or converted.
+    """
+
+    def __init__(self, entries: Sequence[KnowledgeEntry], notes: Sequence[str] = ()) -> None:
+        self.entries, self.notes = tuple(entries), tuple(notes)
         self._index = Bm25()
         self._index.index([f"{e.title} {e.text}" for e in self.entries])
 
     @classmethod
     def read(cls, path: Path) -> Knowledge:
-        """The entries of a file. Raises DataError: it is missing, no text, empty, or has a date of another form."""
+        """The entries of a file.
+
+        Raises DataError: it is missing, no text, empty, or has a date of another form or a cell that is no text.
+        """
         path = expanded(str(path))
         if path.is_dir():
             raise DataError(f"--knowledge {path} is a folder, but a file is needed; name the file.")
-        suffix = path.suffix.lower()
-        entries = list(_rows(path) if suffix in TABLES else _paragraphs(path, markdown=suffix in MARKDOWN))
+        suffix, remarks = path.suffix.lower(), Remarks(str(path))
+        decoded = None if suffix == PARQUET else decode_file(path)  # UTF-8 alone: --encoding is about the task's data
+        if suffix in TABLES:
+            table = read_table(path, TaskOptions())
+            entries, notes = list(_rows(table, remarks)), table.notes
+        else:
+            assert decoded is not None
+            entries, notes = list(_paragraphs(decoded.text, path, markdown=suffix in MARKDOWN)), decoded.notes
         if not entries:
             raise DataError(f"--knowledge {path} holds no entries; give a file with text.")
-        return cls(entries)
+        return cls(entries, (*notes, *remarks.notes))
 
     def nearest(self, text: str, count: int, *, not_after: str | None) -> list[tuple[KnowledgeEntry, float]]:
         """At most `count` entries that share a word with `text`, the most similar first.
@@ -111,43 +126,56 @@ class Knowledge:
         return cls(entries)
 
 
-def _rows(path: Path) -> Iterator[KnowledgeEntry]:
-    """The rows of a table with a text. Raises DataError."""
-    table = read_table(path, TaskOptions())
-    text_column = _column(table.columns, TEXT_COLUMNS)
+def _rows(table: RawTable, remarks: Remarks) -> Iterator[KnowledgeEntry]:
+    """The rows of a table with a text; those without are counted in `remarks`. Raises DataError."""
+    text_column = _column(table, TEXT_COLUMNS)
     if text_column is None:
         raise DataError(
-            f"--knowledge {path} has no column of text (one of {', '.join(TEXT_COLUMNS)}; its columns: "
+            f"--knowledge {table.source} has no column of text (one of {', '.join(TEXT_COLUMNS)}; its columns: "
             f"{', '.join(table.columns)}); name one so."
         )
-    date_column, title_column = _column(table.columns, DATE_COLUMNS), _column(table.columns, TITLE_COLUMNS)
+    date_column, title_column = _column(table, DATE_COLUMNS), _column(table, TITLE_COLUMNS)
     for where, row in table.rows:
-        date = plain_date(row.get(date_column), f"{path}, {where}") if date_column else None
-        title = _cell(row, title_column)
-        for number, passage in enumerate(_passages(_cell(row, text_column))):
+        date = plain_date(row.get(date_column), f"{table.source}, {where}") if date_column else None
+        title = _cell(row.get(title_column), title_column, where, remarks) if title_column else ""
+        text = _cell(row.get(text_column), text_column, where, remarks)
+        if not text:
+            remarks.row(f'a row without text in column "{text_column}" was left out', where)
+        for number, passage in enumerate(_passages(text)):
             yield KnowledgeEntry(where if number == 0 else f"{where}.{number + 1}", passage, title, date)
 
 
-def _column(columns: Sequence[str], usual: Sequence[str]) -> str | None:
-    by_name = {column.strip().casefold(): column for column in columns}
-    return next((by_name[name] for name in usual if name in by_name), None)
+def _column(table: RawTable, usual: Sequence[str]) -> str | None:
+    """The first usual column that the table has. Raises DataError for a name that several columns have."""
+    by_name = {column.strip().casefold(): column for column in table.columns}
+    found = next((by_name[name] for name in usual if name in by_name), None)
+    if found is not None and found in table.repeated:
+        raise DataError(
+            f'--knowledge {table.source} has {table.repeated[found]} columns called "{found}"; give each a name of its '
+            "own."
+        )
+    return found
 
 
-def _cell(row: Mapping[str, Any], column: str | None) -> str:
-    value = row.get(column) if column else None
-    return "" if value is None else " ".join(str(value).split())
+def _cell(value: Any, column: str, where: str, remarks: Remarks) -> str:
+    """A cell's text on one line, "" where there is none; a number is written out. Raises DataError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+        remarks.row("a number was read as text", where)
+        value = str(value)
+    text = text_of(value, column, where, remarks, advice="write each entry as one string")
+    return "" if text is None else " ".join(text.split())
 
 
-def _paragraphs(path: Path, *, markdown: bool) -> Iterator[KnowledgeEntry]:
+def _paragraphs(text: str, path: Path, *, markdown: bool) -> Iterator[KnowledgeEntry]:
     """The paragraphs of a text file; in Markdown, list items by themselves, under their headings."""
     title, heading_date = "", None
-    for line, block in _blocks(read_text(path), markdown=markdown):
+    for line, block in _blocks(text, markdown=markdown):
         heading = _HEADING.fullmatch(block) if markdown else None
         if heading is not None:
             heading_date, title = _leading_date(heading[1], f"{path}, line {line}")
             continue
-        date, text = _leading_date(block, f"{path}, line {line}")
-        for number, passage in enumerate(_passages(text)):
+        date, passages = _leading_date(block, f"{path}, line {line}")
+        for number, passage in enumerate(_passages(passages)):
             place = f"line {line}" if number == 0 else f"line {line}.{number + 1}"
             yield KnowledgeEntry(place, passage, title, date or heading_date)
 

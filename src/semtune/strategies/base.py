@@ -102,10 +102,20 @@ class BaseStrategy:
         self.answer: Answer = answer_class(context, prompt, settings)
         self.knowledge: Knowledge | None = None
 
-    def fit(self, train: Sequence[Example]) -> None:
-        """Read and index the knowledge; nothing is learnt from examples. Raises DataError, OptionError."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading the knowledge left out or converted."""
+        return () if self.knowledge is None else self.knowledge.notes
+
+    def read(self) -> None:
+        """Read and index the knowledge, where there is some. Raises DataError, OptionError."""
         if self.settings.knowledge is not None:
             self.knowledge = Knowledge.read(Path(self.settings.knowledge))
+
+    def fit(self, train: Sequence[Example]) -> None:
+        """Read the knowledge, where that has not happened; nothing is learnt from examples."""
+        if self.knowledge is None:
+            self.read()
 
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The prediction for one example."""

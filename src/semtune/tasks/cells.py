@@ -42,7 +42,10 @@ _QUOTED_ITEMS = re.compile(r"""[({]\s*(['"]).*,.*[)}]|[({]\s*(['"]).*\2\s*,?\s*\
 """A tuple of several items, or a set, whose first item is in quotes."""
 
 
-def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None:
+TEXT_ADVICE = "name the column of texts with --text-column, or write each text as one string"
+
+
+def text_of(value: Any, column: str, where: str, remarks: Remarks, *, advice: str = TEXT_ADVICE) -> str | None:
     """The text in a cell; None where the cell is empty. `where` names the row within the table.
 
     Raises DataError: the cell holds something other than text, or characters that are none.
@@ -52,8 +55,8 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks) -> str | None
         return None
     if not isinstance(value, str):
         raise DataError(
-            f'{remarks.source}, {where} has {kind_of_cell(value)} in column "{column}", where a text is needed; name '
-            "the column of texts with --text-column, or write each text as one string."
+            f'{remarks.source}, {where} has {kind_of_cell(value)} in column "{column}", where a text is needed; '
+            f"{advice}."
         )
     if is_blank(value):
         return None

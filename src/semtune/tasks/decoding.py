@@ -32,6 +32,7 @@ FOREIGN_FILES = (
     (b"ARROW1", "an Arrow (Feather) file", "save the table as Parquet"),
     (b"\x89HDF", "an HDF5 file", "save the table as Parquet"),
     (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
+    (b"{\\rtf", "a document in Rich Text Format", "save it as plain text (UTF-8)"),
     (b"%PDF-", "a PDF", "export the table as CSV"),
     (b"BZh91AY&SY", "a bzip2 archive", "unpack it"),
     (b"\xfd7zXZ\x00", "an xz archive", "unpack it"),

@@ -39,13 +39,26 @@ def parse_json_list(text: str, path: Path) -> list[dict[str, Any]]:
     value = parse_json(text, path)
     if not isinstance(value, list):
         keys = f" with the keys {', '.join(shown(key) for key in list(value)[:5])}" if isinstance(value, dict) else ""
-        raise DataError(f"{path} must hold a JSON list of objects, but it holds {kind_of(value)}{keys}.")
+        raise DataError(
+            f"{path} must hold a JSON list of objects, but it holds {kind_of(value)}{keys}; {_rows_in(value)}."
+        )
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number} must be a JSON object, but it is {kind_of(row)}.")
     if not value:
         raise DataError(f"{path} holds an empty list; there is nothing to read.")
     return value
+
+
+def _rows_in(value: Any) -> str:
+    """What to do with a JSON value that is no list, without a stop."""
+    if isinstance(value, dict):
+        if (value and all(isinstance(cells, dict) for cells in value.values())) or {"columns", "data"} <= value.keys():
+            return 'if pandas wrote it, write it with to_json(orient="records")'
+        within = next((key for key, rows in value.items() if isinstance(rows, list)), None)
+        if within is not None:
+            return f"save the list under {shown(within)} as a file of its own"
+    return "write one object a row, such as [{...}, {...}]"
 
 
 def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:

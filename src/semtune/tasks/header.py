@@ -12,6 +12,8 @@ from semtune.tasks.separated import SEPARATORS
 LINES = 10
 """Number of lines below the first one in which a header is looked for."""
 
+_USUAL_NAMES = frozenset({"text", "label", "labels", "id"})
+
 Lines = Sequence[tuple[str, Sequence[str]]]
 """(location, cells) of the first lines of a table, the one that is taken for its header first."""
 
@@ -27,8 +29,13 @@ def title_advice(lines: Lines, wanted: Iterable[str]) -> str | None:
     (first, header), *below = lines
     if not names.isdisjoint(_parts(header)):
         return None
-    named = [where for where, cells in below[:LINES] if not names.isdisjoint(_parts(cells))]
-    if len(named) == 1:  # a name that stands in several lines is a value
+    named = [
+        where
+        for where, cells in below[:LINES]
+        if not names.isdisjoint(_parts(cells))
+        and (_filled(cells) > _filled(header) or len((names | _USUAL_NAMES) & _parts(cells)) > 1)
+    ]
+    if len(named) == 1:  # a name that stands in several lines is a value, as one may be below as many names
         return (
             f"{first} ({_title(header)}) is not the header, which seems to be {named[0]}; delete what stands above that"
         )
@@ -40,6 +47,10 @@ def title_advice(lines: Lines, wanted: Iterable[str]) -> str | None:
         f'header comes first (it seems to be {full}); if it is the header, put "quotes" around cells that hold a '
         "separator, or name another separator with --separator"
     )
+
+
+def _filled(cells: Sequence[str]) -> int:
+    return sum(not is_blank(cell) for cell in cells)
 
 
 def _parts(cells: Sequence[str]) -> set[str]:

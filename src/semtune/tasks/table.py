@@ -23,6 +23,7 @@ from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_hidden_labels
+from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_tables
 from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table
@@ -46,7 +47,7 @@ class Table(BaseTask):
     name = "table"
     usable_options = frozenset(
         {"data", "dev_data", "test_data", "text_column", "label_column", "id_column", "label_separator", "labels"}
-        | {"date_column"}
+        | {"date_column", "split_column"}
         | {"encoding", "separator", "quoting", "split_seed", "dev_fraction", "test_fraction"}
     )
     options_hint = "name the table with --data"
@@ -156,6 +157,11 @@ class Table(BaseTask):
             if split in tables:
                 raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
             tables[split] = read_table(path_of(data), self.options)
+        if self.options.split_column is not None:
+            return split_by_column(tables, self.options.split_column)
+        train, named = tables["train"], _named_columns(self.options)
+        others = {name: [row.get(name) for _, row in train.rows] for name in train.columns if name not in named}
+        check_no_split_column(train.source, others, "--split-column {}")
         return tables
 
     def _examples(
@@ -281,6 +287,16 @@ def _absent(labels: Sequence[str], splits: Mapping[str, Sequence[Example]]) -> l
     seen = {label for examples in splits.values() for e in examples for label in e.labels or ()}
     absent = [shown(label) for label in labels if label not in seen]
     return [f"no text has {'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent)}"] if absent else []
+
+
+def _named_columns(options: TaskOptions) -> set[str | None]:
+    """The columns of texts, labels, ids and dates."""
+    return {
+        *((options.text_column,) if options.text_column else TEXT_COLUMNS),
+        *((options.label_column,) if options.label_column else LABEL_COLUMNS),
+        options.id_column,
+        options.date_column,
+    }
 
 
 def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:

@@ -104,6 +104,12 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
         advice = table.title_advice(wanted)
         if advice is not None:
             raise DataError(f'{table.source} has no column "{missing}": {advice}.')
+        holder = _holder(table, missing)
+        if holder is not None:
+            raise DataError(
+                f"{table.source} has {shown(missing.rpartition('.')[2])} inside the objects of its column "
+                f"{shown(holder)}; put it into a column of its own (pandas.json_normalize does)."
+            )
         raise DataError(
             f'{table.source} has no column "{missing}" (name it with --{what}-column); '
             f"{_header_hint(table.columns, missing)}{did_you_mean(missing, map(visible, table.columns))}"
@@ -114,6 +120,15 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
             f"the one to use with --{what}-column."
         )
     return name
+
+
+def _holder(table: RawTable, missing: str) -> str | None:
+    """The column whose cells are objects with the key `missing`, or with "key" where `missing` is "column.key"."""
+    for _, row in table.rows[:LINES]:
+        for name, cell in row.items():
+            if isinstance(cell, dict) and (missing in cell or missing.removeprefix(f"{name}.") in cell):
+                return name
+    return None
 
 
 def _header_hint(columns: Sequence[str], missing: str) -> str:
