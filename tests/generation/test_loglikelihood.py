@@ -50,6 +50,20 @@ def test_equal_one_forward_per_pair(nodes: int, width: int, rows: int, monkeypat
     torch.testing.assert_close(scores, one_by_one(PROMPTS, COMPLETIONS), rtol=0, atol=1e-10)
 
 
+def test_completions_that_begin_alike_take_one_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their tokens are more than a forward takes, the nodes of their tree are not."""
+    (stem,) = random_ids(20)
+    completions = [[*stem, token, end] for token in range(2, 22) for end in (0, 1)]
+    loaded, forwards = toy_loaded(), []
+    forward = type(loaded).hidden_states
+    monkeypatch.setattr(
+        type(loaded), "hidden_states", lambda self, *given: forwards.append(len(given[0])) or forward(self, *given)
+    )
+    scores = loglikelihood(loaded, PROMPTS[:1], completions)
+    assert forwards == [len(PROMPTS[0]) + len(stem) + 20]
+    torch.testing.assert_close(scores, one_by_one(PROMPTS[:1], completions), rtol=0, atol=1e-10)
+
+
 def test_long_prompts_too() -> None:
     """Longer than what attention is written out for."""
     (prompt,) = random_ids(300)

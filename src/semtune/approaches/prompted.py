@@ -59,7 +59,6 @@ class Prompted:
 
     uses: ClassVar[frozenset[str]] = frozenset({"model", "strategy", "prompt", "endpoint"})
     ignores: ClassVar[frozenset[str]] = TUNING_OPTIONS | {"method", "readout"}
-    plannable: ClassVar[bool] = False
     kept_in: ClassVar[str] = "fitted"
     trainable_parameters: int | None = 0
 
@@ -107,6 +106,11 @@ class Prompted:
     def _read_notes(self) -> tuple[str, ...]:
         """What reading files of the user's own left out or converted."""
         return self.strategy.notes if isinstance(self.strategy, ReadingStrategy) else ()
+
+    @property
+    def plannable(self) -> bool:
+        """Whether the strategy asks the model."""
+        return uses_model(self.strategy)
 
     @property
     def device(self) -> str:

@@ -38,6 +38,11 @@ class PromptedEndpoint(Prompted):
         )
 
     @property
+    def plannable(self) -> bool:
+        """The model is in the server's memory."""
+        return False
+
+    @property
     def device(self) -> str:
         """The client's own."""
         return "cpu"

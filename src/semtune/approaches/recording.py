@@ -17,11 +17,25 @@ from semtune.contracts import (
     Constraint,
     LoadedModel,
     PromptParts,
+    Tokenizer,
 )
 from semtune.errors import DataError, PromptTooLongError
 from semtune.generation.generator import Generator
 from semtune.measure.clock import synchronised_seconds
 from semtune.records import Example
+
+
+def encode_prompt(tokenizer: Tokenizer, parts: PromptParts, max_length: int, example_id: str) -> tuple[int, ...]:
+    """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError where the rest exceeds it."""
+    unanswered = dataclasses.replace(parts, completion=None)
+    example = Example(example_id, parts.text, None)
+    try:
+        return tokenizer.encode(example, unanswered, max_length, completion=False).ids
+    except PromptTooLongError as error:
+        raise DataError(
+            f'The prompt for example "{example_id}" has more than {max_length} tokens even without its text; '
+            "raise the strategy's limit (its options: semtune list strategies --options)."
+        ) from error
 
 
 class RecordingGenerator:
@@ -53,15 +67,7 @@ class RecordingGenerator:
         """Token ids of a prompt whose text is cut to fit `max_length`. Raises DataError where the rest exceeds it."""
         if max_length != NO_MAX_LENGTH:
             self.max_length = max_length
-        unanswered = dataclasses.replace(parts, completion=None)
-        example = Example(self.example_id, parts.text, None)
-        try:
-            return self._loaded.tokenizer.encode(example, unanswered, max_length, completion=False).ids
-        except PromptTooLongError as error:
-            raise DataError(
-                f'The prompt for example "{self.example_id}" has more than {max_length} tokens even without its text; '
-                "raise the strategy's limit (its options: semtune list strategies --options)."
-            ) from error
+        return encode_prompt(self._loaded.tokenizer, parts, max_length, self.example_id)
 
     def generate(
         self, prompts: Sequence[str | Sequence[int]], max_new_tokens: int, constraint: Constraint | None = None

@@ -9,6 +9,7 @@ import typer
 
 from semtune.cli import options as o
 from semtune.cli.generate import split_names, with_options
+from semtune.cli.plan_prompting import duration, seconds_shown, show_prompting
 from semtune.errors import OptionError, with_stop
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
 from semtune.registry import STRATEGIES
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from semtune.plan.requests import Data, PlanResult
     from semtune.records import Plan
 
-NOT_PLANNED = ("approach", "strategy", "strategy_options", "knowledge", "baseline", "seed")
-"""Fields of a RunSpec that change neither the memory nor the time of tuning."""
+NOT_PLANNED = ("approach", "baseline", "seed")
+"""Fields of a RunSpec that change neither the memory nor the time of a run, or that other options say."""
 
 
 @with_options(RunSpec, LowRankSettings, CommonReadoutOptions, TaskOptions, exclude=NOT_PLANNED)
@@ -32,6 +33,9 @@ def plan(
         str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
     ] = "auto",
     method: Annotated[str | None, typer.Option(help="One method, or several with commas; all without it.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="One prompting strategy, or several with commas, in place of methods.")
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens of a text with its labels; without --task all texts are so long.")
     ] = None,
@@ -51,7 +55,17 @@ def plan(
 
     runtime_bytes = resident_bytes()
     if values.get("endpoint") is not None:
-        return _show_endpoint(values, method, runtime_bytes, json=json)
+        named = {} if strategy is None else {"strategy": strategy}
+        return _show_endpoint({**values, **named}, method, runtime_bytes, json=json)
+    if strategy is not None:
+        if method is not None or max_length is not None:
+            raise OptionError(
+                "--method and --max-length say how a model is tuned, and --strategy how it is prompted; leave one out "
+                "(the longest prompt: --strategy-option prompt_tokens=N)."
+            )
+        return show_prompting(
+            values, split_names(strategy), task, device, runtime_bytes, calibrate=calibrate, json=json
+        )
     requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
     spec = spec_from(requested, "the command line")
     torch.set_num_threads(spec.threads or cores())
@@ -77,8 +91,8 @@ def _show_endpoint(values: Mapping[str, Any], method: str | None, runtime_bytes:
         raise OptionError(
             "--method says how a model is tuned, which a server's is not; leave --method or --endpoint out."
         )
-    known = {"approach": "prompted", "strategy": next(iter(STRATEGIES)), "task": "practice"}
-    settings = settings_of(resolve(spec_from({**values, **known}, "the command line")))
+    known = {"approach": "prompted", "task": "practice", "strategy": next(iter(STRATEGIES))}
+    settings = settings_of(resolve(spec_from({**known, **values}, "the command line")))
     if json:
         o.print_json([to_plain(Plan("prompted", fits=True, peak_bytes={"evaluate": runtime_bytes}))])
         return 0
@@ -106,7 +120,7 @@ def _show(answer: PlanResult, spec: RunSpec, data: Data, task: str | None) -> No
         sheet.add_column(heading, justify="right")
     for p in answer.plans:
         peaks = [f"{p.peak_bytes[phase] / 1e9:.2f}" if p.peak_bytes else "–" for phase in ("load", "train", "evaluate")]
-        times = (_seconds(p.seconds_per_iteration), _duration(p.train_seconds))
+        times = (seconds_shown(p.seconds_per_iteration), duration(p.train_seconds))
         sheet.add_row(*map(o.literal, (p.method, _verdict(p), *peaks, *times)))
     console.print(sheet)
     for p in answer.plans:
@@ -144,13 +158,3 @@ def _advice_lines(p: Plan) -> list[str]:
         cost = "" if a.seconds_factor is None else f", {a.seconds_factor:.2f} times the seconds a step"
         lines.append(f"{p.method} fits with {a.text}: {a.peak_bytes / 1e9:.2f} GB{cost}.")
     return lines
-
-
-def _seconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -113,7 +113,7 @@ def _run(run_spec: RunSpec, out: Path, overwrite: bool, *, fit: bool, file: str)
         resolved = resolve(run_spec)
     for note in preset_remarks(resolved):
         o.say(f"note: {note}")
-    if fit and not APPROACHES.get(resolved.approach).plannable:
+    if fit and "method" not in APPROACHES.get(resolved.approach).uses:
         raise OptionError(f"--fit changes how a model is tuned; a {resolved.approach} run tunes none, leave it out.")
     with naming(file):
         metric = TASKS.get(run_spec.task)(run_spec.task_options).metrics[0].title

@@ -125,8 +125,6 @@ class Approach(Protocol):
     baseline."""
     ignores: ClassVar[frozenset[str]]
     """Other fields of a `RunSpec` that have no effect on it; giving one on the command line is an error."""
-    plannable: ClassVar[bool]
-    """Whether a plan can estimate its memory and time: it has a training step that runs on fake tensors."""
     spec: RunSpec
     kept_in: ClassVar[str]
     """Name of the subfolder of the run folder that `save` writes in the end, e.g. "adapter"."""
@@ -141,6 +139,11 @@ class Approach(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences printed beside its figures, e.g. that weights are random; known after `load`."""
+        ...
+
+    @property
+    def plannable(self) -> bool:
+        """Whether a plan can estimate its memory and time: it runs a model here, so that fake tensors can too."""
         ...
 
     @property

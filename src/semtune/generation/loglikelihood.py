@@ -16,7 +16,6 @@ from torch import Tensor
 
 from semtune.contracts import LoadedModel
 from semtune.generation.finite import check_numbers
-from semtune.generation.grouping import consecutive_groups
 
 FORWARD_TOKENS = 1024
 """About as many tokens run in one forward: more are hardly faster, and memory stays bounded."""
@@ -59,8 +58,9 @@ def loglikelihood(
     """
     dtype = torch.float64 if loaded.compute_dtype == torch.float64 else torch.float32
     out = torch.empty(len(prompts), len(completions), dtype=dtype)
-    groups = list(_groups(completions))
-    nodes = max((_count_nodes([completions[c] for c in columns]) for columns in groups), default=0)
+    as_tree = states is None and loaded.tree_attention
+    groups = list(_groups(completions, as_tree=as_tree))
+    nodes = max((count_nodes([completions[c] for c in columns]) for columns in groups), default=0)
     states = states or (_tree_states if loaded.tree_attention else _cached_states)
     known = known_tokens or [0] * len(prompts)
     lengths = [len(prompt) - n + nodes for prompt, n in zip(prompts, known, strict=True)]
@@ -164,19 +164,35 @@ def _log_probabilities(
     return out.view(texts, -1)
 
 
-def _count_nodes(completions: Sequence[Ids]) -> int:
+def count_nodes(completions: Sequence[Ids]) -> int:
     """Number of distinct non-empty beginnings of the completions without their last tokens: the nodes of their tree."""
     return len({tuple(tokens[:n]) for tokens in completions for n in range(1, len(tokens))})
 
 
-def _groups(completions: Sequence[Ids]) -> Iterator[list[int]]:
-    """Indices of completions in groups of at most `TREE_NODES` tokens, or of one longer completion.
+def _groups(completions: Sequence[Ids], *, as_tree: bool) -> Iterator[list[int]]:
+    """Indices of completions in groups that add at most `TREE_NODES` tokens to a forward, or of one longer completion.
 
     Sorted by token ids, so that completions that begin alike share a group and its tree.
+
+    Args:
+        as_tree: whether what completions begin alike with is run once, so that it counts once.
     """
-    order = sorted(range(len(completions)), key=lambda i: tuple(completions[i]))
-    for group in consecutive_groups([len(completions[i]) for i in order], TREE_NODES):
-        yield [order[i] for i in group]
+    group: list[int] = []
+    nodes: set[tuple[int, ...]] = set()
+    tokens = 0
+    for i in sorted(range(len(completions)), key=lambda i: tuple(completions[i])):
+        ids = completions[i]
+        path = {tuple(ids[:n]) for n in range(1, len(ids))} if as_tree else set()
+        own = len(path - nodes) if as_tree else len(ids)
+        if group and tokens + own > TREE_NODES:
+            yield group
+            group, nodes, tokens = [], set(), 0
+            own = len(path) if as_tree else len(ids)
+        group.append(i)
+        nodes |= path
+        tokens += own
+    if group:
+        yield group
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from semtune.plan import devices
 from semtune.plan.devices import Device
+from semtune.plan.prompt_trace import PromptTrace
 from semtune.plan.trace import Trace
 from semtune.records import Phase
 
@@ -66,6 +67,32 @@ def peak_bytes(trace: Trace, device: Device, runtime_bytes: int, *, prepacked: b
         "evaluate": round(
             fixed + PRODUCT_BYTES * all_products + tensors["evaluate"] + EVALUATE_HEAP_SHARE * transient["evaluate"]
         ),
+    }
+
+
+def prompting_peak_bytes(
+    trace: PromptTrace, device: Device, runtime_bytes: int, *, kept_bytes: int
+) -> dict[Phase, int]:
+    """Peak bytes of the process by phase, of a strategy that reads no training text with the model.
+
+    Args:
+        runtime_bytes: as in `peak_bytes`.
+        kept_bytes: keys and values that wait for a text's next call.
+    """
+    fixed = fixed_bytes(device, runtime_bytes)
+    evaluated = trace.kept_bytes + trace.cache_bytes + kept_bytes + trace.activation_bytes
+    if device.kind == "cuda":
+        holes = devices.CUDA_FRAGMENTATION * (evaluated - trace.kept_bytes)
+        return {
+            "load": fixed + trace.load_bytes,
+            "train": fixed + trace.kept_bytes,
+            "evaluate": round(fixed + evaluated + holes),
+        }
+    holes = PREPACKING_HEAP_SHARE * trace.frozen_bytes if trace.prepacked else 0.0
+    return {
+        "load": round(fixed + trace.load_bytes + holes),
+        "train": fixed + trace.kept_bytes,
+        "evaluate": round(fixed + evaluated + EVALUATE_HEAP_SHARE * (evaluated - trace.kept_bytes)),
     }
 
 

@@ -27,7 +27,8 @@ from semtune.records import Plan, RunSpec
 from semtune.registry import METHODS
 from semtune.specs import check_device, method_settings
 
-_CPU_ROUNDING_BYTES = 64
+CPU_ROUNDING_BYTES = 64
+"""torch aligns tensors in main memory to a multiple of so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Planner:
             base,
             lambda loaded: q.assemble(resolved, loaded),
             lambda readout: q.workload(resolved, readout),
-            round_to=CUDA_ROUNDING_BYTES if on_gpu else _CPU_ROUNDING_BYTES,
+            round_to=CUDA_ROUNDING_BYTES if on_gpu else CPU_ROUNDING_BYTES,
         )
         return self.traced[key]
 

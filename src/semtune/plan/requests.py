@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -130,16 +131,21 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     The bound: every parameter is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every token of
     the largest step keeps, in every layer, 20 rows of the hidden size and 8 of the MLP's in fp32; 1 GiB beside them.
     """
-    whole = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    config = whole.get_text_config()
+    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
     parameters = most_parameters(config)
     if parameters is None:
         return False
-    layers, hidden, mlp = (int(n) for n in (config.num_hidden_layers, config.hidden_size, config.intermediate_size))
     longest_bytes = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
     tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest_bytes)
-    bound = 20 * parameters + 4 * tokens * layers * (20 * hidden + 8 * mlp) + (1 << 30)
+    bound = 20 * parameters + hidden_bytes(config, tokens) + (1 << 30)
     return bound < local_device().memory_bytes / 2
+
+
+def hidden_bytes(config: Any, tokens: int) -> int:
+    """Bytes of 20 rows of the hidden size and 8 of the MLP's in fp32, for every token and layer."""
+    text = config.get_text_config()
+    layers, hidden, mlp = (int(n) for n in (text.num_hidden_layers, text.hidden_size, text.intermediate_size))
+    return 4 * tokens * layers * (20 * hidden + 8 * mlp)
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
@@ -184,12 +190,18 @@ def _plan(planner: Planner, spec: RunSpec, method: str, *, alone: bool) -> Plan:
 def _request(
     spec: RunSpec, device: Device, data: Data, *, calibrate: bool, runtime_bytes: int
 ) -> tuple[PlanRequest, list[str]]:
-    rates, notes = speed.rates_of(device), []
-    if rates is None and device.kind == "cpu":
-        rates, note = _measured(calibrate)
-        notes.append(note)
+    rates, notes = rates_for(device, calibrate=calibrate)
     request = request_of(spec, device, data, rates, runtime_bytes)
     return request, notes + ([request.note] if request.note else [])
+
+
+def rates_for(device: Device, *, calibrate: bool) -> tuple[speed.Rates | None, list[str]]:
+    """The rates of a device, and where they were measured, in words."""
+    rates = speed.rates_of(device)
+    if rates is not None or device.kind != "cpu":
+        return rates, []
+    rates, note = _measured(calibrate)
+    return rates, [note]
 
 
 def request_of(spec: RunSpec, device: Device, data: Data, rates: speed.Rates | None, runtime_bytes: int) -> PlanRequest:

@@ -200,8 +200,8 @@ def trace(base: Base, assemble: Assemble, workload: Callable[[Readout], Workload
             extrapolate.peak_bytes(a, b, more) - extrapolate.extrapolated(a.live_bytes[0], b.live_bytes[0], more)
             for a, b in forwards
         ),
-        attach_bytes=sum(round(extrapolate.total(a, b, more, _allocated)) for a, b in pairs if a.name == "attach"),
-        turnover_bytes=max(round(extrapolate.total(a, b, more, _allocated)) for a, b in forwards),
+        attach_bytes=sum(round(extrapolate.total(a, b, more, allocated_bytes)) for a, b in pairs if a.name == "attach"),
+        turnover_bytes=max(round(extrapolate.total(a, b, more, allocated_bytes)) for a, b in forwards),
         frozen_bytes=extrapolate.extrapolated(shallow.frozen_bytes, deep.frozen_bytes, more),
         prepacked=shallow.prepacked > 0,
         itemsize=base.dtype.itemsize,
@@ -262,12 +262,12 @@ def run_phases(
     """Trace loading, training and prediction with `depth` layers."""
     recorder = Recorder(round_to, cuda=base.gpu, formulas=formulas)
     config = with_layers(base.config, depth)
-    with _manual_garbage_collection(), recorder.recording():
+    with manual_garbage_collection(), recorder.recording():
         return _load_train_predict(recorder, base, config, assemble, once)
 
 
 @contextlib.contextmanager
-def _manual_garbage_collection() -> Iterator[None]:
+def manual_garbage_collection() -> Iterator[None]:
     """Disable automatic garbage collection inside; `gc.collect` visits only objects created inside.
 
     Automatic collection frees reference cycles at arbitrary instants, but runs of two depths must free them at the same
@@ -317,18 +317,18 @@ def _load_train_predict(
         tuned.predict(workload.predicted)
     first, second, third = step_ends if kept else (*step_ends, step_ends[-1])
     return PhaseTrace(
-        recorder.sections, _frozen_bytes(traced), traced.prepacked, optimizer.largest_gradient_bytes,
+        recorder.sections, frozen_bytes(traced), traced.prepacked, optimizer.largest_gradient_bytes,
         (first, second, third), kept,
     )  # fmt: skip
 
 
-def _allocated(section: Section) -> float:
+def allocated_bytes(section: Section) -> float:
     """Bytes that the section allocates: the sum of all rises of its live bytes."""
     live = section.live_bytes
     return float(sum(max(0, b - a) for a, b in itertools.pairwise(live)))
 
 
-def _frozen_bytes(loaded: LoadedModel) -> int:
+def frozen_bytes(loaded: LoadedModel) -> int:
     """Bytes of the frozen weights and biases of the blocks' linear layers; a second, prepacked copy does not count."""
     total = 0
     for layer in map(as_linear_layer, loaded.linears().values()):

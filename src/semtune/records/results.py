@@ -29,9 +29,10 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The estimated memory and time of one method on one device."""
+    """The estimated memory and time of one method, or one prompting strategy, on one device."""
 
     method: str
+    """The method or strategy."""
     fits: bool
     """Whether it fits in the device's memory without offloading."""
     spill_bytes: int = 0
@@ -47,6 +48,10 @@ class Plan:
     """The largest batch_size, max_length and model that would fit, each with all other options unchanged."""
     reason: str | None = None
     """Why there is no figure: the method cannot attach to this model."""
+    seconds_per_example: float | None = None
+    """Of prompting, mean seconds of an example while others are in flight; None for tuning."""
+    predict_seconds: float | None = None
+    """The same, for all examples of dev and test; None without a task, and for tuning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ class RunResult:
     predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """The plan's estimate of `peak_bytes`; on CUDA it includes the context, which `peak_bytes` does not."""
     predicted_seconds_per_iteration: float | None = None
+    predicted_seconds_per_example: float | None = None
+    """The plan's estimate of 1 / `predict_examples_per_second`, of a prompted run."""
     scores: Mapping[str, Scores] = field(default_factory=dict)
     """Split -> scores."""
     notes: tuple[str, ...] = ()

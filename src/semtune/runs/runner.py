@@ -283,6 +283,7 @@ class _ActiveRun:
         return {
             "predicted_peak_bytes": plan.peak_bytes,
             "predicted_seconds_per_iteration": plan.seconds_per_iteration,
+            "predicted_seconds_per_example": plan.seconds_per_example,
         }
 
 
