@@ -41,7 +41,7 @@ def planned(spec: RunSpec, device: Device = HERE, **options: Any) -> Plan:
             strategy=spec.strategy,
             task_options=spec.task_options,
             strategy_options=options,
-        )  # fmt: skip
+        )
     )
     task = TASKS.get(spec.task)(spec.task_options)
     data = PromptingData(TaskContext.of(task), task.load("train"), [*task.load("dev"), *task.load("test")])
