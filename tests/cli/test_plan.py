@@ -11,7 +11,7 @@ from .conftest import Semtune, last_json
 
 FIELDS = {
     "method", "fits", "spill_bytes", "peak_bytes", "seconds_per_iteration", "train_seconds", "advice", "largest",
-    "reason", "seconds_per_example", "predict_seconds",
+    "reason", "cache_bytes", "seconds_per_example", "predict_seconds",
 }  # fmt: skip
 
 

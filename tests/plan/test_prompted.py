@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,14 @@ def spec(tiny_model: Path, reviews: Path) -> RunSpec:
     return RunSpec("table", approach="prompted", model=str(tiny_model), strategy="zero-shot", task_options=options)
 
 
-def planned(spec: RunSpec, device: Device = HERE, **options: Any) -> Plan:
+def planned(
+    spec: RunSpec,
+    device: Device = HERE,
+    *,
+    runtime_bytes: int = RUNTIME,
+    predicted: Sequence[Sequence[Example]] | None = None,
+    **options: Any,
+) -> Plan:
     resolved = resolve(
         RunSpec(
             spec.task,
@@ -44,18 +52,39 @@ def planned(spec: RunSpec, device: Device = HERE, **options: Any) -> Plan:
         )
     )
     task = TASKS.get(spec.task)(spec.task_options)
-    data = PromptingData(TaskContext.of(task), task.load("train"), [*task.load("dev"), *task.load("test")])
-    return plan_prompting(resolved, data, device, RATES, RUNTIME)[0]
+    data = PromptingData(TaskContext.of(task), task.load("train"), predicted or [task.load("dev"), task.load("test")])
+    return plan_prompting(resolved, data, device, RATES, runtime_bytes)[0]
 
 
-def test_a_run_has_its_plan_beside_what_was_measured(spec: RunSpec, tmp_path: Path) -> None:
+def test_a_plan_says_what_a_run_takes(spec: RunSpec, tmp_path: Path) -> None:
     """The model is so small that the runtime is most of both; 20% is what larger runs were off."""
     result = run(resolve(spec), tmp_path / "run", Silent())
     assert result.status == "ok"
-    assert set(result.predicted_peak_bytes) == set(result.peak_bytes)
+    assert result.predicted_peak_bytes == {}, "a small prompted run starts and ends without a plan"
+    plan = planned(spec, runtime_bytes=result.runtime_bytes)
+    assert set(plan.peak_bytes) == set(result.peak_bytes)
     for phase, measured in result.peak_bytes.items():
-        assert result.predicted_peak_bytes[phase] == pytest.approx(measured, rel=0.2)
-    assert result.predicted_seconds_per_example is not None and result.predicted_seconds_per_example > 0
+        assert plan.peak_bytes[phase] == pytest.approx(measured, rel=0.2)
+
+
+def test_a_prompted_run_that_cannot_fit_is_a_result_with_its_plan(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("semtune.plan.requests", "semtune.runs.guard"):
+        monkeypatch.setattr(f"{module}.local_device", lambda: Device("this machine", "cpu", 100_000_000))
+    monkeypatch.setattr("semtune.approaches.prompted.Prompted.load", lambda self: pytest.fail("it was loaded"))
+    result = run(resolve(spec), tmp_path / "run", Silent())
+    assert result.status == "does_not_fit"
+    assert result.reason is not None and "prompt_tokens" in result.reason
+    assert max(result.predicted_peak_bytes.values()) > 100_000_000
+    assert (result.predicted_seconds_per_example or 0) > 0
+
+
+def test_more_texts_of_a_split_have_a_larger_cache(spec: RunSpec) -> None:
+    """But less than in proportion, as what prompts begin alike with is kept once."""
+    text = Example("1", "warm soup", None)
+    few, many = (planned(spec, predicted=[[text] * count]) for count in (4, 8))
+    assert 0 < (few.cache_bytes or 0) < (many.cache_bytes or 0) < 2 * (few.cache_bytes or 0)
 
 
 def test_longer_completions_take_more_memory_and_time(spec: RunSpec) -> None:

@@ -40,7 +40,7 @@ def show_prompting(
     if json:
         o.print_json([to_plain(p) for p in answer.plans])
     else:
-        _show(answer, spec, len(data.predicted))
+        _show(answer, spec, data.texts)
     return 0
 
 
@@ -53,13 +53,14 @@ def _show(answer: PlanResult, spec: RunSpec, texts: int) -> None:
     sheet = Table(title=o.literal(title), title_justify="left")
     sheet.add_column("strategy")
     sheet.add_column("fits")
-    for heading in ("load GB", "fit GB", "predict GB", "s/text", "all texts"):
+    for heading in ("load GB", "fit GB", "predict GB", "cache GB", "s/text", "all texts"):
         sheet.add_column(heading, justify="right")
     for p in answer.plans:
         peaks = [f"{p.peak_bytes[phase] / 1e9:.2f}" if p.peak_bytes else "–" for phase in ("load", "train", "evaluate")]
         fits = "not planned" if p.reason is not None else "yes" if p.fits else "no"
+        cache = "–" if p.cache_bytes is None else f"{p.cache_bytes / 1e9:.2f}"
         times = (seconds_shown(p.seconds_per_example), duration(p.predict_seconds))
-        sheet.add_row(*map(o.literal, (p.method, fits, *peaks, *times)))
+        sheet.add_row(*map(o.literal, (p.method, fits, *peaks, cache, *times)))
     console.print(sheet)
     said = [f"{p.method}: {p.reason}" for p in answer.plans if p.reason is not None]
     said += [

@@ -163,14 +163,14 @@ def calls_of(strategy: Strategy, example: Example, tokenizer: Tokenizer, hidden_
     return noter.calls
 
 
-def answer_tokens(prompt: Prompt, examples: Sequence[Example], tokenizer: Tokenizer) -> float:
-    """Mean tokens of the gold answers, end-of-sequence included; 1 without labelled texts."""
+def answer_tokens(prompt: Prompt, examples: Sequence[Example], tokenizer: Tokenizer) -> tuple[float, int]:
+    """Mean and most tokens of the gold answers, end-of-sequence included; 1 without labelled texts."""
     parts = [prompt.encode(e) for e in examples if e.target is not None]
     lengths = [
         len(encode_prompt(tokenizer, PromptParts("", p.completion or "", "", None), NO_MAX_LENGTH, "")) + 1
         for p in parts
     ]
-    return statistics.fmean(lengths) if lengths else 1.0
+    return (statistics.fmean(lengths), max(lengths)) if lengths else (1.0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,12 @@ class TextTokens:
     prompt: float
     """Of generation's prompts, behind what is kept already."""
     generated: float
+    steps: float
+    """Decoding steps one after the other: the prompts of a call are continued together."""
     scored: float
     """Of scoring: prompts behind what is kept, and the nodes of the completions' tree."""
+    shared: int
+    """Of what prompts begin alike with; not on average but once for all texts."""
 
 
 def tokens_per_text(texts: Sequence[Sequence[PromptCall]], usual_answer_tokens: float) -> TextTokens:
@@ -192,12 +196,16 @@ def tokens_per_text(texts: Sequence[Sequence[PromptCall]], usual_answer_tokens: 
         usual_answer_tokens: of an answer under a grammar.
     """
     kept = PrefixCache(max_bytes=0)
-    prompt = generated = scored = 0.0
+    prompt = generated = steps = scored = 0.0
+    shared = 0
     firsts = [calls[0].prompts[0] for calls in texts if calls and calls[0].prompts]
     for index, end in shared_beginnings(firsts, [kept.root] * len(firsts)):
+        shared += end - kept.match(firsts[index]).tokens
         kept.insert(firsts[index][:end], _no_bytes)
     for calls in texts:
         for call in calls:
+            new_tokens = call.new_tokens if call.free else min(call.new_tokens, usual_answer_tokens)
+            steps += new_tokens
             for ids, continuation in itertools.zip_longest(call.prompts, call.continuations, fillvalue=()):
                 pending = len(ids) - kept.match(ids).tokens
                 kept.insert([*ids, *continuation], _no_bytes)
@@ -205,9 +213,9 @@ def tokens_per_text(texts: Sequence[Sequence[PromptCall]], usual_answer_tokens: 
                     scored += pending + count_nodes(call.completions)
                 else:
                     prompt += pending
-                    generated += call.new_tokens if call.free else min(call.new_tokens, usual_answer_tokens)
+                    generated += new_tokens
     count = max(1, len(texts))
-    return TextTokens(prompt / count, generated / count, scored / count)
+    return TextTokens(prompt / count, generated / count, steps / count, scored / count, shared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from semtune.generation.decoding import Request
 from semtune.generation.engine import FORWARD_TOKENS, Engine, PromptRequest
+from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import build_fake_model, layer_count, with_layers
 from semtune.models.loaded import TransformersModel
+from semtune.models.locate import vocab_size
 from semtune.nn.packed_batch import PackedBatch
 from semtune.plan import extrapolate
 from semtune.plan.cost import Cost, cost_of
@@ -153,7 +155,7 @@ def _run(base: Base, depth: int, layers: int, work: PromptWork, round_to: int, f
         recorder.begin("load")
         loaded = build_fake_model(
             config, name=base.name, precision=base.precision, dtype=base.dtype, device=torch.device("cpu"),
-            stored_dtype=base.stored_dtype, tokenizer=base.tokenizer, frozen=True,
+            stored_dtype=base.stored_dtype, tokenizer=_never_ending(base), frozen=True,
         )  # fmt: skip
         traced = _TracedForwards(loaded, recorder)
         traced.model.requires_grad_(False).eval()
@@ -164,8 +166,9 @@ def _run(base: Base, depth: int, layers: int, work: PromptWork, round_to: int, f
         engine = _TracedEngine(traced, work.max_bytes * depth // layers, lambda: 0.0)
         done.token_bytes = engine.token_bytes
         _generate(engine, work, traced, done)
-        engine = _TracedEngine(traced, work.max_bytes * depth // layers, lambda: 0.0)
-        gc.collect()
+        if work.scoring and work.generation:
+            engine = _TracedEngine(traced, work.max_bytes * depth // layers, lambda: 0.0)
+            gc.collect()
         with _part("scoring", traced, done):
             if work.scoring:
                 for call in work.scoring:
@@ -174,11 +177,15 @@ def _run(base: Base, depth: int, layers: int, work: PromptWork, round_to: int, f
     return done
 
 
+def _never_ending(base: Base) -> ApproximateTokenizer:
+    """A tokenizer whose end-of-sequence is not token 0, which fake logits always generate."""
+    return ApproximateTokenizer(vocab_size(base.config))
+
+
 def _generate(engine: _TracedEngine, work: PromptWork, traced: _TracedForwards, done: _Run) -> None:
     """One step of prefill, and one with all requests in flight at their longest."""
-    word = _OneToken((traced.tokenizer.eos_id + 1) % traced.tokenizer.vocab_size)
     for call in work.generation:
-        engine.generation(call.prompts, call.new_tokens, word)
+        engine.generation(call.prompts, call.new_tokens)
     with _part("prefill", traced, done):
         if work.generation:
             engine.step()
@@ -218,22 +225,6 @@ class _TracedForwards(TracedModel):
         logits = TransformersModel.logits(self, hidden)
         self._recorder.begin(BETWEEN)
         return logits
-
-
-@dataclass(frozen=True, slots=True)
-class _OneToken:
-    """A constraint that never ends: fake logits are all alike, and a tokenizer's first token may be end-of-sequence."""
-
-    token: int
-
-    def start(self) -> None:
-        """A state; there is only one."""
-
-    def allowed(self, state: None) -> Sequence[int]:
-        return [self.token]
-
-    def advance(self, state: None, token: int) -> None:
-        """The same state."""
 
 
 class _TracedEngine(Engine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from semtune.plan.devices import CUDA_ROUNDING_BYTES, Device
 from semtune.plan.planner import CPU_ROUNDING_BYTES
 from semtune.plan.prompt_calls import (
     PromptCall,
-    TextTokens,
     answer_tokens,
     calls_of,
     fit_without_model,
@@ -37,7 +37,9 @@ from semtune.specs.settings import PRECISION
 
 TRAINING_TEXTS = 512
 """Training texts that a strategy reads for a plan, evenly spaced: enough for prompts of the usual length."""
-USUAL_TEXTS = 16
+LONGEST_TEXTS = 16
+"""Texts whose calls are noted for the memory, the longest first: about as many as fill a forward."""
+USUAL_TEXTS = 8
 """Texts whose calls are noted for the mean seconds of an example, evenly spaced."""
 
 
@@ -47,10 +49,13 @@ class PromptingData:
 
     context: TaskContext
     train: Sequence[Example]
-    predicted: Sequence[Example]
-    """Examples that the run predicts."""
-    counted: bool = True
-    """Whether `predicted` are a task's, so that the seconds of all of them are of interest."""
+    predicted: Sequence[Sequence[Example]]
+    """Examples that the run predicts, by split: those of one split are in flight together."""
+
+    @property
+    def texts(self) -> int:
+        """Number of examples that the run predicts."""
+        return sum(map(len, self.predicted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,13 @@ class _Calls:
     """The noted calls of a run."""
 
     longest: list[list[PromptCall]]
-    """Of the longest texts, as many as are in flight together."""
+    """Of the longest texts."""
+    in_flight: int
+    """Number of texts in flight together, all of which are taken to be like the longest ones."""
     usual: list[list[PromptCall]]
     usual_answer_tokens: float
+    longest_answer_tokens: int
+    """Of the gold answers of training texts."""
     embeds: bool
     """Whether the training texts are embedded by the model."""
 
@@ -83,6 +92,7 @@ def plan_prompting(
         raise OptionError(f"The strategy {spec.strategy} asks no model here, so there is nothing to plan; just run it.")
     in_flight = TEXTS_IN_FLIGHT[on_gpu]
     calls = _noted(spec, approach, request, tokenizer, int(config.get_text_config().hidden_size), in_flight)
+    texts_alike = calls.in_flight / max(1, len(calls.longest))
     max_bytes = (device.memory_bytes if on_gpu else total_memory_bytes()) // CACHE_SHARE
     precision = spec.method_options.get(PRECISION, AUTO)
     base = Base(
@@ -92,28 +102,29 @@ def plan_prompting(
     generation = _heaviest_round(calls.longest, scoring=False)
     work = PromptWork(
         _one_prefill(generation, tokens_per_text([[call] for call in generation], 0).prompt),
-        sum(len(call.prompts) for call in generation),
+        math.ceil(texts_alike * sum(len(call.prompts) for call in generation)),
         _one_forward(_heaviest_round(calls.longest, scoring=True)),
         max_bytes,
         prepack=False if on_gpu else spec.prepack,
         machine_bytes=total_memory_bytes(),
     )
     trace = trace_prompting(base, work, round_to=CUDA_ROUNDING_BYTES if on_gpu else CPU_ROUNDING_BYTES)
-    peaks = overhead.prompting_peak_bytes(trace, device, runtime_bytes, kept_bytes=_kept_bytes(calls, trace, max_bytes))
+    kept_bytes = _kept_bytes(calls, trace, max_bytes)
+    peaks = overhead.prompting_peak_bytes(trace, device, runtime_bytes, kept_bytes=kept_bytes)
     if not on_gpu:
         peaks["load"] = max(peaks["load"], runtime_bytes + conversion_bytes(spec.model))
-    strategy = approach.strategy
-    if isinstance(strategy, ThresholdStrategy) and strategy.threshold_examples(request.train):
+    if _threshold_examples(approach, request):
         peaks["train"] = peaks["evaluate"]
     elif calls.embeds:
         peaks["train"] += trace.activation_bytes
-    seconds = None if rates is None else _seconds(tokens_per_text(calls.usual, calls.usual_answer_tokens), trace, rates)
+    seconds = None if rates is None else _seconds(calls, [len(split) for split in request.predicted], trace, rates)
     return Plan(
         method=str(spec.strategy),
         fits=max(peaks.values()) <= device.memory_bytes,
         peak_bytes=dict[str, int](**peaks),
-        seconds_per_example=seconds,
-        predict_seconds=seconds * len(request.predicted) if seconds is not None and request.counted else None,
+        cache_bytes=trace.cache_bytes + kept_bytes,
+        seconds_per_example=seconds / request.texts if seconds is not None and request.texts else None,
+        predict_seconds=seconds,
     ), note
 
 
@@ -123,15 +134,23 @@ def _noted(
     """The calls of the longest texts and of usual ones."""
     labelled = [e for e in request.train if e.target is not None]
     embeds = fit_without_model(approach.strategy, _spaced(labelled, TRAINING_TEXTS), tokenizer, hidden)
-    predicted = request.predicted or request.train
-    longest = sorted(predicted, key=lambda e: -len(e.text))[:in_flight]
-    noted = {e.id: calls_of(approach.strategy, e, tokenizer, hidden) for e in longest}
-    usual = [
-        noted.get(e.id) or calls_of(approach.strategy, e, tokenizer, hidden) for e in _spaced(predicted, USUAL_TEXTS)
-    ]
+    asked = [*request.predicted, _threshold_examples(approach, request)]
+    in_flight = min(in_flight, max(map(len, asked)))
+    predicted = [e for split in request.predicted for e in split] or request.train
+    longest = sorted(itertools.chain(*asked), key=lambda e: -len(e.text))[: min(in_flight, LONGEST_TEXTS)]
+    noted, usual = (
+        [calls_of(approach.strategy, e, tokenizer, hidden) for e in texts]
+        for texts in (longest, _spaced(predicted, USUAL_TEXTS))
+    )
     prompt = PROMPTS.get(spec.prompt)(request.context.space, prompt_settings(spec))
-    usual_answer = answer_tokens(prompt, _spaced(labelled, USUAL_TEXTS), tokenizer)
-    return _Calls([noted[e.id] for e in longest], usual, usual_answer, embeds)
+    mean_answer, longest_answer = answer_tokens(prompt, _spaced(labelled, USUAL_TEXTS), tokenizer)
+    return _Calls(noted, in_flight, usual, mean_answer, longest_answer, embeds)
+
+
+def _threshold_examples(approach: Prompted, request: PromptingData) -> list[Example]:
+    """The training examples that are predicted to choose a threshold; [] where there is none to choose."""
+    strategy = approach.strategy
+    return strategy.threshold_examples(request.train) if isinstance(strategy, ThresholdStrategy) else []
 
 
 def _spaced(examples: Sequence[Example], count: int) -> list[Example]:
@@ -140,7 +159,7 @@ def _spaced(examples: Sequence[Example], count: int) -> list[Example]:
 
 
 def _heaviest_round(texts: Sequence[Sequence[PromptCall]], *, scoring: bool) -> list[PromptCall]:
-    """The calls that texts in flight make at the same time, of the time with the most tokens; [] where none is made."""
+    """The calls that these texts make at the same time, of the time with the most tokens; [] where none is made."""
     rounds = [
         [calls[n] for calls in texts if n < len(calls) and bool(calls[n].completions) == scoring]
         for n in range(max(map(len, texts), default=0))
@@ -175,15 +194,21 @@ def _kept_bytes(calls: _Calls, trace: PromptTrace, max_bytes: int) -> int:
     if all(len(text) < 2 for text in calls.longest):
         return 0
     tokens = tokens_per_text(calls.longest, usual_answer_tokens=float("inf"))
-    all_bytes = len(calls.longest) * (tokens.prompt + tokens.generated) * trace.token_bytes
+    all_bytes = calls.in_flight * (tokens.prompt + tokens.generated) * trace.token_bytes
     return int(min(max(all_bytes - trace.cache_bytes, 0), max_bytes // 2))
 
 
-def _seconds(tokens: TextTokens, trace: PromptTrace, rates: Rates) -> float:
-    """Mean seconds of an example."""
+def _seconds(calls: _Calls, split_sizes: Sequence[int], trace: PromptTrace, rates: Rates) -> float:
+    """Seconds of predicting all splits, one after the other.
+
+    A split takes as many decoding steps as its longest answer at least, however many texts are in flight.
+    """
+    usual = tokens_per_text(calls.usual, calls.usual_answer_tokens)
+    longest = tokens_per_text(calls.usual, calls.longest_answer_tokens).steps
+    sizes, texts = [size for size in split_sizes if size], sum(split_sizes)
     parts = (
-        (trace.prompt_token, tokens.prompt),
-        (trace.decoding_step, tokens.generated / max(1, trace.rows)),
-        (trace.scored_token, tokens.scored),
+        (trace.prompt_token, texts * usual.prompt + len(sizes) * usual.shared),
+        (trace.decoding_step, sum(max(longest, size * usual.generated / max(1, trace.rows)) for size in sizes)),
+        (trace.scored_token, texts * usual.scored),
     )
     return sum(count * rates.seconds(cost, prepacked=trace.prepacked) for cost, count in parts if cost is not None)

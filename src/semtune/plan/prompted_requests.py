@@ -37,7 +37,7 @@ def plan_strategies(
         STRATEGIES.check(name)
     target = parse_device(device, requests.local_device())
     task: Task = TASKS.get(spec.task)(spec.task_options)
-    predicted = [e for split in ("dev", "test") for e in task.load(split)]
+    predicted = [task.load(split) for split in ("dev", "test")]
     data = PromptingData(TaskContext.of(task), task.load("train"), predicted)
     rates, notes = requests.rates_for(target, calibrate=calibrate)
     plans: list[Plan] = []
@@ -65,12 +65,15 @@ def plan_prompted_run(spec: RunSpec, data: PromptingData, runtime_bytes: int) ->
 
 
 def prompting_surely_fits(spec: RunSpec) -> bool:
-    """As `requests.upper_bound_fits`: weights in fp32 twice, the cache's share of memory, the largest forward."""
+    """Whether an upper bound of a run's memory is below half of this machine's, so that the run needs no plan.
+
+    The bound: weights in fp32 twice, the cache's share of memory, a layer of the largest forward, 1 GiB beside them.
+    """
     config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
     parameters = most_parameters(config)
     if parameters is None:
         return False
     tokens = max(FORWARD_TOKENS, int(spec.strategy_options.get("prompt_tokens", FORWARD_TOKENS)))
     cache = total_memory_bytes() // CACHE_SHARE
-    bound = 8 * parameters + cache + requests.hidden_bytes(config, tokens) + (1 << 30)
+    bound = 8 * parameters + cache + requests.hidden_bytes(config, tokens, layers=1) + (1 << 30)
     return bound < requests.local_device().memory_bytes / 2

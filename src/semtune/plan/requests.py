@@ -141,11 +141,11 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     return bound < local_device().memory_bytes / 2
 
 
-def hidden_bytes(config: Any, tokens: int) -> int:
-    """Bytes of 20 rows of the hidden size and 8 of the MLP's in fp32, for every token and layer."""
+def hidden_bytes(config: Any, tokens: int, layers: int | None = None) -> int:
+    """Bytes of 20 rows of the hidden size and 8 of the MLP's in fp32, for every token and layer; None: all layers."""
     text = config.get_text_config()
-    layers, hidden, mlp = (int(n) for n in (text.num_hidden_layers, text.hidden_size, text.intermediate_size))
-    return 4 * tokens * layers * (20 * hidden + 8 * mlp)
+    hidden, mlp = int(text.hidden_size), int(text.intermediate_size)
+    return 4 * tokens * (layers or int(text.num_hidden_layers)) * (20 * hidden + 8 * mlp)
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:

@@ -48,6 +48,8 @@ class Plan:
     """The largest batch_size, max_length and model that would fit, each with all other options unchanged."""
     reason: str | None = None
     """Why there is no figure: the method cannot attach to this model."""
+    cache_bytes: int | None = None
+    """Of prompting, bytes of keys and values of all texts in flight at their longest; None for tuning."""
     seconds_per_example: float | None = None
     """Of prompting, mean seconds of an example while others are in flight; None for tuning."""
     predict_seconds: float | None = None

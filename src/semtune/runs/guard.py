@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from semtune.contracts import TaskContext
 from semtune.errors import DoesNotFitError, OptionError, TargetError
@@ -19,10 +19,15 @@ class Guard:
     """Plans one run of a plannable approach."""
 
     def __init__(
-        self, spec: RunSpec, context: TaskContext, train: list[Example], predicted: list[Example], plan: Plan | None
+        self,
+        spec: RunSpec,
+        context: TaskContext,
+        train: list[Example],
+        predicted: Sequence[Sequence[Example]],
+        plan: Plan | None,
     ) -> None:
-        """`predicted`: the examples to predict. `plan`: of this run, if it was made before."""
-        self._spec, self._data = spec, Data(context.space, train, predicted)
+        """`predicted`: the examples to predict, by split. `plan`: of this run, if it was made before."""
+        self._spec, self._data = spec, Data(context.space, train, [e for split in predicted for e in split])
         self._prompting = PromptingData(context, train, predicted) if spec.approach == "prompted" else None
         self.plan = plan
 
@@ -56,6 +61,15 @@ class Guard:
         if self._prompting is None:
             return "`semtune plan` says what would make it fit, `--fit` does it"
         return "give --precision nf4, fewer prompt_tokens with --strategy-option, or a smaller model"
+
+    def plan_at_end(self, runtime_bytes: int) -> None:
+        """Plan a finished run that started without a plan, so that its record has what was predicted.
+
+        But not one of a single fold, which is one of many alike, nor a prompted one: planning takes seconds, which is
+        as long as predicting a small task.
+        """
+        if self.plan is None and self._prompting is None and self._spec.fold is None:
+            self.make_plan(runtime_bytes)
 
     def make_plan(self, runtime_bytes: int) -> None:
         """Plan this run. A failure to plan is logged, not printed, and neither stops the run nor its record.

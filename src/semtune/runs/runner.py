@@ -142,8 +142,7 @@ def _guard_of(approach: Approach, spec: RunSpec, data: RunData, plan: Plan | Non
     with heavy_imports():
         from semtune.runs.guard import Guard
 
-    predicted = [e for examples in data.final.values() for e in examples]
-    return Guard(spec, TaskContext.of(data.task), data.train, predicted, plan)
+    return Guard(spec, TaskContext.of(data.task), data.train, list(data.final.values()), plan)
 
 
 class _ActiveRun:
@@ -269,14 +268,11 @@ class _ActiveRun:
         write_json(self.folder.result, self.result)
 
     def _planned(self, status: Status) -> dict[str, Any]:
-        """The plan's estimates, to compare with what was measured; a finished run without a plan is planned now.
-
-        But not one of a single fold: it is one of many alike, and planning takes seconds.
-        """
+        """The plan's estimates, to compare with what was measured."""
         if self.guard is None:
             return {}
-        if status == "ok" and self.guard.plan is None and self.approach.spec.fold is None:
-            self.guard.make_plan(self.meter.runtime_bytes)
+        if status == "ok":
+            self.guard.plan_at_end(self.meter.runtime_bytes)
         plan = self.guard.plan
         if plan is None:
             return {}
