@@ -99,3 +99,22 @@ def test_fit_leaves_alone_what_fits(semtune: Semtune, tiny_model: Path, reviews:
     assert result["status"] == "ok"
     assert set(result["predicted_peak_bytes"]) == {"load", "train", "evaluate"}
     assert result["predicted_seconds_per_iteration"] > 0
+
+
+def test_prompting_strategies(semtune: Semtune, tiny_model: Path, reviews: Path) -> None:
+    done = semtune(
+        "plan", "--approach", "prompted", "--strategy", "zero-shot,knn-vote", "--model", tiny_model, "--json",
+        "--task", "table", "--data", reviews, "--text-column", "comment", "--label-column", "mood",
+    )  # fmt: skip
+    asks, votes = last_json(done)
+    assert set(asks) == FIELDS
+    assert asks["fits"]
+    assert 0 < asks["cache_bytes"] < asks["peak_bytes"]["evaluate"]
+    assert asks["predict_seconds"] > asks["seconds_per_example"] > 0
+    assert votes["method"] == "knn-vote"
+    assert "just run it" in votes["reason"]
+
+
+def test_a_strategy_is_not_for_tuning(semtune: Semtune) -> None:
+    done = semtune("plan", "--approach", "tuned", "--strategy", "zero-shot", check=2)
+    assert "leave --strategy or --approach tuned out" in " ".join(done.stderr.split())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ from semtune.cli.generate import split_names, with_options
 from semtune.cli.plan_prompting import duration, seconds_shown, show_prompting
 from semtune.errors import OptionError, with_stop
 from semtune.records import CommonReadoutOptions, LowRankSettings, RunSpec, TaskOptions
-from semtune.registry import STRATEGIES
+from semtune.registry import APPROACHES, STRATEGIES
 from semtune.runtime.imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ def plan(
     device: Annotated[
         str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
     ] = "auto",
+    approach: Annotated[
+        str | None, typer.Option(help="prompted plans strategies, all without --strategy; tuned plans methods.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="One method, or several with commas; all without it.")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="One prompting strategy, or several with commas, in place of methods.")
@@ -57,15 +60,14 @@ def plan(
     if values.get("endpoint") is not None:
         named = {} if strategy is None else {"strategy": strategy}
         return _show_endpoint({**values, **named}, method, runtime_bytes, json=json)
-    if strategy is not None:
+    strategies = _strategies(approach, strategy)
+    if strategies is not None:
         if method is not None or max_length is not None:
             raise OptionError(
                 "--method and --max-length say how a model is tuned, and --strategy how it is prompted; leave one out "
                 "(the longest prompt: --strategy-option prompt_tokens=N)."
             )
-        return show_prompting(
-            values, split_names(strategy), task, device, runtime_bytes, calibrate=calibrate, json=json
-        )
+        return show_prompting(values, strategies, task, device, runtime_bytes, calibrate=calibrate, json=json)
     requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
     spec = spec_from(requested, "the command line")
     torch.set_num_threads(spec.threads or cores())
@@ -79,6 +81,20 @@ def plan(
     else:
         _show(answer, spec, known, task)
     return 0
+
+
+def _strategies(approach: str | None, strategy: str | None) -> Sequence[str] | None:
+    """The prompting strategies to plan; None: methods are planned. Raises OptionError, UnknownNameError."""
+    if approach is None:
+        return None if strategy is None else split_names(strategy)
+    uses = APPROACHES.get(approach).uses
+    if "strategy" in uses:
+        return list(STRATEGIES) if strategy is None else split_names(strategy)
+    if strategy is not None:
+        raise OptionError(f"--strategy is for the approach prompted; leave --strategy or --approach {approach} out.")
+    if "method" not in uses:
+        raise OptionError(f"The approach {approach} has no model to plan; give --approach tuned or prompted.")
+    return None
 
 
 def _show_endpoint(values: Mapping[str, Any], method: str | None, runtime_bytes: int, *, json: bool) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from semtune.approaches.prompted import CACHE_SHARE
 from semtune.contracts import Task, TaskContext
-from semtune.errors import OptionError
+from semtune.errors import DataError, OptionError
 from semtune.generation.loglikelihood import FORWARD_TOKENS
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.fake_model import most_parameters
@@ -47,7 +47,7 @@ def plan_strategies(
             named = without_foreign_options(named, parts_of(named))
         try:
             plan, note = plan_prompting(resolve(named), data, target, rates, runtime_bytes)
-        except OptionError as error:
+        except (DataError, OptionError) as error:
             if len(strategies) == 1:
                 raise
             plan, note = Plan(name, fits=False, reason=str(error)), None
