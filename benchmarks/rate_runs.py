@@ -152,8 +152,8 @@ class _ScoreWatch:
         self.scores.append(finite_scores(scores, "dev").value)
         return self.scores[-1]
 
-    def choose_threshold(self, dev: Sequence[Any], probabilities: Any) -> float:
-        return float(self._data.task.best_threshold(dev, probabilities))
+    def choose_threshold(self, examples: Sequence[Any], probabilities: Any) -> float:
+        return float(self._data.task.best_threshold(examples, probabilities))
 
     def keep(self, save: Callable[[Path], None]) -> Path:
         return Path(os.devnull)

@@ -112,7 +112,8 @@ def test_the_threshold_is_the_best_one_on_train_and_dev_and_test_has_no_part(spe
 def test_a_folds_held_out_part_has_no_part_in_its_threshold(spec: RunSpec, tmp_path: Path) -> None:
     """Four texts are held out of eight; the threshold is the best one on the other four."""
     asked = replace(spec, strategy_options={"answer": "yes-no"}, fold="1/2")
-    assert run(asked, tmp_path / "run", Silent()).status == "ok"
+    result = run(asked, tmp_path / "run", Silent())
+    assert (result.status, result.selected_on) == ("ok", None)
     held_out = {line["id"] for line in transcripts(tmp_path / "run", "dev")}
     train, dev = train_and_dev(
         "1/2", *(TASKS.get("table")(spec.task_options).load(split) for split in ("train", "dev"))

@@ -97,8 +97,8 @@ class FitWatch(Protocol):
         """
         ...
 
-    def choose_threshold(self, dev: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
-        """The decision threshold with the best primary score on `dev`; see `Task.best_threshold`."""
+    def choose_threshold(self, examples: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
+        """The threshold with the best primary score on `examples`, of train or dev; see `Task.best_threshold`."""
         ...
 
     def keep(self, save: Callable[[Path], None]) -> Path:

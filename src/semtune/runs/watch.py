@@ -39,7 +39,7 @@ class RunWatch:
         self.scoring_seconds = 0.0
         """Seconds spent in `score_dev`, which the runner subtracts from the training time."""
         self.scored = False
-        """Whether `score_dev` was called: the result then says that dev selected the state."""
+        """Whether dev was scored or took part in a threshold: the result then says that dev selected the state."""
 
     def on_tokenized(self) -> None:
         """The training examples are token ids."""
@@ -55,10 +55,11 @@ class RunWatch:
         self.scoring_seconds += self.clock() - started
         return score
 
-    def choose_threshold(self, dev: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
-        """The decision threshold with the best primary score on `dev`, which thereby takes part in selection."""
-        self.scored = True
-        return self._task.best_threshold(dev, probabilities)
+    def choose_threshold(self, examples: Sequence[Example], probabilities: npt.NDArray[np.float64]) -> float:
+        """The decision threshold with the best primary score on `examples`; dev's among them take part in selection."""
+        held = {example.id for example in self._dev}
+        self.scored |= any(example.id in held for example in examples)
+        return self._task.best_threshold(examples, probabilities)
 
     def keep(self, save: Callable[[Path], None]) -> Path:
         """Store what `save` writes as the best state so far; the folder that contains it until fitting ends."""
