@@ -270,3 +270,23 @@ def test_a_refused_run_says_so(study: Callable[..., Any], tmp_path: Path) -> Non
 
     record = study(Refusing())
     assert [entry["note"] for entry in record["baselines"]] == ["failed: no such model"] * 2
+
+
+@pytest.mark.parametrize("broken", [5, "x", ["x"], [{"name": 3}], [{"name": "top-1", "scores": {"test": 1}}], None])
+def test_what_is_broken_in_the_earlier_record_is_run_again(
+    broken: Any, study: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = study(Here())
+    file = tmp_path / "out" / "study.json"
+    file.write_text(json.dumps(first | {"runs": broken, "baselines": broken}), encoding="utf-8")
+    again = study(Here())
+    assert [b["scores"] for b in again["baselines"]] == [b["scores"] for b in first["baselines"]]
+
+
+def test_a_kept_result_with_an_impossible_score_is_run_again(study: Callable[..., Any], tmp_path: Path) -> None:
+    first = study(Here())
+    file = tmp_path / "out" / "baselines" / "top-1" / "result.json"
+    result = json.loads(file.read_text(encoding="utf-8"))
+    result["scores"]["test"]["micro_f1"] = 93.0
+    file.write_text(json.dumps(result), encoding="utf-8")
+    assert [b["scores"] for b in study(Here())["baselines"]] == [b["scores"] for b in first["baselines"]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semtune.records.quantities import Count
+
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
@@ -11,11 +13,11 @@ class Overlap:
 
     split: str
     other: str
-    examples: int
+    examples: Count
     """Texts of `split`."""
-    exact: int
+    exact: Count
     """Those that are the same text in `other`, case, white space and punctuation aside."""
-    near: int
+    near: Count
     """Those beside them that differ little from a text in `other`."""
     whole: bool = False
     """Whether `other` has no other texts either: the two splits are the same one."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 class FlatRecord:
     """A record whose JSON form is not one key a field."""
 
     __slots__ = ()
+    json_fields: ClassVar[Mapping[str, Any]] = {}
+    """Key of the JSON form -> type hint of its value, for `records.checking`."""
+    json_required: ClassVar[tuple[str, ...]] = ()
+    """Keys that it must have."""
+    json_others: ClassVar[Any] = None
+    """Type hint of the values of all other keys; None: any."""
 
     def plain(self) -> Mapping[str, Any]:
         """The record as a mapping of plain values."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from semtune.records.checking import Keys
 from semtune.records.overlap import Overlap
+from semtune.records.quantities import Bytes, Count, PerSecond, Seconds, Seed
 from semtune.records.scores import Scores
 from semtune.records.usage import Usage
 
 Phase = Literal["load", "train", "evaluate"]
 Status = Literal["ok", "does_not_fit", "out_of_memory", "diverged", "interrupted", "failed"]
+PresetChange = Annotated[Mapping[str, Any], Keys(("preset", "run"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,12 @@ class Plan:
 class CutTexts:
     """Texts of a split that are longer than an option allows; their ends were left out."""
 
-    texts: int
-    examples: int
+    texts: Count
+    examples: Count
     """The number of all texts of the split."""
-    tokens: int
+    tokens: Count
     """Tokens left out, of all these texts together."""
-    max_length: int
+    max_length: Count
     """The option's value."""
     option: str = "--max-length"
     """What messages call the option."""
@@ -92,35 +95,35 @@ class RunResult:
     prompt: str
     readout: str
     preset: str
-    seed: int
+    seed: Seed
     status: Status
     reason: str | None = None
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    epochs_trained: int | None = None
-    best_epoch: int | None = None
+    trainable_parameters: Count | None = None
+    total_parameters: Count | None = None
+    epochs_trained: Count | None = None
+    best_epoch: Count | None = None
     """The epoch with the best dev score, whose weights are saved."""
     selected_on: str | None = None
     """The split that chose the epoch (and, for `head`, the threshold); its scores are optimistic."""
-    seconds_per_iteration: float | None = None
+    seconds_per_iteration: Seconds | None = None
     """Median over optimizer steps, the first (warm-up) step left out."""
-    seconds_per_epoch: float | None = None
+    seconds_per_epoch: Seconds | None = None
     """Mean seconds of training per epoch, without dev scoring."""
-    tokens_per_second: float | None = None
+    tokens_per_second: PerSecond | None = None
     """Tokens trained on per second, without padding."""
-    load_seconds: float | None = None
-    train_seconds: float | None = None
+    load_seconds: Seconds | None = None
+    train_seconds: Seconds | None = None
     """Seconds of the training phase, without dev scoring."""
-    predict_seconds: float | None = None
-    predict_examples_per_second: float | None = None
-    runtime_bytes: int | None = None
+    predict_seconds: Seconds | None = None
+    predict_examples_per_second: PerSecond | None = None
+    runtime_bytes: Bytes | None = None
     """Resident bytes of the bare runtime (imports done, nothing loaded)."""
-    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    peak_bytes: Mapping[str, Bytes] = field(default_factory=dict)
     """Peak resident bytes per phase (load, train, evaluate), runtime included; on CUDA the device's peak bytes."""
-    predicted_peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    predicted_peak_bytes: Mapping[str, Bytes] = field(default_factory=dict)
     """The plan's estimate of `peak_bytes`; on CUDA it includes the context, which `peak_bytes` does not."""
-    predicted_seconds_per_iteration: float | None = None
-    predicted_seconds_per_example: float | None = None
+    predicted_seconds_per_iteration: Seconds | None = None
+    predicted_seconds_per_example: Seconds | None = None
     """The plan's estimate of 1 / `predict_examples_per_second`, of a prompted run."""
     scores: Mapping[str, Scores] = field(default_factory=dict)
     """Split -> scores."""
@@ -137,7 +140,7 @@ class RunResult:
     """The task's primary metric, which selected the epoch; None in results written before it was recorded."""
     cut_texts: Mapping[str, CutTexts] = field(default_factory=dict)
     """Split -> what --max-length cut of its texts; only splits of which something was cut."""
-    preset_changes: Mapping[str, Any] = field(default_factory=dict)
+    preset_changes: Mapping[str, PresetChange] = field(default_factory=dict)
     """Option -> {"preset": value, "run": value} for each option that the run has otherwise than its preset."""
     usage: Usage | None = None
     """What a prompted run asked; None: not a prompted run, or written before it was counted."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from semtune.errors import DataError
+from semtune.records.checking import ADVICE, check_value
+from semtune.records.declare import Bounds
 from semtune.records.plain import FlatRecord
+from semtune.records.quantities import Count, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,20 @@ class Metric:
     """Heading in a narrow table; empty: `title`."""
     definition: str = ""
     """How it is computed, where conventions differ: what follows "macro-F1 is". Empty: as its name says."""
+    at_least: float | None = None
+    """The lowest value that it can have; None: no bound is known."""
+    at_most: float | None = None
+    """The highest value that it can have; None: no bound is known."""
 
     def better(self, one: float, other: float) -> bool:
         """Whether the value `one` is better than the value `other`."""
         return one > other if self.higher_is_better else one < other
+
+    @property
+    def hint(self) -> Any:
+        """The type hint of its values. NaN is none of them where there is a bound."""
+        unbounded = self.at_least is None and self.at_most is None
+        return float if unbounded else Annotated[float, Bounds(self.at_least, self.at_most)]
 
     def rank(self, value: float) -> float:
         """A number that is the higher the better `value` is."""
@@ -36,16 +50,25 @@ class Metric:
 class LabelScore:
     """Precision, recall and F1 of one label; `support` counts its gold examples."""
 
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Scores(FlatRecord):
     """The scores of a split. In JSON each metric is a key of its own beside `primary` and the other fields."""
 
+    json_fields: ClassVar[Mapping[str, Any]] = {
+        "primary": str,
+        "parse_failures": Share,
+        "per_label": Mapping[str, LabelScore],
+        "examples": Count,
+        "definitions": Mapping[str, str] | None,
+    }
+    json_required: ClassVar[tuple[str, ...]] = ("parse_failures", "examples")
+    json_others: ClassVar[Any] = float
     primary: str
     """Name of the metric that selects models and ranks them."""
     values: Mapping[str, float]
@@ -94,10 +117,12 @@ ZERO_DIVISION_ONE = (
 _OLD_DEFINITIONS = {"macro_f1": ZERO_DIVISION_ONE}
 _OTHER_KEYS = frozenset({"primary", "parse_failures", "per_label", "examples", "definitions"})
 _METRICS_OF_OLD_RECORDS = (
-    Metric("micro_f1", "micro-F1", short="micro"),
-    Metric("macro_f1", "macro-F1", short="macro", definition=ZERO_DIVISION_ONE),
+    Metric("micro_f1", "micro-F1", short="micro", at_least=0, at_most=1),
+    Metric("macro_f1", "macro-F1", short="macro", definition=ZERO_DIVISION_ONE, at_least=0, at_most=1),
 )
 """Records written before scores named their primary metric hold these two, the first being the primary one."""
+_OLD_BOUNDS = {metric.name: (metric.at_least, metric.at_most) for metric in _METRICS_OF_OLD_RECORDS}
+"""Of the metrics that records without bounds have under these names."""
 
 
 def scores_from(value: Mapping[str, Any]) -> Scores:
@@ -110,10 +135,35 @@ def scores_from(value: Mapping[str, Any]) -> Scores:
         primary=primary,
         values={name: float(value[name]) for name in names},
         parse_failures=float(value["parse_failures"]),
-        per_label={label: LabelScore(**score) for label, score in value.get("per_label", {}).items()},
+        per_label={label: _label_score(score) for label, score in value.get("per_label", {}).items()},
         examples=int(value["examples"]),
         definitions={str(name): str(text) for name, text in (value.get("definitions") or {}).items()},
     )
+
+
+def checked_scores(plain: Any, where: str, metrics: Iterable[Metric] = ()) -> dict[str, Scores]:
+    """Scores by split from their JSON form, within the bounds of `metrics`; `where` is named in messages.
+
+    Raises DataError.
+    """
+    check_value(Mapping[str, Scores] | None, plain, where, "scores")
+    found = {}
+    for split, value in (plain or {}).items():
+        path = f"scores.{split}"
+        for metric in metrics:
+            if metric.name in value:
+                check_value(metric.hint, value[metric.name], where, f"{path}.{metric.name}")
+        try:
+            found[split] = scores_from(value)
+        except KeyError as error:
+            raise DataError(f"{where} is broken (there is no '{path}.{error.args[0]}'); {ADVICE}.") from error
+        except ValueError as error:
+            raise DataError(f'{where} is broken ("{path}": {error}); {ADVICE}.') from error
+    return found
+
+
+def _label_score(value: Mapping[str, Any]) -> LabelScore:
+    return LabelScore(value["precision"], value["recall"], value["f1"], value["support"])
 
 
 def metrics_from(values: Iterable[Mapping[str, Any]] | None) -> tuple[Metric, ...]:
@@ -128,16 +178,27 @@ def metrics_from(values: Iterable[Mapping[str, Any]] | None) -> tuple[Metric, ..
             bool(v.get("higher_is_better", True)),
             str(v.get("short", "")),
             str(v["definition"]) if "definition" in v else _OLD_DEFINITIONS.get(str(v["name"]), ""),
+            *_bounds(v),
         )
         for v in values or ()
     )
     return found or _METRICS_OF_OLD_RECORDS
 
 
+def _bounds(value: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """The bounds in a metric's JSON form; those of records without any are known by the metric's name."""
+    if "at_least" in value or "at_most" in value:
+        return value.get("at_least"), value.get("at_most")
+    return _OLD_BOUNDS.get(str(value["name"]), (None, None))
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderboardEntry(FlatRecord):
     """One published result of a shared task, on its test split. In JSON each metric is a key beside "team"."""
 
+    json_fields: ClassVar[Mapping[str, Any]] = {"team": str}
+    json_required: ClassVar[tuple[str, ...]] = ("team",)
+    json_others: ClassVar[Any] = float
     team: str
     scores: Mapping[str, float]
     """By metric name."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semtune.records.quantities import Count, Money
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -12,16 +14,16 @@ class Usage:
     Answers that were kept from before count like new ones, as they are part of what the strategy costs.
     """
 
-    texts: int = 0
-    requests: int = 0
+    texts: Count = 0
+    requests: Count = 0
     """Model calls: a prompt, or a prompt with a completion to score."""
-    kept_requests: int = 0
+    kept_requests: Count = 0
     """How many of them were answered from the cache, without the server."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    uncounted_requests: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    uncounted_requests: Count = 0
     """Requests whose tokens the server did not tell."""
-    cost: float | None = None
+    cost: Money | None = None
     """Of all tokens, kept ones included, in `currency`; None: without prices."""
     currency: str | None = None
 

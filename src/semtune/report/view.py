@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from semtune.errors import DataError, SemtuneError
+from semtune.errors import DataError
 from semtune.records import LeaderboardEntry, Metric, Overlap, RunResult, Scores
-from semtune.records.scores import leaderboard_entry_from, metrics_from, scores_from
-from semtune.runs.folder import read_json, result_from
-from semtune.specs import record_from
+from semtune.report.checked import checked_study
+from semtune.runs.folder import read_json
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
@@ -171,7 +170,7 @@ class StudyView:
     @property
     def test_state(self) -> TestState:
         """Whether test scores are on record, cannot be, or merely are not."""
-        if "test" in self.plain.get("unlabelled_splits", ()):
+        if "test" in (self.plain.get("unlabelled_splits") or ()):
             return "unlabelled"
         scored = any("test" in run.scores for group in self.groups for run in group.ok)
         return "scored" if scored or any("test" in b.scores for b in self.baselines) else "missing"
@@ -232,45 +231,37 @@ def load_study(folder: Path) -> dict[str, Any]:
 
 
 def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
-    """The typed, grouped form of the content of `study.json`. Raises DataError."""
-    try:
-        runs = [result_from(run, f"run {i} of {where}") for i, run in enumerate(study["runs"], start=1)]
-        baselines = tuple(_baseline(b) for b in study.get("baselines") or ())
-        shared = tuple(record_from(Overlap, o, "a study's overlap") for o in study.get("overlaps") or ())
-        board = tuple(leaderboard_entry_from(e) for e in study.get("leaderboard") or ())
-        metrics = metrics_from(study.get("metrics"))
-    except DataError:
-        raise
-    except (SemtuneError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{where} is broken ({_message(error)}); run the study again.") from error
+    """The typed, grouped form of the content of `study.json`. Raises DataError; UnknownNameError."""
+    read = checked_study(study, where)
+    runs = read.runs
     groups = _group(runs)
     varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
-    notes = [str(n) for n in study.get("task_notes") or ()] + [n for run in runs for n in run.notes]
+    notes = [*(study.get("task_notes") or ()), *(n for run in runs for n in run.notes)]
     unknown = sum(run.data_fingerprint is None and run.status == "ok" for run in runs)
     if unknown:
         notes.append(
             f"which data and model files {unknown} of {len(runs)} runs had is not on record (fingerprint unknown)"
         )
-    return StudyView(study, groups, baselines, board, metrics, varying, tuple(dict.fromkeys(notes)), shared)
+    baselines = tuple(_baseline(*pair) for pair in zip(read.baselines, read.baseline_scores, strict=True))
+    return StudyView(
+        study, groups, baselines, read.leaderboard, read.metrics, varying, tuple(dict.fromkeys(notes)), read.overlaps
+    )
 
 
-def _baseline(plain: Mapping[str, Any]) -> Baseline:
-    note = plain.get("note")
-    if not note and plain.get("status", "ok") != "ok":
-        note = f"{STATUS_WORDS[plain['status']]}: {plain.get('reason') or 'no reason on record'}"
+def _baseline(plain: Mapping[str, Any], scores: Mapping[str, Scores]) -> Baseline:
+    """A baseline from its checked JSON form and its scores by split."""
+    note, status = plain.get("note"), plain.get("status") or "ok"
+    if not note and status != "ok":
+        note = f"{STATUS_WORDS[status]}: {plain.get('reason') or 'no reason on record'}"
     return Baseline(
-        name=str(plain["name"]),
-        scores={split: scores_from(scores) for split, scores in (plain.get("scores") or {}).items()},
+        name=plain["name"],
+        scores=scores,
         note=note,
         train_seconds=plain.get("train_seconds"),
         predict_examples_per_second=plain.get("predict_examples_per_second"),
         peak_bytes=plain.get("peak_bytes") or {},
         kept_from=plain.get("kept_from"),
     )
-
-
-def _message(error: Exception) -> str:
-    return f"there is no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
 
 
 def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
@@ -304,7 +295,7 @@ def read_curve(path: Path) -> Curve:
                 losses.append((int(entry["step"]), float(entry["loss"])))
             elif entry["kind"] == "epoch" and math.isfinite(score := _dev_score(entry)):
                 dev.append((int(entry["epoch"]), score))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return Curve(tuple(losses), tuple(dev))
 

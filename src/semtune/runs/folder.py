@@ -19,15 +19,16 @@ accepted/                   a successor that has replaced this run, until its fi
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
-from semtune.errors import DataError, ModelError
-from semtune.records import RunResult, TargetKind, TargetSpace, to_plain
-from semtune.records.scores import scores_from
+from semtune.errors import DataError, ModelError, first_line
+from semtune.records import Metric, RunResult, TargetKind, TargetSpace, to_plain
+from semtune.records.checking import ADVICE, check_record
+from semtune.records.scores import checked_scores
 from semtune.runtime import files
 from semtune.specs import record_from
 
@@ -119,11 +120,19 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, what: str) -> Any:
     """Read JSON. Raises DataError, with `what` the file should have been."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"There is no {what} at {path}.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} should be {what}, but is not readable JSON ({error}).") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} should be {what}, but is not readable JSON ({first_line(error)}).") from error
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The content of `labels.json`."""
+
+    answer: TargetKind
+    labels: tuple[str, ...]
 
 
 def write_labels(folder: RunFolder, space: TargetSpace) -> None:
@@ -135,27 +144,29 @@ def read_labels(folder: RunFolder) -> TargetSpace:
     """The kind of target and the labels of a run. Raises ModelError."""
     try:
         value = read_json(folder.labels, "a run's labels")
-        if value["answer"] not in get_args(TargetKind):
-            raise TypeError(value["answer"])
-        return TargetSpace(cast("TargetKind", value["answer"]), tuple(value["labels"]))
-    except (DataError, KeyError, TypeError) as error:
+        check_record(_Labels, value, str(folder.labels))
+        return TargetSpace(value["answer"], tuple(value["labels"]))
+    except DataError as error:
         raise ModelError(
             f"{folder.path} is not the folder of a tuned model; give the folder that `semtune tune --out` wrote."
         ) from error
 
 
-def read_result(path: Path) -> RunResult:
-    """`result.json` as a record. Raises DataError."""
-    return result_from(read_json(path, "a run's result"), str(path))
+def read_result(path: Path, metrics: Sequence[Metric] = ()) -> RunResult:
+    """`result.json` as a record, whose scores are within the bounds of `metrics`. Raises as `result_from` does."""
+    return result_from(read_json(path, "a run's result"), str(path), metrics)
 
 
-def result_from(value: Mapping[str, Any], where: str) -> RunResult:
-    """A RunResult from its JSON form. Raises DataError, UnknownNameError, OptionError."""
-    try:
-        plain = _with_present_status(dict(value))
-        plain["scores"] = {split: scores_from(s) for split, s in plain.get("scores", {}).items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{where} does not hold the result of a run ({error!r}).") from error
+def result_from(value: Any, where: str, metrics: Sequence[Metric] = ()) -> RunResult:
+    """A RunResult from its JSON form, whose scores are within the bounds of `metrics`.
+
+    Raises DataError; UnknownNameError for a key that a result does not have.
+    """
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where} does not hold the result of a run; {ADVICE}.")
+    plain = _with_present_status(dict(value))
+    check_record(RunResult, plain, where)
+    plain["scores"] = checked_scores(plain.get("scores", {}), where, metrics)
     return record_from(RunResult, plain, where)
 
 

@@ -30,6 +30,17 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def read_json(path: Path) -> Any:
+    """The value in a JSON file in UTF-8, with a byte-order mark (as editors on Windows write it) or without.
+
+    Raises OSError; ValueError, also for bytes that are no UTF-8 and for lists in lists beyond Python's depth.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("lists or mappings stand too deep in each other") from error
+
+
 def write_text(path: Path, text: str, *, advice: str = ADVICE, durable: bool = False) -> None:
     """Write `text` in UTF-8. Arguments and errors: see `write_with`."""
     write_bytes(path, text.encode("utf-8"), advice=advice, durable=durable)

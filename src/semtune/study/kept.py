@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semtune.errors import SemtuneError
-from semtune.records import RunResult, RunSpec
+from semtune.records import Metric, RunResult, RunSpec
 from semtune.runs.fingerprints import code_version, model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, read_result
 from semtune.runs.identity import same_run
@@ -33,9 +33,9 @@ class Verdict:
 class Judge:
     """Compares what lies in run folders with the data, the models and the machine of now."""
 
-    def __init__(self, data: str, environment: Mapping[str, Any]) -> None:
-        """`data`: the data fingerprint of the study. `environment`: of this machine."""
-        self._data, self._environment = data, environment
+    def __init__(self, data: str, environment: Mapping[str, Any], metrics: Sequence[Metric] = ()) -> None:
+        """`data`: the data fingerprint of the study. `environment`: of this machine. `metrics`: of the task."""
+        self._data, self._environment, self._metrics = data, environment, metrics
         self._models: dict[str, str | None] = {}
 
     def verdict(self, spec: RunSpec, folder: Path) -> Verdict:
@@ -44,7 +44,7 @@ class Judge:
         try:
             if not paths.finished() or not same_run(resolve(read_spec(paths.spec)), spec):
                 return Verdict(None)
-            result = read_result(paths.result)
+            result = read_result(paths.result, self._metrics)
         except SemtuneError:
             return Verdict(None)
         if result.status != "ok":

@@ -6,6 +6,7 @@ remark that says so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 from semtune.errors import OutputError, SemtuneError
 from semtune.records import RunResult, to_plain
-from semtune.runs.folder import read_json, result_from, write_json
+from semtune.records.checking import check_record
+from semtune.records.study_file import BaselineEntry
+from semtune.runs.folder import read_json, write_json
 from semtune.runs.outcome import unmeasured
 from semtune.study.driving import Job
 
@@ -89,15 +92,18 @@ def _former(file: Path, task: str) -> tuple[dict[tuple[Any, ...], dict[str, Any]
         what = f"of the task {found}" if found != task else "of another version of semtune"
         raise OutputError(f"{file.parent} holds a study {what}; choose another folder with --out.")
     remark = {"kept_from": "from an earlier call of this study, whose data or options may be other ones; not run again"}
-    runs = {}
-    for row in plain.get("runs") or ():
-        try:
-            result_from(row, str(file))
-        except SemtuneError:
-            continue
-        runs[_identity(row)] = {**row, **remark}
-    baselines = [row for row in plain.get("baselines") or () if isinstance(row, dict) and "name" in row]
-    return runs, {str(row["name"]): {**row, **remark} for row in baselines}
+    runs = {_identity(row): {**row, **remark} for row in _readable(plain.get("runs"), RunResult)}
+    return runs, {str(row["name"]): {**row, **remark} for row in _readable(plain.get("baselines"), BaselineEntry)}
+
+
+def _readable(rows: Any, cls: type[Any]) -> list[dict[str, Any]]:
+    """Those of the rows of an earlier record that are the JSON form of `cls`; the others are run again."""
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        with contextlib.suppress(SemtuneError):
+            check_record(cls, row, FILE)
+            found.append(row)
+    return found
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -87,7 +87,7 @@ def run_study(
         if sweep is not None:
             plain |= {"sweep": sweep.plain(), "task_notes": [*plain["task_notes"], *sweep.notes()]}
         record = StudyRecord(out, plain, jobs, notes)
-        judge = Judge(fingerprint, record.plain["environment"])
+        judge = Judge(fingerprint, record.plain["environment"], task.metrics)
         verdicts = {job.folder: judge.verdict(job.spec, job.folder) for job in jobs}
         runs = _Runs(out, jobs, verdicts, record, say, fingerprint)
         record.write()

@@ -37,8 +37,8 @@ from semtune.tasks.near_ids import near_pairs
 Matrix = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
 
-MICRO_F1 = Metric("micro_f1", "micro-F1", short="micro")
-MACRO_F1 = Metric("macro_f1", "macro-F1", short="macro")
+MICRO_F1 = Metric("micro_f1", "micro-F1", short="micro", at_least=0, at_most=1)
+MACRO_F1 = Metric("macro_f1", "macro-F1", short="macro", at_least=0, at_most=1)
 
 
 @dataclass(frozen=True, slots=True)
