@@ -12,7 +12,7 @@ from semtune.errors import DataError, SemtuneError
 from semtune.records import to_plain
 from semtune.report import html
 from semtune.report.html import render
-from semtune.report.view import load_study
+from semtune.report.view import load_study, view_of
 from semtune.tasks.scoring import SCIKIT_LEARN
 
 from ..record_mutations import mutated, places
@@ -92,3 +92,30 @@ def test_the_sentence_names_what_is_expected(change: dict[str, Any], said: str, 
     with pytest.raises(DataError) as caught:
         load_study(written(whole_study() | change, tmp_path))
     assert said in str(caught.value) and str(tmp_path / "study.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "said"),
+    [
+        ("runs", {}, "the run lora, head, default, report, seed 0, twice, as runs 1 and 2"),
+        ("runs", {"run_id": "another", "out": "elsewhere"}, "twice, as runs 1 and 2"),
+        ("runs", {"seed": 1, "out": "elsewhere"}, "twice, as runs 1 and 2"),
+        ("baselines", {}, "top-1 twice, as baselines 1 and 2"),
+        ("metrics", {}, "micro_f1 twice, as metrics 1 and 3"),
+    ],
+)
+def test_what_stands_twice_is_refused(key: str, change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Two records joined by hand: a run that stands twice is not two seeds, whichever of its marks was changed."""
+    record = whole_study()
+    record[key].append(record[key][0] | change)
+    with pytest.raises(DataError) as caught:
+        load_study(written(record, tmp_path))
+    assert said in str(caught.value) and str(tmp_path / "study.json") in str(caught.value)
+
+
+def test_runs_of_one_seed_with_other_options_are_not_two_seeds(tmp_path: Path) -> None:
+    first, second = (run(test=test, spec_fingerprint=spec, run_id=spec) for test, spec in ((0.4, "a"), (0.6, "b")))
+    other_seed = run(test=0.5, spec_fingerprint="c", run_id="c", seed=1)
+    view = view_of(load_study(written(study([first, second, other_seed]), tmp_path)))
+    assert [[r.seed for r in group.runs] for group in view.groups] == [[0, 1], [0]]
+    assert any("lora, head, default, report, default stands in several rows" in note for note in view.notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
@@ -42,11 +42,15 @@ def checked_study(study: Mapping[str, Any], where: str) -> CheckedStudy:
     runs = [result_from(run, f"run {i} of {where}", metrics) for i, run in enumerate(study["runs"], start=1)]
     for number, run in enumerate(runs, start=1):
         _check_place(run.out, f"run {number} of {where}")
+    _check_once([_identities(run) for run in runs], [_run_name(run) for run in runs], "runs", where)
     baselines, scores = tuple(study.get("baselines") or ()), []
     for number, entry in enumerate(baselines, start=1):
         name = f"baseline {number} of {where}"
         check_record(BaselineEntry, entry, name, ADVICE)
         scores.append(checked_scores(entry.get("scores"), name, metrics))
+    names = [entry["name"] for entry in baselines]
+    _check_once([[name] for name in names], names, "baselines", where)
+    _check_once([[metric.name] for metric in metrics], [metric.name for metric in metrics], "metrics", where)
     board = tuple(map(leaderboard_entry_from, study.get("leaderboard") or ()))
     for number, team in enumerate(board):
         for metric in metrics:
@@ -56,6 +60,33 @@ def checked_study(study: Mapping[str, Any], where: str) -> CheckedStudy:
     _check_sweep(study.get("sweep") or {}, metrics[0], where)
     shared = tuple(record_from(Overlap, o, "a study's overlap") for o in study.get("overlaps") or ())
     return CheckedStudy(tuple(runs), baselines, tuple(scores), board, metrics, shared)
+
+
+def _check_once(identities: Sequence[Sequence[Hashable]], names: Sequence[str], what: str, where: str) -> None:
+    """Raises DataError for two of the `what` that have an identity in common: joined by hand, a record stands twice.
+
+    A mean would count it as two, and its interval would be too narrow.
+    """
+    first: dict[Hashable, int] = {}
+    for number, (found, name) in enumerate(zip(identities, names, strict=True), start=1):
+        for identity in found:
+            if identity in first:
+                raise DataError(
+                    f"{where} holds {name} twice, as {what} {first[identity]} and {number}; delete one of them, or run "
+                    "the study again."
+                )
+        first |= dict.fromkeys(found, number)
+
+
+def _identities(run: RunResult) -> list[Hashable]:
+    """What no two runs of a study have in common: an id, and a seed beside the same choices and options."""
+    choices = (run.approach, run.name, run.method, run.readout, run.answer, run.model, run.prompt, run.preset, run.seed)
+    return [(*choices, run.spec_fingerprint), *([run.run_id] if run.run_id is not None else [])]
+
+
+def _run_name(run: RunResult) -> str:
+    named = (run.name or run.method, run.readout or run.answer, run.model, run.prompt)
+    return f"the run {', '.join(filter(None, named))}, seed {run.seed},"
 
 
 def _check_sweep(sweep: Mapping[str, Any], metric: Metric, where: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -242,6 +243,7 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
         notes.append(
             f"which data and model files {unknown} of {len(runs)} runs had is not on record (fingerprint unknown)"
         )
+    notes += _rows_of_one_name(groups)
     baselines = tuple(_baseline(*pair) for pair in zip(read.baselines, read.baseline_scores, strict=True))
     return StudyView(
         study, groups, baselines, read.leaderboard, read.metrics, varying, tuple(dict.fromkeys(notes)), read.overlaps
@@ -265,11 +267,25 @@ def _baseline(plain: Mapping[str, Any], scores: Mapping[str, Scores]) -> Baselin
 
 
 def _group(runs: Iterable[RunResult]) -> tuple[Group, ...]:
-    grouped: dict[tuple[str, str, str, str, str], list[RunResult]] = {}
+    """The groups in the order of their first runs.
+
+    Runs of the same choices and seed differ in other options, as in records that were joined: the second of them
+    begins a group of its own, so that no seed is counted twice.
+    """
+    grouped: dict[tuple[tuple[str, str, str, str, str], int], list[RunResult]] = {}
+    earlier: Counter[tuple[Any, ...]] = Counter()
     for run in runs:
-        readout = run.readout or run.answer
-        grouped.setdefault((run.name or run.method, readout, run.model, run.prompt, run.preset), []).append(run)
-    return tuple(Group(*key, tuple(members)) for key, members in grouped.items())
+        key = (run.name or run.method, run.readout or run.answer, run.model, run.prompt, run.preset)
+        grouped.setdefault((key, earlier[key, run.approach, run.seed]), []).append(run)
+        earlier[key, run.approach, run.seed] += 1
+    return tuple(Group(*key, tuple(members)) for (key, _), members in grouped.items())
+
+
+def _rows_of_one_name(groups: Sequence[Group]) -> list[str]:
+    """A note on groups that no column tells apart."""
+    counts = Counter(tuple(getattr(group, axis) for axis in AXES) for group in groups)
+    names = dict.fromkeys(", ".join(filter(None, key)) for key, count in counts.items() if count > 1)
+    return [f"{name} stands in several rows, whose runs differ in options that are no column" for name in names]
 
 
 @dataclass(frozen=True, slots=True)
