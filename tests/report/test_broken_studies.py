@@ -119,3 +119,32 @@ def test_runs_of_one_seed_with_other_options_are_not_two_seeds(tmp_path: Path) -
     view = view_of(load_study(written(study([first, second, other_seed]), tmp_path)))
     assert [[r.seed for r in group.runs] for group in view.groups] == [[0, 1], [0]]
     assert any("lora, head, default, report, default stands in several rows" in note for note in view.notes)
+
+
+@pytest.mark.parametrize("holder", ["runs", "baselines"])
+@pytest.mark.parametrize("value", [93.0, -0.1, "0,93", None])
+def test_a_score_that_the_metric_cannot_have(holder: str, value: Any, tmp_path: Path) -> None:
+    record = whole_study()
+    record[holder][0]["scores"]["test"]["micro_f1"] = value
+    with pytest.raises(DataError) as caught:
+        load_study(written(record, tmp_path))
+    named = f"{holder.removesuffix('s')} 1 of {tmp_path / 'study.json'}"
+    assert named in str(caught.value) and '"scores.test.micro_f1" must be a number' in str(caught.value)
+
+
+def test_a_time_that_cannot_be(tmp_path: Path) -> None:
+    record = whole_study()
+    record["runs"][0]["train_seconds"] = -5
+    with pytest.raises(
+        DataError, match=r'run 1 of .*study\.json is broken \("train_seconds" must be a number at least 0'
+    ):
+        load_study(written(record, tmp_path))
+
+
+def test_a_record_without_bounds_has_those_of_its_metrics_names(tmp_path: Path) -> None:
+    """Versions before metrics had bounds wrote the same two."""
+    record = whole_study()
+    record["metrics"] = [{"name": "micro_f1", "title": "micro-F1"}]
+    record["runs"][0]["scores"]["test"]["micro_f1"] = 93.0
+    with pytest.raises(DataError, match="at least 0 and at most 1"):
+        load_study(written(record, tmp_path))
