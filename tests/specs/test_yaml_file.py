@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from semtune.errors import OptionError, UnknownNameError
+from semtune.errors import OptionError, SemtuneError, UnknownNameError
 from semtune.specs import read_spec, read_yaml, spec_from
 from semtune.study.grid import overridden, study_from
 
@@ -152,3 +152,44 @@ def test_a_word_that_yaml_reads_as_a_truth_keeps_its_capitals(tmp_path: Path, wo
         OptionError, match=r"must be a text, not (True|False) .*if it has capitals, keep them; put it in"
     ):
         read_spec(file)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("utf-16", "it is in UTF-16; save it as UTF-8"), ("latin-1", "line 2 is not in UTF-8; save it")],
+)
+def test_another_encoding_says_what_to_do(encoding: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_bytes("task: practice\nmodel: caf\xe9\n".encode(encoding))
+    with pytest.raises(OptionError, match=rf"study\.yaml cannot be read as UTF-8 text: {said}"):
+        read_yaml(tmp_path / "study.yaml")
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_read(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_bytes("task: practice\r\nmodel: caf\xe9\r\n".encode("utf-8-sig"))
+    assert read_yaml(tmp_path / "study.yaml") == {"task": "practice", "model": "caf\xe9"}
+
+
+def test_keys_that_hold_anchors_are_no_options(tmp_path: Path) -> None:
+    """As in compose files: what begins with "x-" holds values that anchors refer to."""
+    text = "x-small: &small {rank: 4}\ntask: practice\nmethods: [lora]\noverrides:\n  lora:\n    <<: *small\n"
+    (run,) = study_from(read_yaml(saved(tmp_path, text)), "study.yaml").runs().values()
+    assert run.method_options["rank"] == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"baselines": False},
+            r"called False; for no baselines write baselines: \[\] \(YAML reads no and off as false;",
+        ),
+        ({"strategies": True}, r"no strategy called True \(YAML reads yes and on as true\)"),
+        ({"baselines": ["top-1", True]}, r"no baseline called True \(YAML reads yes and on as true\)"),
+        ({"methods": [], "baselines": ["top-1"]}, '"methods" is empty; name at least one, or give strategies'),
+        ({"models": []}, '"models" is empty; name at least one, or give endpoint_models'),
+        ({"readouts": []}, '"readouts" is empty; name at least one\\.$'),
+    ],
+)
+def test_lists_that_name_nothing(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(SemtuneError, match=said):
+        study_from({"task": "practice", "methods": ["lora"], **values}, "it")

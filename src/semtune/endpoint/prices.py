@@ -17,8 +17,19 @@ from semtune.errors import OptionError, did_you_mean
 from semtune.records import Usage
 from semtune.runtime.files import expanded
 from semtune.specs import read_yaml
+from semtune.specs.kinds import check_kinds
+from semtune.specs.record import check_keys
 
 MILLION = 1e6
+_EXAMPLE = "models: {NAME: {in: 0.15, out: 0.60}}"
+
+
+@dataclass(frozen=True)
+class _PriceFile:
+    """The content of a file of prices."""
+
+    models: Mapping[str, Any]
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +47,13 @@ class Price:
 
 
 def read_price(file: str, model: str) -> Price:
-    """The price of `model` in a file of prices. Raises OptionError, and what reading YAML raises."""
-    values = read_yaml(expanded(file))
+    """The price of `model` in a file of prices. Raises OptionError, UnknownNameError."""
+    values = read_yaml(expanded(file), _EXAMPLE)
+    check_keys(values, [field.name for field in dataclasses.fields(_PriceFile)], file)
+    check_kinds(_PriceFile, values, file)
     models = values.get("models")
     if not isinstance(models, Mapping):
-        raise OptionError(f"{file} has no prices; write them as models: {{NAME: {{in: 0.15, out: 0.60}}}}.")
+        raise OptionError(f"{file} has no prices; write them as {_EXAMPLE}.")
     if model not in models:
         raise OptionError(f'{file} has no price of the model "{model}"; {did_you_mean(model, map(str, models))}')
     price = models[model]
@@ -48,7 +61,7 @@ def read_price(file: str, model: str) -> Price:
         raise OptionError(
             f'{file}: the price of "{model}" must be that of a million tokens, such as {{in: 0.15, out: 0.60}}.'
         )
-    return Price(float(price["in"]), float(price["out"]), str(values.get("currency", "USD")))
+    return Price(float(price["in"]), float(price["out"]), values.get("currency") or _PriceFile.currency)
 
 
 def _is_price(value: Any) -> bool:

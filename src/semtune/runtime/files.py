@@ -1,4 +1,6 @@
-"""Writing a file whole or not at all: a temporary file in the same folder takes the place of the old one.
+"""Reading the files that semtune writes, and writing a file whole or not at all.
+
+A temporary file in the same folder takes the place of the old one.
 
 A reader, or a run that is killed, sees the old content or the new, never a part. Two processes that write the same file
 have temporary files of their own; the last one to finish wins.
@@ -6,6 +8,7 @@ have temporary files of their own; the last one to finish wins.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -30,13 +33,26 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file in UTF-8, with a byte-order mark (as editors on Windows write it) or without.
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, without the byte-order mark that editors on Windows write.
 
-    Raises OSError; ValueError, also for bytes that are no UTF-8 and for lists in lists beyond Python's depth.
+    Raises OSError; ValueError for another encoding, with a message that says what to do, without a final stop.
     """
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is in UTF-16; save it as UTF-8")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not in UTF-8; save it as UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises as `read_text` does; ValueError for what is no JSON, or too deep."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("lists or mappings stand too deep in each other") from error
 

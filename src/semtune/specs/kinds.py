@@ -43,6 +43,13 @@ def check_kinds(cls: type[Any], values: Mapping[str, Any], where: str) -> None:
             _check_scalar(alternatives, f'{where}: "{name}"', f"{name}: ", value)
 
 
+def yaml_reading(value: Any) -> str:
+    """What YAML does with a bare word that it reads as `value`, as a clause; "" for anything but true and false."""
+    if not isinstance(value, bool):
+        return ""
+    return f"YAML reads {'yes and on as true' if value else 'no and off as false'}"
+
+
 def shown(value: Any) -> str:
     """A plain value in a message: a text in double quotes, and of a list or mapping only that it is one."""
     if isinstance(value, (list, tuple, Mapping)):
@@ -73,9 +80,7 @@ def _check_scalar(alternatives: tuple[Any, ...], subject: str, key: str, value: 
         key: what stands before the value in the file, such as "labels: ".
     """
     kinds = {_kind(hint) for hint in alternatives}
-    read = (
-        f" (YAML reads {'yes and on as true' if value else 'no and off as false'})" if isinstance(value, bool) else ""
-    )
+    read = f" ({yaml_reading(value)})" if isinstance(value, bool) else ""
     if "number" in kinds and read:
         raise OptionError(f"{subject} must be a number, not {value}{read}.")
     if "number" in kinds and "text" not in kinds:

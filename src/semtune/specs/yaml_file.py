@@ -8,18 +8,22 @@ from typing import Any
 
 import yaml
 
-from semtune.errors import OptionError
-from semtune.runtime.files import write_text
+from semtune.errors import OptionError, first_line
+from semtune.runtime.files import read_text, write_text
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is a mapping of plain values. Raises OptionError."""
+def read_yaml(path: Path, example: str = "`task: practice`, one key a line") -> dict[str, Any]:
+    """A YAML file that is a mapping of plain values.
+
+    Top-level keys that begin with "x-" are left out: they hold what the file's anchors refer to, as in compose files.
+
+    Args:
+        example: what such a file has, for the message about one that is no mapping.
+
+    Raises OptionError.
+    """
     try:
-        values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError as error:
-        raise OptionError(f"There is no file {path}; check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} cannot be read as UTF-8 text ({error}).") from error
+        values = _Loader(_text(path)).get_single_data()
     except _MisleadingValueError as error:
         raise OptionError(f"{path}: {error}.") from error
     except yaml.constructor.ConstructorError as error:
@@ -29,8 +33,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a value with the form of a date that is no date
         raise OptionError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise OptionError(f"{path} must be a mapping such as `task: practice`, one key a line.")
-    return values
+        raise OptionError(f"{path} must be a mapping such as {example}.")
+    return {key: value for key, value in values.items() if not key.startswith("x-")}
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except FileNotFoundError as error:
+        raise OptionError(f"There is no file {path}; check the path.") from error
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path} cannot be read as UTF-8 text: {first_line(error)}.") from error
 
 
 class _MisleadingValueError(Exception):

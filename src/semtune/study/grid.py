@@ -11,7 +11,7 @@ from semtune.errors import OptionError, UnknownNameError
 from semtune.records import ENDPOINT_OPTIONS, TUNING_OPTIONS, RunSpec, TaskOptions, option
 from semtune.registry import ANSWERS, BASELINES, LAUNCHERS, STRATEGIES, Registry
 from semtune.specs import record_from, resolve, spec_from, with_changes
-from semtune.specs.kinds import shown
+from semtune.specs.kinds import shown, yaml_reading
 from semtune.specs.naming import naming
 from semtune.specs.presets import DEFAULT_PRESET, preset_values
 from semtune.specs.record import mapping_from, unknown_key
@@ -28,6 +28,8 @@ PRESET_AXES = ("prompts", "readouts")
 STUDY_KEYS = ("strategies", "answers", "baselines", "endpoint_models", "launcher", "parallel", "sweep", "sweep_folds")
 """Further keys that are the study's own, not options of its runs."""
 
+_INSTEAD = {"methods": "strategies", "models": "endpoint_models"}
+"""A key whose list may be empty -> the key that has something in its place then."""
 NO_NAMES = ("none", "no", "", False, None)
 """What a study file may have in place of [], an empty list of names."""
 
@@ -161,8 +163,7 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
         if given:
-            needed_by = {"methods": "strategies", "models": "endpoint_models"}  # something else is in its place then
-            may_be_empty = plural in needed_by and bool(remaining.get(needed_by[plural]))
+            may_be_empty = plural in _INSTEAD and bool(remaining.get(_INSTEAD[plural]))
             axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
             if plural == "seeds":
                 _check_seeds(axes[plural], given[0], where)
@@ -233,7 +234,8 @@ def overridden(file: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
 def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) -> list[Any]:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if not items and not may_be_empty:
-        raise OptionError(f'{where}: "{key}" is empty; name at least one.')
+        instead = f", or give {_INSTEAD[key]}" if key in _INSTEAD else ""
+        raise OptionError(f'{where}: "{key}" is empty; name at least one{instead}.')
     doubled = sorted({str(item) for item in items if items.count(item) > 1})
     if doubled:
         raise OptionError(f'{where}: "{key}" names {", ".join(doubled)} twice; once is enough.')
@@ -252,12 +254,17 @@ def _check_seeds(seeds: list[Any], key: str, where: str) -> None:
 
 def _check_names(names: list[Any], key: str, registry: Registry, where: str) -> None:
     """Raises UnknownNameError for a name that is not registered; one such as "none" may have been meant as no names."""
+    known = ", ".join(sorted(registry))
     for name in names:
+        reading = yaml_reading(name)
         if name in NO_NAMES and name not in registry:
+            also = f"{reading}; " if reading else ""
             raise UnknownNameError(
                 f"{where}: there is no {registry.kind} called {shown(name)}; for no {key} write {key}: [] "
-                f'(as an option --{key} ""), for some, names from {", ".join(sorted(registry))}.'
+                f'({also}as an option --{key} ""), for some, names from {known}.'
             )
+        if reading:
+            raise UnknownNameError(f"{where}: there is no {registry.kind} called {name} ({reading}). Known: {known}.")
         registry.check(str(name))
 
 
