@@ -5,13 +5,12 @@ Adapters over another base of the same shape load without an error and answer no
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from semtune.contracts import LoadedModel
 from semtune.errors import ModelError
-from semtune.runtime.files import write_json
+from semtune.runtime.files import read_json, write_json
 
 FILE = "base_model.json"
 
@@ -54,7 +53,7 @@ def _read(folder: Path) -> dict[str, Any]:
     """The file's content; {} where there is none. Raises ModelError where it is broken."""
     file = folder / FILE
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = read_json(file)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from semtune.contracts import TaskContext
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction
 from semtune.records.targets import predictions_from
+from semtune.runtime.files import read_json
 
 FOLDS = 5
 THRESHOLDS = np.linspace(0.05, 0.95, 91)
@@ -162,7 +163,7 @@ class TfidfLogistic(BaseBaseline):
         """Read what `save` wrote. Raises ModelError."""
         kind = _OneForAll if self.space.kind == "single_label" else _OnePerLabel
         try:
-            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            state = read_json(folder / STATE)
             if state["labels"] != list(self.space.labels):
                 raise ValueError("it was fitted for other labels")
             self.threshold = float(state["threshold"])

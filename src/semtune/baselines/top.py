@@ -12,6 +12,7 @@ from semtune.baselines.base import BaseBaseline
 from semtune.contracts import TaskContext
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, label_target
+from semtune.runtime.files import read_json
 
 STATE = "labels.json"
 
@@ -48,7 +49,7 @@ class _Top(BaseBaseline):
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
         try:
-            labels = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            labels = read_json(folder / STATE)
             self._chosen = tuple(str(label) for label in labels)
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(f"The baseline {self.name} in {folder} is missing or broken ({error}).") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semtune.runtime.cache import cache_folder
-from semtune.runtime.files import write_json
+from semtune.runtime.files import read_json, write_json
 
 FOLDER = "endpoint-answers"
 
@@ -32,7 +32,7 @@ class AnswerCache:
     def get(self, key: str) -> dict[str, Any] | None:
         """What was put under `key`; None: nothing, or nothing that can be read."""
         try:
-            value = json.loads(self._file(key).read_text(encoding="utf-8"))
+            value = read_json(self._file(key))
         except (OSError, ValueError):
             return None
         return value if isinstance(value, dict) else None

@@ -6,7 +6,6 @@ PEFT puts adapters; a key that is not known here may do the first, so its value 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from semtune.errors import ModelError
 from semtune.methods._peft_common import ABOUT_TRAINING, check_keys
 from semtune.nn.low_rank import scale_of
+from semtune.runtime.files import read_json
 
 _CHECKED_ELSEWHERE = frozenset(
     {"r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
@@ -46,7 +46,7 @@ _STARTS_ON_THE_BASE = ("gaussian", "eva", "orthogonal", "mica")
 def read_config(path: Path) -> dict[str, Any]:
     """The adapter's config. Raises ModelError: the file is missing or broken."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError as error:
         raise ModelError(f"There is no file {path}; give the folder of a finished run") from error
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ from typing import Any
 from semtune.errors import ModelError, OutputError, first_line
 from semtune.registry import ARCHITECTURES, BUILT_IN_ARCHITECTURES
 from semtune.runtime.cache import cache_folder
-from semtune.runtime.files import write_json
+from semtune.runtime.files import read_json, write_json
 from semtune.runtime.sources import sources_digest
 
 RIGHT = "right"
@@ -121,7 +121,7 @@ def _remembered(config: Any, fields: dict[str, Any], trust_remote_code: bool) ->
     file = _file(digest)
     if file is not None and file.is_file():
         with contextlib.suppress(OSError, ValueError, KeyError):
-            reason: str | None = json.loads(file.read_text(encoding="utf-8"))["refusal"]
+            reason: str | None = read_json(file)["refusal"]
             return reason
     reason = mismatch(config)
     if file is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from semtune.nn.linear import NF4Linear, as_linear_layer
 from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.cost import Cost
 from semtune.plan.devices import Device
-from semtune.runtime.files import write_json
+from semtune.runtime.files import read_json, write_json
 from semtune.runtime.processor import native_bf16
 
 _SIDES = ((64, 576, 192), (384, 576, 576), (384, 576, 1536), (1024, 2048, 2048), (256, 4096, 8192))
@@ -133,7 +132,7 @@ def read_rates(file: Path, max_age_seconds: float) -> Rates | None:
     try:
         if time.time() - file.stat().st_mtime > max_age_seconds:
             return None
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         record["plain"] = tuple((float(a), float(b)) for a, b in record["plain"])
         record["packed"] = tuple((float(a), float(b)) for a, b in record["packed"])
         return Rates(**record)

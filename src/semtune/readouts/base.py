@@ -16,6 +16,7 @@ from semtune.contracts import ChooseThreshold, LabelCheck, LoadedModel, Prompt, 
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, TargetSpace
 from semtune.records.targets import LABEL_KINDS, not_finite, predictions_from
+from semtune.runtime.files import read_json
 
 Matrix = npt.NDArray[float64]
 
@@ -128,7 +129,7 @@ class LabelProbabilities(BaseReadout):
         if self.former_state_file is not None and not path.exists():
             path = folder / self.former_state_file
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = read_json(path)
             labels, threshold = state["labels"], float(state["threshold"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(

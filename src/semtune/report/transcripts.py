@@ -166,7 +166,7 @@ def _page_name(out: str, taken: set[str]) -> str:
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     """The lines of a transcript; an empty object for one that is none. Raises OSError."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             try:
                 value = json.loads(line)

@@ -301,7 +301,7 @@ def read_curve(path: Path) -> Curve:
     losses: list[tuple[int, float]] = []
     dev: list[tuple[int, float]] = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:
         return Curve((), ())
     for line in lines:

@@ -70,7 +70,7 @@ def told(folder: Path, spec: RunSpec) -> str | None:
 def _requested(folder: Path, spec: RunSpec) -> dict[str, Any]:
     """The request of a run of `spec` in `folder`; {} where there is none."""
     try:
-        found = json.loads(_request_file(folder).read_text(encoding="utf-8"))
+        found = files.read_json(_request_file(folder))
         return dict(found) if found["spec_fingerprint"] == spec_fingerprint(spec) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semtune.errors import OutputError
+from semtune.runtime.files import read_json
 
 LOCK, HOLDER = ".lock", ".lock-holder.json"
 """The locked file, and the file that says who locked it: Windows lets nobody else read a locked file."""
@@ -85,7 +86,7 @@ def _write_holder(folder: Path) -> None:
 def _holder(folder: Path) -> str:
     """Who holds the lock, as far as the holder has written it down."""
     try:
-        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        holder = read_json(folder / HOLDER)
         where = "this machine" if holder["host"] == socket.gethostname() else f"the machine {holder['host']}"
         return f"process {holder['pid']} on {where}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):

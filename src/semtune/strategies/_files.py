@@ -10,6 +10,7 @@ from typing import Any
 from semtune.errors import ModelError
 from semtune.records import Example
 from semtune.records.targets import label_target
+from semtune.runtime import files
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -20,7 +21,7 @@ def write_json(file: Path, value: Any) -> None:
 def read_json(file: Path, what: str, take: Callable[[Any], None]) -> None:
     """Hand the value of `file` to `take`. Raises ModelError where it is missing, broken, or not as `take` needs."""
     try:
-        take(json.loads(file.read_text(encoding="utf-8")))
+        take(files.read_json(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{file} does not hold {what}; run it again.") from error
 

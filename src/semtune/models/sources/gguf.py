@@ -26,7 +26,7 @@ from semtune.models.sources.base import Source
 from semtune.models.sources.folder import FolderSource
 from semtune.runtime.cache import cache_folder
 from semtune.runtime.children import run_module
-from semtune.runtime.files import expanded
+from semtune.runtime.files import expanded, read_json
 
 _NOTE = "the weights were dequantised from a GGUF file"
 _LAYOUT = "v1"
@@ -114,7 +114,7 @@ def cached_folder(sha256: str) -> Path:
 def conversion_notes(folder: Path) -> tuple[str, ...]:
     """What there is to say about the conversion that wrote `folder`."""
     file = folder / CONVERSION_FILE
-    return tuple(json.loads(file.read_text(encoding="utf-8"))["notes"]) if file.is_file() else ()
+    return tuple(read_json(file)["notes"]) if file.is_file() else ()
 
 
 def converted_folder(file: Path) -> Path:
