@@ -88,3 +88,12 @@ def test_test_texts_inside_train_are_refused_and_named(semtune: Semtune, tmp_pat
     assert {(o["split"], o["other"], o["exact"]) for o in result["overlaps"]} == {
         ("test", "train", 20), ("test", "dev", 20), ("dev", "train", 20),
     }  # fmt: skip
+
+
+def test_a_broken_study_is_one_sentence(semtune: Semtune, tmp_path: Path) -> None:
+    record = {"format": 1, "task": "it", "runs": []}
+    for key, wrong in (("environment", "laptop"), ("spec", ["x"]), ("task_notes", "a note"), ("baselines", [3])):
+        (tmp_path / "study.json").write_text(json.dumps(record | {key: wrong}), encoding="utf-8")
+        done = semtune("report", ".", check=2)
+        (sentence,) = done.stderr.splitlines()
+        assert sentence.startswith("semtune: ") and "study.json" in sentence and sentence.endswith("."), sentence

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from semtune.errors import DataError
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
 from semtune.report.html import write_report
@@ -34,6 +35,33 @@ def test_a_run_of_the_version_before_predicts_what_it_predicted(old_run: Path) -
     task = TASKS.get("table")(TaskOptions(data=str(DATA / "reviews.csv"), text_column="comment", label_column="mood"))
     written = task.read_predictions(old_run / "predictions-test.json")
     assert [p.labels for p in load_run(old_run).predict(task.load("test"))] == [p.labels for p in written]
+
+
+def with_marks(folder: Path) -> None:
+    """Save every file of a run or study as Notepad does, with a byte-order mark and line ends of Windows."""
+    for file in folder.rglob("*"):
+        if file.suffix in (".json", ".jsonl", ".yaml"):
+            text = file.read_text(encoding="utf-8").replace("\n", "\r\n")
+            file.write_bytes(text.encode("utf-8-sig"))
+
+
+def test_files_with_byte_order_marks_read(old_run: Path, tmp_path: Path) -> None:
+    task = TASKS.get("table")(TaskOptions(data=str(DATA / "reviews.csv"), text_column="comment", label_column="mood"))
+    expected, before = load_run(old_run).predict(task.load("test")), read_result(old_run / "result.json")
+    with_marks(old_run)
+    assert load_run(old_run).predict(task.load("test")) == expected
+    assert read_result(old_run / "result.json") == before
+    shutil.copytree(DEMO, tmp_path / "study")
+    study = load_study(tmp_path / "study")
+    with_marks(tmp_path / "study")
+    assert load_study(tmp_path / "study") == study
+
+
+def test_another_encoding_of_a_result_says_what_to_do(old_run: Path) -> None:
+    file = old_run / "result.json"
+    file.write_bytes(file.read_text(encoding="utf-8").encode("utf-16"))
+    with pytest.raises(DataError, match=r"result\.json should be .* \(it is in UTF-16; save it as UTF-8\)\.$"):
+        read_result(file)
 
 
 def test_its_spec_and_its_result_read(old_run: Path) -> None:

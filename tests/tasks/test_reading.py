@@ -140,6 +140,11 @@ def test_header_cells_with_spaces_and_invisible_characters(tmp_path: Path) -> No
     assert pairs(path) == pairs(path, text_column=" text ", label_column="label\u00a0") == ROWS
 
 
+def test_spaces_after_tabs(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.tsv", joined([HEADER, *ROWS], "\t "))
+    assert pairs(path) == ROWS and "the spaces after each tab were left out" in notes(path)
+
+
 def test_spaces_after_the_separators(tmp_path: Path) -> None:
     rows = [(f'"{text}, so"', label) for text, label in ROWS]
     path = save(tmp_path / "t.csv", joined([("label", "text"), *((b, a) for a, b in rows)], ", "))

@@ -51,6 +51,20 @@ def test_a_title_above_unknown_columns_is_a_guess_that_says_so(tmp_path: Path) -
     assert "it seems to be line 2" in said and '"quotes"' in said
 
 
+@pytest.mark.parametrize("title", [f"{TITLE},,", f",{TITLE},"])
+def test_a_title_that_a_spreadsheet_filled_up(title: str, tmp_path: Path) -> None:
+    """As many separators as every other line has: the title is a header with one filled cell."""
+    rows = [(str(i), *row) for i, row in enumerate(ROWS)]
+    said = refused(save(tmp_path / "t.csv", f"{title}\n" + joined([("nr", "comment", "mood"), *rows], ",")))
+    assert f'line 1 ("{TITLE}") has one filled cell, and those below have more; if it is a title, delete it' in said
+    assert "it seems to be line 2" in said and "--separator" not in said
+
+
+def test_a_header_with_one_column_and_a_separator_at_the_end_is_no_title(tmp_path: Path) -> None:
+    said = refused(save(tmp_path / "t.csv", "comment,\n" + "".join(f"{text},\n" for text, _ in ROWS)))
+    assert "title" not in said and "Known: comment" in said
+
+
 def test_a_title_that_became_the_names_of_columns(tmp_path: Path) -> None:
     file = tmp_path / "t.parquet"
     columns = {TITLE: [HEADER[0], *(t for t, _ in ROWS)], "Unnamed: 1": [HEADER[1], *(label for _, label in ROWS)]}

@@ -68,7 +68,7 @@ class DataFolder:
     def discard(self) -> None:
         """Remove what was created here, unless a run that began refers to it, and folders that are then empty."""
         records = [file for name in ("spec.yaml", "study.json", "*/spec.yaml") for file in self.owner.glob(name)]
-        known = "".join(file.read_text(encoding="utf-8") for file in records)
+        known = "".join(file.read_text(encoding="utf-8", errors="replace") for file in records)
         for path in self.created:
             if path.name not in known:
                 path.unlink(missing_ok=True)

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from semtune.baselines.base import BaseBaseline
 from semtune.contracts import TaskContext
-from semtune.errors import ModelError
+from semtune.errors import DataError, ModelError
 from semtune.records import Example, Prediction, TargetKind, label_target
+from semtune.records.checking import check_value
 from semtune.runtime.files import read_json
 
 STATE = "labels.json"
@@ -50,8 +51,9 @@ class _Top(BaseBaseline):
         """Read what `save` wrote. Raises ModelError."""
         try:
             labels = read_json(folder / STATE)
-            self._chosen = tuple(str(label) for label in labels)
-        except (OSError, ValueError, TypeError) as error:
+            check_value(tuple[str, ...], labels, STATE)
+            self._chosen = tuple(labels)
+        except (OSError, ValueError, DataError) as error:
             raise ModelError(f"The baseline {self.name} in {folder} is missing or broken ({error}).") from error
 
 

@@ -63,8 +63,10 @@ def _run() -> int:
 
 
 def _complain(message: str) -> int:
+    from semtune.errors import with_stop
     from semtune.runtime.streams import json_line, printable
 
+    message = with_stop(message)
     print(f"semtune: {printable(message)}", file=sys.stderr)
     if "--json" in sys.argv:
         print(json_line({"error": message}))

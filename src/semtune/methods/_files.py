@@ -34,12 +34,12 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise ModelError(f"There is no file {path}; give the folder of a finished run")
+            raise ModelError(f"There is no file {path}; give the folder of a finished run.")
         self.path = path
         try:
             self._file: Any = safe_open(path, framework="pt")
         except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} is not a readable safetensors file ({error}); it may be cut short") from error
+            raise ModelError(f"{path} is not a readable safetensors file ({error}); it may be cut short.") from error
 
     def __enter__(self) -> TensorFile:
         self._file.__enter__()

@@ -48,11 +48,11 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path)
     except FileNotFoundError as error:
-        raise ModelError(f"There is no file {path}; give the folder of a finished run") from error
+        raise ModelError(f"There is no file {path}; give the folder of a finished run.") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON ({error}); it may be cut short") from error
+        raise ModelError(f"{path} is not readable JSON ({error}); it may be cut short.") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path} is not an adapter's config; give the folder of a finished run")
+        raise ModelError(f"{path} is not an adapter's config; give the folder of a finished run.")
     return config
 
 
@@ -84,7 +84,7 @@ def layer_configs(config: Mapping[str, Any], paths: Iterable[str], path: Path) -
     alpha: Any = config.get("lora_alpha")
     stabilized = config.get("use_rslora", False)
     if not _is_rank(rank) or not _is_alpha(alpha):
-        raise ModelError(f"{path} does not say r and lora_alpha as numbers; give the folder of a finished run")
+        raise ModelError(f"{path} does not say r and lora_alpha as numbers; give the folder of a finished run.")
     if not isinstance(stabilized, bool):
         raise ModelError(f"{path} says use_rslora = {stabilized!r}, which must be true or false; make the adapter anew")
     ranks = _pattern(config, "rank_pattern", _is_rank, path)

@@ -132,7 +132,7 @@ def _check_config(found: Mapping[str, GroupPooledLinear], path: Path) -> None:
     config = read_config(path)
     rank, alpha = config.get("rank"), config.get("alpha")
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise ModelError(f"{path} does not say rank and alpha as numbers; give the folder of a finished run")
+        raise ModelError(f"{path} does not say rank and alpha as numbers; give the folder of a finished run.")
     if (config.get("group_size"), config.get("pooling")) != (Int4Linear.group_size, "sum"):
         raise ModelError(
             f"{path} is not over sums of groups of {Int4Linear.group_size} inputs; give an adapter that semtune tuned"

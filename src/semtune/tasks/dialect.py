@@ -80,7 +80,7 @@ def read_rows(text: str, suffix: str, separator: str | None, quoting: QuotingOpt
     header = body.split("\n", 1)[0]
     spaced = len(header.split(separator)) == len(re.findall(re.escape(separator) + " +", header)) + 1 > 1
     if spaced and separator != " ":
-        remarks.general(f"the spaces after each {_name(separator)} were left out")
+        remarks.general(f"the spaces after each {_name(separator).removesuffix('s')} were left out")
     reading = _read(body, separator, quoting, first_line, remarks.source, spaced=spaced and separator != " ")
     if reading.remark:
         remarks.general(reading.remark)

@@ -42,10 +42,16 @@ def title_advice(lines: Lines, wanted: Iterable[str]) -> str | None:
     full = _first_of_full_width(header, below)
     if full is None:
         return None
+    cell = "cell" if len(header) == 1 else "filled cell"
+    said = (
+        f"{first} ({_title(header)}) has one {cell}, and those below have more; if it is a title, delete it, so that "
+        f"the header comes first (it seems to be {full})"
+    )
+    if len(header) > 1:
+        return f"{said}; if it is the header, fill its other cells"
     return (
-        f"{first} ({_title(header)}) has one cell, and those below have more; if it is a title, delete it, so that the "
-        f'header comes first (it seems to be {full}); if it is the header, put "quotes" around cells that hold a '
-        "separator, or name another separator with --separator"
+        f'{said}; if it is the header, put "quotes" around cells that hold a separator, or name another separator with '
+        "--separator"
     )
 
 
@@ -62,12 +68,19 @@ def _parts(cells: Sequence[str]) -> set[str]:
 
 
 def _first_of_full_width(header: Sequence[str], below: Lines) -> str | None:
-    """The first line that has as many cells as most, where the first line of all has one."""
-    rows = [(where, len(cells)) for where, cells in below if not all(map(is_blank, cells))]
-    if sum(not is_blank(cell) for cell in header) != 1 or not rows:
+    """The first line that is as wide as most, where the first line of all has one filled cell and most have more.
+
+    A line ends with its last filled cell: spreadsheets fill a title's line with separators.
+    """
+    widths = [
+        (where, max(n for n, cell in enumerate(cells, 1) if not is_blank(cell)))
+        for where, cells in below
+        if _filled(cells)
+    ]
+    if _filled(header) != 1 or not widths:
         return None
-    width, _ = Counter(width for _, width in rows).most_common(1)[0]
-    return next(where for where, own in rows if own == width) if width > len(header) else None
+    width, _ = Counter(width for _, width in widths).most_common(1)[0]
+    return next(where for where, own in widths if own == width) if width > 1 else None
 
 
 def _title(header: Sequence[str]) -> str:
