@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semtune.errors import DataError
+from semtune.errors import DataError, ModelError
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
 from semtune.report.html import write_report
@@ -62,6 +62,16 @@ def test_another_encoding_of_a_result_says_what_to_do(old_run: Path) -> None:
     file.write_bytes(file.read_text(encoding="utf-8").encode("utf-16"))
     with pytest.raises(DataError, match=r"result\.json should be .* \(it is in UTF-16; save it as UTF-8\)\.$"):
         read_result(file)
+
+
+@pytest.mark.parametrize("threshold", ["NaN", "93.0", "-1", '"0,5"', "true", "null", "[]"])
+def test_a_threshold_that_decides_nothing_is_refused(threshold: str, old_run: Path) -> None:
+    """No probability reaches NaN, so every text would have no label, without a word."""
+    file = old_run / "adapter" / "head.json"
+    state = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(state | {"threshold": "T"}).replace('"T"', threshold), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"missing or broken \(its threshold is no number from 0 to 1"):
+        load_run(old_run)
 
 
 def test_its_spec_and_its_result_read(old_run: Path) -> None:

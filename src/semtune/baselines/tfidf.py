@@ -23,7 +23,7 @@ from semtune.baselines.base import BaseBaseline
 from semtune.contracts import TaskContext
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction
-from semtune.records.targets import predictions_from
+from semtune.records.targets import predictions_from, threshold_from
 from semtune.runtime.files import read_json
 
 FOLDS = 5
@@ -166,9 +166,11 @@ class TfidfLogistic(BaseBaseline):
             state = read_json(folder / STATE)
             if state["labels"] != list(self.space.labels):
                 raise ValueError("it was fitted for other labels")
-            self.threshold = float(state["threshold"])
+            self.threshold = threshold_from(state["threshold"])
             self._fitted = kind.from_plain(state, self.space.labels)
-        except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+            if self._fitted.probabilities([""]).shape != (1, len(self.space.labels)):
+                raise ValueError("it has not one model a label")
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
             raise ModelError(f"The baseline {self.name} in {folder} is missing or broken ({error}).") from error
 
     def _choose_threshold(self, train: Sequence[Example], truth: npt.NDArray[np.bool_]) -> float:
@@ -209,7 +211,9 @@ def _vectorizer_from(state: dict[str, Any]) -> Any:
     vectorizer = _vectorizer()
     vectorizer.vocabulary_ = {ngram: column for column, ngram in enumerate(state["ngrams"])}
     vectorizer.fixed_vocabulary_ = True
-    vectorizer.idf_ = np.array(state["idf"])
+    vectorizer.idf_ = np.array(state["idf"], dtype=np.float64)
+    if not np.isfinite(vectorizer.idf_).all():
+        raise ValueError("its document frequencies are not finite")
     return vectorizer
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from semtune.contracts import ChooseThreshold, LabelCheck, LoadedModel, Prompt, ReadoutSettings
 from semtune.errors import ModelError
 from semtune.records import Example, Prediction, TargetKind, TargetSpace
-from semtune.records.targets import LABEL_KINDS, not_finite, predictions_from
+from semtune.records.targets import LABEL_KINDS, not_finite, predictions_from, threshold_from
 from semtune.runtime.files import read_json
 
 Matrix = npt.NDArray[float64]
@@ -130,7 +130,7 @@ class LabelProbabilities(BaseReadout):
             path = folder / self.former_state_file
         try:
             state = read_json(path)
-            labels, threshold = state["labels"], float(state["threshold"])
+            labels, threshold = state["labels"], threshold_from(state["threshold"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"The {self.name} state in {folder} is missing or broken ({error}); tune again."

@@ -163,6 +163,13 @@ def check_finite(predictions: Iterable[Prediction]) -> None:
             raise not_finite("probabilities", prediction.id)
 
 
+def threshold_from(value: Any) -> float:
+    """A decision threshold from its JSON form. Raises ValueError for what no probability can be."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError("its threshold is no number from 0 to 1")
+    return float(value)
+
+
 def predictions_from(
     examples: Sequence[Example],
     probabilities: Iterable[Iterable[float]],

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from semtune.contracts import Answer, Prompt, PromptParts, StrategyGenerator, TaskContext
 from semtune.records import Example, Prediction, TargetKind, option
 from semtune.records.options import MOST, MOST_TOKENS
-from semtune.records.targets import LABEL_KINDS
+from semtune.records.targets import LABEL_KINDS, threshold_from
 from semtune.registry import ANSWERS, INSTRUCTIONS
 from semtune.specs.serves import check_serves
 from semtune.strategies._files import read_json, write_json
@@ -180,7 +180,7 @@ class BaseStrategy:
         """Take over what `state` returned. Raises KeyError, TypeError, ValueError, AttributeError for another form."""
         self.definitions = {str(k): str(v) for k, v in state["label_definitions"].items()}
         if self.answer.chooses_threshold:
-            self.answer.threshold = float(state["threshold"])
+            self.answer.threshold = threshold_from(state["threshold"])
 
     def save(self, folder: Path) -> None:
         """Write `state` and the knowledge, so that predicting needs neither the task nor the file."""
