@@ -215,3 +215,13 @@ def test_a_broken_record_of_a_sweep_is_said_to_be_broken(tmp_path: Path) -> None
     record = sweep(tmp_path / "s", Scoring(peak_at(1e-3)))
     with pytest.raises(DataError, match='"sweep" is broken'):
         all_tables({**record, "sweep": {"rows": [{}]}})
+
+
+def test_an_impossible_score_in_the_file_is_measured_again(tmp_path: Path) -> None:
+    """A score of 93 would make its value the best one."""
+    expected = sweep(tmp_path / "s", Scoring(peak_at(1e-3)))["sweep"]["rows"]
+    file = tmp_path / "s" / SWEEP_FILE
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    plain["rows"][0]["trials"][-1]["runs"][0]["score"] = 93.0
+    file.write_text(json.dumps(plain), encoding="utf-8")
+    assert sweep(tmp_path / "s", Scoring(peak_at(1e-3)))["sweep"]["rows"] == expected

@@ -110,7 +110,7 @@ class StudySpecEntry:
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """The content of `study.json`, its runs and baselines by themselves."""
+    """The content of `study.json`, its runs, baselines and sweep by themselves."""
 
     task: str
     runs: tuple[Any, ...]
@@ -128,4 +128,5 @@ class StudyFile:
     date: str | None = None
     spec: StudySpecEntry | None = None
     environment: Environment | None = None
-    sweep: SweepEntry | None = None
+    sweep: Any = None
+    """A `SweepEntry`, if anything was swept."""

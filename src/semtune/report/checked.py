@@ -11,7 +11,7 @@ from semtune.errors import DataError
 from semtune.records import LeaderboardEntry, Metric, Overlap, RunResult, Scores
 from semtune.records.checking import check_record, check_value
 from semtune.records.scores import checked_scores, leaderboard_entry_from, metrics_from
-from semtune.records.study_file import BaselineEntry, StudyFile
+from semtune.records.study_file import BaselineEntry, StudyFile, SweepEntry
 from semtune.runs.folder import result_from
 from semtune.specs import record_from
 
@@ -57,7 +57,8 @@ def checked_study(study: Mapping[str, Any], where: str) -> CheckedStudy:
             if metric.name in team.scores:
                 value, path = team.scores[metric.name], f"leaderboard[{number}].{metric.name}"
                 check_value(metric.hint, value, where, path, advice=ADVICE)
-    _check_sweep(study.get("sweep") or {}, metrics[0], where)
+    if study.get("sweep"):
+        _check_sweep(study["sweep"], metrics[0], f'{where}: "sweep"')
     shared = tuple(record_from(Overlap, o, "a study's overlap") for o in study.get("overlaps") or ())
     return CheckedStudy(tuple(runs), baselines, tuple(scores), board, metrics, shared)
 
@@ -89,12 +90,13 @@ def _run_name(run: RunResult) -> str:
     return f"the run {', '.join(filter(None, named))}, seed {run.seed},"
 
 
-def _check_sweep(sweep: Mapping[str, Any], metric: Metric, where: str) -> None:
-    """Raises DataError for a score that the metric cannot have."""
-    for r, row in enumerate(sweep.get("rows") or ()):
+def _check_sweep(sweep: Any, metric: Metric, where: str) -> None:
+    """Raises DataError for what is no sweep, and for a score that the metric cannot have."""
+    check_record(SweepEntry, sweep, where, ADVICE)
+    for r, row in enumerate(sweep["rows"]):
         for t, trial in enumerate(row["trials"]):
             for n, run in enumerate(trial["runs"]):
-                path = f"sweep.rows[{r}].trials[{t}].runs[{n}].score"
+                path = f"rows[{r}].trials[{t}].runs[{n}].score"
                 check_value(metric.hint | None, run["score"], where, path, advice=ADVICE)
 
 

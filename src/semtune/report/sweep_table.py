@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semtune.errors import DataError
 from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table, figure_cells
 from semtune.report.view import Group, StudyView, statistic
 from semtune.specs.kinds import shown
@@ -14,33 +13,30 @@ PRUNED = "Given up by successive halving: other values were better after as many
 
 
 def sweep_table(study: Mapping[str, Any], view: StudyView) -> Table | None:
-    """A row for each value of each row of the study; None where nothing was swept. Raises DataError."""
+    """A row for each value of each row of the study; None where nothing was swept. `study` is checked."""
     sweep = study.get("sweep")
     if not sweep:
         return None
-    try:
-        trials = [(row, trial) for row in sweep["rows"] for trial in row["trials"]]
-        scores = [statistic([run["score"] for run in trial["runs"]]) for _, trial in trials]
-        seconds = [statistic([run["seconds"] for run in trial["runs"]]) for _, trial in trials]
-        rows = tuple(
-            Row(
-                (
-                    Cell(str(row["label"])),
-                    Cell(_value(trial["value"]), bold=trial["outcome"] == "chosen"),
-                    Cell(str(len(trial["runs"]))),
-                    score,
-                    second,
-                    Cell(str(trial["outcome"]), marks=(1,) if trial["outcome"] == "pruned" else ()),
-                ),
-                kind="label",
-            )
-            for (row, trial), score, second in zip(
-                trials, figure_cells(scores, digits=3), figure_cells(seconds, digits=1), strict=True
-            )
+    trials = [(row, trial) for row in sweep["rows"] for trial in row["trials"]]
+    scores = [statistic([run["score"] for run in trial["runs"]]) for _, trial in trials]
+    seconds = [statistic([run["seconds"] for run in trial["runs"]]) for _, trial in trials]
+    rows = tuple(
+        Row(
+            (
+                Cell(str(row["label"])),
+                Cell(_value(trial["value"]), bold=trial["outcome"] == "chosen"),
+                Cell(str(len(trial["runs"]))),
+                score,
+                second,
+                Cell(str(trial["outcome"]), marks=(1,) if trial["outcome"] == "pruned" else ()),
+            ),
+            kind="label",
         )
-        folds = sweep["folds"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f'The study\'s "sweep" is broken ({error!r}); run the study again.') from error
+        for (row, trial), score, second in zip(
+            trials, figure_cells(scores, digits=3), figure_cells(seconds, digits=1), strict=True
+        )
+    )
+    folds = sweep["folds"]
     columns = (
         Column("Row", align="left"),
         Column("Value", align="left"),
@@ -57,10 +53,10 @@ def sweep_table(study: Mapping[str, Any], view: StudyView) -> Table | None:
 def chosen_marks(view: StudyView, group: Group, notes: Footnotes) -> list[int]:
     """A footnote on a group whose options were chosen by the sweep: which, among how many values, by how many runs."""
     sweep = view.plain.get("sweep")
-    rows = sweep.get("rows") if isinstance(sweep, Mapping) else None
+    rows = sweep["rows"] if sweep else ()
     wanted = (group.method, group.readout, group.model, group.prompt)
     found = []
-    for row in rows or ():
+    for row in rows:
         of_row = (
             row.get("method") or row.get("strategy"),
             row.get("readout") or row.get("answer"),

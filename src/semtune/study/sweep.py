@@ -18,6 +18,7 @@ from typing import Any
 from semtune.contracts import Launcher, Task, TaskContext
 from semtune.errors import SemtuneError
 from semtune.records import Example, RunResult, RunSpec, to_plain
+from semtune.records.checking import check_record, check_value
 from semtune.registry import APPROACHES
 from semtune.runs.fingerprints import model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, write_json
@@ -185,10 +186,16 @@ class Sweep:
             if plain["data_fingerprint"] != data:
                 return {}
             rows = [run for row in plain["rows"] for trial in row["trials"] for run in trial["runs"]]
-            found = [record_from(FoldRun, run, SWEEP_FILE) for run in (*rows, *plain["waiting_runs"])]
+            found = [self._fold_run(run) for run in (*rows, *plain["waiting_runs"])]
         except (SemtuneError, KeyError, TypeError):
             return {}
         return {run.identity: run for run in found if run.status in _LASTING}
+
+    def _fold_run(self, plain: Any) -> FoldRun:
+        """A run from its JSON form. Raises SemtuneError, also for a score that the metric cannot have."""
+        check_record(FoldRun, plain, SWEEP_FILE)
+        check_value(self._metric.hint | None, plain["score"], SWEEP_FILE, "score")
+        return record_from(FoldRun, plain, SWEEP_FILE)
 
 
 def _drop_weights(folder: Path) -> None:
