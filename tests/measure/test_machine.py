@@ -95,3 +95,17 @@ def test_a_stopwatch_adds_up() -> None:
         raise ValueError("no")
     with watch, pytest.raises(RuntimeError, match="already running"), watch:
         pass
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [("1", 1), ("2,1", 2), (" 3 ", 3), ("99", 4), (None, 4), ("", 4), ("0", 4), ("-2", 4), ("all", 4)],
+)
+def test_threads_are_those_of_the_environment_or_all(
+    given: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert machine.default_threads() == threads

@@ -145,7 +145,7 @@ def plan(
     """
     import torch
 
-    from semtune.measure.machine import cores
+    from semtune.measure.machine import default_threads
     from semtune.measure.memory import resident_bytes
     from semtune.plan.requests import load_data, plan_methods
     from semtune.registry import METHODS
@@ -155,7 +155,7 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="semtune-plan-") as temporary, caller_state_kept():
         data: TaskOrData = "practice" if task is None else task
         spec = _spec(data, None, None, {"model": model, **options}, DataFolder(Path(temporary)), "semtune.plan()")
-        torch.set_num_threads(spec.threads or cores())
+        torch.set_num_threads(spec.threads or default_threads())
         known = load_data(spec, texts=task is not None or options.get("max_length") is None)
         return plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
 

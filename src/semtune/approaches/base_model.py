@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from semtune.errors import ModelError
-from semtune.measure.machine import available_memory_bytes, cores
+from semtune.measure.machine import available_memory_bytes, default_threads
 from semtune.models.locate import conversion_bytes, prepare
 from semtune.records import RunSpec
 from semtune.runtime.imports import heavy_imports
@@ -25,7 +25,7 @@ def prepare_model(spec: RunSpec, on_phase: Callable[[str], None]) -> None:
     check_conversion(spec)
     on_phase(f"preparing {spec.model}")
     prepare(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    torch.set_num_threads(spec.threads or cores())
+    torch.set_num_threads(spec.threads or default_threads())
 
 
 def check_conversion(spec: RunSpec) -> None:

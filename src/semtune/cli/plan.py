@@ -49,7 +49,7 @@ def plan(
     with heavy_imports():
         import torch
 
-        from semtune.measure.machine import cores
+        from semtune.measure.machine import default_threads
         from semtune.measure.memory import resident_bytes
         from semtune.plan.requests import load_data, plan_methods
         from semtune.records import to_plain
@@ -70,7 +70,7 @@ def plan(
         return show_prompting(values, strategies, task, device, runtime_bytes, calibrate=calibrate, json=json)
     requested = {**values, "task": task or "practice"} | ({} if max_length is None else {"max_length": max_length})
     spec = spec_from(requested, "the command line")
-    torch.set_num_threads(spec.threads or cores())
+    torch.set_num_threads(spec.threads or default_threads())
     methods = split_names(method) if method is not None else tuple(METHODS)
     if not methods:
         raise OptionError("--method names no method; see `semtune list methods`, or leave it out for all.")

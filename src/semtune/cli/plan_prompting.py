@@ -26,7 +26,7 @@ def show_prompting(
     """Plan prompting strategies and print the plans. Raises SemtuneError."""
     import torch
 
-    from semtune.measure.machine import cores
+    from semtune.measure.machine import default_threads
     from semtune.plan.prompted_requests import plan_strategies
     from semtune.records import to_plain
     from semtune.specs import spec_from
@@ -35,7 +35,7 @@ def show_prompting(
         raise OptionError("--strategy names no strategy; see `semtune list strategies`.")
     known = {"task": task or "practice", "approach": "prompted", "strategy": strategies[0]}
     spec = spec_from({**values, **known}, "the command line")
-    torch.set_num_threads(spec.threads or cores())
+    torch.set_num_threads(spec.threads or default_threads())
     answer, data = plan_strategies(spec, strategies, device, calibrate=calibrate, runtime_bytes=runtime_bytes)
     if json:
         o.print_json([to_plain(p) for p in answer.plans])

@@ -40,6 +40,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """Threads of a run that names none: OMP_NUM_THREADS, as in other programs that compute, but no more than cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list is one number a nesting level
+    return min(int(given), cores()) if given.isdecimal() and int(given) > 0 else cores()
+
+
 def native_bf16(device_type: str = "cpu") -> bool:
     """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware."""
     return _native_bf16(device_type)

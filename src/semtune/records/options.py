@@ -282,7 +282,7 @@ class RunSpec:
         help="YAML file with the price of a million tokens, in and out, by model, so that results say what they cost.",
     )  # fmt: skip
     threads: int | None = option(
-        None, at_least=1, at_most=1024, help="CPU threads; all cores without it.", panel=MACHINE
+        None, at_least=1, at_most=1024, help="CPU threads; OMP_NUM_THREADS or all cores without it.", panel=MACHINE
     )
     prepack: bool | None = option(
         None, panel=MACHINE,
