@@ -24,7 +24,7 @@ from benchmarks import figures, launch, record, schedule, setting, table
 from benchmarks.ratios import Figure, Run
 from benchmarks.schedule import Contestant
 from benchmarks.setting import say
-from benchmarks.targets import TARGETS
+from benchmarks.targets import FP32_TARGETS, TARGETS, Target
 from semtune.runtime.processor import native_bf16
 
 ADAPTER_STEPS = 40
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "wall_seconds": round(time.perf_counter() - started),
         "record": record.shown(folder),
     }
-    result = summary(found, runs, kept, about)
-    text = tables(found, runs, result)
+    targets = TARGETS if native else FP32_TARGETS
+    result = summary(found, runs, kept, about, targets)
+    text = tables(found, runs, result, targets)
     record.write_json(folder, "summary.json", result)
     (folder / "tables.txt").write_text(text, encoding="utf-8")
     print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
@@ -123,13 +124,17 @@ def one(contestant: Contestant, round_: int, common: Mapping[str, Any], start: L
 
 
 def summary(
-    found: Sequence[Figure], runs: Sequence[Run], kept: Mapping[str, Sequence[str]], about: Mapping[str, Any]
+    found: Sequence[Figure],
+    runs: Sequence[Run],
+    kept: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any],
+    targets: Mapping[str, Target] = TARGETS,
 ) -> dict[str, Any]:
     """The JSON object: every figure by its key (null where it could not be formed), then what stands behind them."""
     return {
         **{figure.key: figure.value for figure in found},
-        "verdicts": {f.key: TARGETS[f.key].verdict(f.value) for f in found if f.key in TARGETS},
-        "targets": {key: str(target) for key, target in TARGETS.items()},
+        "verdicts": {f.key: targets[f.key].verdict(f.value) for f in found if f.key in targets},
+        "targets": {key: str(target) for key, target in targets.items()},
         "behind": {f.key: f.behind() for f in found},
         "peers_kept_after_screening": dict(kept),
         "sameness": figures.sameness(runs),
@@ -139,7 +144,9 @@ def summary(
     }
 
 
-def tables(found: Sequence[Figure], runs: Sequence[Run], result: Mapping[str, Any]) -> str:
+def tables(
+    found: Sequence[Figure], runs: Sequence[Run], result: Mapping[str, Any], targets: Mapping[str, Target] = TARGETS
+) -> str:
     """What a reader sees."""
     screened = result["peers_kept_after_screening"]
     kept = "".join(f"  {name}: {', '.join(peers) or 'none'}\n" for name, peers in screened.items())
@@ -148,7 +155,7 @@ def tables(found: Sequence[Figure], runs: Sequence[Run], result: Mapping[str, An
         table.contestants_table(runs),
         table.growth_table(result["growth"]),
         table.sameness_lines(result["sameness"]),
-        table.figures_table(found),
+        table.figures_table(found, targets),
         f"Peers that went on after the first round:\n{kept}"
         f"{result['rounds']} rounds{quick}, {result['threads']} threads, {result['wall_seconds'] / 60:.0f} min, "
         f"{data['task']} ({data['texts']} texts, {data['mean_tokens_per_text']:.0f} tokens each); "
