@@ -38,7 +38,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEMTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SEMTUNE_NO_PROGRESS", "1")
-    monkeypatch.setattr("semtune.approaches.base_model.cores", lambda: 1)
+    monkeypatch.setattr("semtune.approaches.base_model.default_threads", lambda: 1)
     monkeypatch.setattr("semtune.measure.machine.cores", lambda: 1)
 
 

@@ -25,6 +25,8 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         ours, self._repeated = self._repeated, False
+        if ours and not self._waiting:
+            return  # what it repeats was raised after the timer had looked
         if (ours or not self._waiting) and _importing(frame):
             self._waiting = True
             timer = threading.Timer(_RETRY_SECONDS, self._repeat)
