@@ -129,16 +129,16 @@ def _task_options(values: Mapping[str, Any]) -> TaskOptions:
 
 def _by_name(splits: Mapping[str, Texts], dev: Texts | None, test: Texts | None) -> dict[str, Texts | None]:
     """The splits of a DatasetDict or a dict, by the option that names each. Raises DataError, OptionError."""
-    from semtune.tasks.split_files import SPLIT_NAMES
+    from semtune.tasks.split_files import SPLIT_OF_NAME
 
     if dev is not None or test is not None:
         raise OptionError("The data come with their splits by name; leave out dev= and test=.")
-    known = {name: split for split, names in SPLIT_NAMES.items() for name in names}
     found: dict[str, Texts | None] = {}
     for name, value in splits.items():
-        if name not in known:
-            raise DataError(f'The data have a split "{name}"; {did_you_mean(str(name), known)}')
-        found["data" if known[name] == "train" else f"{known[name]}_data"] = value
+        split = SPLIT_OF_NAME.get(name)
+        if split is None:
+            raise DataError(f'The data have a split "{name}"; {did_you_mean(str(name), SPLIT_OF_NAME)}')
+        found["data" if split == "train" else f"{split}_data"] = value
     if "data" not in found:
         raise DataError(f"The data have no train split; they have {', '.join(map(str, splits)) or 'none at all'}.")
     return found
@@ -160,7 +160,7 @@ def _location(value: Texts, key: str, options: Mapping[str, Any], folder: DataFo
 
 def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A split in memory as rows of plain values under the columns that the options name. Raises DataError."""
-    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
+    from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
 
     text = options.get("text_column") or TEXT_COLUMNS[0]
     label = options.get("label_column") or LABEL_COLUMNS[0]
@@ -189,8 +189,8 @@ def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, 
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
     from semtune.tasks.class_names import name_classes
+    from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
     from semtune.tasks.split_column import check_no_split_column
-    from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS
 
     is_dataset = _is_a(value, "datasets", "Dataset")
     names = list(value.column_names if is_dataset else value.columns)

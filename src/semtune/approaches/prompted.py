@@ -103,6 +103,11 @@ class Prompted:
         notes = self.loaded.notes if uses_model(self.strategy) else ("no language model was asked",)
         return (*notes, *self._read_notes(), *self._counts.sentences())
 
+    def _read_files(self) -> None:
+        """Let the strategy read files of the user's own. Raises DataError, OptionError."""
+        if isinstance(self.strategy, ReadingStrategy):
+            self.strategy.read()
+
     def _read_notes(self) -> tuple[str, ...]:
         """What reading files of the user's own left out or converted."""
         return self.strategy.notes if isinstance(self.strategy, ReadingStrategy) else ()
@@ -144,8 +149,7 @@ class Prompted:
 
         Raises DataError, OptionError, ModelError.
         """
-        if isinstance(self.strategy, ReadingStrategy):
-            self.strategy.read()
+        self._read_files()
         if not uses_model(self.strategy):
             return
         prepare_model(self.spec, on_phase)

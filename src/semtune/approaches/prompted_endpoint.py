@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from semtune.approaches.prompted import Answered, Prompted, Recorder
-from semtune.contracts import ReadingStrategy, StrategyGenerator, TaskContext, uses_model
+from semtune.contracts import StrategyGenerator, TaskContext, uses_model
 from semtune.endpoint.client import Client
 from semtune.endpoint.generator import EndpointGenerator
 from semtune.endpoint.prices import Price, read_price
@@ -63,8 +63,7 @@ class PromptedEndpoint(Prompted):
         Raises DataError, OptionError, EndpointError.
         """
         check_client()
-        if isinstance(self.strategy, ReadingStrategy):
-            self.strategy.read()
+        self._read_files()
         if self.spec.prices is not None:
             self._price = read_price(self.spec.prices, self.spec.model)
 

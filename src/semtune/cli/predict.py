@@ -90,9 +90,9 @@ def _own_table(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from semtune.runs.folder import RunFolder
     from semtune.specs import read_spec
     from semtune.tasks.dialect import checked_separator
+    from semtune.tasks.header import TEXT_COLUMNS
     from semtune.tasks.separated import SEPARATORS
     from semtune.tasks.split_files import are_txt_tables
-    from semtune.tasks.table_files import TEXT_COLUMNS
 
     file = RunFolder(run).spec
     if not file.exists():

@@ -115,7 +115,7 @@ ZERO_DIVISION_ONE = (
 )
 """The definition of macro-F1 that one shared task has, and that records without definitions were computed by."""
 _OLD_DEFINITIONS = {"macro_f1": ZERO_DIVISION_ONE}
-_OTHER_KEYS = frozenset({"primary", "parse_failures", "per_label", "examples", "definitions"})
+_OTHER_KEYS = frozenset(Scores.json_fields)
 _METRICS_OF_OLD_RECORDS = (
     Metric("micro_f1", "micro-F1", short="micro", at_least=0, at_most=1),
     Metric("macro_f1", "macro-F1", short="macro", definition=ZERO_DIVISION_ONE, at_least=0, at_most=1),

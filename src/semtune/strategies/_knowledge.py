@@ -33,8 +33,7 @@ from semtune.tasks.table_files import RawTable, read_table
 TEXT_COLUMNS = ("text", "entry", "definition", "meaning", "body", "content")
 DATE_COLUMNS = ("date", "published")
 TITLE_COLUMNS = ("title", "term", "word", "name")
-PARQUET = ".parquet"
-TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", PARQUET)
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 MARKDOWN = (".md", ".markdown")
 PASSAGE_WORDS = 120
 FILE = "knowledge.json"
@@ -85,12 +84,11 @@ class Knowledge:
         if path.is_dir():
             raise DataError(f"--knowledge {path} is a folder, but a file is needed; name the file.")
         suffix, remarks = path.suffix.lower(), Remarks(str(path))
-        decoded = None if suffix == PARQUET else decode_file(path)  # UTF-8 alone: --encoding is about the task's data
         if suffix in TABLES:
-            table = read_table(path, TaskOptions())
+            table = read_table(path, TaskOptions(), encoding_option=False)  # --encoding is about the task's data
             entries, notes = list(_rows(table, remarks)), table.notes
         else:
-            assert decoded is not None
+            decoded = decode_file(path)
             entries, notes = list(_paragraphs(decoded.text, path, markdown=suffix in MARKDOWN)), decoded.notes
         if not entries:
             raise DataError(f"--knowledge {path} holds no entries; give a file with text.")

@@ -12,7 +12,10 @@ from semtune.tasks.separated import SEPARATORS
 LINES = 10
 """Number of lines below the first one in which a header is looked for."""
 
-_USUAL_NAMES = frozenset({"text", "label", "labels", "id"})
+TEXT_COLUMNS = ("text",)
+LABEL_COLUMNS = ("label", "labels")
+"""Column names to look for where the user names none."""
+_USUAL_NAMES = frozenset({*TEXT_COLUMNS, *LABEL_COLUMNS, "id"})
 
 Lines = Sequence[tuple[str, Sequence[str]]]
 """(location, cells) of the first lines of a table, the one that is taken for its header first."""
@@ -35,7 +38,7 @@ def title_advice(lines: Lines, wanted: Iterable[str]) -> str | None:
         if not names.isdisjoint(_parts(cells))
         and (_filled(cells) > _filled(header) or len((names | _USUAL_NAMES) & _parts(cells)) > 1)
     ]
-    if len(named) == 1:  # a name that stands in several lines is a value, as one may be below as many names
+    if len(named) == 1:  # a name that stands in several lines is a value
         return (
             f"{first} ({_title(header)}) is not the header, which seems to be {named[0]}; delete what stands above that"
         )

@@ -10,12 +10,11 @@ from semtune.errors import DataError, OptionError
 from semtune.tasks.base import SPLITS
 from semtune.tasks.characters import visible
 from semtune.tasks.remarks import shown
-from semtune.tasks.split_files import SPLIT_NAMES
+from semtune.tasks.split_files import SPLIT_OF_NAME
 from semtune.tasks.table_files import RawTable, find_column
 
 USUAL_NAMES = frozenset({"split", "splits", "set", "subset", "dataset", "partition", "fold", "part", "usage", "phase"})
 """Names that such a column often has."""
-_BY_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, RawTable]:
@@ -72,4 +71,4 @@ def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], opt
 
 
 def _split_of(cell: Any) -> str | None:
-    return _BY_NAME.get(visible(str(cell)).casefold())
+    return SPLIT_OF_NAME.get(visible(str(cell)).casefold())

@@ -18,7 +18,8 @@ SPLIT_NAMES = {
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test",),
 }
-"""Usual names of the three splits, in file names and on the hub."""
+"""Usual names of the three splits, in file names, cells and on the hub."""
+SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 DATA_SUFFIXES = frozenset(
     {*SPREADSHEETS, ".arrow", ".feather", ".zip", ".7z", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".pkl", ".pickle"}
     | {".h5", ".hdf5", ".sqlite", ".db", ".xml", ".html", ".doc", ".docx", ".dat", ".orc", ".avro", ".sav", ".dta"}
@@ -70,8 +71,7 @@ def are_txt_tables(options: TaskOptions) -> bool:
         if data is None or data.startswith(HUB):
             continue
         path = Path(data)
-        names = {name for names in SPLIT_NAMES.values() for name in names}
-        files = [file for file in _files(path) if _split_name(file) in names] if path.is_dir() else [path]
+        files = [file for file in _files(path) if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
         if any(suffix_of(file) == LINES_SUFFIX for file in files):
             return True
     return False

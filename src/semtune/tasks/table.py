@@ -18,6 +18,7 @@ from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import path_of
 from semtune.tasks.dialect import checked_separator
+from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
 from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
@@ -26,7 +27,7 @@ from semtune.tasks.review import label_notes, with_hidden_labels
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_tables
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import LABEL_COLUMNS, TEXT_COLUMNS, RawTable, find_column, read_table
+from semtune.tasks.table_files import RawTable, find_column, read_table, wanted_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Table(BaseTask):
             tables[split] = read_table(path_of(data), self.options)
         if self.options.split_column is not None:
             return split_by_column(tables, self.options.split_column)
-        train, named = tables["train"], _named_columns(self.options)
+        train, named = tables["train"], {*wanted_columns(self.options), self.options.date_column}
         others = {name: [row.get(name) for _, row in train.rows] for name in train.columns if name not in named}
         check_no_split_column(train.source, others, "--split-column {}")
         return tables
@@ -287,16 +288,6 @@ def _absent(labels: Sequence[str], splits: Mapping[str, Sequence[Example]]) -> l
     seen = {label for examples in splits.values() for e in examples for label in e.labels or ()}
     absent = [shown(label) for label in labels if label not in seen]
     return [f"no text has {'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent)}"] if absent else []
-
-
-def _named_columns(options: TaskOptions) -> set[str | None]:
-    """The columns of texts, labels, ids and dates."""
-    return {
-        *((options.text_column,) if options.text_column else TEXT_COLUMNS),
-        *((options.label_column,) if options.label_column else LABEL_COLUMNS),
-        options.id_column,
-        options.date_column,
-    }
 
 
 def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:

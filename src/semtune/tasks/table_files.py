@@ -19,16 +19,13 @@ from semtune.tasks.characters import visible
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import checked_separator, read_rows
 from semtune.tasks.files import parse_json_lines, parse_json_list
-from semtune.tasks.header import LINES, Lines, title_advice
+from semtune.tasks.header import LABEL_COLUMNS, LINES, TEXT_COLUMNS, Lines, title_advice
 from semtune.tasks.parquet import read_parquet
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB
 
-TEXT_COLUMNS = ("text",)
-LABEL_COLUMNS = ("label", "labels")
 _PLAIN = TaskOptions()
 """The options where none is given."""
-"""Column names to look for where the user names none."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
@@ -61,11 +58,12 @@ class RawTable:
         return title_advice([("the row of column names", self.columns), *below], wanted)
 
 
-def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False) -> RawTable:
+def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False, encoding_option: bool = True) -> RawTable:
     """Read one file; its suffix gives the format.
 
     keep_blank: whether a row of blank cells above the last filled one keeps its place in a separated file; a line
         without any cell is such a row only where there is one column.
+    encoding_option: see `decoding.decode_file`.
 
     Raises DataError, OptionError (unknown encoding or separator).
     """
@@ -82,8 +80,8 @@ def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False) ->
             have = "has" if len(idle) == 1 else "have"
             remarks.general(f"has no separated columns, so {' and '.join(idle)} {have} no effect on it")
     if keep_blank and _READERS[suffix] is _read_separated:
-        return _read_separated(path, options, remarks, keep_blank=True)
-    return _READERS[suffix](path, options, remarks)
+        return _read_separated(path, options, remarks, encoding_option, keep_blank=True)
+    return _READERS[suffix](path, options, remarks, encoding_option)
 
 
 def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: str) -> str:
@@ -151,9 +149,11 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() if suffix == GZIP_SUFFIX else suffix
 
 
-def _read_separated(path: Path, options: TaskOptions, remarks: Remarks, *, keep_blank: bool = False) -> RawTable:
+def _read_separated(
+    path: Path, options: TaskOptions, remarks: Remarks, encoding_option: bool, *, keep_blank: bool = False
+) -> RawTable:
     separator = None if options.separator is None else checked_separator(options.separator)
-    decoded = decode_file(path, options.encoding, encoding_option=True)
+    decoded = decode_file(path, options.encoding, encoding_option=encoding_option)
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
     header, *records = found
     names = [visible(cell) for cell in header.cells]
@@ -175,7 +175,7 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks, *, keep_
             remarks.row("a repeated header was left out", where)
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
-            advice = title_advice(first_lines, _wanted_columns(options))
+            advice = title_advice(first_lines, wanted_columns(options))
             if advice is not None:
                 raise DataError(f"{path}: {advice}.")
             raise DataError(
@@ -192,7 +192,7 @@ def _read_separated(path: Path, options: TaskOptions, remarks: Remarks, *, keep_
     return replace(table, first_lines=first_lines)
 
 
-def _wanted_columns(options: TaskOptions) -> list[str]:
+def wanted_columns(options: TaskOptions) -> list[str]:
     """Names of columns that the options name, or that are looked for without."""
     given = (options.text_column, options.label_column, options.id_column)
     named = [name for name in given if name is not None]
@@ -208,9 +208,9 @@ def _first_of_each(names: list[str], cells: list[str]) -> dict[str, Any]:
     return row
 
 
-def _read_json(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+def _read_json(path: Path, options: TaskOptions, remarks: Remarks, encoding_option: bool) -> RawTable:
     """A JSON list of objects, or one object a line, whatever the suffix says."""
-    decoded = decode_file(path, options.encoding, encoding_option=True)
+    decoded = decode_file(path, options.encoding, encoding_option=encoding_option)
     text = decoded.text
     promised_lines = suffix_of(path) != ".json"
     first, _, rest = text.strip().partition("\n")
@@ -225,12 +225,12 @@ def _read_json(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
     return _table(path, rows, remarks, None, decoded.notes)
 
 
-def _read_parquet(path: Path, options: TaskOptions, remarks: Remarks) -> RawTable:
+def _read_parquet(path: Path, options: TaskOptions, remarks: Remarks, encoding_option: bool) -> RawTable:
     found = read_parquet(path, remarks)
     return _table(path, [(f"row {n}", row) for n, row in enumerate(found.rows, start=1)], remarks, found.columns, ())
 
 
-_READERS: dict[str, Callable[[Path, TaskOptions, Remarks], RawTable]] = {
+_READERS: dict[str, Callable[[Path, TaskOptions, Remarks, bool], RawTable]] = {
     ".csv": _read_separated,
     ".tsv": _read_separated,
     ".jsonl": _read_json,

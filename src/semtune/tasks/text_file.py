@@ -11,9 +11,10 @@ from semtune.records import TaskOptions
 from semtune.tasks.cells import text_of
 from semtune.tasks.characters import visible
 from semtune.tasks.decoding import decode_file
+from semtune.tasks.header import TEXT_COLUMNS
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB
-from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, TEXT_COLUMNS, find_column, read_table, suffix_of
+from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, find_column, read_table, suffix_of
 
 
 def read_texts(
