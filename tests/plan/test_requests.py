@@ -13,7 +13,7 @@ from semtune.errors import OptionError
 from semtune.plan import requests
 from semtune.plan.devices import Device
 from semtune.records import RunSpec, TaskOptions
-from semtune.runs import guard, runner
+from semtune.runs import guard, run_planners, runner
 from semtune.runs.folder import read_result
 from semtune.runs.runner import run
 from semtune.specs import resolve, spec_from, with_changes, with_method
@@ -76,26 +76,11 @@ def test_a_plan_that_fails_does_not_stop_a_run(
         raise RuntimeError("planted")
 
     caplog.set_level("INFO")
-    monkeypatch.setattr(guard, "plan_run", broken)
+    monkeypatch.setattr(run_planners, "plan_run", broken)
     result = run(spec, tmp_path / "run", Silent())
     assert result.status == "ok"
     assert result.predicted_peak_bytes == {}
     assert "could not be planned" in caplog.text
-
-
-def test_only_what_surely_fits_is_not_planned_first(spec: RunSpec, machine: Callable[[int], None]) -> None:
-    data = requests.load_data(spec, texts=True)
-    machine(64 << 30)
-    assert requests.upper_bound_fits(spec, data)
-    machine(1 << 30)
-    assert not requests.upper_bound_fits(spec, data)
-
-
-def test_the_bound_is_above_what_any_method_needs(spec: RunSpec, machine: Callable[[int], None]) -> None:
-    """What "surely fits" would have to hold for a model of a billion: its worst plan is below the bound."""
-    shape = dataclasses.replace(with_method(spec, "full", shared=True), model="shape:llama-3.2-1b")
-    machine(40 << 30)
-    assert not requests.upper_bound_fits(shape, requests.Data())
 
 
 def test_fit_changes_as_little_as_needed(

@@ -29,7 +29,7 @@ def failing(error: Exception) -> Any:
 def test_a_failed_plan_is_logged_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("semtune.runs.guard.plan_run", failing(RuntimeError("the planner's own fault")))
+    monkeypatch.setattr("semtune.runs.run_planners.plan_run", failing(RuntimeError("the planner's own fault")))
     planned = guard()
     with caplog.at_level(logging.INFO):
         planned.make_plan(0)
@@ -40,7 +40,7 @@ def test_a_failed_plan_is_logged_with_its_traceback(
 def test_and_not_printed() -> None:
     """In a process of its own: pytest listens to logs itself."""
     program = (
-        "from tests.runs import test_guard as t; import semtune.runs.guard as g;"
+        "from tests.runs import test_guard as t; import semtune.runs.run_planners as g;"
         "g.plan_run = t.failing(RuntimeError('own fault')); t.guard().make_plan(0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
@@ -48,6 +48,6 @@ def test_and_not_printed() -> None:
 
 
 def test_an_option_that_cannot_be_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semtune.runs.guard.plan_run", failing(OptionError("The rank must be at most 8")))
+    monkeypatch.setattr("semtune.runs.run_planners.plan_run", failing(OptionError("The rank must be at most 8")))
     with pytest.raises(OptionError, match="rank"):
         guard().make_plan(0)

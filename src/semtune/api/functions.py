@@ -282,7 +282,8 @@ def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bo
     with observer(progress, title) as watch, caller_state_kept():
         watch.on_phase("starting", None)
         from semtune.measure.memory import resident_bytes
-        from semtune.plan.requests import fit_to_memory, load_data, upper_bound_fits
+        from semtune.plan.requests import fit_to_memory, load_data
+        from semtune.plan.upper_bound import upper_bound_fits
         from semtune.runs.runner import run
 
         known_plan = None

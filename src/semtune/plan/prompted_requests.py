@@ -15,6 +15,7 @@ from semtune.models.locate import locate_config
 from semtune.plan import requests
 from semtune.plan.devices import parse_device
 from semtune.plan.prompted import PromptingData, plan_prompting
+from semtune.plan.upper_bound import SPARE_BYTES, hidden_bytes
 from semtune.records import Plan, RunSpec
 from semtune.registry import STRATEGIES, TASKS
 from semtune.specs import resolve
@@ -75,5 +76,5 @@ def prompting_surely_fits(spec: RunSpec) -> bool:
         return False
     tokens = max(FORWARD_TOKENS, int(spec.strategy_options.get("prompt_tokens", FORWARD_TOKENS)))
     cache = total_memory_bytes() // CACHE_SHARE
-    bound = 8 * parameters + cache + requests.hidden_bytes(config, tokens, layers=1) + (1 << 30)
+    bound = 8 * parameters + cache + hidden_bytes(config, tokens, layers=1) + SPARE_BYTES
     return bound < requests.local_device().memory_bytes / 2

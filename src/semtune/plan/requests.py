@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -16,7 +15,6 @@ from semtune.contracts import Readout, Task
 from semtune.errors import DataError, MethodRefusesError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, cores, gpus, native_bf16, total_memory_bytes
 from semtune.measure.memory import resident_bytes
-from semtune.models.fake_model import most_parameters
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
@@ -123,29 +121,6 @@ def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Pl
     request, _ = _request(spec, local_device(), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
-
-
-def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
-    """Whether an upper bound of a run's memory is below half of this machine's, so that the run needs no plan.
-
-    The bound: every parameter is trained in fp32 (weight, gradient, two moments, master: 20 bytes), and every token of
-    the largest step keeps, in every layer, 20 rows of the hidden size and 8 of the MLP's in fp32; 1 GiB beside them.
-    """
-    config = locate_config(spec.model, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    parameters = most_parameters(config)
-    if parameters is None:
-        return False
-    longest_bytes = max((len(e.text.encode()) for e in data.train or ()), default=spec.max_length)
-    tokens = max(spec.batch_size, spec.predict_batch_size) * min(spec.max_length, longest_bytes)
-    bound = 20 * parameters + hidden_bytes(config, tokens) + (1 << 30)
-    return bound < local_device().memory_bytes / 2
-
-
-def hidden_bytes(config: Any, tokens: int, layers: int | None = None) -> int:
-    """Bytes of 20 rows of the hidden size and 8 of the MLP's in fp32, for every token and layer; None: all layers."""
-    text = config.get_text_config()
-    hidden, mlp = int(text.hidden_size), int(text.intermediate_size)
-    return 4 * tokens * (layers or int(text.num_hidden_layers)) * (20 * hidden + 8 * mlp)
 
 
 def fit_to_memory(spec: RunSpec, runtime_bytes: int) -> tuple[RunSpec, Plan, str]:
