@@ -132,7 +132,7 @@ def test_a_run_that_diverges_raises_and_leaves_its_record(tune: Tune, tmp_path: 
         ({"epochs": 0}, OptionError, "at least 1"),
         ({"epochs": "many"}, OptionError, "epochs"),
         ({"model": "no/such/folder/"}, ModelError, "no/such/folder"),
-        ({"test_fraction": 1.5}, OptionError, "test-fraction"),
+        ({"test_fraction": 1.5}, OptionError, "test_fraction"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from semtune.api.own_data import TASK_OPTIONS, DataFolder, TaskOrData, Texts, is_in_memory, task_values
 from semtune.api.run import Run, caller_state_kept, observer, temporary_folder
 from semtune.api.study import Study
+from semtune.api.wording import spoken_python
 from semtune.errors import (
     DivergedError,
     DoesNotFitError,
@@ -90,8 +91,9 @@ def tune(
     data = DataFolder(folder)
     try:
         values = {"model": model, "method": method, **options}
-        spec = _spec(task_or_data, dev, test, values, data, "semtune.tune()")
-        result = _run(spec, folder, overwrite=overwrite, fit=fit, planned=planned, progress=progress)
+        with spoken_python(data.path):
+            spec = _spec(task_or_data, dev, test, values, data, "semtune.tune()")
+            result = _run(spec, folder, overwrite=overwrite, fit=fit, planned=planned, progress=progress)
     except BaseException:
         _discard(data, temporary=out is None)
         raise
@@ -153,11 +155,13 @@ def plan(
     runtime_bytes = resident_bytes()
     methods = [method] if isinstance(method, str) else list(METHODS if method is None else method)
     with tempfile.TemporaryDirectory(prefix="semtune-plan-") as temporary, caller_state_kept():
-        data: TaskOrData = "practice" if task is None else task
-        spec = _spec(data, None, None, {"model": model, **options}, DataFolder(Path(temporary)), "semtune.plan()")
-        torch.set_num_threads(spec.threads or default_threads())
-        known = load_data(spec, texts=task is not None or options.get("max_length") is None)
-        return plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
+        written = DataFolder(Path(temporary))
+        with spoken_python(written.path):
+            data: TaskOrData = "practice" if task is None else task
+            spec = _spec(data, None, None, {"model": model, **options}, written, "semtune.plan()")
+            torch.set_num_threads(spec.threads or default_threads())
+            known = load_data(spec, texts=task is not None or options.get("max_length") is None)
+            return plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
 
 
 def study(
@@ -194,25 +198,26 @@ def study(
     folder = temporary_folder() if out is None else Path(out)
     data = DataFolder(folder)
     try:
-        task_options, given = _split_task_options(options)
-        if _is_study_file(task_or_data):
-            values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
-            for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
-                values.pop(key, None)
-            values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
-            where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
-        else:
-            values = task_values(task_or_data, dev, test, task_options, data)
-            values["task_options"] = dataclasses.asdict(values["task_options"])
-            where = "semtune.study()"
-        spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
-        say = (
-            (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
-            if progress
-            else (lambda text: None)
-        )
-        launcher = LAUNCHERS.get(spec.launcher)(spec.parallel)
-        run_study(spec, folder, _as_typed(task_or_data, options), launcher, say, parallel=spec.parallel)
+        with spoken_python(data.path):
+            task_options, given = _split_task_options(options)
+            if _is_study_file(task_or_data):
+                values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
+                for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
+                    values.pop(key, None)
+                values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
+                where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
+            else:
+                values = task_values(task_or_data, dev, test, task_options, data)
+                values["task_options"] = dataclasses.asdict(values["task_options"])
+                where = "semtune.study()"
+            spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
+            say = (
+                (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
+                if progress
+                else (lambda text: None)
+            )
+            launcher = LAUNCHERS.get(spec.launcher)(spec.parallel)
+            run_study(spec, folder, _as_typed(task_or_data, options), launcher, say, parallel=spec.parallel)
     except BaseException:
         _discard(data, temporary=out is None)
         raise

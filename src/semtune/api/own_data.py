@@ -14,13 +14,13 @@ import hashlib
 import json
 import math
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from semtune.api.wording import WRITTEN
 from semtune.errors import DataError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
@@ -36,7 +36,6 @@ TaskOrData: TypeAlias = "Texts | Mapping[str, Texts]"
 
 TASK_OPTIONS = tuple(field.name for field in dataclasses.fields(TaskOptions))
 _HUB = "hub:"
-_WRITTEN = re.compile(r"(train|dev|test)-[0-9a-f]{12}\.jsonl")
 
 
 class DataFolder:
@@ -80,7 +79,7 @@ class DataFolder:
         """Remove the files of former runs."""
         kept = set(paths)
         for path in self.path.glob("*.jsonl"):
-            if _WRITTEN.fullmatch(path.name) and str(path) not in kept:
+            if WRITTEN.fullmatch(path.name) and str(path) not in kept:
                 path.unlink()
 
 
