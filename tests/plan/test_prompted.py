@@ -71,7 +71,7 @@ def test_a_prompted_run_that_cannot_fit_is_a_result_with_its_plan(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("semtune.plan.requests", "semtune.runs.guard"):
-        monkeypatch.setattr(f"{module}.local_device", lambda: Device("this machine", "cpu", 100_000_000))
+        monkeypatch.setattr(f"{module}.local_device", lambda *_: Device("this machine", "cpu", 100_000_000))
     monkeypatch.setattr("semtune.approaches.prompted.Prompted.load", lambda self: pytest.fail("it was loaded"))
     result = run(resolve(spec), tmp_path / "run", Silent())
     assert result.status == "does_not_fit"

@@ -35,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def have(memory_bytes: int) -> None:
         device = Device("this machine", "cpu", memory_bytes)
         for module in (requests, guard):
-            monkeypatch.setattr(module, "local_device", lambda: device)
+            monkeypatch.setattr(module, "local_device", lambda *_: device)
 
     return have
 

@@ -33,7 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes this machine have so many bytes."""
 
     def have(memory_bytes: int) -> None:
-        monkeypatch.setattr(requests, "local_device", lambda: Device("this machine", "cpu", memory_bytes))
+        monkeypatch.setattr(requests, "local_device", lambda *_: Device("this machine", "cpu", memory_bytes))
 
     return have
 

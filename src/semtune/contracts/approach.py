@@ -148,7 +148,7 @@ class Approach(Protocol):
 
     @property
     def device(self) -> str:
-        """The type of the device that it computes on: "cpu", "cuda"."""
+        """The type of the device that it computes on: "cpu", "cuda", "mps"."""
         ...
 
     @property

@@ -8,10 +8,11 @@ from types import TracebackType
 
 def synchronised_seconds(device: str = "cpu") -> float:
     """A monotonic time in seconds, read after the device has finished all queued work."""
-    if device.startswith("cuda"):
+    kind = device.partition(":")[0]
+    if kind in ("cuda", "mps"):
         import torch
 
-        torch.cuda.synchronize()
+        torch.cuda.synchronize() if kind == "cuda" else torch.mps.synchronize()
     return time.perf_counter()
 
 

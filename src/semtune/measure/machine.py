@@ -47,7 +47,7 @@ def default_threads() -> int:
 
 
 def native_bf16(device_type: str = "cpu") -> bool:
-    """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware."""
+    """Whether this machine's "cpu", "cuda" or "mps" device is taken to multiply bf16 in hardware."""
     return _native_bf16(device_type)
 
 

@@ -5,8 +5,9 @@ On Linux the kernel keeps the process's high-water mark of resident memory (VmHW
 returns freed memory to the system, so that one phase's leftovers are not the next one's peak. `ru_maxrss` is no
 substitute: a child inherits it from its parent and it cannot be reset. Elsewhere a thread samples the resident size.
 
-On a GPU the figures are the caching allocator's: bytes in live tensors (`peak_bytes`) and bytes taken from the device
-(`reserved_bytes`); the process's own peak is then in `host_peak_bytes`.
+On a CUDA GPU the figures are the caching allocator's: bytes in live tensors (`peak_bytes`) and bytes taken from the
+device (`reserved_bytes`); the process's own peak is then in `host_peak_bytes`. Apple's GPU shares the main memory: a
+thread samples the resident size plus what Metal's driver holds for torch, an upper bound, as pages may count in both.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class PhaseMeter:
 
     def __init__(self, device: str = "cpu") -> None:
         self._on_gpu = device.startswith("cuda")
-        self._mark: _HighWaterMark = _KernelMark() if kernel_mark_works() else _SampledMark()
+        self._mark: _HighWaterMark = _KernelMark() if kernel_mark_works() else _SampledMark(device)
         self._open: list[Phase] = []
         self._host: dict[str, int] = {}
         self._allocated: dict[str, int] = {}
@@ -119,6 +120,13 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def resident_and_metal_bytes() -> int:
+    """Resident bytes of this process, plus the bytes that Metal's driver holds for torch."""
+    import torch
+
+    return resident_bytes() + int(torch.mps.driver_allocated_memory())
+
+
 def kernel_mark_works() -> bool:
     """Whether the kernel has a high-water mark that can be reset (Linux, but not every sandbox)."""
     if not sys.platform.startswith("linux"):
@@ -150,22 +158,23 @@ class _KernelMark:
 
 
 class _SampledMark:
-    """Peak resident bytes, sampled by a thread every 5 ms; shorter peaks are missed."""
+    """Peak bytes in use, sampled by a thread every 5 ms; shorter peaks are missed."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self._size = resident_and_metal_bytes if device.startswith("mps") else resident_bytes
         self._highest = 0
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
     def reset(self) -> None:
-        self._highest = resident_bytes()
+        self._highest = self._size()
         if self._thread is None:
             self._done.clear()
             self._thread = threading.Thread(target=self._sample, name="semtune-memory", daemon=True)
             self._thread.start()
 
     def read(self) -> int:
-        self._highest = max(self._highest, resident_bytes())
+        self._highest = max(self._highest, self._size())
         return self._highest
 
     def stop(self) -> None:
@@ -176,7 +185,7 @@ class _SampledMark:
 
     def _sample(self) -> None:
         while not self._done.wait(_SAMPLE_SECONDS):
-            self._highest = max(self._highest, resident_bytes())
+            self._highest = max(self._highest, self._size())
 
 
 def _read_mark() -> int:

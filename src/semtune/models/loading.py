@@ -30,6 +30,7 @@ from semtune.registry import QUANTIZATIONS
 from semtune.runtime.processor import native_bf16
 from semtune.specs.precision import AUTO, normalise_precision
 
+_DEVICES = "auto, cpu, cuda or mps (Apple's GPU)"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 """The precisions that name a dtype; "auto" and the quantisations compute in bf16 or fp32, as the device has it."""
 
@@ -136,8 +137,11 @@ def finish(
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix multiplications on `device`. Raises OptionError on an unknown precision."""
-    return dtype_of(precision, bf16=native_bf16(device.type))
+    """The dtype of matrix multiplications on `device`. Raises OptionError: unknown, or not of the device."""
+    dtype = dtype_of(precision, bf16=native_bf16(device.type))
+    if dtype == torch.float64 and device.type == "mps":
+        raise OptionError("Apple's GPU has no fp64; give --precision fp32, or --device cpu.")
+    return dtype
 
 
 def dtype_of(precision: str, *, bf16: bool) -> torch.dtype:
@@ -153,15 +157,17 @@ def quantization_of(precision: str) -> Quantization | None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto": the GPU if there is one. Raises OptionError on a device that this machine does not have."""
+    """ "auto": the CUDA GPU if there is one, else the CPU. Raises OptionError: this machine has no such device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise OptionError(f'There is no device "{device}"; give auto, cpu or cuda.') from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise OptionError(f'semtune does not run on the device "{device}"; give auto, cpu or cuda.')
+        raise OptionError(f'There is no device "{device}"; give {_DEVICES}.') from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise OptionError(f'semtune does not run on the device "{device}"; give {_DEVICES}.')
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise OptionError("This machine has no Apple GPU that torch can use; give --device cpu (or auto).")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
     devices = torch.cuda.device_count() if chosen.type == "cuda" else 1

@@ -72,7 +72,8 @@ class Device:
     """Memory and speed that are available to a run."""
 
     name: str
-    kind: Literal["cpu", "cuda"]
+    kind: Literal["cpu", "cuda", "mps"]
+    """"mps": memory is counted as on a CPU, whose memory Apple's GPU shares; its speed is unknown."""
     memory_bytes: int
     """Memory for the whole run."""
     spill_bytes: int = 0
@@ -89,7 +90,7 @@ def parse_device(text: str, local: Device) -> Device:
     """The device that `text` names.
 
     Args:
-        local: this machine, for "auto" and its own kind ("cpu" or "cuda").
+        local: this machine, for "auto" and its own kind.
 
     Raises:
         OptionError: an unknown device or a malformed size.

@@ -36,7 +36,7 @@ def plan_strategies(
     """
     for name in strategies:
         STRATEGIES.check(name)
-    target = parse_device(device, requests.local_device())
+    target = parse_device(device, requests.local_device(device))
     task: Task = TASKS.get(spec.task)(spec.task_options)
     predicted = [task.load(split) for split in ("dev", "test")]
     data = PromptingData(TaskContext.of(task), task.load("train"), predicted)
@@ -59,7 +59,7 @@ def plan_strategies(
 
 def plan_prompted_run(spec: RunSpec, data: PromptingData, runtime_bytes: int) -> Plan:
     """Plan the prompted run of a resolved spec on this machine. Raises SemtuneError."""
-    device = requests.local_device()
+    device = requests.local_device(spec.device)
     rates, _ = requests.rates_for(device, calibrate=False)
     plan, _ = plan_prompting(spec, data, device, rates, runtime_bytes)
     return plan
@@ -77,4 +77,4 @@ def prompting_surely_fits(spec: RunSpec) -> bool:
     tokens = max(FORWARD_TOKENS, int(spec.strategy_options.get("prompt_tokens", FORWARD_TOKENS)))
     cache = total_memory_bytes() // CACHE_SHARE
     bound = 8 * parameters + cache + hidden_bytes(config, tokens, layers=1) + SPARE_BYTES
-    return bound < requests.local_device().memory_bytes / 2
+    return bound < requests.local_device(spec.device).memory_bytes / 2

@@ -73,9 +73,13 @@ def load_data(spec: RunSpec, *, texts: bool) -> Data:
     return Data(TargetSpace(task.target_kind, task.labels), train, predicted, task.data_notes)
 
 
-def local_device() -> Device:
-    """This machine, the device "auto": its first GPU, or the free part of its main memory."""
-    cards = gpus()
+def local_device(device: str = "auto") -> Device:
+    """This machine's device that a run with `device` uses: a GPU, or the free part of the main memory.
+
+    What this machine does not have, such as a card's name or a size, gives the device "auto".
+    """
+    kind = device.partition(":")[0]
+    cards = gpus() if kind not in ("cpu", "mps") else []
     if cards:
         first = cards[0]
         free, _ = torch.cuda.mem_get_info()  # mem_get_info creates the CUDA context, which a plan counts itself
@@ -87,6 +91,8 @@ def local_device() -> Device:
             native_bf16=bool(first["native_bf16"]),
         )
     free = available_memory_bytes() + resident_bytes()
+    if kind == "mps" and torch.backends.mps.is_available():
+        return Device("this machine's Apple GPU", "mps", free, native_bf16=native_bf16("mps"))
     return Device("this machine", "cpu", free, native_bf16=native_bf16())
 
 
@@ -109,7 +115,7 @@ def plan_methods(
     for name in methods:  # an impossible value is no method's reason, and needs no plan to be seen
         with contextlib.suppress(*([MethodRefusesError] if len(methods) > 1 else [])):
             resolve(with_method(spec, name, shared=len(methods) > 1))
-    target = parse_device(device, local_device())
+    target = parse_device(device, local_device(device))
     request, notes = _request(spec, target, data, calibrate=calibrate, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     plans = [_plan(planner, spec, name, alone=len(methods) == 1) for name in methods]
@@ -118,7 +124,7 @@ def plan_methods(
 
 def plan_run(spec: RunSpec, data: Data, runtime_bytes: int) -> tuple[Planner, Plan]:
     """Plan the run of a resolved spec on this machine. Raises SemtuneError."""
-    request, _ = _request(spec, local_device(), data, calibrate=False, runtime_bytes=runtime_bytes)
+    request, _ = _request(spec, local_device(spec.device), data, calibrate=False, runtime_bytes=runtime_bytes)
     planner = Planner(request)
     return planner, planner.plan(spec)
 

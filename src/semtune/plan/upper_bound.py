@@ -32,7 +32,7 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
         return False
     predicted = spec.predict_batch_size * spec.max_length
     predicting = hidden_bytes(config, predicted, layers=1) + key_value_bytes(config, predicted)
-    room = requests.local_device().memory_bytes / 2 - 20 * parameters - SPARE_BYTES
+    room = requests.local_device(spec.device).memory_bytes / 2 - 20 * parameters - SPARE_BYTES
     if predicting >= room:
         return False
     if hidden_bytes(config, _step_tokens(spec, _byte_counts(data))) < room:

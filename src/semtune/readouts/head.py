@@ -139,7 +139,7 @@ class Head(LabelProbabilities):
         for rows in by_length([len(t) for t in texts], self.settings.predict_batch_size):
             hidden = self._hidden([examples[r].id for r in rows], [texts[r] for r in rows], keep=keep)
             scores = self.linear(hidden)  # (rows, labels)
-            out[rows] = (scores.softmax(-1) if self.single else scores.sigmoid()).double().cpu().numpy()
+            out[rows] = (scores.softmax(-1) if self.single else scores.sigmoid()).cpu().numpy().astype(np.float64)
             if progress is not None:
                 progress(len(rows))
         return out

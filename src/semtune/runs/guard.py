@@ -27,7 +27,7 @@ class Guard:
     ) -> None:
         """`predicted`: the examples to predict, by split. `plan`: of this run, if it was made before."""
         self._planner = RUN_PLANNERS[spec.approach](spec, context, train, predicted)
-        self.plan = plan
+        self._device, self.plan = spec.device, plan
 
     def check(self, runtime_bytes: int, on_plan: Callable[[], None]) -> None:
         """Stop a run that cannot fit before it exhausts the machine.
@@ -41,7 +41,7 @@ class Guard:
             on_plan()
             self.make_plan(runtime_bytes)
         if self.plan is not None and not self.plan.fits:
-            needed, free = max(self.plan.peak_bytes.values()), local_device().memory_bytes
+            needed, free = max(self.plan.peak_bytes.values()), local_device(self._device).memory_bytes
             raise DoesNotFitError(
                 f"the plan says {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; {self._planner.remedy}"
             )

@@ -99,14 +99,14 @@ def let_idle_threads_sleep(environment: MutableMapping[str, str]) -> None:
 
 @functools.cache
 def native_bf16(device_type: str = "cpu") -> bool:
-    """Whether this machine's "cpu" or "cuda" device multiplies bf16 in hardware.
+    """Whether this machine's "cpu", "cuda" or "mps" device is taken to multiply bf16 in hardware.
 
     A CPU without such instructions emulates bf16 products through fp32, slower than fp32 itself. Where the flags cannot
     be read, or SEMTUNE_ISA limits the instructions, the answer is False. A GPU has them from compute capability 8.0
-    (Ampere) on.
+    (Ampere) on. Of Apple's GPUs some do and some do not, and torch does not tell which: False.
     """
     if device_type == "cuda":
         import torch
 
         return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
-    return isa_limit() is None and bool(cpu_flags() & _CPU_BF16_FLAGS)
+    return device_type == "cpu" and isa_limit() is None and bool(cpu_flags() & _CPU_BF16_FLAGS)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from semtune.training.masters import BETAS, EPS, Flat, ParameterState, ParameterStates, allocated, join, split
+from semtune.training.wide import wide
 
 BUCKET_ELEMENTS = 1 << 24
 """Elements that are updated together: their copies in fp32 take some 24 bytes each, 0.4 GB."""
@@ -43,11 +44,11 @@ class BucketedMasters(ParameterStates):
         self._starts = dict(zip(self.states, itertools.accumulate(sizes, initial=0), strict=False))
 
     def square_norm(self) -> Tensor:
-        """The sum of squares of all gradients, a scalar in fp64."""
+        """The sum of squares of all gradients, a scalar in fp64 (see `wide`)."""
         grads = [state.grad for state in self.states.values() if state.grad is not None]
         if not grads:
             return super().square_norm()
-        return torch.stack(torch._foreach_norm(grads, 2.0, dtype=torch.float32)).double().square().sum()
+        return wide(torch.stack(torch._foreach_norm(grads, 2.0, dtype=torch.float32))).square().sum()
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip: Tensor) -> None:

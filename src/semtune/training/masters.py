@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from semtune.errors import ModelError
 from semtune.nn.kernels import supports, training_operators
 from semtune.runtime.malloc import use_large_pages
+from semtune.training.wide import wide, wide_dtype
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -142,7 +143,7 @@ class ParameterStates:
         """The sum of squares of all gradients, a scalar in fp64."""
         squares = [square_sum(state.grad) for state in self.states.values() if state.grad is not None]
         device = next(iter(self.states.values())).parameter.device
-        return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64, device=device)
+        return torch.stack(squares).sum() if squares else torch.zeros((), dtype=wide_dtype(device), device=device)
 
     def norm(self) -> Tensor:
         """The L2 norm over all gradients, a scalar in fp64."""
@@ -279,4 +280,4 @@ def square_sum(grad: Tensor) -> Tensor:
         partial: Tensor = training_operators.square_sum(grad)
         return partial.sum()
     norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
-    return norm.double().square()
+    return wide(norm).square()

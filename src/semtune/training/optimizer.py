@@ -18,6 +18,7 @@ from semtune.errors import DivergedError, ModelError
 from semtune.registry import OPTIMIZERS
 from semtune.training.rule import Mark, OptimizerChoice, ParameterGroup, States, ignore_mark
 from semtune.training.schedule import Schedule
+from semtune.training.wide import wide, wide_dtype
 
 StateDict = dict[str, dict[str, Tensor]]
 """Parameter name → tensor name → tensor."""
@@ -70,12 +71,12 @@ class Optimizer:
 
         Raises DivergedError, before any weight changes, where one of them is not finite.
         """
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros(())
         for loss_of in losses:
             loss = loss_of()
             loss.backward()  # type: ignore[no-untyped-call]
             self.accumulate()
-            total = total.to(loss.device) + loss.detach()
+            total = total.to(loss.device, wide_dtype(loss.device)) + loss.detach()
         norm = self.clip(max_norm)
         figures = finite_figures(total, norm)
         self.step()
@@ -145,7 +146,7 @@ def clip_factor(norm: Tensor, max_norm: float) -> Tensor:
 
 def finite_figures(loss: Tensor, norm: Tensor) -> tuple[float, float]:
     """Both scalars as numbers. Raises DivergedError where one is not finite."""
-    loss_value, norm_value = torch.stack([loss.double(), norm.double()]).tolist()
+    loss_value, norm_value = torch.stack([wide(loss), wide(norm)]).tolist()
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
         raise DivergedError(
             f"The loss ({loss_value:g}) or the gradient norm ({norm_value:g}) is not finite; "

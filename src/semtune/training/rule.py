@@ -90,7 +90,7 @@ class UpdateRule(Protocol):
     uses_gradients: bool
     """Whether a step runs a backward; without one the update cannot be fused into it."""
     device_types: frozenset[str]
-    """The types of device that it runs on: "cpu", "cuda"."""
+    """The types of device that it runs on: "cpu", "cuda", "mps"."""
 
     def states(self, group: ParameterGroup, settings: Any) -> list[States]:
         """The states of all parameters of `group`. `settings` is a `Settings`.

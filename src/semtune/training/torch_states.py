@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semtune.errors import ModelError
 from semtune.training.masters import BETAS, EPS, square_sum
+from semtune.training.wide import wide
 
 
 class TorchStates:
@@ -27,7 +28,7 @@ class TorchStates:
 
     def square_norm(self) -> Tensor:
         """The sum of squares of all gradients, a scalar in fp64."""
-        return self.norm().double().square()
+        return wide(self.norm()).square()
 
     def norm(self) -> Tensor:
         """The L2 norm over all gradients, a scalar in their dtype."""

@@ -37,7 +37,7 @@ class AdamW(GradientRule):
 
 def _in_buckets(parameters: Mapping[str, nn.Parameter]) -> bool:
     """Whether all are bf16 on a device for which no compiled operator exists."""
-    return all(p.dtype == torch.bfloat16 and p.device.type != "cpu" for p in parameters.values())
+    return all(p.dtype == torch.bfloat16 and p.device.type == "cuda" for p in parameters.values())
 
 
 ADAMW = AdamW()

@@ -26,7 +26,7 @@ class GradientRule:
     name: ClassVar[str]
     Settings: ClassVar[type[Any]] = NoSettings
     uses_gradients: ClassVar[bool] = True
-    device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda", "mps"})
 
     def states(self, group: ParameterGroup, settings: Any) -> list[States]:
         """The states of all parameters of `group`. Raises OptionError."""

@@ -33,6 +33,7 @@ from semtune.training.masters import ParameterState, ParameterStates
 from semtune.training.optimizer import Losses, Optimizer, clip_factor, finite_figures
 from semtune.training.rule import Mark, OptimizerChoice, ParameterGroup, States
 from semtune.training.schedule import Schedule
+from semtune.training.wide import wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class MezoOptimizer(Optimizer):
 
 def _total(losses: Losses) -> Tensor:
     """The sum of all losses, a scalar in fp64."""
-    return torch.stack([loss_of().double() for loss_of in losses]).sum()
+    return torch.stack([wide(loss_of()) for loss_of in losses]).sum()
 
 
 def _seed_of(seed: int, index: int) -> int:
@@ -151,7 +152,7 @@ class Mezo:
     name: ClassVar[str] = "mezo"
     Settings: ClassVar[type[Any]] = MezoSettings
     uses_gradients: ClassVar[bool] = False
-    device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda", "mps"})
 
     def states(self, group: ParameterGroup, settings: MezoSettings) -> list[States]:
         """One kind of state for all parameters."""
