@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from semtune.cli.app import app
-from semtune.cli.predict import _plain, _shown
+from semtune.cli.predict import _check_are_no_files, _plain, _shown
+from semtune.errors import OptionError
 from semtune.records import FreeText, LabelSet, Prediction, SingleLabel, Span, Spans, TaskOptions
 from semtune.tasks.table import Table
 
@@ -63,3 +64,10 @@ def test_a_label_stays_on_its_line_of_a_table_of_scores(
         "one",
         "two\\" + ascii(mark)[2:-1] + "lines",
     ]
+
+
+def test_a_file_among_the_texts_is_to_be_given_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "texts.txt").write_text("warm soup\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=r"texts.txt is a file; give --file \S+texts.txt"):
+        _check_are_no_files(["warm soup", str(tmp_path / "texts.txt")])
+    _check_are_no_files(["warm soup", str(tmp_path), "no such.txt", "a\0b.txt", "x" * 5000 + ".txt"])

@@ -102,6 +102,24 @@ def test_a_spec_of_an_earlier_version_is_the_same_run(method: str, tmp_path: Pat
     assert read_spec(tmp_path / "again.yaml") == spec
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("method: lora\nrank: 2\nmethod_options: {learning_rat: 0.5}", "learning_rat"),
+        ("method: linear-probe\nrank: 64", "rank"),
+        ("method: full\ndropout: 0.1", "dropout"),
+        ("method: lora\nrank: 2\nreadout_options: {thresold: 0.9}", "thresold"),
+        ("method: lora\nloss_on: all\nreadout: head", "loss_on"),
+        ("method: lora\npacked: false\nmethod_options: {dropuot: 0.9}", "dropuot"),
+        ("approach: baseline\nbaseline: tfidf\nrank: 8", "rank"),
+    ],
+)
+def test_an_option_that_no_part_has_is_refused_beside_flat_keys_too(text: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(f"task: practice\n{text}\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=wrong):
+        resolve(read_spec(tmp_path / "spec.yaml"))
+
+
 def test_what_an_earlier_spec_left_to_the_preset_still_is() -> None:
     spec = spec_from({"task": "practice", "rank": None, "targets": None, "loss_on": None}, "the test")
     assert (spec.method_options, spec.readout_options) == ({}, {})

@@ -9,6 +9,7 @@ import pytest
 
 from semtune.errors import OptionError, SemtuneError, UnknownNameError
 from semtune.specs import read_spec, read_yaml, spec_from
+from semtune.specs.yaml_file import write_yaml
 from semtune.study.grid import overridden, study_from
 
 
@@ -61,7 +62,7 @@ def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path: Path, text: st
 
 def test_other_numbers_and_quoted_ones_still_read(tmp_path: Path) -> None:
     file = saved(tmp_path, 'a: [0, -12, 1_000, 0x10, 0b11, 0.5, 1e-3, .inf, "010", "1:30"]\n')
-    assert read_yaml(file)["a"] == [0, -12, 1000, 16, 3, 0.5, "1e-3", float("inf"), "010", "1:30"]
+    assert read_yaml(file)["a"] == [0, -12, 1000, 16, 3, 0.5, 0.001, float("inf"), "010", "1:30"]
 
 
 NO_MAPPINGS = [
@@ -193,3 +194,38 @@ def test_keys_that_hold_anchors_are_no_options(tmp_path: Path) -> None:
 def test_lists_that_name_nothing(values: dict[str, Any], said: str) -> None:
     with pytest.raises(SemtuneError, match=said):
         study_from({"task": "practice", "methods": ["lora"], **values}, "it")
+
+
+@pytest.mark.parametrize(("written", "number"), [("1e-4", 1e-4), ("-2E5", -2e5), ("3e+2", 300.0), ("1.5e-4", 1.5e-4)])
+def test_scientific_notation_is_a_number(written: str, number: float, tmp_path: Path) -> None:
+    values = read_yaml(saved(tmp_path, f"a: {written}"))
+    assert (values, type(values["a"])) == ({"a": number}, float)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "2E5", "=", "1e5x", "e5", "12", "yes", "~", "#", "0x1F", "1:30"])
+def test_a_text_comes_back_as_the_text_it_was(text: str, tmp_path: Path) -> None:
+    write_yaml({"labels": [text]}, tmp_path / "spec.yaml")
+    assert read_yaml(tmp_path / "spec.yaml") == {"labels": [text]}
+
+
+def test_a_separator_may_be_an_equals_sign(tmp_path: Path) -> None:
+    assert read_yaml(saved(tmp_path, "label_separator: =")) == {"label_separator": "="}
+
+
+def test_one_number_of_seeds_is_to_be_said_clearly() -> None:
+    for count in (2, 3, 10):
+        with pytest.raises(OptionError, match=rf"seeds: \[{count}\] for that seed alone"):
+            study_from({"task": "practice", "seeds": count}, "the test")
+    assert study_from({"task": "practice", "seeds": [3]}, "the test").seeds == (3,)
+    assert study_from({"task": "practice", "seed": 3}, "the test").seeds == (3,)
+    assert study_from({"task": "practice", "seeds": 1}, "the test").seeds == (1,)
+
+
+def test_a_missing_file_of_a_relative_path_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=f"no file study.yaml in {tmp_path}; check"):
+        read_yaml(Path("study.yaml"))
+    with pytest.raises(OptionError, match=f"no file {tmp_path}/study.yaml; check"):
+        read_yaml(tmp_path / "study.yaml")

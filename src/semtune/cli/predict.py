@@ -36,6 +36,7 @@ def predict(
 ) -> int:
     """Label texts with a tuned model; with probabilities where the readout gives them."""
     given = _checked(texts or [])
+    _check_are_no_files(given)
     if file is not None:
         from semtune.records import TaskOptions
         from semtune.specs import record_from
@@ -116,6 +117,17 @@ def _checked(texts: list[str]) -> list[str]:
                 f"Text {number} holds characters that are no valid text; give it in a UTF-8 file with --file."
             ) from error
     return list(texts)
+
+
+def _check_are_no_files(texts: list[str]) -> None:
+    """Raises OptionError for a text that names a file with an ending: --file was forgotten."""
+    for text in texts:
+        try:
+            is_file = bool(Path(text).suffix) and Path(text).is_file()
+        except (OSError, ValueError):  # too long for a path, or with a null character
+            continue
+        if is_file:
+            raise OptionError(f"{text} is a file; give --file {text} to label the texts in it.")
 
 
 def _row(text: str, prediction: Prediction | None, nothing: dict[str, None]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from semtune.errors import OptionError, did_you_mean
 from semtune.records import Usage
 from semtune.runtime.files import expanded
 from semtune.specs import read_yaml
-from semtune.specs.kinds import check_kinds
+from semtune.specs.kinds import check_kinds, shown
 from semtune.specs.record import check_keys
 
 MILLION = 1e6
@@ -54,13 +54,18 @@ def read_price(file: str, model: str) -> Price:
     models = values.get("models")
     if not isinstance(models, Mapping):
         raise OptionError(f"{file} has no prices; write them as {_EXAMPLE}.")
+    if model not in models and model in map(str, models):
+        raise OptionError(f'{file} has the model {model} as a number; put its name in quotes: "{model}".')
     if model not in models:
         raise OptionError(f'{file} has no price of the model "{model}"; {did_you_mean(model, map(str, models))}')
     price = models[model]
-    if not isinstance(price, Mapping) or set(price) != {"in", "out"} or not all(map(_is_price, price.values())):
-        raise OptionError(
-            f'{file}: the price of "{model}" must be that of a million tokens, such as {{in: 0.15, out: 0.60}}.'
-        )
+    example = f'{file}: the price of "{model}" must be that of a million tokens, such as {{in: 0.15, out: 0.60}}'
+    if not isinstance(price, Mapping) or set(price) != {"in", "out"}:
+        other = [str(key) for key in price if key not in ("in", "out")] if isinstance(price, Mapping) else []
+        raise OptionError(f"{example}; leave {other[0]} out." if other else f"{example}.")
+    for key, value in price.items():
+        if not _is_price(value):
+            raise OptionError(f"{example}; {key} is {shown(value)}, and must be a number of at least 0.")
     return Price(float(price["in"]), float(price["out"]), values.get("currency") or _PriceFile.currency)
 
 

@@ -33,6 +33,12 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def no_file(path: Path) -> str:
+    """The sentence about a file that is not there; of a relative path, with the folder that it was looked for in."""
+    place = "" if path.is_absolute() else f" in {Path.cwd()}"
+    return f"There is no file {path}{place}; check the path."
+
+
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, without the byte-order mark that editors on Windows write.
 

@@ -132,11 +132,11 @@ def with_method(spec: RunSpec, method: str, *, shared: bool) -> RunSpec:
 def read_spec(path: Path) -> RunSpec:
     """A run's `spec.yaml`, without trust in the model's code, whatever it says. Raises OptionError, UnknownNameError.
 
-    Files of earlier versions have all flat options with every method; those that the method lacks are left out.
+    Files that the first release wrote have every key, also flat options that the method lacks: those are left out.
     """
     values = without_trust(read_yaml(path))
     with naming(str(path)):
-        return spec_from(values, str(path), shared=any(key in values for key in FLAT_KEYS))
+        return spec_from(values, str(path), shared=EARLIER_KEYS.keys() <= values.keys())
 
 
 def write_spec(spec: RunSpec, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from semtune.errors import OptionError, first_line
-from semtune.runtime.files import read_text, write_text
+from semtune.runtime.files import no_file, read_text, write_text
 
 
 def read_yaml(path: Path, example: str = "`task: practice`, one key a line") -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _text(path: Path) -> str:
     try:
         return read_text(path)
     except FileNotFoundError as error:
-        raise OptionError(f"There is no file {path}; check the path.") from error
+        raise OptionError(no_file(path)) from error
     except (OSError, ValueError) as error:
         raise OptionError(f"{path} cannot be read as UTF-8 text: {first_line(error)}.") from error
 
@@ -100,8 +100,17 @@ _OCTAL = re.compile(r"[-+]?0[0-7_]")
 for _tag in (_INT_TAG, _FLOAT_TAG):
     _Loader.add_constructor(_tag, _Loader.construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:null", _Loader.construct_nothing)
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node.value))  # "=", such as a separator
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plain values; quotes the texts that `_Loader` would read as numbers."""
+
+
+for _kind in (_Loader, _Dumper):  # YAML 1.1 reads 1e-4 as a text, as it has no dot; YAML 1.2 and people do not
+    _kind.add_implicit_resolver(_FLOAT_TAG, re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
 def write_yaml(values: Any, path: Path) -> None:
     """Write plain values as YAML, keys in their order."""
-    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

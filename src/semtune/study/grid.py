@@ -162,6 +162,8 @@ def _study(values: Mapping[str, Any], where: str) -> StudySpec:
         given = [key for key in (plural, singular) if key in remaining]
         if len(given) == 2:
             raise OptionError(f'{where} has both "{plural}" and "{singular}"; keep one of them.')
+        if given == ["seeds"]:
+            _check_is_no_count(remaining["seeds"], where)
         if given:
             may_be_empty = plural in _INSTEAD and bool(remaining.get(_INSTEAD[plural]))
             axes[plural] = _as_list(remaining.pop(given[0]), given[0], where, may_be_empty=may_be_empty)
@@ -240,6 +242,15 @@ def _as_list(value: Any, key: str, where: str, *, may_be_empty: bool = False) ->
     if doubled:
         raise OptionError(f'{where}: "{key}" names {", ".join(doubled)} twice; once is enough.')
     return items
+
+
+def _check_is_no_count(seeds: Any, where: str) -> None:
+    """Raises OptionError for `seeds: 3`, by which its writer may mean three seeds or the seed 3."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 1:
+        raise OptionError(
+            f'{where}: "seeds" is the one number {seeds}; write seeds: [{seeds}] for that seed alone, or name each, '
+            "such as seeds: [0, 1, 2]."
+        )
 
 
 def _check_seeds(seeds: list[Any], key: str, where: str) -> None:

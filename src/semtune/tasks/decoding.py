@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semtune.errors import DataError, OptionError
+from semtune.runtime.files import no_file
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -118,7 +119,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"There is no file {path}; check the path.") from error
+        raise DataError(no_file(path)) from error
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder, but a file is needed; name the file.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semtune.errors import DataError, first_line
+from semtune.runtime.files import no_file
 from semtune.tasks.class_names import name_classes
 from semtune.tasks.remarks import Remarks
 
@@ -29,7 +30,7 @@ def read_parquet(path: Path, remarks: Remarks) -> ParquetRows:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise DataError(f"There is no file {path}; check the path.")
+        raise DataError(no_file(path))
     try:
         # Not read_table: it would also take the folder's name for a column, where that has the form "key=value".
         with pq.ParquetFile(path) as file:
