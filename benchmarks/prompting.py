@@ -5,17 +5,21 @@ stacks get the same token ids, weights (the default model in fp32) and most new 
 calls `generate()` text by text, as scripts do. The two take turns over chunks of the texts, and the ratio is formed of
 the sums. A text whose tokens differ is counted: two candidates may be equally likely in fp32.
 
+With --llama-python and --gguf, llama-cpp-python's server answers the loop's texts too, in turn with both, with the
+weights as the GGUF file has them (quantised). It caches the prompts' common beginning.
+
 Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +27,13 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import setting
+from benchmarks.llama_server import LlamaServer
 
 MAX_LENGTH = 1 << 20
 NAME = "benchmark-few-shot"
+LLAMA_CONTEXT_TOKENS = 8192
+Contestant = Callable[[Sequence[Sequence[int]]], list[str]]
+"""Completions of prompts, given as token ids."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,23 +44,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--chunk", type=int, default=100, help="texts of one turn of semtune")
     parser.add_argument("--loop-texts", type=int, default=20, help="texts of each turn that the loop answers too")
+    parser.add_argument("--llama-python", help="the Python of an environment with llama-cpp-python[server]")
+    parser.add_argument("--gguf", type=Path, help="the default model's GGUF file, for --llama-python")
     setting.add_common_options(parser)
-    print(json.dumps(measure(parser.parse_args(arguments)), ensure_ascii=False))
+    options = parser.parse_args(arguments)
+    if (options.llama_python is None) != (options.gguf is None):
+        parser.error("give both --llama-python and --gguf, or neither")
+    print(json.dumps(measure(options), ensure_ascii=False))
     return 0
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Texts a second of both, and their ratio."""
+    """Texts a second of all contestants, and the ratios of semtune to each."""
     import torch
 
     torch.set_num_threads(options.threads)
     task = _task(options)
     examples = task.load("test")[: options.texts]
     prompted = _prompted(task, options)
-    loop = _loop(prompted, options.new_tokens)
-    prompted.predict(examples[:2])
-    loop(_prompts(prompted, examples[:1]))
-    seconds, loop_seconds, looped, differing, prompt_tokens = 0.0, 0.0, 0, 0, 0
+    with contextlib.ExitStack() as stack:
+        contestants: dict[str, Contestant] = {"generate": _loop(prompted, options.new_tokens)}
+        if options.llama_python is not None:
+            server = stack.enter_context(
+                LlamaServer(options.llama_python, options.gguf, options.threads, LLAMA_CONTEXT_TOKENS)
+            )
+            contestants["llama_server"] = _llama(prompted, server, options.new_tokens)
+        prompted.predict(examples[:2])
+        for complete in contestants.values():
+            complete(_prompts(prompted, examples[:1]))
+        return _figures(prompted, examples, contestants, options)
+
+
+def _figures(
+    prompted: Any, examples: Sequence[Any], contestants: Mapping[str, Contestant], options: argparse.Namespace
+) -> dict[str, Any]:
+    """`measure`, of contestants that are warm."""
+    seconds, looped, prompt_tokens = 0.0, 0, 0
+    theirs, differing = dict.fromkeys(contestants, 0.0), dict.fromkeys(contestants, 0)
     for start in range(0, len(examples), options.chunk):
         chunk = examples[start : start + options.chunk]
         started = time.perf_counter()
@@ -60,12 +88,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seconds += time.perf_counter() - started
         prompts = _prompts(prompted, chunk)
         prompt_tokens += sum(map(len, prompts))
-        started = time.perf_counter()
-        completions = loop(prompts[: options.loop_texts])
-        loop_seconds += time.perf_counter() - started
-        looped += len(completions)
-        differing += sum(a != p.raw for a, p in zip(completions, predictions, strict=False))
-    ours, theirs = len(examples) / seconds, looped / loop_seconds
+        asked = prompts[: options.loop_texts]
+        looped += len(asked)
+        for name, complete in contestants.items():
+            started = time.perf_counter()
+            completions = complete(asked)
+            theirs[name] += time.perf_counter() - started
+            differing[name] += sum(a != p.raw for a, p in zip(completions, predictions, strict=False))
+    ours = len(examples) / seconds
     return {
         "texts": len(examples),
         "demonstrations": options.demonstrations,
@@ -74,8 +104,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "threads": options.threads,
         "texts_per_second": ours,
         "loop_texts": looped,
-        "loop_texts_per_second": theirs,
-        "ratio": ours / theirs,
+        "others_texts_per_second": {name: looped / spent for name, spent in theirs.items()},
+        "ratios": {name: ours * spent / looped for name, spent in theirs.items()},
         "differing": differing,
     }
 
@@ -115,7 +145,7 @@ def _prompts(prompted: Any, examples: Sequence[Any]) -> list[tuple[int, ...]]:
     return [tokenizer.encode(e, prompted.strategy.parts(e), MAX_LENGTH, completion=False).ids for e in examples]
 
 
-def _loop(prompted: Any, new_tokens: int) -> Any:
+def _loop(prompted: Any, new_tokens: int) -> Contestant:
     """A function from prompts to completions, by transformers alone."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -138,6 +168,17 @@ def _loop(prompted: Any, new_tokens: int) -> Any:
             )  # fmt: skip
             completions.append(tokenizer.decode(whole[0, len(ids) :].tolist()))
         return completions
+
+    return complete
+
+
+def _llama(prompted: Any, server: LlamaServer, new_tokens: int) -> Contestant:
+    """The same by a server, which gets the prompts as text."""
+    tokenizer = prompted.loaded.tokenizer
+
+    def complete(prompts: Sequence[Sequence[int]]) -> list[str]:
+        texts = [tokenizer.decode(list(ids)) for ids in prompts]
+        return [answer["text"] for answer in server.complete(texts, new_tokens)]
 
     return complete
 
