@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from semtune.report.curves import smooth
 from semtune.report.figures import all_figures
 from semtune.report.placement import Box, Point, place
+from semtune.report.style import Looks
 from semtune.report.view import read_curve, view_of
 
 from .conftest import run, study
@@ -83,3 +85,14 @@ def test_missing_phases_and_paces_do_not_break_figures(tmp_path: Path) -> None:
     figures = all_figures(view_of(study(runs, baselines=[])), tmp_path)
     assert [figure.svg is not None for figure in figures] == [True, True, True, False]
     assert "area of a mark" not in figures[0].caption
+
+
+def test_legends_name_what_is_drawn_alone() -> None:
+    runs = [run("lora"), run("", approach="prompted", name="knn-vote", readout="", answer="", preset="")]
+    view = view_of(study(runs))
+    figure = Figure()
+    Looks(view).full_legend(figure, view.groups[:1])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lora"]
+    figure = Figure()
+    Looks(view).readout_legend(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["head"]

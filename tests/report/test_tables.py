@@ -145,6 +145,29 @@ def test_the_unparsable_share_of_a_prompted_model_is_in_the_table() -> None:
     assert cell(all_tables(study([asked]))[1], "chain-of-thought", "Parse failures").text == "12.5"
 
 
+def prompted(name: str, answer: str, **changes: Any) -> dict[str, Any]:
+    return run("", approach="prompted", name=name, readout="", answer=answer, preset="", trainable_parameters=0,
+               tokens_per_second=None, **changes)  # fmt: skip
+
+
+def test_a_prompted_run_beside_tuned_ones_has_no_preset_to_differ_in() -> None:
+    record = study([run("lora"), prompted("few-shot", "constrained"), prompted("knn-vote", "")])
+    view = view_of(record)
+    assert view.varying == ("readout",)
+    assert view.constant == {"model": "default", "prompt": "report", "preset": "default"}
+    assert [view.label(group) for group in view.groups] == ["lora · head", "few-shot · constrained", "knn-vote"]
+    assert "Preset" not in titles(all_tables(record)[0])
+
+
+def test_the_peak_while_training_is_of_what_trains() -> None:
+    small = {"load": 10**9, "train": 10**9, "evaluate": 2 * 10**9}
+    asked = [prompted(name, "constrained", peak_bytes=small) for name in ("zero-shot", "few-shot")]
+    (of_all,) = (s for s in summary(view_of(study([run("lora"), run("qlora"), *asked]))) if s.startswith("Peak"))
+    assert of_all.startswith("Peak memory while training") and "few-shot" not in of_all
+    (of_asked,) = (s for s in summary(view_of(study(asked))) if s.startswith("Peak"))
+    assert of_asked.startswith("Peak memory while predicting") and "2.00" in of_asked
+
+
 def test_random_weights_are_marked_and_never_best() -> None:
     record = study([run("lora", model="shape:tiny", test=0.9), run("lora", test=0.5), run("dora", test=0.6)])
     quality = all_tables(record)[1]

@@ -113,7 +113,7 @@ def test_gold_of_an_unlabelled_split_is_never_shown(tmp_path: Path) -> None:
     text = page(tmp_path, [*lines, unknown], unlabelled_splits=["test"])
     assert "Secret" not in text
     assert text.count("gold: <bdi>") == 1
-    assert "Of the 1 with known gold, 1 are right." in text
+    assert "Right: 1 of the 1 with known gold." in text
 
 
 def test_texts_are_data(tmp_path: Path) -> None:

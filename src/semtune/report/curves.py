@@ -65,7 +65,7 @@ def draw(figure: Figure, view: StudyView, runs: Sequence[RunCurve]) -> None:
         _draw_losses(figure.add_subplot(rows, columns, index), looks, [r for r in runs if r.group.readout == readout])
     if has_dev:
         _draw_dev(figure.add_subplot(rows, columns, panels), looks, runs, view.primary.title)
-    looks.full_legend(figure)
+    looks.full_legend(figure, [item.group for item in runs])
 
 
 def _draw_losses(axes: Axes, looks: Looks, runs: Sequence[RunCurve]) -> None:

@@ -243,7 +243,8 @@ def _phase_legend(figure: Figure, phases: tuple[str, ...]) -> None:
 
 def _bars_caption(text: str, view: StudyView, bars: list[tuple[Group, Statistic]]) -> str:
     spread = ["Lines: one standard deviation over the seeds."] if any(s.sd is not None for _, s in bars) else []
-    return " ".join([text, *spread, *_missing(view, [group for group, _ in bars])])
+    shown = [group for group, _ in bars] + [group for group in view.groups if group.trains_nothing]
+    return " ".join([text, *spread, *_missing(view, shown)])
 
 
 def course(view: StudyView, folder: Path) -> Drawn:

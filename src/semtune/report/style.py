@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semtune.report.svg import INK, MUTED, SERIES
@@ -43,30 +44,38 @@ class Looks:
 
     def readout_legend(self, figure: Figure) -> None:
         """Add a legend above the axes that names the mark of each readout."""
-        _legend(figure, self._readout_handles())
+        _legend(figure, self._readout_handles(set(self._readouts)))
 
-    def full_legend(self, figure: Figure) -> None:
-        """Add a legend above the axes: methods, and readouts and variants where there are several."""
+    def full_legend(self, figure: Figure, groups: Sequence[Group]) -> None:
+        """Add a legend above the axes: methods of `groups`, and their readouts and variants where there are several."""
         from matplotlib.lines import Line2D
 
+        methods, readouts = ({getattr(group, axis) for group in groups} for axis in ("method", "readout"))
+        variants = {_variant(group) for group in groups}
         handles: list[Any] = [
-            Line2D([], [], color=SERIES[i - 1], linewidth=2.2, label=method) for method, i in self._series.items()
+            Line2D([], [], color=SERIES[i - 1], linewidth=2.2, label=method)
+            for method, i in self._series.items()
+            if method in methods
         ]
-        if len(self._readouts) > 1:
-            handles += self._readout_handles()
-        if len(self._variants) > 1:
+        if len(readouts) > 1:
+            handles += self._readout_handles(readouts)
+        if len(variants) > 1:
             shown = [i for i, axis in enumerate(("model", "prompt", "preset")) if axis in self._varying]
             for i, variant in enumerate(self._variants):
-                label = " · ".join(variant[k] for k in shown)
-                handles.append(Line2D([], [], color=MUTED, linestyle=LINES[i % len(LINES)], label=label))
+                if variant not in variants:
+                    continue
+                label = " · ".join(variant[k] for k in shown if variant[k])
+                if label:
+                    handles.append(Line2D([], [], color=MUTED, linestyle=LINES[i % len(LINES)], label=label))
         _legend(figure, handles)
 
-    def _readout_handles(self) -> list[Any]:
+    def _readout_handles(self, readouts: Collection[str]) -> list[Any]:
         from matplotlib.lines import Line2D
 
         return [
             Line2D([], [], color=MUTED, linestyle="none", marker=MARKERS[i % len(MARKERS)], label=readout)
             for i, readout in enumerate(self._readouts)
+            if readout and readout in readouts  # a strategy that asks no model has none
         ]
 
 

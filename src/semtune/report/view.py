@@ -95,6 +95,11 @@ class Group:
         """The share of completions that did not parse, over the runs that ended well."""
         return self.figure(lambda run: run.scores[split].parse_failures if split in run.scores else None)
 
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether its runs ended well and had no parameter to train, as prompted ones."""
+        return bool(self.ok) and not any(run.trainable_parameters for run in self.ok)
+
     def peak(self, phase: str) -> Statistic | None:
         """Peak bytes of a phase over the runs that ended well."""
         return self.figure(lambda run: run.peak_bytes.get(phase))
@@ -164,9 +169,8 @@ class StudyView:
     @property
     def constant(self) -> dict[str, str]:
         """The axes beside the method in which no group differs, with their value."""
-        if not self.groups:
-            return {}
-        return {axis: str(getattr(self.groups[0], axis)) for axis in AXES[1:] if axis not in self.varying}
+        values = {axis: {str(getattr(group, axis)) for group in self.groups} - {""} for axis in AXES[1:]}
+        return {axis: found.pop() for axis, found in values.items() if axis not in self.varying and found}
 
     @property
     def test_state(self) -> TestState:
@@ -236,7 +240,8 @@ def view_of(study: Mapping[str, Any], where: str = "the study") -> StudyView:
     read = checked_study(study, where)
     runs = read.runs
     groups = _group(runs)
-    varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups}) > 1)
+    # What has no readout or preset at all, such as a prompted run, is told apart by its method's name.
+    varying = tuple(axis for axis in AXES[1:] if len({getattr(group, axis) for group in groups} - {""}) > 1)
     notes = [*(study.get("task_notes") or ()), *(n for run in runs for n in run.notes)]
     unknown = sum(run.data_fingerprint is None and run.status == "ok" for run in runs)
     if unknown:
