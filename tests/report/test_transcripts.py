@@ -79,7 +79,7 @@ def test_a_text_with_its_gold_prediction_and_call(tmp_path: Path) -> None:
     assert "words 0" in text
     assert "2021-03-05" in text
     assert text.count("Predicted: <bdi>Doubt, Slogans</bdi> · gold: <bdi>Doubt, Slogans</bdi>") == 1
-    assert "Of the 2 with known gold, 2 are right." in text, "labels have no order"
+    assert "Right: 2 of the 2 with known gold." in text, "labels have no order"
     assert "12 + 3 tokens · 0.250 s" in text
     assert "asked/transcripts.jsonl" in text
 

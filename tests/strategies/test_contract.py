@@ -138,7 +138,7 @@ def test_a_transcript_becomes_a_page(variant: Variant, tmp_path: Path) -> None:
         for call in line["calls"]:
             assert printable(call.get("completion", "")) in page
     assert found.total == len(DEV)
-    assert f"Of the {len(DEV)} with known gold, {right} are right." in page
+    assert f"Right: {right} of the {len(DEV)} with known gold." in page
 
 
 def strings(value: Any) -> Iterator[str]:
