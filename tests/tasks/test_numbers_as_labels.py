@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from semtune.tasks.narrow_floats import shorten_column
 
 from .tables import ROWS, notes, pairs, refused, save
 
@@ -39,3 +44,18 @@ def test_a_label_that_shows_nothing_is_missing(tmp_path: Path, blank: str) -> No
     visible = refused(save(tmp_path / "a.jsonl", lines(['"a"', '""'])))
     invisible = refused(save(tmp_path / "b.jsonl", lines(['"a"', json.dumps(blank)])))
     assert invisible.replace("b.jsonl", "a.jsonl") == visible
+
+
+@pytest.mark.parametrize("stored", [pa.float16(), pa.float32(), pa.float64(), pa.list_(pa.float32())], ids=str)
+def test_numbers_of_parquet_files_are_labels_as_they_are_written(tmp_path: Path, stored: pa.DataType) -> None:
+    values = [0.1, 0.7] * 12
+    labels = pa.array([[v] for v in values] if pa.types.is_list(stored) else values, stored)
+    table = pa.table({"text": [text for text, _ in ROWS], "label": labels}).replace_schema_metadata({"kept": "yes"})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert {label for _, label in pairs(tmp_path / "t.parquet")} == {"0.1", "0.7"}
+
+
+def test_numbers_of_a_data_set_with_features_too() -> None:
+    rows = [("row 1", {"label": 0.10000000149011612}), ("row 2", {"label": [0.699999988079071, None]}), ("row 3", {})]
+    shorten_column(rows, "label", SimpleNamespace(dtype="float32"))
+    assert [row for _, row in rows] == [{"label": 0.1}, {"label": [0.7, None]}, {}]

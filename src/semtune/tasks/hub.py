@@ -10,6 +10,7 @@ from typing import Any
 
 from semtune.errors import DataError, first_line
 from semtune.tasks.class_names import name_classes
+from semtune.tasks.narrow_floats import shorten_column
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.table_files import RawTable, columns_of
 
@@ -43,6 +44,7 @@ def read_hub(name: str, split_names: Mapping[str, Sequence[str]]) -> dict[str, R
         rows = [(f"row {n}", dict(row)) for n, row in enumerate(found[name_there], start=1)]
         remarks = Remarks(f"{HUB}{name} ({name_there})")
         for column, feature in found[name_there].features.items():
+            shorten_column(rows, column, feature)
             if name_classes(rows, column, feature, remarks.source):
                 remarks.general(f'class numbers in column "{column}" were read as the names in the data set')
         tables[split] = RawTable(remarks.source, columns_of(row for _, row in rows), tuple(rows), notes=remarks.notes)

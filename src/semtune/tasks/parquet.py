@@ -10,6 +10,7 @@ from typing import Any
 from semtune.errors import DataError, first_line
 from semtune.runtime.files import no_file
 from semtune.tasks.class_names import name_classes
+from semtune.tasks.narrow_floats import widen
 from semtune.tasks.remarks import Remarks
 
 HUB_METADATA = b"huggingface"
@@ -34,7 +35,7 @@ def read_parquet(path: Path, remarks: Remarks) -> ParquetRows:
     try:
         # Not read_table: it would also take the folder's name for a column, where that has the form "key=value".
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            table = widen(file.read())
         columns: list[str] = list(table.column_names)
         first = [columns.index(name) for name in dict.fromkeys(columns)]
         rows: list[dict[str, Any]] = table.select(first).to_pylist()

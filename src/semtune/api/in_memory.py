@@ -1,0 +1,214 @@
+"""A split in memory as the rows of a file that the `table` task reads: what a file is refused for, so is this.
+
+Columns are chosen by the reader's own code, and the file has every column's name, so that the reader says of data in
+memory what it says of files. Cells of columns that nobody named are written where they are few different short values,
+as in columns of splits and of an annotator's verdicts; texts, ids and vectors stay out of the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from semtune.api.plain_values import plain_value
+from semtune.errors import DataError
+from semtune.tasks.remarks import Remarks
+
+COLUMN_OPTIONS = ("text_column", "label_column", "id_column", "date_column", "split_column")
+"""Fields of TaskOptions that name a column."""
+MOST_VALUES = 20
+"""Different values up to which a column that nobody named is written."""
+MOST_CHARACTERS = 60
+"""Length up to which its values are."""
+FORMS = "a DataFrame, a datasets.Dataset or a tuple (texts, labels)"
+"""How a split with labels is given in memory."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """A split as rows of plain values."""
+
+    rows: list[Row]
+    columns: dict[str, str]
+    """The columns of texts and labels by the option that names each."""
+    notes: tuple[str, ...]
+    """What was converted."""
+
+
+def rows_of(value: Any, split: str, options: Mapping[str, Any]) -> SplitRows:
+    """A split in memory as rows under the columns that the options name. Raises DataError."""
+    from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
+
+    if is_a(value, "pandas", "DataFrame") or is_a(value, "datasets", "Dataset"):
+        return _rows_of_table(value, split, options)
+    remarks = Remarks(f"The {split} split")
+    columns = {
+        option: usual[0] if options.get(option) is None else options[option]
+        for option, usual in (("text_column", TEXT_COLUMNS), ("label_column", LABEL_COLUMNS))
+    }
+    text, label = columns.values()
+    if isinstance(value, tuple) and len(value) == 2 and not any(isinstance(part, str) for part in value):
+        texts, labels = _ordered(value[0], split, "texts"), _ordered(value[1], split, "labels")
+        if hasattr(value[1], "toarray") or getattr(value[1], "ndim", 1) > 1:
+            raise DataError(
+                "The labels are a matrix; give a list of label names for each text, or use semtune.sklearn for "
+                "indicator matrices."
+            )
+        _check_same_index(*value, split)
+        if len(texts) != len(labels):
+            raise DataError(f"The {split} split has {len(texts)} texts and {len(labels)} labels; give one label each.")
+        narrow = _shortened(value[1], labels)
+        pairs = enumerate(zip(texts, narrow, strict=True), start=1)
+        rows = [
+            {text: _text(t, split, n), label: plain_value(y, f"row {n} of the {split} split", remarks)}
+            for n, (t, y) in pairs
+        ]
+        return SplitRows(rows, columns, remarks.notes)
+    if split == "test" and isinstance(value, Iterable) and not isinstance(value, tuple):
+        texts = _ordered(value, split, "texts")
+        return SplitRows([{text: _text(t, split, n)} for n, t in enumerate(texts, start=1)], columns, ())
+    raise DataError(
+        f"The {split} split is of a kind that semtune cannot read ({type(value).__name__}); give a task's name, a "
+        f"path, {FORMS}."
+    )
+
+
+def is_a(value: Any, module: str, name: str) -> bool:
+    """Whether `value` is an instance of a class of a module that nobody may have imported."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and hasattr(loaded, name) and isinstance(value, getattr(loaded, name))
+
+
+def _ordered(values: Any, split: str, what: str) -> list[Any]:
+    """Texts or labels as a list. Raises DataError for what has no order, or is something else when iterated over."""
+    kind = type(values).__name__
+    if hasattr(values, "columns") or isinstance(values, Mapping):
+        raise DataError(
+            f"The {what} of the {split} split are a table or mapping ({kind}), which has names of columns beside its "
+            f"values; give one column of it, or {FORMS}."
+        )
+    if isinstance(values, (set, frozenset)):
+        raise DataError(f"The {what} of the {split} split are a set, which has no order; give a list.")
+    if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
+        raise DataError(f"The {what} of the {split} split are one value of the kind {kind}; give a list.")
+    return list(values)
+
+
+def _shortened(source: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """Plain floats that come from a column of a narrow type (pandas on Arrow), as their shortest decimals."""
+    from semtune.tasks.narrow_floats import narrow_type, shortest
+
+    name = narrow_type(str(getattr(source, "dtype", "")))
+    if name is None:
+        return values
+    return [shortest(value, name) if type(value) is float else value for value in values]
+
+
+def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitRows:
+    """The rows of a DataFrame or datasets.Dataset. Class numbers become class names."""
+    from semtune.tasks.class_names import name_classes
+    from semtune.tasks.narrow_floats import shorten_column
+    from semtune.tasks.split_column import check_no_split_column
+
+    is_dataset = is_a(value, "datasets", "Dataset")
+    names = list(value.column_names if is_dataset else value.columns)
+    columns = {str(name): name for name in names}
+    counts = Counter(map(str, names))
+    features = value.features if is_dataset else {}
+    chosen = _chosen(value, columns, counts, split, options)
+    if split == "train" and options.get("split_column") is None:
+        others = {name: value[columns[name]] for name in columns if name not in chosen.values() and counts[name] == 1}
+        check_no_split_column("The train split", others, 'split_column="{}"')
+    remarks = Remarks(f"The {split} split")
+    cells: dict[str, list[Any]] = {}
+    for option, name in chosen.items():
+        held = _shortened(value[columns[name]], list(value[columns[name]]))
+        noted = remarks if option == "label_column" else None
+        cells[name] = [
+            _text(cell, split, n)
+            if option == "text_column"
+            else plain_value(cell, f"row {n} of the {split} split", noted)
+            for n, cell in enumerate(held, start=1)
+        ]
+    for name in columns:
+        if name not in cells and counts[name] == 1 and (few := _few_values(value[columns[name]])):
+            cells[name] = few
+    size = len(cells[chosen["text_column"]])
+    rows = [{name: cells[name][n] for name in columns if name in cells} for n in range(size)]
+    if rows:
+        rows[0] = {name: rows[0].get(name) for name in columns}
+    located = [(f"row {n}", row) for n, row in enumerate(rows, start=1)]
+    for name in chosen.values():
+        name_classes(located, name, features.get(name), f"the {split} split")
+        shorten_column(located, name, features.get(name))
+    found = {option: name for option, name in chosen.items() if option in ("text_column", "label_column")}
+    return SplitRows(rows, found, remarks.notes)
+
+
+def _chosen(
+    value: Any, columns: Mapping[str, Any], counts: Mapping[str, int], split: str, options: Mapping[str, Any]
+) -> dict[str, str]:
+    """The columns that are read, by the option that names each, found as in a file. Raises DataError."""
+    from semtune.tasks.header import LABEL_COLUMNS, LINES, TEXT_COLUMNS
+    from semtune.tasks.table_files import RawTable, find_column
+
+    first = {name: list(islice(value[own], LINES)) for name, own in columns.items() if counts[name] == 1}
+    size = max(map(len, first.values()), default=0)
+    rows = tuple((f"row {n + 1}", {name: cells[n] for name, cells in first.items()}) for n in range(size))
+    repeated = {name: count for name, count in counts.items() if count > 1}
+    table = RawTable(f"The {split} split", tuple(columns), rows, repeated)
+    usual = {"text_column": TEXT_COLUMNS, "label_column": LABEL_COLUMNS}
+    chosen: dict[str, str] = {}
+    for option in COLUMN_OPTIONS:
+        given, known = options.get(option), usual.get(option, ())
+        if given is None and not known:
+            continue
+        has_none = given not in columns if given is not None else columns.keys().isdisjoint(known)
+        if option == "label_column" and split == "test" and has_none:
+            continue
+        chosen[option] = find_column(table, given, known, option.removesuffix("_column"))
+    return chosen
+
+
+def _few_values(cells: Iterable[Any]) -> list[Any]:
+    """The cells of a column as plain values, if these are few and short; [] where they are not, or are none."""
+    found: list[Any] = []
+    different: set[str] = set()
+    for cell in cells:
+        try:
+            found.append(plain_value(cell, ""))
+        except DataError:
+            return []
+        written = json.dumps(found[-1])
+        different.add(written)
+        if len(different) > MOST_VALUES or len(written) > MOST_CHARACTERS:
+            return []
+    return found
+
+
+def _check_same_index(texts: Any, labels: Any, split: str) -> None:
+    """Raises DataError for two pandas Series that pandas itself would pair otherwise than by position."""
+    if not (is_a(texts, "pandas", "Series") and is_a(labels, "pandas", "Series")):
+        return
+    if len(texts) == len(labels) and not texts.index.equals(labels.index):
+        raise DataError(
+            f"The texts and labels of the {split} split have different indexes, so it is unclear which label is whose; "
+            "put them in one order and give lists, or give one DataFrame."
+        )
+
+
+def _text(cell: Any, split: str, number: int) -> str | None:
+    """A text; None where it is missing. Raises DataError: it is anything else."""
+    plain = cell if isinstance(cell, bytes) else plain_value(cell, f"row {number} of the {split} split")
+    if plain is None or (isinstance(plain, str) and isinstance(cell, str)):
+        return plain
+    raise DataError(
+        f"Text {number} of the {split} split is no text but of the kind {type(cell).__name__}; give strings, or name "
+        "the column of texts with text_column=."
+    )
