@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 
+import semtune
 from semtune.api.own_data import DataFolder, task_values
 from semtune.errors import DataError, OptionError, UnknownNameError
 from semtune.tasks.table import Table
@@ -133,6 +138,26 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
         (FRAME, {"text_column": "when"}, DataError, "no text but of the kind Timestamp"),
         ((["soup", "bread"], [b"a", "b"]), {}, DataError, "Row 1 of the train split holds a value of the kind bytes"),
         (pd.concat([FRAME, FRAME[["label"]]], axis=1), {}, DataError, '2 columns called "label"'),
+        (FRAME.assign(labels=MOODS), {}, DataError, 'a column "label" and a column "labels"; name the one to use'),
+        ({"text": TEXTS, "label": MOODS}, {}, DataError, r"dict of columns \(text, label\).* pandas.DataFrame\(data\)"),
+        ({"a": TEXTS, "b": MOODS}, {"text_column": "a"}, DataError, r"dict of columns \(a, b\)"),
+        ({"train": FRAME, "val": FRAME, "dev": FRAME}, {}, DataError, '"val" and "dev", which are both dev'),
+        ({"train": None, "test": FRAME}, {}, DataError, "no train split"),
+        (FRAME, {"test": {"text": TEXTS, "label": MOODS}}, DataError, "texts of the test split are a table or mapping"),
+        (FRAME, {"dev": {"text": TEXTS, "label": MOODS}}, DataError, r"cannot read \(dict\); give .* a DataFrame"),
+        (FRAME, {"test": set(TEXTS)}, DataError, "the test split are a set, which has no order"),
+        (FRAME, {"test": b"bread"}, DataError, "one value of the kind bytes"),
+        ((set(TEXTS), MOODS), {}, DataError, "texts of the train split are a set"),
+        ((TEXTS, dict(enumerate(MOODS))), {}, DataError, "labels of the train split are a table or mapping"),
+        ((FRAME[["text"]], MOODS), {}, DataError, "texts of the train split are a table or mapping"),
+        ((TEXTS, b"ab" * 12), {}, DataError, "labels of the train split are one value of the kind bytes"),
+        (FRAME, {"text_column": 0}, DataError, 'no column "0"'),
+        (FRAME, {"text_column": ""}, DataError, 'no column ""'),
+        ((TEXTS, np.arange(24).astype("timedelta64[ns]")), {}, DataError, "Row 1 of the train split .* timedelta64"),
+        ((TEXTS, pd.to_timedelta(range(24), unit="s")), {}, DataError, "a value of the kind Timedelta"),
+        ((TEXTS, np.arange(24) * 1j), {}, DataError, "a value of the kind complex128"),
+        ((TEXTS, pd.cut(pd.Series(range(24)), 2)), {}, DataError, "a value of the kind Interval"),
+        ((TEXTS, np.array(MOODS, dtype="S")), {}, DataError, "a value of the kind bytes_"),
     ],
 )
 def test_mistakes(data: Any, more: dict[str, Any], error: type[Exception], said: str, tmp_path: Path) -> None:
@@ -157,3 +182,89 @@ def test_series_in_different_orders_are_not_paired(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="different indexes, so it is unclear which label is whose"):
         table((texts, labels.sort_values(kind="stable")[::-1]), tmp_path)
     assert len(all_examples(table((texts, labels), tmp_path))) == len(TEXTS)
+
+
+def test_labels_of_a_test_frame_are_not_lost_under_nearly_the_same_name(tmp_path: Path) -> None:
+    test = pd.DataFrame({"text": ["soup", "bread"], "Label": ["good", "bad"]})
+    with pytest.raises(DataError, match='no column "label" but a column "Label"'):
+        table(FRAME, tmp_path, test=test).load("test")
+    task = table(FRAME, tmp_path, test=test.rename(columns={"Label": "guess"}))
+    assert [e.labels for e in task.load("test")] == [None, None]
+    assert any('has no column "label" (its columns: "text", "guess")' in note for note in task.notes)
+
+
+def test_texts_and_labels_go_with_a_frame_whose_columns_have_other_names(tmp_path: Path) -> None:
+    frame = FRAME.rename(columns={"label": "labels"})
+    task = table(frame, tmp_path, dev=(TEXTS[:4], MOODS[:4]), test=frame.rename(columns={"labels": "guess"})[:2])
+    assert [e.labels for e in task.load("dev")] == [(mood,) for mood in MOODS[:4]]
+    assert [e.labels for e in task.load("test")] == [None, None]
+
+
+@pytest.mark.parametrize(("column", "word"), [("answer", "reject"), ("was_cancelled", True)])
+def test_annotations_that_do_not_count_are_noted_as_in_a_file(column: str, word: Any, tmp_path: Path) -> None:
+    task = table(FRAME.assign(**{column: [word, *[""] * (len(TEXTS) - 1)]}), tmp_path)
+    assert any(f'the column "{column}" marks an annotation as rejected' in note for note in task.notes)
+
+
+def test_texts_ids_and_vectors_of_other_columns_are_not_written(tmp_path: Path) -> None:
+    frame = FRAME.assign(mail=[f"{n}@example.org" for n in range(24)], vector=[np.ones(32)] * 24, story="x" * 100)
+    table(frame.assign(thing=object()), tmp_path)
+    (file,) = (tmp_path / "data").iterdir()
+    first, second = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:2])
+    assert second.keys() == {"text", "label", "when"}, "few different short values"
+    assert first.keys() == {*frame.columns, "thing"}, "the reader knows all names"
+    assert [first[name] for name in ("mail", "vector", "story", "thing")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.array(["2020-01-01", "2021-02-03"] * 12, dtype="datetime64[ns]"), "2020-01-01 00:00:00"),
+        (pd.Series(pd.to_datetime(["2020-01-01", "2021-02-03"] * 12)), "2020-01-01 00:00:00"),
+        (np.array(["2020-01-01", "2021-02-03"] * 12, dtype="datetime64[D]"), "2020-01-01"),
+        (np.array(["2020", "2021"] * 12, dtype="datetime64[Y]"), "2020"),
+        (np.array(["2020-01-01T00:00:00.000000001", "2021-02-03"] * 12, dtype="datetime64[ns]"), "2020-01-01T00:"),
+        ([datetime.time(8), datetime.time(9)] * 12, "08:00:00"),
+    ],
+    ids=["ns", "series", "days", "years", "nanosecond", "times"],
+)
+def test_dates_become_text_and_it_is_said(labels: Any, found: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=rf'a label that is a (date|time) was read .* row 1 .*"{found[:8]}'):
+        task = table((TEXTS, labels), tmp_path)
+    assert task.labels[0].startswith(found)
+    assert len(task.labels) == 2
+
+
+NARROW = np.array([0.1, 0.7] * 12, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        NARROW,
+        NARROW.astype(np.float16),
+        list(NARROW),
+        pd.Series(NARROW, dtype="Float32"),
+        pd.Series(NARROW, dtype=pd.ArrowDtype(pa.float32())),
+        torch.tensor(NARROW),
+        [np.array([value]) for value in NARROW],
+        NARROW.astype(np.longdouble).round(1),
+    ],
+    ids=["fp32", "fp16", "list", "nullable", "arrow", "torch", "arrays", "longdouble"],
+)
+def test_narrow_numbers_are_labels_as_they_are_written(labels: Any, tmp_path: Path) -> None:
+    assert table((TEXTS, labels), tmp_path / "pair").labels == ("0.1", "0.7")
+    if isinstance(labels, pd.Series):
+        assert table(pd.DataFrame({"text": TEXTS, "label": labels}), tmp_path / "frame").labels == ("0.1", "0.7")
+
+
+def test_columns_that_are_numbers_are_named_by_them(tmp_path: Path) -> None:
+    task = table(pd.DataFrame({0: MOODS, 1: TEXTS}), tmp_path, text_column=1, label_column=0)
+    assert all_examples(task) == {text: (mood,) for text, mood in zip(TEXTS, MOODS, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["task", "task_options"])
+def test_data_are_not_replaced_by_keys_of_a_spec(name: str) -> None:
+    for call in (semtune.tune, semtune.study):
+        with pytest.raises(OptionError, match=f"no option {name}=; give the data themselves"):
+            call((TEXTS, MOODS), **{name: {"data": "other.csv"}})

@@ -175,6 +175,10 @@ def test_bad_texts_to_predict(tuned: semtune.Run) -> None:
             DataError, match=f"of the kind .*{type(other).__name__.removeprefix('Posix')}; give a string"
         ):
             tuned.predict(other)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a set; give a list"):
+        tuned.predict({"kind", "cold"})
+    with pytest.raises(DataError, match=r"Text 2 has half a surrogate pair .*, which is no character"):
+        tuned.predict(["kind", "\ud800"])
     with pytest.raises(ModelError, match="not a run folder"):
         semtune.load("nowhere")
 

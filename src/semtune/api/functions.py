@@ -207,9 +207,10 @@ def study(
                 values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
                 where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
             else:
+                where = "semtune.study()"
+                _check_data_given_once(given, where)
                 values = task_values(task_or_data, dev, test, task_options, data)
                 values["task_options"] = dataclasses.asdict(values["task_options"])
-                where = "semtune.study()"
             spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
             say = (
                 (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
@@ -234,10 +235,21 @@ def _spec(
     from semtune.specs import spec_from
 
     task_options, given = _split_task_options(options)
+    _check_data_given_once(given, where)
     if "offload_gb" in given:
         given["offload_bytes"] = _bytes_of(given.pop("offload_gb"))
     given = _nest_part_options(given, where)
     return spec_from({**task_values(data, dev, test, task_options, folder), **given}, where)
+
+
+def _check_data_given_once(options: Mapping[str, Any], where: str) -> None:
+    """Raises OptionError for a key of spec.yaml that would replace the data that were given as an argument."""
+    for name in ("task", "task_options"):
+        if name in options:
+            raise OptionError(
+                f"{where} has no option {name}=; give the data themselves as its argument, and options of the task as "
+                "keywords of their own, such as text_column=."
+            )
 
 
 def _bytes_of(gigabytes: Any) -> int:

@@ -8,19 +8,16 @@ stopped notices that its texts have changed.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import decimal
 import hashlib
 import json
-import math
 import os
-import sys
-from collections import Counter
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from semtune.api.wording import WRITTEN
+from semtune.api.in_memory import COLUMN_OPTIONS, FORMS, SplitRows, rows_of
+from semtune.api.wording import WRITTEN, spoken_python
 from semtune.errors import DataError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
@@ -105,13 +102,25 @@ def task_values(
         if dev is not None or test is not None:
             raise OptionError(f'The task "{task_or_data}" has splits of its own; leave out dev= and test=.')
         return {"task": task_or_data, "task_options": _task_options(options)}
+    options = _columns_as_text(options)
     splits = {"data": task_or_data, "dev_data": dev, "test_data": test}
     if isinstance(task_or_data, Mapping):
-        splits = _by_name(task_or_data, dev, test)
-    named = {key: _location(value, key, options, folder) for key, value in splits.items() if value is not None}
-    twice = [key for key in named if options.get(key) is not None]
-    if twice:
-        raise OptionError(f"{twice[0]}= names a split that was given already; leave one of them out.")
+        splits = _by_name(task_or_data, dev, test, options)
+    twice = next((key for key, value in splits.items() if value is not None and options.get(key) is not None), None)
+    if twice is not None:
+        raise OptionError(f"{twice}= names a split that was given already; leave one of them out.")
+    named: dict[str, Any] = {}
+    columns: dict[str, str] = {}
+    with spoken_python(folder.path):
+        for key, value in splits.items():
+            if is_in_memory(value):
+                split = "train" if key == "data" else key.removesuffix("_data")
+                found = rows_of(value, split, {**options, **columns})
+                named[key] = str(folder.write(found.rows, split))
+                columns = columns or (found.columns if split == "train" else {})
+                _warn(found)
+            elif isinstance(value, (str, os.PathLike)):
+                named[key] = _place(value)
     return {"task": "table", "task_options": _task_options({**options, **named})}
 
 
@@ -126,156 +135,65 @@ def _task_options(values: Mapping[str, Any]) -> TaskOptions:
     return record_from(TaskOptions, values, "the task's options")
 
 
-def _by_name(splits: Mapping[str, Texts], dev: Texts | None, test: Texts | None) -> dict[str, Texts | None]:
+def _by_name(
+    splits: Mapping[str, Texts], dev: Texts | None, test: Texts | None, options: Mapping[str, Any]
+) -> dict[str, Texts | None]:
     """The splits of a DatasetDict or a dict, by the option that names each. Raises DataError, OptionError."""
     from semtune.tasks.split_files import SPLIT_OF_NAME
 
+    _check_no_columns(splits, options)
     if dev is not None or test is not None:
         raise OptionError("The data come with their splits by name; leave out dev= and test=.")
-    found: dict[str, Texts | None] = {}
+    found: dict[str, Texts | None] = {"data": None}
+    names: dict[str, Any] = {}
     for name, value in splits.items():
         split = SPLIT_OF_NAME.get(name)
         if split is None:
             raise DataError(f'The data have a split "{name}"; {did_you_mean(str(name), SPLIT_OF_NAME)}')
+        if split in names:
+            raise DataError(
+                f'The data have the splits "{names[split]}" and "{name}", which are both {split}; keep one.'
+            )
+        names[split] = name
         found["data" if split == "train" else f"{split}_data"] = value
-    if "data" not in found:
+    if found["data"] is None:
         raise DataError(f"The data have no train split; they have {', '.join(map(str, splits)) or 'none at all'}.")
     return found
 
 
-def _location(value: Texts, key: str, options: Mapping[str, Any], folder: DataFolder) -> str:
-    """Where the `table` task finds a split: an absolute path, or hub:owner/name."""
-    if isinstance(value, (str, os.PathLike)):
-        text = os.fspath(value)
-        if text.startswith(_HUB):
-            return text
-        path = expanded(text).resolve()
-        if not path.exists():
-            raise UnknownNameError(f'"{text}" is neither a file nor a task; {did_you_mean(text, TASKS)}')
-        return str(path)
-    split = "train" if key == "data" else key.removesuffix("_data")
-    return str(folder.write(_rows(value, split, options), split))
-
-
-def _rows(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A split in memory as rows of plain values under the columns that the options name. Raises DataError."""
+def _check_no_columns(data: Mapping[Any, Any], options: Mapping[str, Any]) -> None:
+    """Raises DataError for a dict of columns where one of splits is needed."""
     from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
+    from semtune.tasks.split_files import SPLIT_OF_NAME
 
-    text = options.get("text_column") or TEXT_COLUMNS[0]
-    label = options.get("label_column") or LABEL_COLUMNS[0]
-    if _is_a(value, "pandas", "DataFrame") or _is_a(value, "datasets", "Dataset"):
-        return _rows_of_table(value, split, options)
-    if isinstance(value, tuple) and len(value) == 2 and not any(isinstance(part, str) for part in value):
-        if hasattr(value[1], "toarray") or getattr(value[1], "ndim", 1) > 1:
-            raise DataError(
-                "The labels are a matrix; give a list of label names for each text, or use semtune.sklearn for "
-                "indicator matrices."
-            )
-        _check_same_index(*value, split)
-        texts, labels = list(value[0]), list(value[1])
-        if len(texts) != len(labels):
-            raise DataError(f"The {split} split has {len(texts)} texts and {len(labels)} labels; give one label each.")
-        pairs = enumerate(zip(texts, labels, strict=True), start=1)
-        return [{text: _text(t, split, n), label: _plain(y, split, n)} for n, (t, y) in pairs]
-    if split == "test" and isinstance(value, Iterable) and not isinstance(value, (bytes, tuple)):
-        return [{text: _text(t, split, n)} for n, t in enumerate(value, start=1)]
-    raise DataError(
-        f"The {split} split is of a kind that semtune cannot read ({type(value).__name__}); give a task's name, a "
-        "path, a DataFrame, a datasets.Dataset, or a tuple (texts, labels)."
-    )
-
-
-def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The chosen columns of a DataFrame or datasets.Dataset. Class numbers become class names."""
-    from semtune.tasks.class_names import name_classes
-    from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
-    from semtune.tasks.split_column import check_no_split_column
-
-    is_dataset = _is_a(value, "datasets", "Dataset")
-    names = list(value.column_names if is_dataset else value.columns)
-    columns = {str(name): name for name in names}
-    counts = Counter(map(str, names))
-    features = value.features if is_dataset else {}
-    usual_columns: dict[str, tuple[str, ...]] = {
-        "text_column": TEXT_COLUMNS, "label_column": LABEL_COLUMNS, "id_column": (), "date_column": (),
-        "split_column": (),
-    }  # fmt: skip
-    chosen: list[str] = []
-    for option, usual in usual_columns.items():
-        given = options.get(option)
-        candidates = (given,) if given else usual
-        found = next((name for name in candidates if name in columns), None)
-        if found is not None:
-            if counts[found] > 1:
-                raise DataError(f'The {split} split has {counts[found]} columns called "{found}"; rename one of them.')
-            chosen.append(found)
-        elif candidates and not (option == "label_column" and split == "test"):
-            raise DataError(
-                f'The {split} split has no column "{candidates[0]}" (name it with {option}=); '
-                f"{did_you_mean(candidates[0], columns)}"
-            )
-    if split == "train" and not options.get("split_column"):
-        others = {name: value[columns[name]] for name in columns if name not in chosen and counts[name] == 1}
-        check_no_split_column("The train split", others, 'split_column="{}"')
-    cells = zip(*(value[columns[name]] for name in chosen), strict=True)
-    readers = [_text if name == chosen[0] else _plain for name in chosen]
-    rows = [
-        (f"row {n}", {name: read(cell, split, n) for name, read, cell in zip(chosen, readers, row, strict=True)})
-        for n, row in enumerate(cells, start=1)
-    ]
-    for name in chosen:
-        name_classes(rows, name, features.get(name), f"the {split} split")
-    return [row for _, row in rows]
-
-
-def _check_same_index(texts: Any, labels: Any, split: str) -> None:
-    """Raises DataError for two pandas Series that pandas itself would pair otherwise than by position."""
-    if not (_is_a(texts, "pandas", "Series") and _is_a(labels, "pandas", "Series")):
-        return
-    if len(texts) == len(labels) and not texts.index.equals(labels.index):
+    names = {*TEXT_COLUMNS, *LABEL_COLUMNS, *(options.get(option) for option in COLUMN_OPTIONS)}
+    if any(name in names for name in data if name not in SPLIT_OF_NAME):
         raise DataError(
-            f"The texts and labels of the {split} split have different indexes, so it is unclear which label is whose; "
-            "put them in one order and give lists, or give one DataFrame."
+            f"The data are a dict of columns ({', '.join(map(str, data))}), but a dict must name splits (train, dev, "
+            f"test); give {FORMS}, such as pandas.DataFrame(data)."
         )
 
 
-def _is_a(value: Any, module: str, name: str) -> bool:
-    """Whether `value` is an instance of a class of a module that nobody may have imported."""
-    loaded = sys.modules.get(module)
-    return loaded is not None and hasattr(loaded, name) and isinstance(value, getattr(loaded, name))
+def _columns_as_text(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options`, in which numbers that name columns (frames without a header have such) are text, as in files."""
+    return {
+        name: str(value) if name in COLUMN_OPTIONS and isinstance(value, int) and not isinstance(value, bool) else value
+        for name, value in options.items()
+    }
 
 
-def _text(cell: Any, split: str, number: int) -> str | None:
-    """A text; None where it is missing. Raises DataError: it is anything else."""
-    plain = cell if isinstance(cell, bytes) else _plain(cell, split, number)
-    if plain is None or (isinstance(plain, str) and isinstance(cell, str)):
-        return plain
-    raise DataError(
-        f"Text {number} of the {split} split is no text but of the kind {type(cell).__name__}; give strings, or name "
-        "the column of texts with text_column=."
-    )
+def _place(value: str | os.PathLike[str]) -> str:
+    """Where the `table` task finds a file, folder or hub data set: an absolute path, or hub:owner/name."""
+    text = os.fspath(value)
+    if text.startswith(_HUB):
+        return text
+    path = expanded(text).resolve()
+    if not path.exists():
+        raise UnknownNameError(f'"{text}" is neither a file nor a task; {did_you_mean(text, TASKS)}')
+    return str(path)
 
 
-def _plain(cell: Any, split: str, number: int) -> Any:
-    """A cell as JSON has it: NumPy's scalars and arrays unpacked, what is missing as None, sets sorted.
-
-    Dates and decimal numbers become text. Raises DataError for what is neither text, a number nor a list.
-    """
-    if cell is None or isinstance(cell, (str, bool, int)):
-        return cell
-    if isinstance(cell, float):
-        return None if math.isnan(cell) else cell
-    if isinstance(cell, (set, frozenset)):
-        return sorted((_plain(item, split, number) for item in cell), key=str)
-    if isinstance(cell, (list, tuple)):
-        return [_plain(item, split, number) for item in cell]
-    if hasattr(cell, "tolist"):
-        return _plain(cell.tolist(), split, number)
-    if type(cell).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(cell, (datetime.date, datetime.time, decimal.Decimal)):
-        return str(cell)
-    raise DataError(
-        f"Row {number} of the {split} split holds a value of the kind {type(cell).__name__}; give text, numbers or "
-        "lists of them."
-    )
+def _warn(found: SplitRows) -> None:
+    """Say what was converted."""
+    for note in found.notes:
+        warnings.warn(f"{note}.", UserWarning, stacklevel=5)

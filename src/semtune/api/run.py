@@ -190,14 +190,19 @@ def caller_state_kept() -> Iterator[None]:
 
 def _checked(texts: str | Iterable[str]) -> list[str]:
     """The texts as a list. Raises DataError."""
+    from semtune.tasks.characters import check_characters
+
     if hasattr(texts, "columns") or isinstance(texts, Mapping):
         raise DataError("Texts are needed, but this is a table; give its column of texts, such as df['text'].")
     if isinstance(texts, (bytes, os.PathLike)) or not isinstance(texts, Iterable):
         raise DataError(f"Texts are needed, but this is of the kind {type(texts).__name__}; give a string or strings.")
+    if isinstance(texts, (set, frozenset)):
+        raise DataError("Texts are needed in an order, that of the predictions, but this is a set; give a list.")
     found = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(found, start=1):
         if not isinstance(text, str):
             raise DataError(f"Text {number} is no text but of the kind {type(text).__name__}; give strings.")
         if not text.strip():
             raise DataError(f"Text {number} is empty; give it some words.")
+        check_characters(text, "text", f"Text {number}")
     return [str(text) for text in found]
