@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -137,11 +138,99 @@ def test_a_generating_readout(classifier: TunedTextClassifier) -> None:
         (["a", "b"], ["a", "a"], "only one class"),
         (["a", "b"], [0.5, 1.7], "continuous"),
         (["a", "b"], ["a b", "a  b"], "name of its own"),
+        (["a", "b"], ["a", None], r"y\[1\] is missing \(None\)"),
+        (["a", "b"], pd.Series(["a", None]), r"y\[1\] is missing"),
+        (["a", "b"], pd.Series(["a", None]).tolist(), r"y\[1\] is missing"),
+        (["a", "b"], ["a", float("nan")], r"y\[1\] is missing \(nan\)"),
+        (["a", "b"], [np.nan, "b"], r"y\[0\] is missing"),
+        (["a", "b"], np.array(["a", np.nan], dtype=object)[:, None], r"y\[1\] is missing"),
+        (["a", "b"], pd.Series([1, None], dtype="Int64"), r"y\[1\] is missing"),
+        (["a", "b"], pd.Series(["a", pd.NA], dtype="string"), r"y\[1\] is missing"),
+        (["a", "b"], pd.Series(["a", None], dtype="category"), r"y\[1\] is missing"),
+        (["a", "b"], pd.DataFrame({"y": ["a", None]}), r"y\[1\] is missing"),
+        (["a", "b"], np.array(["2020-01-01", "NaT"], dtype="datetime64[ns]"), r"y\[1\] is missing"),
+        (["a", "b"], [1.0, np.nan], r"y\[1\] is missing"),
+        (["a", "b"], ["a", 1], r'y\[1\] is 1, a number, but y\[0\] is "a", text'),
+        (["a", "b"], [True, 2], r"y\[1\] is 2, a number, but y\[0\] is True"),
+        (["a", "b"], [b"a", b"b"], "of the kind bytes"),
+        (["a", "b"], np.array([1, 2], dtype="timedelta64[s]"), "of the kind timedelta64"),
+        (["a", "b"], [{"a": 1}, {"b": 1}], "of the kind dict"),
+        (["a", "b"], {"a": 1, "b": 2}, "but it is of the kind dict"),
+        (["a", "b"], {"a", "b"}, "but it is of the kind set"),
+        (["a", "b"], "ab", "but it is of the kind str"),
+        (["a", "b"], [["joy", "fun"], "sad"], r'y\[1\] is "sad", but other texts have lists'),
+        (["a", "b"], ["sad", ["joy", "fun"]], r'y\[0\] is "sad", but other texts have lists'),
+        (["a", "b"], [["joy"], None], r"y\[1\] is missing, but other texts have lists"),
+        (["a", "b"], [["joy"], np.nan], r"y\[1\] is missing, but other texts have lists"),
+        (["a", "b"], [["joy"], [None]], r"y\[1\] is missing \(None\)"),
+        (["a", "b"], [["joy", 1], ["sad"]], r'y\[0\] is 1, a number, but y\[0\] is "joy"'),
+        (["a", "b"], [["joy"], [["sad"]]], "a label is text, a number or a date"),
+        (["a", "b"], [["0", "1"], ["1", "0"]], "a number for each label of a list that stands"),
+        (["a", "b"], [[], []], "no label at all"),
+        (["a", "b"], np.array([[1, -1, -1], [-1, 1, 1]]), r"y is a matrix of -1 and 1, .*\(y > 0\)"),
+        (["a", "b"], [[1, -1], [-1, 1]], "y is a matrix of -1 and 1"),
+        (["a", "b"], pd.DataFrame({"x": [1, -1], "z": [-1, 1]}), "y is a matrix of -1 and 1"),
+        (["a", "b"], csr_matrix([[2, 0], [0, 2]]), "y is a matrix of 0 and 2"),
+        (["a", "b"], np.array([[1.0, np.nan], [0.0, 1.0]]), "NaN"),
+        (["a", "b"], pd.DataFrame({"x": [1, None], "z": [0, 1]}), "missing"),
     ],
 )
 def test_bad_input(classifier: TunedTextClassifier, X: Any, y: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         classifier.fit(X, y)
+
+
+@pytest.mark.parametrize("y", [MOODS, SETS], ids=["one", "lists"])
+def test_names_of_columns_do_not_rename_classes(classifier: TunedTextClassifier, y: Any) -> None:
+    names = ["good", "bad"] if y is MOODS else ["warm", "kind", "cold"]
+    with pytest.raises(ValueError, match="label_names names the columns of an indicator matrix, but y has"):
+        classifier.set_params(label_names=names).fit(TEXTS, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("test_fraction", "X and y are the data"), ("out", "as out_dir sets it"), ("progress", "as verbose sets it"),
+        ("dev", "as validation_fraction sets it"), ("dev_fraction", "as validation_fraction sets it"),
+        ("seed", "as random_state sets it"), ("labels", "as y and label_names sets it"), ("test", "X and y are the"),
+        ("label_separator", "X and y are the data"), ("task_options", "X and y are the data"),
+        ("epochs", "is the parameter epochs="), ("model", "is the parameter model="),
+    ],
+)  # fmt: skip
+def test_options_do_not_replace_parameters(classifier: TunedTextClassifier, name: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        classifier.set_params(options={name: 1}).fit(TEXTS, MOODS)
+
+
+def test_classes_that_may_not_be_meant_are_named(classifier: TunedTextClassifier) -> None:
+    classifier.set_params(epochs=1)
+    with pytest.warns(UserWarning, match='y has the class "nan", which is learnt like any other'):
+        classifier.fit(TEXTS, np.array([*MOODS[1:], np.nan]))
+    with pytest.warns(UserWarning, match='class "cold;kind" looks like several labels joined by ";"'):
+        classifier.fit(TEXTS, ["cold", "kind", "cold;kind"] * 8)
+
+
+def test_a_score_reads_y_as_fitting_does(classifier: TunedTextClassifier) -> None:
+    fitted = classifier.set_params(epochs=1).fit(TEXTS, SETS)
+    matrix = fitted.predict(TEXTS)
+    own = [[fitted.classes_[i] for i in np.flatnonzero(row)] for row in matrix]
+    assert fitted.score(TEXTS, matrix) == fitted.score(TEXTS, own) == fitted.score(TEXTS, csr_matrix(matrix)) == 1
+    assert fitted.score(TEXTS, [[*row, "unseen"] for row in own[:12]] + own[12:]) == 0.5
+    weights = np.repeat([1.0, 3.0], 12)
+    assert fitted.score(TEXTS, [[*row, "unseen"] for row in own[:12]] + own[12:], weights) == 0.75
+    for y, said in [
+        (np.where(matrix, 1, -1), "matrix of -1"),
+        (matrix[:, :2], "2 columns, but the estimator was fitted on 3 classes"),
+        ([["joy"]] * 24, "none of the classes"),
+        ([*SETS[1:], "cold"], "other texts have lists"),
+        (MOODS, "one class a text"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            fitted.score(TEXTS, y)
+    one = classifier.set_params(epochs=1).fit(TEXTS, MOODS)
+    for y, said in [(SETS, "sets of classes"), ([*MOODS[1:], None], "missing"), ([*MOODS[1:], 3], "of one kind")]:
+        with pytest.raises(ValueError, match=said):
+            one.score(TEXTS, y)
 
 
 def test_mistakes(classifier: TunedTextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:

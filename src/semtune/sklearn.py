@@ -11,24 +11,33 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from semtune.api import Run, tune
+from semtune.api.class_targets import ClassTargets, class_targets, doubtful_classes, share_right
+from semtune.api.own_data import TASK_OPTIONS
+from semtune.api.plain_values import plain_value
+from semtune.errors import OptionError
 
 __all__ = ["TunedTextClassifier"]
 
 _OWN = ("options", "label_names", "validation_fraction", "random_state", "out_dir", "verbose")
 """Parameters that are not an option of `semtune.tune` by the same name."""
+_SET_BY = {
+    "out": "out_dir", "progress": "verbose", "seed": "random_state", "split_seed": "random_state",
+    "dev_fraction": "validation_fraction", "dev": "validation_fraction", "labels": "y and label_names",
+}  # fmt: skip
+"""Options of `semtune.tune` that are not for `options` -> what sets them."""
+_SET_HERE = ("test", "task", "task_options", *TASK_OPTIONS)
+"""Those that a fit decides by itself: its texts and labels are X and y."""
 
 
 class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -114,12 +123,12 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         check_consistent_length(texts, y)
-        classes, multilabel, labels = _targets(y)
-        names = self._names(classes, multilabel)
+        targets = class_targets(y)
+        names = self._names(targets)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.run_ = self._tune(texts, [_named(row, names) for row in labels], names, int(seed))
-        self.classes_, self.multilabel_ = classes, multilabel
-        counts = np.bincount([row for row in labels if not isinstance(row, list)], minlength=1)
+        self.run_ = self._tune(texts, [_named(row, names) for row in targets.rows], names, int(seed))
+        self.classes_, self.multilabel_ = targets.classes, targets.multilabel
+        counts = np.bincount([row for row in targets.rows if not isinstance(row, list)], minlength=1)
         self._most_frequent = int(counts.argmax())
         return self
 
@@ -149,14 +158,13 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of texts answered exactly right; of all its labels where a text has several."""
-        if _is_label_lists(y):
-            y = MultiLabelBinarizer(classes=self.classes_).fit_transform(y)
-        return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
+        return share_right(y, self.predict(X), self.classes_, sample_weight)
 
     def _tune(self, texts: list[str], labels: list[Any], names: list[str], seed: int) -> Run:
         given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         options = {name: value for name, value in given.items() if name not in _OWN}
-        options |= {"labels": tuple(names), "seed": seed, "split_seed": seed, **(self.options or {})}
+        options |= {"labels": tuple(names), "seed": seed, "split_seed": seed, "planned": False}
+        options |= self._further_options()
         data, dev = (texts, labels), None
         if self.validation_fraction:
             options["dev_fraction"] = self.validation_fraction
@@ -166,19 +174,41 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.out_dir is not None:
             Path(self.out_dir).mkdir(parents=True, exist_ok=True)
             out = tempfile.mkdtemp(prefix="fit-", dir=self.out_dir)
-        run = tune(data, dev=dev, test_fraction=0.0, out=out, planned=False, progress=bool(self.verbose), **options)
+        run = tune(data, dev=dev, test_fraction=0.0, out=out, progress=bool(self.verbose), **options)
         if run.result.status != "ok":
             raise KeyboardInterrupt
         return run
 
-    def _names(self, classes: np.ndarray[Any, Any], multilabel: bool) -> list[str]:
+    def _further_options(self) -> dict[str, Any]:
+        """`options`, without any that the estimator has a parameter for or sets itself. Raises OptionError."""
+        further = dict(self.options or {})
+        for name in further:
+            if name in _SET_BY:
+                raise OptionError(f'options={{"{name}": …}} cannot be given, as {_SET_BY[name]} sets it; use that.')
+            if name in _SET_HERE:
+                raise OptionError(f'options={{"{name}": …}} cannot be given, as X and y are the data; leave it out.')
+            if name in self.get_params(deep=False):
+                raise OptionError(f'options={{"{name}": …}} is the parameter {name}=; give it as that.')
+        return further
+
+    def _names(self, targets: ClassTargets) -> list[str]:
         """What the model calls the classes: text, different for each. Raises ValueError."""
-        if self.label_names is not None and multilabel and len(self.label_names) != len(classes):
+        classes = targets.classes
+        if self.label_names is not None and not targets.are_columns:
+            what = "a list of labels for each text" if targets.are_lists else "one label a text"
+            raise ValueError(
+                f"label_names names the columns of an indicator matrix, but y has {what}, which are names already; "
+                "leave label_names out."
+            )
+        if self.label_names is not None and len(self.label_names) != len(classes):
             raise ValueError(f"label_names has {len(self.label_names)} names for {len(classes)} columns of y.")
-        given = self.label_names if self.label_names is not None and multilabel else classes
-        names = [" ".join(str(name).split()) for name in given]
+        given = classes if self.label_names is None else self.label_names
+        texts = [plain_value(name, "the class") for name in given]
+        names = [" ".join(str(name).split()) for name in texts]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"Each class needs a name of its own that is not blank; the names are {names}.")
+        for note in doubtful_classes([name for name in texts if isinstance(name, str)]):
+            warnings.warn(note, UserWarning, stacklevel=3)
         return names
 
     def __sklearn_tags__(self) -> Any:
@@ -205,37 +235,6 @@ def _texts(X: Any) -> list[str]:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"X[{number}] must be a text that is not blank, but it is {text!r}.")
     return [str(text) for text in array]
-
-
-def _is_label_lists(y: Any) -> bool:
-    """Whether y holds a list, tuple or set of labels for each text."""
-    if not isinstance(y, Iterable) or hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
-        return False
-    return any(isinstance(row, (tuple, set, frozenset, list)) and not _is_numbers(row) for row in y)
-
-
-def _is_numbers(row: Any) -> bool:
-    """Whether a row may be one of an indicator matrix: numbers alone, and some."""
-    return bool(row) and all(isinstance(value, (int, float, np.number)) for value in row)
-
-
-def _targets(y: Any) -> tuple[np.ndarray[Any, Any], bool, list[Any]]:
-    """The classes, whether a text may have several, and each text's class number or list of class numbers.
-
-    Raises ValueError: neither classes nor an indicator matrix, or fewer than two classes.
-    """
-    if _is_label_lists(y):
-        binarizer = MultiLabelBinarizer()
-        matrix = binarizer.fit_transform(y)
-        return np.asarray(binarizer.classes_), True, [np.flatnonzero(row).tolist() for row in matrix]
-    check_classification_targets(y)
-    if type_of_target(y, input_name="y") == "multilabel-indicator":
-        matrix = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
-        return np.arange(matrix.shape[1]), True, [np.flatnonzero(row).tolist() for row in matrix]
-    classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"y has only one class, {classes[0]!r}; at least two classes are needed.")
-    return classes, False, numbers.tolist()
 
 
 def _named(row: Any, names: Sequence[str]) -> Any:
