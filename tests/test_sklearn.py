@@ -51,6 +51,13 @@ def test_classes_come_back_as_they_went_in(classifier: TunedTextClassifier) -> N
         np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(TEXTS[:4]))
 
 
+def test_classes_of_pandas_own_types_stay_what_they_are(classifier: TunedTextClassifier) -> None:
+    good = np.array(MOODS) == "good"
+    for y, kind in [(pd.Series(good, dtype="boolean"), bool), (pd.Series(good.astype(int), dtype="Int64"), np.int64)]:
+        fitted = classifier.set_params(epochs=1).fit(TEXTS, y)
+        assert fitted.classes_.dtype == kind
+
+
 @pytest.mark.parametrize("kind", ["matrix", "lists"])
 def test_several_labels_a_text(classifier: TunedTextClassifier, kind: str) -> None:
     binarizer = MultiLabelBinarizer()
@@ -158,6 +165,10 @@ def test_a_generating_readout(classifier: TunedTextClassifier) -> None:
         (["a", "b"], {"a": 1, "b": 2}, "but it is of the kind dict"),
         (["a", "b"], {"a", "b"}, "but it is of the kind set"),
         (["a", "b"], "ab", "but it is of the kind str"),
+        (["a", "b"], 5, "but it is of the kind int"),
+        (["a", "b"], iter("ab"), "but it is of the kind str_"),
+        (["a", "b"], [[1, 0], "a"], r'y\[1\] is "a", but other texts have lists'),
+        (["a", "b"], [[1, 0], None], r"y\[1\] is missing, but other texts have lists"),
         (["a", "b"], [["joy", "fun"], "sad"], r'y\[1\] is "sad", but other texts have lists'),
         (["a", "b"], ["sad", ["joy", "fun"]], r'y\[0\] is "sad", but other texts have lists'),
         (["a", "b"], [["joy"], None], r"y\[1\] is missing, but other texts have lists"),

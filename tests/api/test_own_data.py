@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import sys
 from pathlib import Path
@@ -225,11 +226,12 @@ def test_texts_ids_and_vectors_of_other_columns_are_not_written(tmp_path: Path) 
         (np.array(["2020", "2021"] * 12, dtype="datetime64[Y]"), "2020"),
         (np.array(["2020-01-01T00:00:00.000000001", "2021-02-03"] * 12, dtype="datetime64[ns]"), "2020-01-01T00:"),
         ([datetime.time(8), datetime.time(9)] * 12, "08:00:00"),
+        ([decimal.Decimal("1.00"), decimal.Decimal("2.00")] * 12, "1.00"),
     ],
-    ids=["ns", "series", "days", "years", "nanosecond", "times"],
+    ids=["ns", "series", "days", "years", "nanosecond", "times", "decimals"],
 )
-def test_dates_become_text_and_it_is_said(labels: Any, found: str, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=rf'a label that is a (date|time) was read .* row 1 .*"{found[:8]}'):
+def test_dates_and_decimals_become_text_and_it_is_said(labels: Any, found: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=rf'a label that is a (date|time|number) was read .* row 1 .*"{found[:8]}'):
         task = table((TEXTS, labels), tmp_path)
     assert task.labels[0].startswith(found)
     assert len(task.labels) == 2

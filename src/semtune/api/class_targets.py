@@ -99,15 +99,21 @@ def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any) ->
     return float(np.average([one == other for one, other in zip(gold, found, strict=True)], weights=sample_weight))
 
 
-def _is_label_lists(y: Any) -> bool:
-    """Whether y holds lists, tuples or sets of labels, alone or among other things. Raises ValueError: y is no list."""
-    if isinstance(y, (str, bytes, Mapping, set, frozenset)):
+def check_is_list(y: Any) -> None:
+    """Raises ValueError where y is no list, array or the like: a string or dict has elements too, a set no order."""
+    if isinstance(y, (str, bytes, Mapping, set, frozenset)) or not (hasattr(y, "__len__") or hasattr(y, "shape")):
         raise ValueError(
             f"y must be a list of labels in the order of the texts, but it is of the kind {type(y).__name__}."
         )
-    if not isinstance(y, Iterable) or hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
+
+
+def _is_label_lists(y: Any) -> bool:
+    """Whether y holds lists, tuples or sets of labels, alone or among other things. Raises ValueError: y is no list."""
+    check_is_list(y)
+    if hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
         return False
-    return any(_is_row(row) and not _is_numbers(row) for row in y)
+    rows = [row for row in y if _is_row(row)]
+    return bool(rows) and (len(rows) < len(y) or not all(map(_is_numbers, rows)))
 
 
 def _is_row(row: Any) -> bool:
@@ -153,6 +159,9 @@ def _single_labels(y: Any) -> Array | None:
             _check_kinds((f"y[{n}]", label) for n, label in enumerate(rows))
     elif hasattr(y, "iloc"):
         _check_kinds((f"y[{n}]", label) for n, row in enumerate(y.itertuples(index=False)) for label in row)
+    numpy_dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if numpy_dtype is not None:  # pandas' "boolean" and "Int64", of which scikit-learn makes fp64
+        y = np.asarray(y, dtype=numpy_dtype)
     with np.errstate(invalid="ignore"):  # of NaN, which is refused
         check_classification_targets(y)
         if type_of_target(y, input_name="y") == "multilabel-indicator":
@@ -186,7 +195,7 @@ def _check_kinds(labels: Iterable[tuple[str, Any]]) -> None:
             raise ValueError(f"{where} is missing ({label!r}); fill it in, or leave the text out.")
         kind = _kind(label)
         if kind is None:
-            raise ValueError(f"{where} is of the kind {type(label).__name__}; a label is text, a number or a date.")
+            raise _no_label(label, where)
         first = first or (where, label, kind)
         if kind != first[2]:
             raise ValueError(
@@ -199,8 +208,12 @@ def _is_missing(label: Any, where: str) -> bool:
     """Whether a label is None, NaN or another mark of what is missing. Raises ValueError: it is no label."""
     try:
         return plain_value(label, where) is None
-    except DataError as error:
-        raise ValueError(str(error)) from error
+    except DataError:
+        raise _no_label(label, where) from None
+
+
+def _no_label(label: Any, where: str) -> ValueError:
+    return ValueError(f"{where} is of the kind {type(label).__name__}; a label is text, a number or a date.")
 
 
 def _kind(label: Any) -> str | None:

@@ -13,7 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from semtune.api.own_data import TASK_OPTIONS, DataFolder, TaskOrData, Texts, is_in_memory, task_values
+from semtune.api.own_data import (
+    TASK_OPTIONS,
+    DataFolder,
+    TaskOrData,
+    Texts,
+    check_data_given_once,
+    is_in_memory,
+    task_values,
+)
 from semtune.api.run import Run, caller_state_kept, observer, temporary_folder
 from semtune.api.study import Study
 from semtune.api.wording import spoken_python
@@ -208,7 +216,7 @@ def study(
                 where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
             else:
                 where = "semtune.study()"
-                _check_data_given_once(given, where)
+                check_data_given_once(given, where)
                 values = task_values(task_or_data, dev, test, task_options, data)
                 values["task_options"] = dataclasses.asdict(values["task_options"])
             spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
@@ -235,21 +243,11 @@ def _spec(
     from semtune.specs import spec_from
 
     task_options, given = _split_task_options(options)
-    _check_data_given_once(given, where)
+    check_data_given_once(given, where)
     if "offload_gb" in given:
         given["offload_bytes"] = _bytes_of(given.pop("offload_gb"))
     given = _nest_part_options(given, where)
     return spec_from({**task_values(data, dev, test, task_options, folder), **given}, where)
-
-
-def _check_data_given_once(options: Mapping[str, Any], where: str) -> None:
-    """Raises OptionError for a key of spec.yaml that would replace the data that were given as an argument."""
-    for name in ("task", "task_options"):
-        if name in options:
-            raise OptionError(
-                f"{where} has no option {name}=; give the data themselves as its argument, and options of the task as "
-                "keywords of their own, such as text_column=."
-            )
 
 
 def _bytes_of(gigabytes: Any) -> int:

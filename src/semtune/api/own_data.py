@@ -124,6 +124,16 @@ def task_values(
     return {"task": "table", "task_options": _task_options({**options, **named})}
 
 
+def check_data_given_once(options: Mapping[str, Any], where: str) -> None:
+    """Raises OptionError for a key of spec.yaml that would replace the data that were given as an argument."""
+    for name in ("task", "task_options"):
+        if name in options:
+            raise OptionError(
+                f"{where} has no option {name}=; give the data themselves as its argument, and options of the task as "
+                "keywords of their own, such as text_column=."
+            )
+
+
 def is_in_memory(value: Any) -> bool:
     """Whether a split has to be written before a task can read it."""
     return value is not None and not isinstance(value, (str, os.PathLike))

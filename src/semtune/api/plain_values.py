@@ -18,7 +18,7 @@ _NO_VALUES = ("m", "c", "V", "S")
 def plain_value(cell: Any, where: str, remarks: Remarks | None = None) -> Any:
     """A cell as JSON has it: NumPy's scalars and arrays unpacked, what is missing as None, sets sorted.
 
-    Dates, times and decimal numbers become text, which `remarks` notes of dates and times; numbers of 16 and 32 bits
+    Dates, times and decimal numbers become text, which `remarks` notes; numbers of 16 and 32 bits
     become their shortest decimals.
 
     Args:
@@ -39,7 +39,7 @@ def plain_value(cell: Any, where: str, remarks: Remarks | None = None) -> Any:
     if isinstance(cell, (datetime.date, datetime.time)):
         return _written(cell, "a time" if isinstance(cell, datetime.time) else "a date", where, remarks)
     if isinstance(cell, decimal.Decimal):
-        return None if cell.is_nan() else str(cell)
+        return None if cell.is_nan() else _written(cell, "a number", where, remarks)
     kind = getattr(getattr(cell, "dtype", None), "kind", None)
     if (
         kind not in _NO_VALUES
