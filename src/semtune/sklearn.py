@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from semtune.api import Run, tune
-from semtune.api.class_targets import ClassTargets, check_is_list, class_targets, doubtful_classes, share_right
+from semtune.api.class_targets import ClassTargets, as_list, class_targets, doubtful_classes, share_right
 from semtune.api.own_data import TASK_OPTIONS
 from semtune.api.plain_values import plain_value
 from semtune.errors import OptionError
@@ -122,7 +122,7 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts = _texts(X)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        check_is_list(y)
+        y = as_list(y)
         check_consistent_length(texts, y)
         targets = class_targets(y)
         names = self._names(targets)
@@ -208,7 +208,7 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         names = [" ".join(str(name).split()) for name in texts]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"Each class needs a name of its own that is not blank; the names are {names}.")
-        for note in doubtful_classes([name for name in texts if isinstance(name, str)]):
+        for note in doubtful_classes([] if targets.are_columns else [n for n in texts if isinstance(n, str)]):
             warnings.warn(note, UserWarning, stacklevel=3)
         return names
 

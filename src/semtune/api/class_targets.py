@@ -49,7 +49,10 @@ class ClassTargets:
 
 
 def class_targets(y: Any) -> ClassTargets:
-    """Check y. Raises ValueError: neither classes nor sets of them, a missing or unclear one, or fewer than two."""
+    """The classes of a y that `as_list` gives.
+
+    Raises ValueError: neither classes nor sets of them, a missing or unclear one, or fewer than two.
+    """
     if _is_label_lists(y):
         lists = _label_lists(y)
         binarizer = MultiLabelBinarizer()
@@ -78,6 +81,7 @@ def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any) ->
 
     Raises ValueError: y cannot be read, or has another form than `predicted`.
     """
+    y = as_list(y)
     if predicted.ndim == 1:
         if _is_label_lists(y) or (single := _single_labels(y)) is None:
             raise ValueError("y has sets of classes, but the estimator was fitted on one class a text.")
@@ -99,17 +103,18 @@ def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any) ->
     return float(np.average([one == other for one, other in zip(gold, found, strict=True)], weights=sample_weight))
 
 
-def check_is_list(y: Any) -> None:
-    """Raises ValueError where y is no list, array or the like: a string or dict has elements too, a set no order."""
+def as_list(y: Any) -> Any:
+    """y, or the array that it offers. Raises ValueError: it is a string, dict or set, or has no elements."""
+    if not hasattr(y, "__len__") and not hasattr(y, "shape") and hasattr(y, "__array__"):
+        return np.asarray(y)
     if isinstance(y, (str, bytes, Mapping, set, frozenset)) or not (hasattr(y, "__len__") or hasattr(y, "shape")):
-        raise ValueError(
-            f"y must be a list of labels in the order of the texts, but it is of the kind {type(y).__name__}."
-        )
+        kind = type(y).__name__
+        raise ValueError(f"y must be a list of labels in the order of the texts, but it is of the kind {kind}.")
+    return y
 
 
 def _is_label_lists(y: Any) -> bool:
-    """Whether y holds lists, tuples or sets of labels, alone or among other things. Raises ValueError: y is no list."""
-    check_is_list(y)
+    """Whether y holds lists, tuples or sets of labels, alone or among other things."""
     if hasattr(y, "toarray") or getattr(y, "ndim", 1) != 1:
         return False
     rows = [row for row in y if _is_row(row)]
