@@ -208,13 +208,19 @@ def test_annotations_that_do_not_count_are_noted_as_in_a_file(column: str, word:
 
 
 def test_texts_ids_and_vectors_of_other_columns_are_not_written(tmp_path: Path) -> None:
-    frame = FRAME.assign(mail=[f"{n}@example.org" for n in range(24)], vector=[np.ones(32)] * 24, story="x" * 100)
-    table(frame.assign(thing=object()), tmp_path)
+    texts, moods = [f"{text} {n}" for n, text in enumerate(TEXTS * 2)], MOODS * 2
+    frame = pd.DataFrame({"text": texts, "label": moods, "when": pd.Timestamp("2026-01-01"), "fold": [*range(4)] * 12})
+    frame = frame.assign(
+        mail=[f"{n}@example.org" for n in range(48)], story="x" * 100, thing=object(),
+        users=[[f"user {n}", f"user {n + 1}"] for n in range(48)], printed=[f"['user {n}', 'b']" for n in range(48)],
+        crowd=[[f"user {n}"] * 21 for n in range(48)], vector=[np.ones(3) * n for n in range(48)],
+    )  # fmt: skip
+    table(frame, tmp_path)
     (file,) = (tmp_path / "data").iterdir()
     first, second = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:2])
-    assert second.keys() == {"text", "label", "when"}, "few different short values"
-    assert first.keys() == {*frame.columns, "thing"}, "the reader knows all names"
-    assert [first[name] for name in ("mail", "vector", "story", "thing")] == [None] * 4
+    assert second.keys() == {"text", "label", "when", "fold", "users", "printed"}
+    assert list(first) == list(frame.columns), "the reader knows all names"
+    assert [first[name] for name in ("mail", "vector", "story", "thing", "crowd")] == [None] * 5
 
 
 @pytest.mark.parametrize(

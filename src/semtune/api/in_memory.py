@@ -1,8 +1,9 @@
 """A split in memory as the rows of a file that the `table` task reads: what a file is refused for, so is this.
 
 Columns are chosen by the reader's own code, and the file has every column's name, so that the reader says of data in
-memory what it says of files. Cells of columns that nobody named are written where they are few different short values,
-as in columns of splits and of an annotator's verdicts; texts, ids and vectors stay out of the run folder.
+memory what it says of files. Cells of columns that nobody named are written where the reader may have something to say
+of them: few different short values, as in columns of splits and verdicts, or short lists, as of those who gave each of
+a text's labels. Texts, ids and vectors stay out of the run folder.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from semtune.tasks.remarks import Remarks
 
 COLUMN_OPTIONS = ("text_column", "label_column", "id_column", "date_column", "split_column")
 """Fields of TaskOptions that name a column."""
-MOST_VALUES = 20
+MOST_VALUES = 40
 """Different values up to which a column that nobody named is written."""
 MOST_CHARACTERS = 60
-"""Length up to which its values are."""
+"""Length of a value or of a list's item, up to which it is."""
+MOST_ITEMS = 20
+"""Items of a list, up to which it is."""
 FORMS = "a DataFrame, a datasets.Dataset or a tuple (texts, labels)"
 """How a split with labels is given in memory."""
 Row = dict[str, Any]
@@ -137,8 +140,8 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitR
             for n, cell in enumerate(held, start=1)
         ]
     for name in columns:
-        if name not in cells and counts[name] == 1 and (few := _few_values(value[columns[name]])):
-            cells[name] = few
+        if name not in cells and counts[name] == 1 and (telling := _telling(value[columns[name]])):
+            cells[name] = telling
     size = len(cells[chosen["text_column"]])
     rows = [{name: cells[name][n] for name in columns if name in cells} for n in range(size)]
     if rows:
@@ -176,20 +179,35 @@ def _chosen(
     return chosen
 
 
-def _few_values(cells: Iterable[Any]) -> list[Any]:
-    """The cells of a column as plain values, if these are few and short; [] where they are not, or are none."""
+def _telling(cells: Iterable[Any]) -> list[Any]:
+    """The cells of a column as plain values, if these are few and short, or short lists; [] where they are not."""
     found: list[Any] = []
     different: set[str] = set()
+    are_few = are_lists = True
     for cell in cells:
         try:
-            found.append(plain_value(cell, ""))
+            value = plain_value(cell, "")
         except DataError:
             return []
-        written = json.dumps(found[-1])
-        different.add(written)
-        if len(different) > MOST_VALUES or len(written) > MOST_CHARACTERS:
+        if are_few:
+            written = json.dumps(value)
+            different.add(written)
+            are_few = len(different) <= MOST_VALUES and len(written) <= MOST_CHARACTERS
+        are_lists = are_lists and (value is None or _is_short_list(value))
+        if not (are_few or are_lists):
             return []
+        found.append(value)
     return found
+
+
+def _is_short_list(value: Any) -> bool:
+    """Whether a plain value is a list of few names or whole numbers, or one written out as text."""
+    from semtune.tasks.cells import written_list
+
+    items = value if isinstance(value, list) else written_list(value)
+    if items is None or len(items) > MOST_ITEMS:
+        return False
+    return all(isinstance(item, int) or (isinstance(item, str) and len(item) <= MOST_CHARACTERS) for item in items)
 
 
 def _check_same_index(texts: Any, labels: Any, split: str) -> None:
