@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import torch
 
 import semtune
 from semtune.api.own_data import DataFolder, task_values
+from semtune.api.wording import spoken_python
 from semtune.errors import DataError, OptionError, UnknownNameError
 from semtune.tasks.table import Table
 
@@ -155,9 +157,20 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
         (FRAME, {"text_column": 0}, DataError, 'no column "0"'),
         (FRAME, {"text_column": ""}, DataError, 'no column ""'),
         ((TEXTS, np.arange(24).astype("timedelta64[ns]")), {}, DataError, "Row 1 of the train split .* timedelta64"),
-        ((TEXTS, pd.to_timedelta(range(24), unit="s")), {}, DataError, "a value of the kind Timedelta"),
+        (
+            (TEXTS, pd.to_timedelta(range(24), unit="s")),
+            {},
+            DataError,
+            "holds a duration .* a number of seconds",
+        ),
         ((TEXTS, np.arange(24) * 1j), {}, DataError, "a value of the kind complex128"),
         ((TEXTS, pd.cut(pd.Series(range(24)), 2)), {}, DataError, "a value of the kind Interval"),
+        (
+            (TEXTS, [{"mood": mood} for mood in MOODS]),
+            {},
+            DataError,
+            'Row 1 .* an object with the key "mood"; put',
+        ),
         ((TEXTS, np.array(MOODS, dtype="S")), {}, DataError, "a value of the kind bytes_"),
     ],
 )
@@ -276,3 +289,43 @@ def test_data_are_not_replaced_by_keys_of_a_spec(name: str) -> None:
     for call in (semtune.tune, semtune.study):
         with pytest.raises(OptionError, match=f"no option {name}=; give the data themselves"):
             call((TEXTS, MOODS), **{name: {"data": "other.csv"}})
+
+
+ROWS_OF_A_FILE = [
+    {},
+    {"label": [1, 0] * 12},
+    {"label": [["a", "b"], ["c"]] * 12},
+    {"label": [[1, 0], [0, 1]] * 12},
+    {"label": [None, *MOODS[1:]]},
+    {"labels": MOODS},
+    {"text": ["#REF!", *TEXTS[1:]]},
+    {"text": ["R&amp;D", *TEXTS[1:]]},
+    {"answer": ["reject", *["accept"] * 23]},
+    {"split": ["train"] * 20 + ["test"] * 4},
+    {"split": ["train"] * 20 + ["test"] * 3 + [None]},
+    {"fold": [0, 1, 2, 3] * 6},
+    {"text": None, "Text": TEXTS},
+    {"text": None, "data": [{"text": text} for text in TEXTS]},
+]
+"""Columns beside or instead of those of texts and labels; None: there is no such column."""
+
+
+@pytest.mark.parametrize("changes", ROWS_OF_A_FILE, ids=lambda changes: "+".join(changes) or "plain")
+def test_a_frame_is_read_refused_and_noted_as_the_file_with_its_rows(changes: dict[str, Any], tmp_path: Path) -> None:
+    columns = {name: cells for name, cells in ({"text": TEXTS, "label": MOODS} | changes).items() if cells is not None}
+    frame = pd.DataFrame(columns)
+    frame.to_json(tmp_path / "own.jsonl", orient="records", lines=True)
+
+    def found(data: Any) -> Any:
+        with spoken_python(tmp_path / "memory" / "data"):
+            task = table(data, tmp_path / "memory")
+            return task.labels, task.target_kind, task.notes
+
+    def outcome(data: Any) -> str:
+        try:
+            said = repr(found(data))
+        except DataError as error:
+            said = f"refused: {error}".replace("'", '"')
+        return re.sub(r"[^\s(\"']*\.jsonl(, (line|row) \d+)?|(row \d+ of )?[tT]he train split", "PLACE", said)
+
+    assert outcome(frame) == outcome(tmp_path / "own.jsonl")

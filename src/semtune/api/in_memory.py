@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -126,7 +126,7 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitR
     features = value.features if is_dataset else {}
     chosen = _chosen(value, columns, counts, split, options)
     if split == "train" and options.get("split_column") is None:
-        others = {name: value[columns[name]] for name in columns if name not in chosen.values() and counts[name] == 1}
+        others = {n: _known(value[columns[n]]) for n in columns if n not in chosen.values() and counts[n] == 1}
         check_no_split_column("The train split", others, 'split_column="{}"')
     remarks = Remarks(f"The {split} split")
     cells: dict[str, list[Any]] = {}
@@ -177,6 +177,15 @@ def _chosen(
             continue
         chosen[option] = find_column(table, given, known, option.removesuffix("_column"))
     return chosen
+
+
+def _known(cells: Iterable[Any]) -> Iterator[Any]:
+    """Cells as plain values, one after the other; None for one that is missing or has no plain form."""
+    for cell in cells:
+        try:
+            yield plain_value(cell, "")
+        except DataError:
+            yield None
 
 
 def _telling(cells: Iterable[Any]) -> list[Any]:

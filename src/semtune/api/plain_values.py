@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from semtune.errors import DataError
+from semtune.tasks.cell_kinds import flattening, kind_of_cell
 from semtune.tasks.narrow_floats import narrow_type, shortest
 from semtune.tasks.remarks import Remarks, shown
 
@@ -47,10 +48,8 @@ def plain_value(cell: Any, where: str, remarks: Remarks | None = None) -> Any:
         and (hasattr(cell, "tolist") or hasattr(cell, "as_py"))
     ):
         return _unpacked(cell, kind, where, remarks)
-    raise DataError(
-        f"{where[:1].upper()}{where[1:]} holds a value of the kind {type(cell).__name__}; give text, numbers or lists "
-        "of them."
-    )
+    advice = flattening(cell) if isinstance(cell, (dict, datetime.timedelta)) else "give text, numbers or lists of them"
+    raise DataError(f"{where[:1].upper()}{where[1:]} holds {kind_of_cell(cell)}; {advice}.")
 
 
 def _unpacked(cell: Any, kind: str | None, where: str, remarks: Remarks | None) -> Any:
