@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from .tables import joined, refused, save, table
+from .tables import joined, notes, refused, save, table
 
 WORDS = ["train"] * 12 + ["dev"] * 6 + ["test"] * 6
 LABELS = ("sunny", "cloudy")
@@ -72,3 +73,84 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
     assert "has no row whose column" in refused(saved(tmp_path, ["test"] * 9), split_column="split")
     other = save(tmp_path / "dev.csv", joined([("text", "label"), ("some other text", "sunny")], ","))
     assert "--split-column split says which split" in refused(file, split_column="split", dev_data=str(other))
+
+
+def of_column(folder: Path, column: str, values: list[object]) -> Path:
+    """JSON lines with `values` in a column."""
+    found = [{"text": t, "label": b, column: value} for (t, b, _), value in zip(rows(WORDS), values, strict=True)]
+    return save(folder / "t.jsonl", "\n".join(map(json.dumps, found)))
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "advice"),
+    [
+        ("split", ["train"] * 12 + ["test"] * 10 + ["", ""], "says train and test and nothing in 2 rows"),
+        ("split", ["train"] * 14 + ["eval"] * 10, 'write train, dev or test where it says "eval"'),
+        ("split", ["Training"] * 14 + ["Testing"] * 10, "use it with --split-column split"),
+        ("split", ["training"] * 14 + ["evaluation"] * 10, 'where it says "evaluation"'),
+        ("split", ["train"] * 14 + ["holdout"] * 10, 'where it says "holdout"'),
+        ("split", ["train"] * 14 + ["test1"] * 10, 'where it says "test1"'),
+        ("split", ["train"] * 8 + ["test"] * 8 + ["unsupervised"] * 8, 'where it says "unsupervised", or remove these'),
+        ("set", ["Train set"] * 14 + ["Test set"] * 10, "says train and test"),
+        ("data_split", WORDS, "use it with --split-column data_split"),
+        ("TrainTest", WORDS, "use it with --split-column TrainTest"),
+        ("ML use", WORDS, 'use it with --split-column "ML use"'),
+        ("Split_1", WORDS, "use it with --split-column Split_1"),
+        ("is_test", [False] * 18 + [True] * 6, "--split-column is_test (true: test, false: train)"),
+        ("is_train", [1] * 18 + [0] * 6, "--split-column is_train (true: train, false: test)"),
+        ("isValidation", ["no"] * 18 + ["yes"] * 6, "(true: dev, false: train)"),
+        ("in_test_set", ["", "x"] * 12, "(true: test, false: train)"),
+    ],
+)
+def test_a_column_that_says_so_in_other_words_is_refused(
+    tmp_path: Path, column: str, words: list[object], advice: str
+) -> None:
+    said = refused(of_column(tmp_path, column, words))
+    assert f'has a column "{column}"' in said and advice in said and "or rename it" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("is_valid", [False] * 18 + [True] * 6, "--split-column is_valid (true: dev, false: train)"),
+        ("test", [0] * 18 + [1] * 6, "--split-column test (true: test, false: train)"),
+        ("kfold", [0, 1, 2, 3] * 6, "write train, dev or test into a column and use it with --split-column NAME"),
+        ("split", [0, 1] * 12, "write train, dev or test into a column"),
+        ("partition", ["entrenamiento", "prueba"] * 12, 'has a column "partition" ("entrenamiento", "prueba")'),
+        ("note", WORDS, "use it with --split-column note"),
+        ("set", ["train", "test", "x"] * 8, "which is not read"),
+    ],
+)
+def test_a_column_that_may_say_so_is_noted(tmp_path: Path, column: str, values: list[object], said: str) -> None:
+    found = notes(of_column(tmp_path, column, values))
+    assert said in found and "if it says which split a row belongs to" in found
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("set", ["box", "bag", "tin"] * 8),
+        ("dataset", ["imdb", "yelp"] * 12),
+        ("is_valid", [True] * 24),
+        ("valid", ["2021", "2022"] * 12),
+        ("transport", ["train", "bus", "tram"] * 8),
+        ("split", [f"a sentence that is about test number {i}" for i in range(24)]),
+        ("split", [str(i) for i in range(24)]),
+        ("part", [1, 2, 3] * 8),
+        ("test_score", [0, 1] * 12),
+        ("contest", [0, 1] * 12),
+    ],
+)
+def test_honest_columns_are_not_remarked(tmp_path: Path, column: str, values: list[object]) -> None:
+    assert "split-column" not in notes(of_column(tmp_path, column, values))
+
+
+def test_a_column_of_true_and_false_is_used(tmp_path: Path) -> None:
+    task = table(of_column(tmp_path, "is_test", [False] * 18 + [True] * 6), split_column="is_test")
+    assert [e.text for e in task.load("test")] == [text for text, _, _ in rows(WORDS)[18:]]
+    assert task.made_splits == ("dev",)
+    assert 'rows whose column "is_test" is true were taken for test, the others for train' in "\n".join(task.notes)
+    task = table(of_column(tmp_path, "is_valid", [0, 1] * 12), split_column="is_valid")
+    assert len(task.load("dev")) == 12 and task.made_splits == ("test",)
+    words = ["Train set"] * 12 + ["Development set"] * 6 + ["Testing"] * 6
+    assert len(table(of_column(tmp_path, "set", list(words)), split_column="set").load("dev")) == 6

@@ -1,20 +1,60 @@
-"""A column that says which split each row belongs to (`--split-column`), and one that seems to, but is not named."""
+"""A column that says which split each row belongs to (`--split-column`), and one that seems to, but is not named.
+
+Two forms are read: words such as train, Validation or "Test set", and true or false under a name such as is_test. A
+column that seems to be one of them, and is not named, would be passed over and its test rows trained on: it is refused
+where name and cells leave little doubt, and noted where they leave some, such as with the numbers of folds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from semtune.errors import DataError, OptionError
 from semtune.tasks.base import SPLITS
-from semtune.tasks.characters import visible
+from semtune.tasks.characters import is_blank, visible
 from semtune.tasks.remarks import shown
 from semtune.tasks.split_files import SPLIT_OF_NAME
 from semtune.tasks.table_files import RawTable, find_column
 
-USUAL_NAMES = frozenset({"split", "splits", "set", "subset", "dataset", "partition", "fold", "part", "usage", "phase"})
-"""Names that such a column often has."""
+USUAL_NAMES = frozenset(
+    {"split", "splits", "set", "subset", "dataset", "partition", "fold", "folds", "kfold", "part", "usage", "phase"}
+    | {"traintest", "testtrain", "trainvaltest", "datasplit", "mluse", "purpose", "role", "stage", "sample"}
+)
+"""Names that such a column often has, or words in them."""
+_OUTRIGHT = frozenset({"split", "splits", "partition", "fold", "folds", "kfold", "traintest", "datasplit", "mluse"})
+"""Those that hardly name anything else."""
+_OTHER_WORDS = frozenset({"eval", "evaluation", "holdout", "heldout", "blind", "private", "public", "oof"})
+"""Words for rows kept from training that do not say which split they are."""
+_NO_SPLIT = frozenset(
+    {"", "none", "null", "nan", "na", "n/a", "-", "?", "unsupervised", "unsup", "unlabeled", "unlabelled", "extra"}
+    | {"unused", "ignore", "ignored", "exclude", "excluded", "other", "unassigned"}
+)
+"""What such a column says of rows that belong to no split."""
+_TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x"})
+_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan"})
+_KNOWN_SHARE = 0.75
+"""Share of the cells that must name a split, or no split, in a column that is refused."""
+_FEW_VALUES = 20
+"""Most different cells of a column that assigns rows to folds or splits."""
+_LONGEST = 40
+"""Most characters of a cell that names a split."""
+_WORD_ENDS = re.compile(r"[\s_-]*(?:set|split|data|sample|samples|rows)$")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[\W\d_]+")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Flag:
+    """A column of true and false, such as is_test: the splits of either."""
+
+    true: str
+    false: str
+    outright: bool
+    """Whether the name hardly means anything else ("valid" may be about an annotation, "test" about anything)."""
 
 
 def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, RawTable]:
@@ -31,9 +71,11 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
         )
     (table,) = tables.values()
     column = find_column(table, column, (), "split")
+    flag = _flag_of(column, (row.get(column) for _, row in table.rows))
     rows: dict[str, list[tuple[str, dict[str, Any]]]] = {split: [] for split in SPLITS}
     for where, row in table.rows:
-        split = _split_of(row.get(column))
+        word = _word(row.get(column))
+        split = _split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
         if split is None:
             raise DataError(
                 f'{table.source}, {where} has {shown(str(row.get(column) or ""))} in column "{column}", where train, '
@@ -42,33 +84,142 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
         rows[split].append((where, row))
     if not rows["train"]:
         raise DataError(f'{table.source} has no row whose column "{column}" says train; name another --split-column.')
+    notes = table.notes
+    if flag is not None:
+        said = f'{table.source}: rows whose column "{column}" is true were taken for {flag.true}, the others for'
+        notes = (*notes, f"{said} {flag.false}")
     return {
-        split: replace(
-            table, source=f"{table.source} ({split})", rows=tuple(own), notes=table.notes if split == "train" else ()
-        )
+        split: replace(table, source=f"{table.source} ({split})", rows=tuple(own), notes=notes * (split == "train"))
         for split, own in rows.items()
         if own
     }
 
 
-def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], option: str) -> None:
-    """Raises DataError where a column seems to say which split each row belongs to: its rows would be split anew.
+def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], option: str) -> tuple[str, ...]:
+    """Notes on columns that may say which split each row belongs to.
 
     Args:
         columns: cells by name of column, without the columns that the user names.
         option: how the user names a column of splits, such as "--split-column {}".
+
+    Raises DataError where a column says so without much doubt: its rows would be split anew.
     """
+    notes: list[str] = []
     for name, cells in columns.items():
-        if visible(name).casefold() not in USUAL_NAMES:
+        flag = _flag_name(name)
+        usual = not USUAL_NAMES.isdisjoint(_words_of(name))
+        counts = _counted(cells)
+        named = flag is None and _names_splits(counts)
+        named_option = option.format(name if " " not in name or '"' in option else f'"{name}"')
+        if flag is not None and _is_flag(counts):
+            said = f'a column "{name}" of true and false'
+            use = f"use it with {named_option} (true: {flag.true}, false: {flag.false})"
+            refused = flag.outright
+        elif named:
+            said = f'a column "{name}", which says {_said(counts)}'
+            other = [word for word in counts if _split_of(word) is None]
+            use = f"use it with {named_option}"
+            if other:
+                use = f"write train, dev or test where it says {_list(other)}, or remove these rows, and {use}"
+            refused = usual and _share_of_known(counts) >= _KNOWN_SHARE
+        elif not _words_of(name).isdisjoint(_OUTRIGHT) and 1 < len(counts) <= min(_FEW_VALUES, counts.total() / 2):
+            said = f'a column "{name}" ({_list(list(counts))})'
+            use = f"write train, dev or test into a column and use it with {option.format('NAME')}"
+            refused = False
+        else:
             continue
-        splits = {_split_of(cell) for cell in cells}
-        if "train" in splits and len(splits) > 1 and None not in splits:
-            found = " and ".join(split for split in SPLITS if split in splits)
+        if refused:
             raise DataError(
-                f'{source} has a column "{name}", which says {found}, but all rows would be taken for training and '
-                f"split anew; use it with {option.format(name)}, or rename it."
+                f"{source} has {said}, but all rows would be taken for training and split anew; {use}, or rename it."
             )
+        notes.append(f"{source}: has {said}, which is not read; if it says which split a row belongs to, {use}")
+    return tuple(notes)
 
 
-def _split_of(cell: Any) -> str | None:
-    return SPLIT_OF_NAME.get(visible(str(cell)).casefold())
+def may_name_splits(column: str) -> bool:
+    """Whether `check_no_split_column` may have something to say of a column of this name, whatever its cells."""
+    return _flag_name(column) is not None or not USUAL_NAMES.isdisjoint(_words_of(column))
+
+
+def _counted(cells: Iterable[Any]) -> Counter[str]:
+    """How often each word occurs; nothing where the cells are long or of many kinds, as no split's are."""
+    raw: Counter[str] = Counter()
+    for cell in cells:
+        written = "" if cell is None else str(cell)
+        raw[written] += 1
+        if len(written) > _LONGEST or len(raw) > 2 * _FEW_VALUES:
+            return Counter()
+    counts: Counter[str] = Counter()
+    for written, count in raw.items():
+        counts[_word(written)] += count
+    return counts
+
+
+def _word(cell: Any) -> str:
+    return "" if cell is None else visible(str(cell)).casefold()
+
+
+def _split_of(word: str) -> str | None:
+    """The split that a word names, with or without "set" behind it."""
+    return SPLIT_OF_NAME.get(word) or SPLIT_OF_NAME.get(_WORD_ENDS.sub("", word))
+
+
+def _is_kept_apart(word: str) -> bool:
+    """Whether a word stands for rows that are not to be trained on, though it is no split's name: eval, test1."""
+    bare = re.sub(r"[\W\d_]+", "", _WORD_ENDS.sub("", word))
+    return bare in _OTHER_WORDS or SPLIT_OF_NAME.get(bare) is not None
+
+
+def _names_splits(counts: Mapping[str, int]) -> bool:
+    """Whether cells say train of some rows and something else of a split of others."""
+    held = {_split_of(word) or ("other" if _is_kept_apart(word) else None) for word in counts} - {None}
+    return "train" in held and len(held) > 1
+
+
+def _share_of_known(counts: Counter[str]) -> float:
+    known = sum(n for word, n in counts.items() if _split_of(word) or _is_kept_apart(word) or word in _NO_SPLIT)
+    return known / counts.total()
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    """What the cells say, splits first, and of how many rows they say nothing."""
+    splits = {_split_of(word) for word in counts}
+    others = [word for word in counts if _split_of(word) is None and not is_blank(word)]
+    parts = [*(split for split in SPLITS if split in splits), *map(shown, others[:_SHOWN])]
+    blank = sum(n for word, n in counts.items() if is_blank(word))
+    nothing = [f"nothing in {blank} row{'' if blank == 1 else 's'}"] if blank else []
+    return " and ".join([*parts, *nothing])
+
+
+def _list(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join("nothing" if not word else shown(word) for word in words[:_SHOWN]) + more
+
+
+def _words_of(name: str) -> set[str]:
+    """The words in a column's name, in lower case, and all of them as one."""
+    words = [word.casefold() for word in _CAMEL.split(visible(name)) if word]
+    return {*words, "".join(words)}
+
+
+def _flag_name(name: str) -> _Flag | None:
+    """What true and false mean in a column of this name; None: it names no split."""
+    words = [word.casefold() for word in _CAMEL.split(visible(name)) if word]
+    asked = bool(words) and words[0] in ("is", "in")
+    words = words[asked:]
+    if words[-1:] in (["set"], ["split"], ["data"], ["row"], ["sample"]):
+        words = words[:-1]
+    word = "".join(words)
+    split = SPLIT_OF_NAME.get(word) or ("test" if word in {"eval", "evaluation", "holdout", "heldout"} else None)
+    if split is None:
+        return None
+    return _Flag(split, "test" if split == "train" else "train", asked and word not in ("valid", "val"))
+
+
+def _is_flag(counts: Mapping[str, int]) -> bool:
+    return len(counts) > 1 and set(counts) <= _TRUE | _FALSE and not _TRUE.isdisjoint(counts)
+
+
+def _flag_of(column: str, cells: Iterable[Any]) -> _Flag | None:
+    """What a column named by the user means where it holds true and false; None: it holds words."""
+    return _flag_name(column) if _is_flag(_counted(cells)) else None

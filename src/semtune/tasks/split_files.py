@@ -15,8 +15,8 @@ from semtune.tasks.table_files import LINES_SUFFIX, SPREADSHEETS, SUFFIXES, RawT
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "dev": ("dev", "validation", "valid", "val"),
-    "test": ("test",),
+    "dev": ("dev", "validation", "valid", "val", "development"),
+    "test": ("test", "testing"),
 }
 """Usual names of the three splits, in file names, cells and on the hub."""
 SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}

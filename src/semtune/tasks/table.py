@@ -162,8 +162,8 @@ class Table(BaseTask):
             return split_by_column(tables, self.options.split_column)
         train, named = tables["train"], {*wanted_columns(self.options), self.options.date_column}
         others = {name: [row.get(name) for _, row in train.rows] for name in train.columns if name not in named}
-        check_no_split_column(train.source, others, "--split-column {}")
-        return tables
+        notes = check_no_split_column(train.source, others, "--split-column {}")
+        return {**tables, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
 
     def _examples(
         self, table: RawTable, split: str, text_column: str, reader: LabelCells, remarks: Remarks, *, prefix: bool
