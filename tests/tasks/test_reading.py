@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from semtune.errors import DataError, OptionError, SemtuneError
 from semtune.records import TaskOptions
-from semtune.tasks.cells import SPREADSHEET_ERRORS
+from semtune.tasks.missing_marks import missing_mark, spreadsheet_error
 from semtune.tasks.table import Table
 
 from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
@@ -286,7 +286,7 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        cells.filter(lambda s: s.strip() not in SPREADSHEET_ERRORS),
+        cells.filter(lambda s: spreadsheet_error(s) is None and missing_mark(s) is None),
         min_size=12,
         max_size=12,
         unique_by=lambda s: " ".join(s.casefold().split()),

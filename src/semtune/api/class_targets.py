@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from semtune.api.plain_values import plain_value
 from semtune.errors import DataError
-from semtune.tasks.cells import is_placeholder
 from semtune.tasks.label_notations import check_no_indicators, joined_labels
+from semtune.tasks.missing_marks import is_placeholder
 from semtune.tasks.remarks import shown
 
 Array = np.ndarray[Any, Any]

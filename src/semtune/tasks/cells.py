@@ -15,20 +15,12 @@ from semtune.errors import DataError
 from semtune.tasks.cell_kinds import flattening, kind_of_cell
 from semtune.tasks.characters import check_characters, is_blank
 from semtune.tasks.garbled import remark_garbled
-from semtune.tasks.remarks import Remarks
+from semtune.tasks.missing_marks import is_missing_word, missing_mark, spreadsheet_error
+from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.written_float import WrittenFloat
 
 LIST_MARKS = (("[", "]"), ("(", ")"), ("{", "}"))
 """How a list, tuple or set written out in one cell begins and ends."""
-MISSING_WORDS = frozenset({"?", "-", "--", "n/a", "na", "nan", "null", "<na>", "#n/a", "missing"})
-PLACEHOLDERS = frozenset(
-    {"??", "???", "_", ".", "*", "x", "xxx", "-1", "none", "nil", "unknown", "hidden", "tbd", "todo", "undefined"}
-    | {"unlabeled", "unlabelled", "test", "blank", "empty", "redacted", "withheld"}
-)
-SPREADSHEET_ERRORS = frozenset(
-    {"#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#GETTING_DATA"}
-)
-"""What a spreadsheet writes where a formula failed. (#N/A also stands for a missing value.)"""
 _PRINTED_ARRAY = re.compile(r"""(['"])\s+\1""")
 """Two strings side by side without a comma: how NumPy prints an array, which Python would read as one string."""
 
@@ -61,6 +53,7 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks, *, advice: st
     if is_blank(value):
         return None
     _check_no_error(value, column, where, remarks)
+    _check_not_missing(value, column, where, remarks)
     if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
         remarks.row("a text that is written like a list or an object was taken as it stands", where)
     if "\ufffd" in value:
@@ -109,10 +102,28 @@ def is_nested(cell: Any) -> bool:
 
 def _check_no_error(value: str, column: str, where: str, remarks: Remarks) -> None:
     """Raises DataError for a cell that is a spreadsheet's error."""
-    if value.strip() in SPREADSHEET_ERRORS:
+    error = spreadsheet_error(value)
+    if error is not None:
         raise DataError(
-            f'{remarks.source}, {where} has the spreadsheet error {value.strip()} in column "{column}"; mend the '
-            "formula, or remove the row."
+            f'{remarks.source}, {where} has the spreadsheet error {error} in column "{column}"; mend the formula, or '
+            "remove the row."
+        )
+
+
+def _check_not_missing(text: str, column: str, where: str, remarks: Remarks) -> None:
+    """Remark a text that is a word for a missing value. Raises DataError for one that is nothing else."""
+    writers = missing_mark(text)
+    if writers is not None:
+        raise DataError(
+            f'{remarks.source}, {where} has {shown(text.strip())} in column "{column}", with which {writers} mark a '
+            "missing value; fill it in, or remove the row."
+        )
+    if is_missing_word(text) and any(map(str.isalpha, text)):
+        remarks.row(
+            "a text is a word with which tables mark a missing value, and was taken as it stands,",
+            where,
+            example=shown(text.strip()),
+            advice="remove such rows if they lack a text",
         )
 
 
@@ -176,16 +187,6 @@ def _unwrapped(text: str) -> str:
     """The list in the text of a set or array, such as "frozenset({'a'})" or "array(['a'], dtype=object)"."""
     match = _CONTAINER.fullmatch(text)
     return text if match is None else match["items"] or "[]"
-
-
-def is_missing_word(text: str) -> bool:
-    """Whether tables mark missing values by this word or sign."""
-    return text.strip().casefold() in MISSING_WORDS
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether tables put this in place of labels that are hidden from the reader."""
-    return is_missing_word(text) or text.strip().casefold() in PLACEHOLDERS
 
 
 def _readable(value: Any, column: str, where: str, remarks: Remarks) -> Any:

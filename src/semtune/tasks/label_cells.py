@@ -9,7 +9,6 @@ from semtune.errors import DataError, did_you_mean
 from semtune.records import Target, TargetKind, label_target
 from semtune.tasks.cells import (
     is_nested,
-    is_placeholder,
     is_written_object,
     label_text,
     looks_like_list,
@@ -18,6 +17,7 @@ from semtune.tasks.cells import (
 )
 from semtune.tasks.garbled import entity_in, remark_garbled
 from semtune.tasks.label_notations import check_no_indicators, split_labels
+from semtune.tasks.missing_marks import is_placeholder, missing_mark
 from semtune.tasks.remarks import Remarks, shown
 
 Cells = Mapping[str, Sequence[tuple[str, Any]]]
@@ -93,7 +93,19 @@ class LabelCells:
                 f"{remarks.source}, {where} has the unknown label {shown(unknown[0])}; "
                 f"{did_you_mean(unknown[0], self.known or ())}"
             )
+        self._check_not_missing(labels if not may_hide else (), where, remarks)
         return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None
+
+    def _check_not_missing(self, labels: Sequence[str], where: str, remarks: Remarks) -> None:
+        """Raises DataError for a mark of a missing value that the user has not named as a label."""
+        for label in labels if self.known is None else ():
+            writers = missing_mark(label)
+            if writers is not None:
+                empty = ", or empty the cell if the text has no label" if self.kind == "label_set" else ""
+                raise DataError(
+                    f"{remarks.source}, {where} has the label {shown(label)}, with which {writers} mark a missing "
+                    f"value; remove the row{empty}, or name all labels with --labels if it is one."
+                )
 
     def _check_whole_entities(self, cell: str, where: str, remarks: Remarks) -> None:
         """Raises DataError where the separator is a part of an HTML entity in the cell."""

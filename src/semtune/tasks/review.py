@@ -14,8 +14,8 @@ from decimal import Decimal
 
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
-from semtune.tasks.cells import is_missing_word, is_placeholder
 from semtune.tasks.label_notations import notation_notes
+from semtune.tasks.missing_marks import is_missing_word, is_placeholder
 from semtune.tasks.number_forms import numbers_in
 from semtune.tasks.remarks import shown
 from semtune.tasks.splits import contradictions
