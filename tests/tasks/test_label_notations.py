@@ -157,6 +157,67 @@ def test_labels_of_several_words_are_not_remarked(tmp_path: Path) -> None:
     assert "joined" not in notes(cells(tmp_path, labels))
 
 
+@pytest.mark.parametrize(
+    ("labels", "mark"),
+    [
+        (["Price;Taste;", "Price;", "Taste;"], ";"),
+        (["Price;Taste;", "Price", "Taste"], ";"),
+        ([";Price;Taste", ";Taste;Price"], ";"),
+        (["Price||Taste", "Price", "Taste"], "||"),
+        (["Price;#Taste", "Price", "Taste"], ";#"),
+        ([";#Price;#Taste;#", ";#Taste;#", ";#Price;#"], ";#"),
+        (["joy#surprise", "anger#surprise", "joy", "anger"], "#"),
+        (["joy::fear", "joy", "fear"], "::"),
+        (["joy~fear", "joy", "fear"], "~"),
+        (["joy -> fear", "joy", "fear"], "->"),
+        (["joy<br>fear", "joy", "fear"], "<br>"),
+        (["joy → fear", "joy", "fear"], "→"),
+        (["joy > fear", "joy", "fear"], ">"),
+        (["Freude und Angst", "Freude", "Angst"], " und "),
+        (["joie et peur", "joie", "peur"], " et "),
+        (["joy or fear", "joy", "fear"], " or "),
+    ],
+)
+def test_labels_joined_as_other_programs_do_are_remarked(tmp_path: Path, labels: list[str], mark: str) -> None:
+    assert f'looks like several labels joined by "{mark}"; if it is' in notes(cells(tmp_path, labels))
+
+
+@pytest.mark.parametrize("mark", [";", "|", ","])
+def test_a_mark_behind_every_label_is_remarked(tmp_path: Path, mark: str) -> None:
+    said = notes(cells(tmp_path, [f"Price{mark}", f"Taste{mark}"]))
+    assert f'every label ends with "{mark}"' in said and "--label-separator" in said
+    assert "every label" not in notes(cells(tmp_path, [f"Price{mark}", "Taste"]))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["C", "C#", "F#", "C++"],
+        ["issue #1", "issue #2", "task #1", "task #2"],
+        ["A#1", "A#2", "B#1"],
+        ["food > soup", "food > bread", "drink > tea"],
+        ["a.b", "b.c", "c.a"],
+        ["good", "so-so", "so, so", "bad"],
+        ["yes!", "yes?", "no"],
+        ["1:1", "1:2", "2:1"],
+        ["don't know", "can't say", "yes"],
+    ],
+)
+def test_labels_with_signs_in_their_names_are_not_remarked(tmp_path: Path, labels: list[str]) -> None:
+    said = notes(cells(tmp_path, labels))
+    assert "joined" not in said and "every label" not in said
+
+
+def test_separators_of_several_characters_cut(tmp_path: Path) -> None:
+    file = cells(tmp_path, ["Price;#Taste", "Price"])
+    assert pairs(file, label_separator=";#")[0][1] == "Price+Taste"
+    file = cells(tmp_path, ["Price;Taste;", "Price;"])
+    assert pairs(file, label_separator=";")[0][1] == "Price+Taste" and table(file, label_separator=";").labels == (
+        "Price",
+        "Taste",
+    )
+
+
 # The option --label-separator
 
 

@@ -4,6 +4,7 @@
 {a,b}   [a, b]       brackets without quotes, as databases write arrays
 a,"b, c"   a\\|b      quotes or backslashes that keep a separator from separating
 a & b   #a #b        labels joined by a mark that no option names
+a;b;    a;#b   a||b  the same with a mark at the end, as Microsoft Forms writes it, or with one of several characters
 """
 
 from __future__ import annotations
@@ -22,12 +23,23 @@ NAMED_SEPARATORS = {
 """What --label-separator may be in words."""
 _BRACKETS = {"{": "}", "[": "]", "(": ")", "<": ">"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
-_MARKS = (";", "|", ",", "/", "\n", "\t", "&", "+", "；", "，", "、", "｜", "／", "•", "·")
-"""Marks that join labels, where each part is a label or occurs in several."""
-_MARKS_IN_NAMES = (" ", "-", "_", " and ")
+_MARKS = (
+    ";#", "||", ";;", "::", ";", "|", ",", "/", "\n", "\t", "&", "+", "；", "，", "、", "｜", "／", "•", "·", "¦", "\x1f",
+)  # fmt: skip
+"""Marks that join labels, where each part is a label or occurs in several; longer ones come first."""
+_MARKS_IN_WORDS = ("#", "~", "^")
+"""Marks that names hold too (issue #1): they join labels as those above do, but only where no part is a number."""
+_MARKS_IN_NAMES = (" ", "-", "_", ".", ":", "@", "$", "=")
 """Marks that names of labels hold too: they join labels only where each part is a label."""
+_WORDS_IN_NAMES = ("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "en", "of", "och", "og", "i", "и", "или")
+"""Words that do so."""
+_ENDS = (";", "|", ",")
+"""Marks that some programs write behind every label."""
 _TAG = re.compile(r"(?:#|@|__label__)\S+")
 """A label with a mark that begins labels in running text, and in files of fastText."""
+_RUN = re.compile(r"(?<=[\w\s])(?:[^\w\s]{2,}|<\w+ ?/?>|[^\w\s\x00-\x7f]|[<>*!?\\%\"'`])(?=[\w\s])")
+"""Several signs between letters, a tag of HTML, or one sign beyond ASCII."""
+_RUNS_TRIED = 10
 _DIGITS = re.compile(r"[\[({]?\s*[01]\.?(?:[\s,;|]*[01]\.?)+\s*[\])}]?")
 """0 and 1 for each of several labels, perhaps as NumPy prints an array."""
 _AS_JSON = 'write the labels as a JSON list (["a", "b"])'
@@ -151,6 +163,12 @@ def notation_notes(labels: Iterable[str]) -> list[str]:
             f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, name that "
             "with --label-separator"
         )
+    ended = next((mark for mark in _ENDS if known and all(label.endswith(mark) for label in known)), None)
+    if joined is None and ended is not None:
+        notes.append(
+            f"every label ends with {shown(ended)}, such as {shown(known[0])}, as programs write it that join several "
+            "labels; if they do, name it with --label-separator"
+        )
     return notes
 
 
@@ -164,21 +182,33 @@ def _is_bracketed(label: str) -> bool:
 def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
     """A label that looks like several labels joined, and what joins them; None: there is no such label.
 
-    Each of its parts is a label too, or a part of another joined label, or all parts begin as tags do.
+    Each of its parts is a label too, or a part of another joined label, or all parts begin as tags do. A mark at
+    either end is no part.
     """
     known = set(labels)
-    for mark in (*_MARKS, *_MARKS_IN_NAMES):
+    words = tuple(f" {word} " for word in _WORDS_IN_NAMES)
+    for mark in (*_MARKS, *_MARKS_IN_WORDS, *words, *_MARKS_IN_NAMES, *_rare_marks(known)):
         joined = {label: parts for label in sorted(known) if len(parts := _parts(label, mark)) > 1}
-        counts = Counter(part for parts in joined.values() for part in parts)
-        rule = _are_labels if mark in _MARKS_IN_NAMES else _are_labels_or_frequent
+        counts = Counter(part for parts in joined.values() for part in set(parts))
+        # A label with the mark at an end counts without it: "a;" beside "a;b;".
+        bare = known | {label.removesuffix(mark).removeprefix(mark).strip() for label in known if mark in _MARKS}
+        rule = _are_labels_or_frequent if mark in (*_MARKS, *_MARKS_IN_WORDS) else _are_labels
         for label, parts in joined.items():
-            if all(parts) and rule(parts, known, counts):
+            if all(parts) and rule(parts, bare, counts) and not (mark in _MARKS_IN_WORDS and any(map(_number, parts))):
                 return label, mark
     return None
 
 
+def _rare_marks(labels: Iterable[str]) -> list[str]:
+    """Runs of signs inside labels that no list here names, such as "->" and "<br>"; few labels have any."""
+    found = Counter(run for label in labels for run in set(_RUN.findall(label)))
+    return [run for run, _ in found.most_common(_RUNS_TRIED)]
+
+
 def _parts(label: str, mark: str) -> list[str]:
-    return [part.strip() for part in label.split(mark)]
+    """The parts of `label` between marks, without an empty one at either end."""
+    parts = [part.strip() for part in label.split(mark)]
+    return parts[not parts[0] : len(parts) - (not parts[-1])] if len(parts) > 1 else parts
 
 
 def _are_labels(parts: Sequence[str], known: set[str], counts: Mapping[str, int]) -> bool:
