@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from semtune.errors import DataError
 from semtune.records import TaskOptions
 from semtune.tasks.table import Table
 
@@ -58,3 +60,54 @@ def test_options_of_separated_files_are_idle_elsewhere(options: dict[str, str], 
     task = Table(TaskOptions(data=str(file), text_column="text", label_column="label", **options))  # type: ignore[arg-type]
     task.load("train")
     assert f"has no separated columns, so {idle} no effect on it" in " ".join(task.data_notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [
+        ("status", "discarded"),
+        ("label.responses.status", ["submitted", "discarded"]),
+        ("_status", "Rejected"),
+        ("skipped", "TRUE"),
+        ("discarded", 1),
+        ("is_confirmed", False),
+    ],
+)
+def test_rows_that_other_tools_mark_as_not_counting_are_said(column: str, word: object, tmp_path: Path) -> None:
+    given = [{**row, column: word if i % 4 == 0 else "other"} for i, row in enumerate(rows("a", "b"))]
+    said = notes(tmp_path, given)
+    assert f'the column "{column}" marks an annotation as rejected or skipped' in said and "in 10 rows" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("status", "submitted"), ("status", "closed"), ("skipped", False), ("order status", "x"), ("rejections", 1)],
+)
+def test_honest_columns_are_not_taken_for_marks(column: str, value: object, tmp_path: Path) -> None:
+    assert "rejected or skipped" not in notes(tmp_path, [{**row, column: value} for row in rows("a", "b")])
+
+
+@pytest.mark.parametrize("written", [list, str, json.dumps])
+def test_answers_of_several_annotators_are_no_several_labels(written: Any, tmp_path: Path) -> None:
+    answers = [["good", "bad"], ["good"], ["bad", "bad", "good"]]
+    people = [[f"u{i}" for i in range(len(held))] for held in answers]
+    given = [
+        {"text": f"text number {i}", "label": written(answers[i % 3]), "label.users": written(people[i % 3])}
+        for i in range(40)
+    ]
+    with pytest.raises(DataError, match=r'line 1 has 2 labels in column "label" and as many annotators.*majority'):
+        notes(tmp_path, given)
+
+
+@pytest.mark.parametrize(
+    ("column", "lists"),
+    [
+        ("scores", [[0.2, 0.8], [1.0], [0.1, 0.2, 0.3]]),
+        ("annotators", [["u1"], ["u1"], ["u2"]]),
+        ("users", ["u1", "u2", "u3"]),
+    ],
+)
+def test_lists_beside_several_labels_are_honest(column: str, lists: list[object], tmp_path: Path) -> None:
+    labels = [["good", "warm"], ["good"], ["bad", "cold", "warm"]]
+    given = [{"text": f"text number {i}", "label": labels[i % 3], column: lists[i % 3]} for i in range(40)]
+    assert "annotators" not in notes(tmp_path, given)

@@ -77,7 +77,8 @@ class LabelCells:
         if isinstance(cell, list) and len(labels) < len(items):
             remarks.row("an empty item of a label list was left out", where)
         if len(set(labels)) < len(labels):
-            remarks.row("a label that is named twice in one cell counts once", where)
+            advice = "if a cell has the answers of several annotators, write the one that counts"
+            remarks.row("a label that is named twice in one cell counts once", where, advice=advice)
         if isinstance(items, list) and not items and self.kind == "label_set":
             remarks.row("an empty list of labels was read as a text without labels", where)
         if cell is None and self.kind == "label_set":

@@ -24,7 +24,7 @@ NAMED_SEPARATORS = {
 _BRACKETS = {"{": "}", "[": "]", "(": ")", "<": ">"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
 _MARKS = (
-    ";#", "||", ";;", "::", ";", "|", ",", "/", "\n", "\t", "&", "+", "；", "，", "、", "｜", "／", "•", "·", "¦", "\x1f",
+    ";#", "||", ";;", "::", ";", "|", ",", "/", "\n", "\t", "&", "+", "；", "，", "、", "｜", "／", "•", "·", "¦",
 )  # fmt: skip
 """Marks that join labels, where each part is a label or occurs in several; longer ones come first."""
 _MARKS_IN_WORDS = ("#", "~", "^")

@@ -13,6 +13,7 @@ from typing import Any
 
 from semtune.errors import DataError, OptionError
 from semtune.records import Example, TargetKind, TaskOptions, label_target
+from semtune.tasks.annotations import check_one_annotator, remark_unaccepted
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.dates import plain_date
@@ -120,6 +121,8 @@ class Table(BaseTask):
             raise OptionError(
                 f'The column "{text_column}" is named for the texts and for the labels; name two columns.'
             )
+        for table in tables.values():
+            check_one_annotator(table, label_column)
         cells = {t.source: [(where, row.get(label_column)) for where, row in t.rows] for t in tables.values()}
         reader = LabelCells(label_column, checked_label_separator(options.label_separator), options.labels, cells)
         kind = reader.kind
@@ -191,7 +194,7 @@ class Table(BaseTask):
             text = text_of(row.get(text_column), text_column, row_name, remarks)
             if text is None:
                 raise DataError(f'{where} has no text in column "{text_column}"; fill it in or remove the row.')
-            _remark_unaccepted(row, {text_column, reader.column}, row_name, remarks)
+            remark_unaccepted(row, {text_column, reader.column}, row_name, remarks)
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
                 example_id = _unique_id(row, self.options.id_column, row_name, remarks, known)
@@ -212,25 +215,6 @@ class Table(BaseTask):
                 "split is predicted but not scored; fill them in, or remove the rows"
             )
         return examples
-
-
-UNACCEPTED: Mapping[str, frozenset[str]] = {
-    "answer": frozenset({"reject", "ignore"}),  # Prodigy
-    "was_cancelled": frozenset({"true"}),  # Label Studio
-}
-"""Columns in which annotation tools say that a row's annotation does not count, with the words for it."""
-
-
-def _remark_unaccepted(row: Mapping[str, Any], used: set[str], row_name: str, remarks: Remarks) -> None:
-    """Remark a row that its annotation tool marks as rejected or skipped; `used`: the columns that are read."""
-    for column, words in UNACCEPTED.items():
-        if column not in used and str(row.get(column)).strip().casefold() in words:
-            remarks.row(
-                f'the column "{column}" marks an annotation as rejected or skipped, and its text and label were read '
-                "like any other",
-                row_name,
-                advice="remove such rows if they do not count",
-            )
 
 
 def _check_no_near_column(table: RawTable, column: str) -> None:
