@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from semtune.cli.app import app
-from semtune.cli.predict import _check_are_no_files, _plain, _shown
+from semtune.cli.predict import _check_are_no_files, _own_table, _plain, _shown
 from semtune.errors import OptionError
-from semtune.records import FreeText, LabelSet, Prediction, SingleLabel, Span, Spans, TaskOptions
+from semtune.records import FreeText, LabelSet, Prediction, RunSpec, SingleLabel, Span, Spans, TaskOptions
+from semtune.specs import write_spec
 from semtune.tasks.table import Table
 
 TEXT = "Vote for\nNorbury jam!"
@@ -71,3 +72,11 @@ def test_a_file_among_the_texts_is_to_be_given_as_one(tmp_path: Path, capsys: py
     with pytest.raises(OptionError, match=r"texts.txt is a file; give --file \S+texts.txt"):
         _check_are_no_files(["warm soup", str(tmp_path / "texts.txt")])
     _check_are_no_files(["warm soup", str(tmp_path), "no such.txt", "a\0b.txt", "x" * 5000 + ".txt"])
+
+
+def test_how_the_runs_own_table_was_read(tmp_path: Path) -> None:
+    options = TaskOptions(data=str(tmp_path / "t.txt"), text_column="comment", separator="pipe", quoting="none")
+    (tmp_path / "t.txt").write_text("comment|label\n", encoding="utf-8")
+    write_spec(RunSpec(task="table", task_options=options, method="lora"), tmp_path / "spec.yaml")
+    assert _own_table(tmp_path) == (("comment", "text"), ("|",), "none")
+    assert _own_table(tmp_path / "nowhere") == (("text",), (), "auto")

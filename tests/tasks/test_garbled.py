@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
+
+from semtune.records import TaskOptions
+from semtune.tasks.text_file import read_texts
 
 from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
 
@@ -26,7 +31,8 @@ MOJIBAKE = (
 HONEST = (
     "Grüße aus Köln", "voilà\u00a0»", "CAFÉ…", "“CAFÉ”", "NÃO", "MANHÃ…", "PÅ…", "ÂGE", "Spaß…", "3 Å²", "ESPAÑA",
     "AT&T; R&D", "a &b; c", "привет, «мир»…", "你好", "שלום", "x_y_z", "C:\\new\\under", "..\\node",
-    "x=10=20", "√π", "été",
+    "x=10=20", "√π", "été", "=)", "= 3", "D:\\temp",
+    "bin\\table.txt", "\\theta + \\nabla", "$a\\times b$", "a \\n", "x\\textbf{y}",
 )  # fmt: skip
 
 
@@ -74,6 +80,13 @@ def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
         ("end_x000D_", 'an escape of Excel\'s file format, and was taken as it stands, in row 4, "_x000D_" for "\\r"'),
         ("caf\\u00e9", 'an escape of JSON, and was taken as it stands, in row 4, "\\u00e9" for "é"'),
         ("one.\\nTwo", "a line end that is written out"),
+        (
+            "bread\\nsecond line",
+            'written out, as databases export it, and was taken as it stands, in row 4, "bread\\nsecond"',
+        ),
+        ("first\\tsecond", "a line end or a tab that is written out"),
+        ("bread\\r\\nsecond", "a line end that is written out"),
+        ("\ufefffirst", "holds a byte-order mark (U+FEFF), as files that were joined leave it"),
         ("it=E2=80=99s", '"=E2=80=99" for "’"'),
     ],
 )
@@ -96,3 +109,29 @@ def test_a_label_separator_cuts_no_entity_in_two(tmp_path: Path) -> None:
     rows = [(text, "R&amp;D;other" if i % 3 else "other") for i, (text, _) in enumerate(ROWS)]
     said = refused(save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t")), label_separator=";")
     assert 'row 2 has the HTML entity "&amp;" in its label cell, which the --label-separator ";" would cut' in said
+
+
+@pytest.mark.parametrize(
+    ("cell", "example"),
+    [('="007"', '="007"" for "007"'), ('=" a ""b"" "', 'for " a "b" "'), ('=HYPERLINK("u","go")', '"=HYPERLINK("u"')],
+)
+@pytest.mark.parametrize("column", [0, 1])
+def test_formulas_of_spreadsheets_are_remarked_and_kept(tmp_path: Path, cell: str, example: str, column: int) -> None:
+    rows = [[text, label] for text, label in ROWS]
+    for row in rows[3:6]:
+        row[column] = cell
+    out = io.StringIO()
+    csv.writer(out).writerows([HEADER, *rows])
+    file = save(tmp_path / "t.csv", out.getvalue())
+    said = notes(file)
+    assert f"a {HEADER[column]} is a formula of a spreadsheet, and was taken as it stands," in said
+    assert "first: row 4" in said and example in said and "export the values" in said
+    assert pairs(file)[3][column] == cell
+
+
+def test_lines_of_texts_are_remarked_too(tmp_path: Path) -> None:
+    file = save(tmp_path / "t.txt", "fine\ncafÃ©\n\ufeffthird\nlost \ufffd\n")
+    texts, said = read_texts(file, TaskOptions())
+    assert texts == ["fine", "cafÃ©", "\ufeffthird", "lost \ufffd"]
+    for what in ("read as cp1252, and was taken as it stands, in line 2", "joined leave it", "U+FFFD, which a former"):
+        assert any(what in note for note in said)

@@ -94,3 +94,14 @@ def test_a_blank_row_of_a_table_keeps_its_place(tmp_path: Path, text: str, texts
     found, notes = read_texts(save(tmp_path / "t.csv", text), TaskOptions())
     assert found == texts
     assert any("is blank and gets no prediction" in note for note in notes) == ("" in texts)
+
+
+def test_quotes_are_read_as_in_the_runs_own_table(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", 'text,label\n"one",a\n"two",b\n')
+    assert read_texts(path, TaskOptions())[0] == ["one", "two"]
+    texts, notes = read_texts(path, TaskOptions(), own_quoting="none")
+    assert texts == ['"one"', '"two"']
+    assert notes == (f"{path}: quotes were read as those of the run's own table were, with --quoting none",)
+    assert read_texts(path, TaskOptions(quoting="csv"), own_quoting="none") == (["one", "two"], ())
+    other = save(tmp_path / "t.jsonl", '{"text": "one"}\n')
+    assert read_texts(other, TaskOptions(), own_quoting="none") == (["one"], ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -29,7 +29,11 @@ def predict(
     encoding: Annotated[str, typer.Option(help="Encoding of --file.")] = "utf-8",
     separator: Annotated[str | None, typer.Option(help="What separates the columns of --file; found out.")] = None,
     quoting: Annotated[
-        str, typer.Option(help="What quotes in --file mean, where it is a CSV or TSV: as for `semtune tune`.")
+        str,
+        typer.Option(
+            help="What quotes in --file mean, where it is a CSV or TSV: as for `semtune tune`; auto: as in the run's "
+            "own table, or found out."
+        ),
     ] = "auto",
     trust_remote_code: o.Trust = False,
     json: o.Json = False,
@@ -43,9 +47,11 @@ def predict(
         from semtune.tasks.text_file import read_texts
 
         options = {"text_column": text_column, "encoding": encoding, "separator": separator, "quoting": quoting}
-        columns, separators = _own_table(run)
+        own = _own_table(run)
         given_options = record_from(TaskOptions, options, "the command line")
-        found, notes = read_texts(file, given_options, columns, own_separators=separators)
+        found, notes = read_texts(
+            file, given_options, own.text_columns, own_separators=own.separators, own_quoting=own.quoting
+        )
         given += found
         for note in notes:
             o.say(note)
@@ -83,11 +89,18 @@ def predict(
     return 0
 
 
-def _own_table(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The table on which the run was tuned: usual names of its column of texts, and what separates .txt tables.
+class _OwnTable(NamedTuple):
+    """How the table was read on which a run was tuned."""
 
-    The separators are () where the run's table was no .txt file.
-    """
+    text_columns: tuple[str, ...]
+    """Usual names of its column of texts."""
+    separators: tuple[str, ...] = ()
+    """What separates the columns of a .txt table; () where the run's table was none."""
+    quoting: Literal["auto", "csv", "backslash", "none"] = "auto"
+    """What quotes mean, as the user said."""
+
+
+def _own_table(run: Path) -> _OwnTable:
     from semtune.runs.folder import RunFolder
     from semtune.specs import read_spec
     from semtune.tasks.dialect import checked_separator
@@ -97,12 +110,11 @@ def _own_table(run: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     file = RunFolder(run).spec
     if not file.exists():
-        return TEXT_COLUMNS, ()
+        return _OwnTable(TEXT_COLUMNS)
     own = read_spec(file).task_options
     columns = TEXT_COLUMNS if own.text_column is None else (own.text_column, *TEXT_COLUMNS)
-    if not are_txt_tables(own):
-        return columns, ()
-    return columns, SEPARATORS if own.separator is None else (checked_separator(own.separator),)
+    separators = SEPARATORS if own.separator is None else (checked_separator(own.separator),)
+    return _OwnTable(columns, separators if are_txt_tables(own) else (), own.quoting)
 
 
 def _checked(texts: list[str]) -> list[str]:

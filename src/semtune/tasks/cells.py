@@ -14,7 +14,7 @@ from typing import Any
 from semtune.errors import DataError
 from semtune.tasks.cell_kinds import flattening, kind_of_cell
 from semtune.tasks.characters import check_characters, is_blank
-from semtune.tasks.garbled import remark_garbled
+from semtune.tasks.garbled import remark_damaged
 from semtune.tasks.missing_marks import is_missing_word, missing_mark, spreadsheet_error
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.written_float import WrittenFloat
@@ -56,9 +56,7 @@ def text_of(value: Any, column: str, where: str, remarks: Remarks, *, advice: st
     _check_not_missing(value, column, where, remarks)
     if value[0] in "[{" and isinstance(_written_value(value), (list, dict)):
         remarks.row("a text that is written like a list or an object was taken as it stands", where)
-    if "\ufffd" in value:
-        remarks.row("a text holds U+FFFD, which a former wrong decoding left in it,", where)
-    remark_garbled([value], "text", where, remarks)
+    remark_damaged(value, where, remarks)
     return value
 
 

@@ -165,7 +165,7 @@ def _read(
             return attempt(quoting)
         except QuoteError as error:
             raise DataError(
-                f"{source}, line {error.line}: {error}; correct it there, or leave out --quoting {quoting}."
+                f"{source}, line {error.line}: {error}; correct it there, or name another way than --quoting {quoting}."
             ) from error
     plain = attempt("none")
     if QUOTE not in text:

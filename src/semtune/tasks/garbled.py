@@ -5,6 +5,9 @@
     Excel's escape     end_x000D_        a control character in an .xlsx file, as its XML spells it
     JSON's escape      caf\\u00e9        a character's code in JSON or source code
     line end           end.\\nNext       a line end in source code
+    white space        end\\nNext, a\\tb  a line end or tab, as databases export it
+    formula            ="text"           a cell that a spreadsheet should not convert
+    byte-order mark    U+FEFF inside     the beginning of a file that was joined to another
     quoted-printable   it=E2=80=99s      bytes in an e-mail
 
 Mojibake is told from honest text by what it decodes to: "CAFÉ…" holds the bytes of a letter too, but of a rare one.
@@ -44,6 +47,13 @@ def remark_garbled(texts: Iterable[str], what: str, where: str, remarks: Remarks
             )
 
 
+def remark_damaged(text: str, where: str, remarks: Remarks) -> None:
+    """Add a remark for each way in which a text seems to have lost characters, or to be garbled."""
+    if "\ufffd" in text:
+        remarks.row("a text holds U+FFFD, which a former wrong decoding left in it,", where)
+    remark_garbled([text], "text", where, remarks)
+
+
 def entity_in(text: str) -> str | None:
     """The first HTML entity in `text`, such as "&amp;"; None: there is none."""
     for match in _ENTITY.finditer(text) if "&" in text else ():
@@ -58,6 +68,17 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 _EXCEL = re.compile(r"_x[0-9A-Fa-f]{4}_")
 _JSON = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _LINE_END = re.compile(r"\\r\\n|\\n\\n|[.!?,]\\n(?![a-z])")
+_WHITE_SPACE = re.compile(r"(?<=[^\s\\:])\\[nrt](?![\w{]*[\\{])(?=\w|\s|$)")
+"""A line end or a tab that is written out behind a word."""
+_PATH = re.compile(r"[A-Za-z]:|\.{1,2}\\|\\\\|\\[^nrt]|\.\w{1,4}$")
+"""What a word with a backslash has that is a path, or a command of TeX."""
+_TEX = frozenset(
+    {"nabla", "ne", "neg", "neq", "newline", "ni", "not", "notin", "nu", "noindent", "rangle", "rho", "right", "rm"}
+    | {"rightarrow", "tan", "tanh", "tau", "text", "textbf", "textit", "tfrac", "theta", "tilde", "times", "to", "top"}
+    | {"triangle", "ref", "tag", "nonumber", "newcommand", "renewcommand", "title", "table", "toprule", "node"}
+)
+"""Commands of TeX that begin with n, r or t."""
+_FORMULA = re.compile(r"=\s*(?:(?:T|TEXT|CONCATENATE|HYPERLINK|TRIM|CLEAN)\(.*\)|\"(?P<text>.*)\")", re.DOTALL)
 _QUOTED_PRINTABLE = re.compile(r"=[C-F][0-9A-F](?:=[89AB][0-9A-F])+")
 
 
@@ -149,9 +170,35 @@ def _json(text: str) -> _Found:
 
 def _line_end(text: str) -> _Found:
     match = _LINE_END.search(text) if "\\" in text else None
+    return None if match is None else (match[0], _with_white_space(match[0]), "")
+
+
+def _white_space(text: str) -> _Found:
+    for word in text.split() if "\\" in text else ():
+        match = _WHITE_SPACE.search(word)
+        names = re.findall(r"\\([A-Za-z]+)", word)
+        if match is not None and not _PATH.search(word) and not _LINE_END.search(word) and _TEX.isdisjoint(names):
+            return word, _with_white_space(word), ""
+    return None
+
+
+def _with_white_space(text: str) -> str:
+    return text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
+
+
+def _formula(text: str) -> _Found:
+    match = _FORMULA.fullmatch(text.strip()) if text.lstrip().startswith("=") else None
     if match is None:
         return None
-    return match[0], match[0].replace("\\r", "\r").replace("\\n", "\n"), ""
+    return match[0], match[0] if match["text"] is None else match["text"].replace('""', '"'), ""
+
+
+def _byte_order_mark(text: str) -> _Found:
+    place = text.find("\ufeff")
+    if place < 0:
+        return None
+    around = text[max(0, place - _CONTEXT) : place + 1 + _CONTEXT]
+    return around, around.replace("\ufeff", ""), ""
 
 
 def _quoted_printable(text: str) -> _Found:
@@ -182,5 +229,16 @@ _KINDS = (
     _Kind(_excel, "holds an escape of Excel's file format", "replace it in the file where that is not meant"),
     _Kind(_json, "holds an escape of JSON", "decode the file once more where that is not meant"),
     _Kind(_line_end, "holds a line end that is written out", "replace it in the file where that is not meant"),
+    _Kind(
+        _white_space,
+        "holds a line end or a tab that is written out, as databases export it",
+        "replace it in the file where that is not meant",
+    ),
+    _Kind(_formula, "is a formula of a spreadsheet", "export the values instead of the formulas"),
+    _Kind(
+        _byte_order_mark,
+        "holds a byte-order mark (U+FEFF), as files that were joined leave it",
+        "join the files without their marks",
+    ),
     _Kind(_quoted_printable, "looks like an e-mail's quoted-printable form", "decode the file first"),
 )

@@ -74,12 +74,12 @@ def read_table(path: Path, options: TaskOptions, *, keep_blank: bool = False, en
         advice = "save its sheet as CSV (UTF-8)" if suffix in SPREADSHEETS else "convert or rename it"
         raise DataError(f"{path} is in no format that can be read (known by suffix: {', '.join(SUFFIXES)}); {advice}.")
     remarks = Remarks(str(path))
-    if _READERS[suffix] is not _read_separated:
+    if not is_separated(path):
         idle = [f"--{name}" for name in ("separator", "quoting") if getattr(options, name) != getattr(_PLAIN, name)]
         if idle:
             have = "has" if len(idle) == 1 else "have"
             remarks.general(f"has no separated columns, so {' and '.join(idle)} {have} no effect on it")
-    if keep_blank and _READERS[suffix] is _read_separated:
+    if keep_blank and is_separated(path):
         return _read_separated(path, options, remarks, encoding_option, keep_blank=True)
     return _READERS[suffix](path, options, remarks, encoding_option)
 
@@ -242,6 +242,13 @@ _READERS: dict[str, Callable[[Path, TaskOptions, Remarks, bool], RawTable]] = {
     ".psv": _read_separated,
 }
 SUFFIXES = tuple(_READERS)
+
+
+def is_separated(path: Path) -> bool:
+    """Whether a file's suffix says that it is a CSV, a TSV or a relative of theirs."""
+    return _READERS.get(suffix_of(path)) is _read_separated
+
+
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 GZIP_SUFFIX = ".gz"
 LINES_SUFFIX = ".txt"

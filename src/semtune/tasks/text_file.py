@@ -11,10 +11,12 @@ from semtune.records import TaskOptions
 from semtune.tasks.cells import text_of
 from semtune.tasks.characters import visible
 from semtune.tasks.decoding import decode_file
+from semtune.tasks.dialect import QuotingOption
+from semtune.tasks.garbled import remark_damaged
 from semtune.tasks.header import TEXT_COLUMNS
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB
-from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, find_column, read_table, suffix_of
+from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, find_column, is_separated, read_table, suffix_of
 
 
 def read_texts(
@@ -23,6 +25,7 @@ def read_texts(
     usual_columns: Sequence[str] = TEXT_COLUMNS,
     *,
     own_separators: Sequence[str] = (),
+    own_quoting: QuotingOption = "auto",
 ) -> tuple[list[str], tuple[str, ...]]:
     """The texts of `path` in their order, "" for a blank one; and notes on how they were read.
 
@@ -30,11 +33,16 @@ def read_texts(
     column or a separator is named. Any other file has one text a line, whose only line ends are "\\n", "\\r\\n" and, in
     files without these, "\\r".
 
-    `usual_columns` are looked for where `options` name no column of texts. Raises DataError, OptionError.
+    Args:
+        usual_columns: looked for where `options` name no column of texts.
+        own_separators: what may separate the columns of a .txt file whose first line names one of them.
+        own_quoting: what quotes mean in a separated file where `options` do not say so.
+
+    Raises DataError, OptionError.
     """
     suffix = suffix_of(path)
     if suffix in SUFFIXES and (suffix != LINES_SUFFIX or options.text_column or options.separator):
-        return _texts_of_table(path, options, usual_columns)
+        return _texts_of_table(path, options, usual_columns, own_quoting)
     if options.text_column or options.separator:
         raise OptionError(
             f"{path} is read as one text a line, so columns mean nothing in it; give it the suffix of a table (.csv, "
@@ -47,12 +55,16 @@ def read_texts(
     if named is not None:
         column, separator = named
         own = options if separator in SEPARATORS else replace(options, separator=separator)
-        texts, notes = _texts_of_table(path, own, usual_columns)
+        texts, notes = _texts_of_table(path, own, usual_columns, own_quoting)
         return texts, (f'{path}: read as a table, as its first line names the column "{column}"', *notes)
     blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    remarks = Remarks(str(path))
+    for number, line in enumerate(lines, start=1):
+        remark_damaged(line, f"line {number}", remarks)
     return [line if line.strip() else "" for line in lines], (
         *decoded.notes,
         *_table_note(path, lines, usual_columns),
+        *remarks.notes,
         *_blank_note(path, "line", blank),
     )
 
@@ -82,11 +94,14 @@ def _table_note(path: Path, lines: Sequence[str], columns: Sequence[str]) -> tup
 
 
 def _texts_of_table(
-    path: Path, options: TaskOptions, usual_columns: Sequence[str]
+    path: Path, options: TaskOptions, usual_columns: Sequence[str], own_quoting: QuotingOption
 ) -> tuple[list[str], tuple[str, ...]]:
+    remarks = Remarks(str(path))
+    if options.quoting == "auto" != own_quoting and is_separated(path):
+        options = replace(options, quoting=own_quoting)
+        remarks.general(f"quotes were read as those of the run's own table were, with --quoting {own_quoting}")
     table = read_table(path, options, keep_blank=True)
     column = find_column(table, options.text_column, usual_columns, "text")
-    remarks = Remarks(table.source)
     if options.text_column is None and column != usual_columns[0]:
         remarks.general(f'the column "{column}" was taken for the texts, as there is no column "{usual_columns[0]}"')
     texts = [text_of(row.get(column), column, where, remarks) or "" for where, row in table.rows]
