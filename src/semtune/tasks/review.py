@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
+from semtune.tasks.class_spellings import spelling_notes
 from semtune.tasks.label_notations import notation_notes
 from semtune.tasks.missing_marks import is_missing_word, is_placeholder
 from semtune.tasks.number_forms import numbers_in
@@ -91,6 +92,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
     examples = [e for held in splits.values() for e in held]
     counts = Counter(label for e in examples for label in _labels(e))
     notes = [*_missing_words(counts), *_equal_numbers(counts), *notation_notes(counts)] if not named else []
+    notes += spelling_notes(counts) if not named else ()
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
     if kind == "label_set" and len(examples) > _MANY_TEXTS and all(len(_labels(e)) == 1 for e in examples):

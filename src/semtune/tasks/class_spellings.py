@@ -1,0 +1,149 @@
+"""Labels that may be one class written in two ways, though not merely in another case, spacing or normal form.
+
+    punctuation       bad.  'bad'          beside bad
+    joined words      very_bad  VeryBad    beside very bad
+    accents           negatif  boese       beside négatif, böse
+    letters of another script              a Cyrillic о in "positive"
+    number and name   1: good              beside 1, or beside good
+    true and false    TRUE, 1, yes         beside each other
+
+They may also be two classes (cafe and café, C and C.), so they are noted, with the number of texts of each; labels that
+differ in less are in `label_names`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from semtune.tasks.label_names import near_equal, shown
+from semtune.tasks.number_forms import numbers_in
+
+GROUPS_SHOWN = 5
+"""Number of groups of labels that the note names."""
+_EDGES = re.compile(r"^[\s.,;:!?'\"“”‘’„«»`´_#]+|[\s.,;:!?'\"“”‘’„«»`´_]+$")
+_PAIRS = re.compile(r"^(?:\((.*)\)|\[(.*)\]|<(.*)>|\{(.*)\}|\*+(.*?)\*+)$", re.DOTALL)
+_BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_.\-\u2010-\u2015]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_\-\u2010-\u2015]+(?=\d)")
+_LIKE_LATIN = str.maketrans(
+    "АВЕЗКМНОРСТУХЅІЈԚԜаеорсухѕіјһԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοαν",
+    "ABE3KMHOPCTYXSIJQWaeopcyxsijhdqwABEZHIKMNOPTYXoav",
+)
+"""Cyrillic and Greek letters that look like Latin ones."""
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ß": "ss"})
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+_CODE_AND_NAME = re.compile(r"(?P<code>[-+]?\d{1,4}|[A-Za-z])\s*(?:[:=)\]]|\.\s|\s[-\u2010-\u2015]\s)\s*(?P<name>\S.*)")
+_TRUE = frozenset(
+    {
+        "true",
+        "t",
+        "yes",
+        "y",
+        "1",
+        "wahr",
+        "ja",
+        "vrai",
+        "oui",
+        "verdadero",
+        "si",
+        "sí",
+        "vero",
+        "sì",
+        "verdadeiro",
+        "sim",
+    }
+    | {"да", "истина", "是"}
+)
+_FALSE = frozenset(
+    {"false", "f", "no", "n", "0", "falsch", "nein", "faux", "non", "falso", "não", "nao", "нет", "ложь", "nee", "否"}
+)
+
+
+def spelling_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """One sentence that names labels which may be the same class; () where there are none.
+
+    Args:
+        counts: number of texts by label.
+    """
+    known = {label for group in near_equal(counts) for label in group}
+    groups = [group for group in _groups(sorted(counts)) if not known.issuperset(group)]
+    if not groups:
+        return ()
+    named = [" and ".join(f"{_shown(label)} ({counts[label]:,})" for label in group) for group in groups[:GROUPS_SHOWN]]
+    more = f"; and {len(groups) - GROUPS_SHOWN} more such groups" if len(groups) > GROUPS_SHOWN else ""
+    return (
+        f"labels that may be one class in two spellings count as different ones (number of texts): {'; '.join(named)}"
+        f"{more}; write them alike where they mean the same",
+    )
+
+
+def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:
+    found: dict[tuple[str, ...], None] = {}
+    for key in (_plain, _transliterated):
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for label in labels:
+            if folded := key(label):
+                by_key[folded].append(label)
+        found |= dict.fromkeys(tuple(group) for group in by_key.values() if len(group) > 1)
+    found |= dict.fromkeys(_coded(labels))
+    found |= dict.fromkeys(_truths(labels))
+    return [group for group in found if not any(set(group) < set(other) for other in found) and not _one_number(group)]
+
+
+def _plain(label: str) -> str:
+    """What is left of a label without case, edges, signs between its words, accents and the script of its letters."""
+    text = unicodedata.normalize("NFKC", label).strip()
+    text = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ][a-zß-ÿ])", " ", text.translate(_LIKE_LATIN)).casefold()
+    pair = _PAIRS.fullmatch(text)
+    text = next(filter(None, pair.groups()), "") if pair is not None else text
+    return _without_accents(_BETWEEN.sub("", _EDGES.sub("", text)).translate(_LETTERS))
+
+
+def _transliterated(label: str) -> str:
+    """As `_plain`, with ä as ae and the like."""
+    return _plain(unicodedata.normalize("NFKC", label).casefold().translate(_UMLAUTS))
+
+
+def _without_accents(text: str) -> str:
+    """`text` without the accents of Latin letters; marks of other scripts make other letters."""
+    return "".join(
+        unicodedata.normalize("NFD", c)[0] if "\u00c0" <= c <= "\u024f" or "\u1e00" <= c <= "\u1eff" else c
+        for c in unicodedata.normalize("NFC", text)
+    )
+
+
+def _coded(labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """Labels of a number (or letter) and a name, beside the number or the name alone."""
+    by_key = {key: label for label in labels for key in (label.casefold(), _plain(label)) if key}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        match = _CODE_AND_NAME.fullmatch(label)
+        if match is None:
+            continue
+        for part in (match["code"].casefold(), _plain(match["name"])):
+            other = by_key.get(part)
+            if other is not None and other != label:
+                groups[label].append(other)
+    return [(label, *dict.fromkeys(others)) for label, others in groups.items()]
+
+
+def _truths(labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """Labels for true, and those for false, where all labels are one of these."""
+    folded = {label: label.strip(" .").casefold() for label in labels}
+    if not _TRUE.union(_FALSE).issuperset(folded.values()):
+        return []
+    groups = (tuple(label for label in labels if folded[label] in words) for words in (_TRUE, _FALSE))
+    return [group for group in groups if len(group) > 1]
+
+
+def _one_number(group: Sequence[str]) -> bool:
+    """Whether all labels of a group are one number; another note says that."""
+    return bool(set.intersection(*map(numbers_in, group)))
+
+
+def _shown(label: str) -> str:
+    """`label` in quotes, letters that look like Latin ones but are not escaped where others are Latin."""
+    mixed = any("a" <= c.casefold() <= "z" for c in label)
+    escaped = "".join(c.encode("unicode_escape").decode() if mixed and ord(c) in _LIKE_LATIN else c for c in label)
+    return shown(label) if escaped == label else f'"{escaped}"'
