@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import decimal
 import io
 import json
 from pathlib import Path
@@ -74,6 +75,41 @@ def test_class_numbers_of_a_column_that_lacks_some(tmp_path: Path) -> None:
     assert "row 25 has no label" in refused(tmp_path / "t.parquet")
     pq.write_table(stored.slice(0, 24), tmp_path / "t.parquet")
     assert pairs(tmp_path / "t.parquet") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (str, LABELS),
+        (lambda number: decimal.Decimal(number), LABELS),
+        (float, LABELS),
+        (lambda number: number == 1, LABELS[:2]),
+    ],
+)
+def test_class_numbers_of_other_types_become_names(tmp_path: Path, kind: Any, names: tuple[str, ...]) -> None:
+    rows = [(t, b) for t, b in ROWS if b in names]
+    path = features_of(tmp_path, [kind(names.index(label)) for _, label in rows], names, [t for t, _ in rows])
+    assert pairs(path) == rows
+    assert 'class numbers in column "label" were read as the names' in notes(path)
+
+
+def test_names_stay_names(tmp_path: Path) -> None:
+    path = features_of(tmp_path, [label for _, label in ROWS], LABELS, [t for t, _ in ROWS])
+    assert pairs(path) == ROWS and "class numbers" not in notes(path)
+    swapped = {"sunny": "1", "cloudy": "0", "windy": "2"}  # names that are numerals are names
+    path = features_of(tmp_path, [swapped[label] for _, label in ROWS], ("1", "0", "2"), [t for t, _ in ROWS])
+    assert pairs(path)[0][1] == "1" and "class numbers" not in notes(path)
+    path = features_of(tmp_path, ["7" for _ in ROWS], LABELS, [t for t, _ in ROWS])
+    assert "row 1 has the class number 7" in refused(path)
+
+
+def features_of(folder: Path, labels: list[Any], names: tuple[str, ...], texts: list[str]) -> Path:
+    """A Parquet file whose metadata name the classes of its labels."""
+    features = {"label": {"names": list(names), "_type": "ClassLabel"}}
+    stored = pa.table({"text": texts, "label": labels})
+    stored = stored.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(stored, folder / "t.parquet")
+    return folder / "t.parquet"
 
 
 def test_a_label_named_twice_counts_once(tmp_path: Path) -> None:

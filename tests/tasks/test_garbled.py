@@ -31,7 +31,7 @@ MOJIBAKE = (
 HONEST = (
     "Grüße aus Köln", "voilà\u00a0»", "CAFÉ…", "“CAFÉ”", "NÃO", "MANHÃ…", "PÅ…", "ÂGE", "Spaß…", "3 Å²", "ESPAÑA",
     "AT&T; R&D", "a &b; c", "привет, «мир»…", "你好", "שלום", "x_y_z", "C:\\new\\under", "..\\node",
-    "x=10=20", "√π", "été", "=)", "= 3", "D:\\temp",
+    "x=10=20", "√π", "été", "=)", "= 3", "'90s", "'@bob' so", "'tis", "D:\\temp",
     "bin\\table.txt", "\\theta + \\nabla", "$a\\times b$", "a \\n", "x\\textbf{y}",
 )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
             'written out, as databases export it, and was taken as it stands, in row 4, "bread\\nsecond"',
         ),
         ("first\\tsecond", "a line end or a tab that is written out"),
-        ("bread\\r\\nsecond", "a line end that is written out"),
+        ("bread\\r\\nsecond", '"\\r\\n" for "⏎"'),
         ("\ufefffirst", "holds a byte-order mark (U+FEFF), as files that were joined leave it"),
         ("it=E2=80=99s", '"=E2=80=99" for "’"'),
     ],
@@ -113,7 +113,13 @@ def test_a_label_separator_cuts_no_entity_in_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "example"),
-    [('="007"', '="007"" for "007"'), ('=" a ""b"" "', 'for " a "b" "'), ('=HYPERLINK("u","go")', '"=HYPERLINK("u"')],
+    [
+        ("'1", '"\'1" for "1"'),
+        ("'=so", '"\'=so" for "=so"'),
+        ('="007"', '="007"" for "007"'),
+        ('=" a ""b"" "', 'for " a "b" "'),
+        ('=HYPERLINK("u","go")', '"=HYPERLINK("u"'),
+    ],
 )
 @pytest.mark.parametrize("column", [0, 1])
 def test_formulas_of_spreadsheets_are_remarked_and_kept(tmp_path: Path, cell: str, example: str, column: int) -> None:
@@ -124,8 +130,11 @@ def test_formulas_of_spreadsheets_are_remarked_and_kept(tmp_path: Path, cell: st
     csv.writer(out).writerows([HEADER, *rows])
     file = save(tmp_path / "t.csv", out.getvalue())
     said = notes(file)
-    assert f"a {HEADER[column]} is a formula of a spreadsheet, and was taken as it stands," in said
-    assert "first: row 4" in said and example in said and "export the values" in said
+    what = (
+        "has an apostrophe in front, with which" if cell[0] == "'" else "is a formula of a spreadsheet, and was taken"
+    )
+    assert f"a {HEADER[column]} {what}" in said and "first: row 4" in said and example in said
+    assert ("export the values" in said) == (cell[0] == "=")
     assert pairs(file)[3][column] == cell
 
 

@@ -274,6 +274,7 @@ def test_empty_cells_of_several_labels_are_counted(tmp_path: Path) -> None:
         ("1'000", "1000"),
         ("-1", "\u22121"),
         ("1", "+1"),
+        ("1000", "1,00E+03"),
     ],
 )
 def test_a_number_written_in_two_ways_is_remarked(tmp_path: Path, labels: tuple[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,34 +22,50 @@ def class_names_of(feature: Any) -> Sequence[str] | None:
     return None
 
 
-def name_classes(rows: Sequence[tuple[str, dict[str, Any]]], column: str, feature: Any, source: str) -> bool:
-    """Replace class numbers in `column` by their names, in place; whether there are names.
+_NUMERAL = re.compile(r"-?[0-9]{1,9}")
 
-    -1 is the hub's convention for a hidden label and becomes None. Raises DataError for a number without a name.
+
+def name_classes(rows: Sequence[tuple[str, dict[str, Any]]], column: str, feature: Any, source: str) -> bool:
+    """Replace class numbers in `column` by their names, in place; whether there were any.
+
+    -1 is the hub's convention for a hidden label and becomes None. A number may also be a decimal, true or false, or a
+    text that is no name, as the `datasets` package takes them too (`ClassLabel.str2int`). Raises DataError for a number
+    without a name.
     """
     names = class_names_of(feature)
     if names is None:
         return False
+    found = 0
 
     def named(value: Any, where: str) -> Any:
+        nonlocal found
         if isinstance(value, list):
             return [named(item, where) for item in value]
-        if isinstance(value, float) and value.is_integer():  # a column of whole numbers that lacks some
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
+        number = _class_number(value, names)
+        if number is None:
             return value
-        if value >= len(names):
+        if number >= len(names):
             place = f"{source}, {where}" if where else source
             raise DataError(
-                f'{place} has the class number {value} in column "{column}", which has {len(names)} class names; '
+                f'{place} has the class number {number} in column "{column}", which has {len(names)} class names; '
                 "correct the number or the names."
             )
-        return names[value] if value >= 0 else None
+        found += 1
+        return names[number] if number >= 0 else None
 
     for where, row in rows:
         if column in row:
             row[column] = named(row[column], where)
-    return True
+    return found > 0
+
+
+def _class_number(value: Any, names: Sequence[str]) -> int | None:
+    """The class number that a value is or spells; None: it is none, such as a name."""
+    if isinstance(value, str):
+        return int(value) if value not in names and _NUMERAL.fullmatch(value) else None
+    if isinstance(value, (int, float, decimal.Decimal)):  # a column of whole numbers that lacks some has floats
+        return int(value) if value == value and value % 1 == 0 else None
+    return None
 
 
 def _member(feature: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from semtune.tasks.label_names import near_equal, shown
 from semtune.tasks.number_forms import numbers_in

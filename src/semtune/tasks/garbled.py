@@ -79,6 +79,7 @@ _TEX = frozenset(
 )
 """Commands of TeX that begin with n, r or t."""
 _FORMULA = re.compile(r"=\s*(?:(?:T|TEXT|CONCATENATE|HYPERLINK|TRIM|CLEAN)\(.*\)|\"(?P<text>.*)\")", re.DOTALL)
+_APOSTROPHE = re.compile(r"'([-+]?\d+(?:[.,]\d+)?|=.*)", re.DOTALL)
 _QUOTED_PRINTABLE = re.compile(r"=[C-F][0-9A-F](?:=[89AB][0-9A-F])+")
 
 
@@ -183,7 +184,8 @@ def _white_space(text: str) -> _Found:
 
 
 def _with_white_space(text: str) -> str:
-    return text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
+    """`text` with a sign where it has an escape: a line end itself would be shown as its escape again."""
+    return text.replace("\\r\\n", "⏎").replace("\\r", "⏎").replace("\\n", "⏎").replace("\\t", "⇥")
 
 
 def _formula(text: str) -> _Found:
@@ -191,6 +193,11 @@ def _formula(text: str) -> _Found:
     if match is None:
         return None
     return match[0], match[0] if match["text"] is None else match["text"].replace('""', '"'), ""
+
+
+def _apostrophe(text: str) -> _Found:
+    match = _APOSTROPHE.fullmatch(text)
+    return None if match is None else (text, match[1], "")
 
 
 def _byte_order_mark(text: str) -> _Found:
@@ -235,6 +242,7 @@ _KINDS = (
         "replace it in the file where that is not meant",
     ),
     _Kind(_formula, "is a formula of a spreadsheet", "export the values instead of the formulas"),
+    _Kind(_apostrophe, "has an apostrophe in front, with which spreadsheets mark a text", "remove it in the file"),
     _Kind(
         _byte_order_mark,
         "holds a byte-order mark (U+FEFF), as files that were joined leave it",

@@ -9,7 +9,7 @@ _GROUPED = re.compile(
     r"(?P<whole>[-+]?\d{1,3}(?:(?P<mark>[,. '’\u00a0\u202f])\d{3})(?:(?P=mark)\d{3})*)(?:[.,](?P<part>\d+))?"
 )
 """A number whose thousands are set apart."""
-_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 
 
 def numbers_in(text: str) -> set[Decimal]:
