@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
+from .tables import HEADER, ROWS, joined, notes, pairs, refused, save, table
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
@@ -89,3 +89,46 @@ def test_scripts_other_than_latin_get_their_encodings_named(tmp_path: Path) -> N
     assert "--encoding cp1251 (Cyrillic)" in refused(path)
     assert pairs(path, encoding="cp1251") == rows
     assert "hardly as a Latin script" in notes(path, encoding="cp1252")
+
+
+def files_of(folder: Path, train: str, test: str) -> Path:
+    """A folder with a train and a test file in two encodings; each has letters beyond ASCII unless it is "ascii"."""
+    for name, encoding in (("train", train), ("test", test)):
+        rows = [(text if encoding == "ascii" else f"naïve {text} {name}", label) for text, label in ROWS]
+        save(folder / f"{name}.csv", joined([HEADER, *rows], ";"), encoding)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("cp1252", "utf-8", "train.csv is not UTF-8 text, but {}test.csv is,"),
+        ("cp1252", "utf-8-sig", "train.csv is not UTF-8 text, but {}test.csv is,"),
+        ("utf-8", "cp1252", "test.csv is not UTF-8 text, but {}train.csv is,"),
+        ("utf-16", "utf-8", "train.csv is UTF-16 text, but {}test.csv is not,"),
+        ("cp1252", "utf-16", "test.csv is UTF-16 text, but {}train.csv is not,"),
+        ("ascii", "utf-16", "test.csv is UTF-16 text, but {}train.csv is not,"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_files_in_two_encodings_lead_in_no_circle(
+    tmp_path: Path, train: str, test: str, said: str, encoding: str
+) -> None:
+    found = refused(files_of(tmp_path, train, test), encoding=encoding)
+    assert said.format(f"{tmp_path}/") in found and "save each of them as UTF-8, and leave out --encoding" in found
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "encoding"), [("cp1252", "cp1252", "cp1252"), ("ascii", "cp1252", "cp1252"),
+     ("utf-16", "utf-16", "utf-16"), ("ascii", "utf-8-sig", "utf-8"), ("utf-8", "utf-8-sig", "utf-8")]
+)  # fmt: skip
+def test_files_in_one_encoding_are_read(tmp_path: Path, train: str, test: str, encoding: str) -> None:
+    task = table(files_of(tmp_path, train, test), encoding=encoding)
+    assert len(task.load("test")) == len(ROWS) and "naïve" in task.load("test")[0].text
+
+
+def test_another_error_than_one_of_encodings_stays(tmp_path: Path) -> None:
+    files_of(tmp_path, "utf-8", "utf-8")
+    save(tmp_path / "test.csv", "text;label\n")
+    assert "test.csv has no rows" in refused(tmp_path)
+    assert "name its encoding with --encoding, e.g. --encoding cp1252" in refused(files_of(tmp_path, "cp1252", "ascii"))

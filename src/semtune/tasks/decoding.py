@@ -11,6 +11,7 @@ import glob
 import gzip
 import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,47 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
     if not text.strip():
         raise DataError(f"{path} is empty.")
     return Decoded(_with_line_feeds(text), _doubts(path, raw, text, codec))
+
+
+def check_one_encoding(paths: Iterable[Path]) -> None:
+    """Raises DataError where files that are read with one --encoding have two; files that cannot be read are left out.
+
+    Advice on each of them alone would lead from one encoding to the other and back.
+    """
+    kinds: dict[str, Path] = {}
+    for path in paths:
+        try:
+            raw = read_bytes(path)
+        except DataError:
+            continue
+        if not any(raw.startswith(beginning) for beginning, *_ in FOREIGN_FILES):
+            kinds.setdefault(_kind_of_bytes(raw), path)
+    wide = {kind for kind in kinds if kind.startswith(("UTF-16", "UTF-32"))}
+    if "other" in kinds and "UTF-8" in kinds:
+        one, what, other = kinds["other"], "not UTF-8 text", "UTF-8"
+    elif wide and len(kinds) > 1:
+        kind = min(wide)
+        one, what = kinds[kind], f"{kind} text"
+        other = next(other for other in kinds if other != kind)
+    else:
+        return
+    same = f"{kinds[other]} is" if what.startswith("not") else f"{kinds[other]} is not"
+    raise DataError(
+        f"{one} is {what}, but {same}, and one --encoding is for all files; save each of them as UTF-8, and leave out "
+        "--encoding."
+    )
+
+
+def _kind_of_bytes(raw: bytes) -> str:
+    """ "ASCII", "UTF-8", "UTF-16" or "UTF-32" (by its byte-order mark), "other", or "unclear"."""
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if raw.startswith(mark)), None)
+    if marked is not None:
+        return marked.upper()
+    if b"\0" in raw:
+        return "unclear"
+    if raw.isascii():
+        return "ASCII"
+    return "UTF-8" if _decodes(raw, "utf-8") else "other"
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")

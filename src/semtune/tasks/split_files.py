@@ -67,14 +67,18 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
 
 def are_txt_tables(options: TaskOptions) -> bool:
     """Whether the data of a run are, or include, a table in a .txt file; False where they are gone."""
+    return any(suffix_of(file) == LINES_SUFFIX for file in split_paths(options))
+
+
+def split_paths(options: TaskOptions) -> list[Path]:
+    """The files of all splits, those of the hub and those that are gone aside."""
+    found: list[Path] = []
     for data in (options.data, options.dev_data, options.test_data):
         if data is None or data.startswith(HUB):
             continue
         path = Path(data)
-        files = [file for file in _files(path) if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
-        if any(suffix_of(file) == LINES_SUFFIX for file in files):
-            return True
-    return False
+        found += [file for file in _files(path) if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

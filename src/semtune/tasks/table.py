@@ -17,7 +17,7 @@ from semtune.tasks.annotations import check_one_annotator, remark_unaccepted
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
 from semtune.tasks.dates import plain_date
-from semtune.tasks.decoding import path_of
+from semtune.tasks.decoding import check_one_encoding, path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
 from semtune.tasks.label_cells import LabelCells
@@ -26,9 +26,9 @@ from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_hidden_labels
 from semtune.tasks.split_column import check_no_split_column, split_by_column
-from semtune.tasks.split_files import read_tables
+from semtune.tasks.split_files import read_tables, split_paths
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import RawTable, find_column, read_table, wanted_columns
+from semtune.tasks.table_files import RawTable, find_column, read_table, suffix_of, wanted_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +153,31 @@ class Table(BaseTask):
 
     def _tables(self) -> dict[str, RawTable]:
         """The given splits: --data, and --dev-data and --test-data beside it. Raises DataError, OptionError."""
-        assert self.options.data is not None  # __init__ checked
-        tables = read_tables(self.options)
-        for split, data in (("dev", self.options.dev_data), ("test", self.options.test_data)):
-            if data is None:
-                continue
-            if split in tables:
-                raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
-            tables[split] = read_table(path_of(data), self.options)
+        tables = self._tables_of_files()
         if self.options.split_column is not None:
             return split_by_column(tables, self.options.split_column)
         train, named = tables["train"], {*wanted_columns(self.options), self.options.date_column}
         others = {name: [row.get(name) for _, row in train.rows] for name in train.columns if name not in named}
         notes = check_no_split_column(train.source, others, "--split-column {}")
         return {**tables, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
+
+    def _tables_of_files(self) -> dict[str, RawTable]:
+        assert self.options.data is not None  # __init__ checked
+        paths = [path for path in split_paths(self.options) if suffix_of(path) != ".parquet"]
+        if self.options.encoding != TaskOptions().encoding:
+            check_one_encoding(paths)
+        try:
+            tables = read_tables(self.options)
+            for split, data in (("dev", self.options.dev_data), ("test", self.options.test_data)):
+                if data is None:
+                    continue
+                if split in tables:
+                    raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
+                tables[split] = read_table(path_of(data), self.options)
+        except DataError:
+            check_one_encoding(paths)
+            raise
+        return tables
 
     def _examples(
         self, table: RawTable, split: str, text_column: str, reader: LabelCells, remarks: Remarks, *, prefix: bool
