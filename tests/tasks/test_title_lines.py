@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from semtune.errors import DataError
 from semtune.records import TaskOptions
 from semtune.tasks.text_file import read_texts
 
-from .tables import HEADER, ROWS, joined, refused, save
+from .tables import HEADER, ROWS, joined, pairs, refused, save
 
 TITLE = "My survey export 2024"
 
@@ -90,3 +91,31 @@ def test_separators_inside_texts_of_one_column_still_point_at_quotes(tmp_path: P
     file = save(tmp_path / "t.csv", "text\nthick, hot soup\nsoup\n")
     with pytest.raises(DataError, match='put "quotes" around cells'):
         read_texts(file, TaskOptions())
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", " "])
+@pytest.mark.parametrize("number", [str, lambda i: f"{i // 2}.{i % 2}", lambda i: f"{9 * i}"])
+def test_row_names_of_r_are_named(tmp_path: Path, separator: str, number: Callable[[int], str]) -> None:
+    header = separator.join(f'"{name}"' for name in HEADER)
+    lines = [separator.join(f'"{cell}"' for cell in (number(i + 1), *row)) for i, row in enumerate(ROWS)]
+    file = save(tmp_path / "t.csv", "\n".join([header, *lines]) + "\n")
+    said = refused(file, **({"separator": "space"} if separator == " " else {}))
+    assert "as R's write.table writes row names; write the file with row.names = FALSE" in said
+    assert "quotes" not in said and "--separator" not in said
+
+
+def test_other_cells_beyond_the_header_are_no_row_names(tmp_path: Path) -> None:
+    for rows in (
+        [(f"5, {text}", label) for text, label in ROWS],
+        [(f"{text}, really", label) for text, label in ROWS],
+        [(f"{i}, {text}" if i else text, label) for i, (text, label) in enumerate(ROWS)],
+    ):
+        said = refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
+        assert 'put "quotes" around cells' in said and "write.table" not in said
+
+
+def test_a_header_of_quoted_names_between_spaces(tmp_path: Path) -> None:
+    lines = [" ".join(f'"{cell}"' for cell in row) for row in (HEADER, *ROWS)]
+    file = save(tmp_path / "t.csv", "\n".join(lines))
+    assert "name what separates the columns, --separator space" in refused(file)
+    assert pairs(file, separator="space") == ROWS

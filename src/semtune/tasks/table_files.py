@@ -22,7 +22,7 @@ from semtune.tasks.files import parse_json_lines, parse_json_list
 from semtune.tasks.header import LABEL_COLUMNS, LINES, TEXT_COLUMNS, Lines, title_advice
 from semtune.tasks.parquet import read_parquet
 from semtune.tasks.remarks import Remarks, shown
-from semtune.tasks.separated import SEPARATORS, TAB
+from semtune.tasks.separated import SEPARATORS, TAB, Row
 
 _PLAIN = TaskOptions()
 """The options where none is given."""
@@ -30,6 +30,8 @@ Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
 
+_ROW_NAME = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+"""A row's number, as R writes it; "3.1" stands for a repeated 3."""
 _RULE = re.compile(":?-{2,}:?")
 """A cell of the line that some tables draw below their header."""
 
@@ -131,6 +133,8 @@ def _holder(table: RawTable, missing: str) -> str | None:
 
 def _header_hint(columns: Sequence[str], missing: str) -> str:
     """What may be wrong with a header that lacks a column; "" where nothing looks wrong."""
+    if len(columns) == 1 and '" "' in columns[0]:
+        return "its header is one cell, but holds quoted names, so name what separates the columns, --separator space; "
     if len(columns) == 1 and missing in columns[0]:
         return "its header is one cell, so name what separates the columns with --separator; "
     for separator in SEPARATORS:
@@ -176,6 +180,7 @@ def _read_separated(
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
             advice = title_advice(first_lines, wanted_columns(options))
+            advice = advice or _row_names_advice(len(names), records)
             if advice is not None:
                 raise DataError(f"{path}: {advice}.")
             raise DataError(
@@ -190,6 +195,18 @@ def _read_separated(
         rows.append((where, _first_of_each(names, cells)))
     table = _table(path, rows, remarks, [name for name in names if name], decoded.notes)
     return replace(table, first_lines=first_lines)
+
+
+def _row_names_advice(width: int, records: Sequence[Row]) -> str | None:
+    """What to do where each row begins with a number of its own that the header has no name for; None: none does."""
+    filled = [record.cells for record in records if not record.blank]
+    first = [cells[0].strip() for cells in filled if len(cells) == width + 1]
+    if len(first) < len(filled) or len(set(first)) < len(first) or not all(map(_ROW_NAME.fullmatch, first)):
+        return None
+    return (
+        "each row has one cell more than the header, a number in front, as R's write.table writes row names; "
+        "write the file with row.names = FALSE, or put a name for that column and a separator before the header"
+    )
 
 
 def wanted_columns(options: TaskOptions) -> list[str]:
