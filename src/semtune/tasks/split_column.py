@@ -42,6 +42,7 @@ _FEW_VALUES = 20
 """Most different cells of a column that assigns rows to folds or splits."""
 _LONGEST = 40
 """Most characters of a cell that names a split."""
+_ADJECTIVES = re.compile(r"^(public|private|hidden|blind|final|official|internal|external)(?=[a-z])")
 _WORD_ENDS = re.compile(r"[\s_-]*(?:set|split|data|sample|samples|rows)$")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[\W\d_]+")
 _SHOWN = 3
@@ -164,20 +165,21 @@ def _split_of(word: str) -> str | None:
     return SPLIT_OF_NAME.get(word) or SPLIT_OF_NAME.get(_WORD_ENDS.sub("", word))
 
 
-def _is_kept_apart(word: str) -> bool:
-    """Whether a word stands for rows that are not to be trained on, though it is no split's name: eval, test1."""
-    bare = re.sub(r"[\W\d_]+", "", _WORD_ENDS.sub("", word))
-    return bare in _OTHER_WORDS or SPLIT_OF_NAME.get(bare) is not None
+def _hints_in(word: str) -> set[str]:
+    """The splits, or "other", that parts of a word hint at though it is none's name: eval, test1, PrivateTest."""
+    parts = [part for part in re.split(r"[\W\d_]+", _ADJECTIVES.sub(r"\1 ", word)) if part]
+    named = {SPLIT_OF_NAME.get(part) or ("other" if part in _OTHER_WORDS else "") for part in parts}
+    return named - {""}
 
 
 def _names_splits(counts: Mapping[str, int]) -> bool:
     """Whether cells say train of some rows and something else of a split of others."""
-    held = {_split_of(word) or ("other" if _is_kept_apart(word) else None) for word in counts} - {None}
-    return "train" in held and len(held) > 1
+    held = [{found} if (found := _split_of(word)) is not None else _hints_in(word) for word in counts]
+    return {"train"} in held and any(hints - {"train"} for hints in held)
 
 
 def _share_of_known(counts: Counter[str]) -> float:
-    known = sum(n for word, n in counts.items() if _split_of(word) or _is_kept_apart(word) or word in _NO_SPLIT)
+    known = sum(n for word, n in counts.items() if _split_of(word) or _hints_in(word) or word in _NO_SPLIT)
     return known / counts.total()
 
 
