@@ -43,11 +43,6 @@ def remark_unaccepted(row: Mapping[str, Any], used: set[str], row_name: str, rem
             )
 
 
-def is_remarked(column: str) -> bool:
-    """Whether `remark_unaccepted` or `check_one_annotator` may have something to say of a column of this name."""
-    return _kind(column) in UNACCEPTED or _lists_annotators(column)
-
-
 def check_one_annotator(table: RawTable, label_column: str) -> None:
     """Raises DataError where the lists of the label column hold an answer of each of several annotators.
 

@@ -137,11 +137,6 @@ def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], opt
     return tuple(notes)
 
 
-def may_name_splits(column: str) -> bool:
-    """Whether `check_no_split_column` may have something to say of a column of this name, whatever its cells."""
-    return _flag_name(column) is not None or not USUAL_NAMES.isdisjoint(_words_of(column))
-
-
 def _counted(cells: Iterable[Any]) -> Counter[str]:
     """How often each word occurs; nothing where the cells are long or of many kinds, as no split's are."""
     raw: Counter[str] = Counter()
