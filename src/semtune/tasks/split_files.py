@@ -76,7 +76,10 @@ def split_paths(options: TaskOptions) -> list[Path]:
     for data in (options.data, options.dev_data, options.test_data):
         if data is None or data.startswith(HUB):
             continue
-        path = Path(data)
+        try:
+            path = path_of(data)
+        except DataError:  # this system can have no such path
+            continue
         found += [file for file in _files(path) if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
     return found
 
