@@ -49,6 +49,12 @@ def test_marks_of_missing_values_are_no_text_and_no_label(tmp_path: Path, mark: 
         read_texts(with_cell(tmp_path, 0, mark, 3), TaskOptions())
 
 
+def test_lines_that_are_no_texts_are_remarked(tmp_path: Path) -> None:
+    texts, said = read_texts(save(tmp_path / "t.txt", "fine\n#WERT!\na #NV inside\n\\N\n"), TaskOptions())
+    assert texts == ["fine", "#WERT!", "a #NV inside", "\\N"]
+    assert any("a mark of a missing value, and was taken as it stands, in 2 rows (first: line 2" in n for n in said)
+
+
 def test_a_mark_among_several_labels_is_refused(tmp_path: Path) -> None:
     said = refused(with_cell(tmp_path, 1, "sunny;\\N", 3), label_separator=";")
     assert "row 4 has the label" in said and "or empty the cell if the text has no label" in said

@@ -138,6 +138,7 @@ def test_a_column_that_may_say_so_is_noted(tmp_path: Path, column: str, values: 
         ("dataset", ["imdb", "yelp"] * 12),
         ("is_valid", [True] * 24),
         ("valid", ["2021", "2022"] * 12),
+        ("role", ["teacher", "test driver", "train driver"] * 8),
         ("event", ["contest", "train ride", "protest"] * 8),
         ("transport", ["train", "bus", "tram"] * 8),
         ("split", [f"a sentence that is about test number {i}" for i in range(24)]),

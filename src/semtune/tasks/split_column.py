@@ -22,7 +22,7 @@ from semtune.tasks.table_files import RawTable, find_column
 
 USUAL_NAMES = frozenset(
     {"split", "splits", "set", "subset", "dataset", "partition", "fold", "folds", "kfold", "part", "usage", "phase"}
-    | {"traintest", "testtrain", "trainvaltest", "datasplit", "mluse", "purpose", "role", "stage", "sample"}
+    | {"traintest", "testtrain", "trainvaltest", "datasplit", "mluse"}
 )
 """Names that such a column often has, or words in them."""
 _OUTRIGHT = frozenset({"split", "splits", "partition", "fold", "folds", "kfold", "traintest", "datasplit", "mluse"})
@@ -80,7 +80,8 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
         if split is None:
             raise DataError(
                 f'{table.source}, {where} has {shown(str(row.get(column) or ""))} in column "{column}", where train, '
-                "dev (or validation) or test is needed; fill it in or remove the row."
+                f"dev (or validation) or test is needed; {'write one of them there' if word else 'fill it in'} or "
+                "remove the row."
             )
         rows[split].append((where, row))
     if not rows["train"]:
@@ -162,6 +163,8 @@ def _split_of(word: str) -> str | None:
 
 def _hints_in(word: str) -> set[str]:
     """The splits, or "other", that parts of a word hint at though it is none's name: eval, test1, PrivateTest."""
+    if len(re.findall(r"[^\W\d_]+\S*", word)) > 1:  # words of a phrase, such as "test driver", mean something else
+        return set()
     parts = [part for part in re.split(r"[\W\d_]+", _ADJECTIVES.sub(r"\1 ", word)) if part]
     named = {SPLIT_OF_NAME.get(part) or ("other" if part in _OTHER_WORDS else "") for part in parts}
     return named - {""}
