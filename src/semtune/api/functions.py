@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import shutil
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from semtune.api.own_data import (
-    TASK_OPTIONS,
     DataFolder,
     TaskOrData,
     Texts,
@@ -23,16 +21,14 @@ from semtune.api.own_data import (
     task_values,
 )
 from semtune.api.run import Run, caller_state_kept, observer, temporary_folder
+from semtune.api.run_options import run_spec, split_task_options
 from semtune.api.study import Study
 from semtune.api.wording import spoken_python
 from semtune.errors import (
     DivergedError,
     DoesNotFitError,
-    OptionError,
     OutOfMemoryError,
     SemtuneError,
-    UnknownNameError,
-    did_you_mean,
 )
 from semtune.records import Plan, RunResult, RunSpec
 from semtune.registry import TASKS
@@ -100,7 +96,7 @@ def tune(
     try:
         values = {"model": model, "method": method, **options}
         with spoken_python(data.path):
-            spec = _spec(task_or_data, dev, test, values, data, "semtune.tune()")
+            spec = run_spec(task_or_data, dev, test, values, data, "semtune.tune()")
             result = _run(spec, folder, overwrite=overwrite, fit=fit, planned=planned, progress=progress)
     except BaseException:
         _discard(data, temporary=out is None)
@@ -166,7 +162,7 @@ def plan(
         written = DataFolder(Path(temporary))
         with spoken_python(written.path):
             data: TaskOrData = "practice" if task is None else task
-            spec = _spec(data, None, None, {"model": model, **options}, written, "semtune.plan()")
+            spec = run_spec(data, None, None, {"model": model, **options}, written, "semtune.plan()")
             torch.set_num_threads(spec.threads or default_threads())
             known = load_data(spec, texts=task is not None or options.get("max_length") is None)
             return plan_methods(spec, methods, device, known, calibrate=calibrate, runtime_bytes=runtime_bytes)
@@ -207,7 +203,7 @@ def study(
     data = DataFolder(folder)
     try:
         with spoken_python(data.path):
-            task_options, given = _split_task_options(options)
+            task_options, given = split_task_options(options)
             if _is_study_file(task_or_data):
                 values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
                 for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
@@ -234,60 +230,6 @@ def study(
     if out is None:
         found.keep_with(folder)
     return found
-
-
-def _spec(
-    data: TaskOrData, dev: Texts | None, test: Texts | None, options: Mapping[str, Any], folder: DataFolder, where: str
-) -> RunSpec:
-    """The spec of one run; data in memory are written. Raises UnknownNameError, OptionError, DataError, OutputError."""
-    from semtune.specs import spec_from
-
-    task_options, given = _split_task_options(options)
-    check_data_given_once(given, where)
-    if "offload_gb" in given:
-        given["offload_bytes"] = _bytes_of(given.pop("offload_gb"))
-    given = _nest_part_options(given, where)
-    return spec_from({**task_values(data, dev, test, task_options, folder), **given}, where)
-
-
-def _bytes_of(gigabytes: Any) -> int:
-    """`offload_gb` in bytes. Raises OptionError for anything but a finite number."""
-    if not isinstance(gigabytes, (int, float)) or not math.isfinite(gigabytes):
-        raise OptionError(f"offload_gb must be a finite number, not {gigabytes!r}.")
-    return round(gigabytes * 1e9)
-
-
-def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`options`, with options of the method, readout, prompt or strategy moved into `method_options` and the like.
-
-    Raises UnknownNameError with the nearest known name.
-    """
-    from semtune.specs.presets import DEFAULT_PRESET, preset_values
-    from semtune.specs.settings import PARTS
-    from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS
-
-    nested = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
-    known = ["offload_gb", *SPEC_KEYS, *TASK_OPTIONS]
-    defaults = {field.name: field.default for field in dataclasses.fields(RunSpec)}
-    defaults |= preset_values(options.get("preset", DEFAULT_PRESET))
-    for part in PARTS:
-        chosen = options.get(part.name, defaults[part.name])
-        names = part.option_names(chosen) if chosen in part.registry else []
-        own = {name: value for name, value in options.items() if name in names and name not in nested}
-        if own:
-            nested[part.options_name] = {**nested.get(part.options_name, {}), **own}
-        known += names
-    moved = {name for part in PARTS for name in nested.get(part.options_name, {})}
-    unknown = next((name for name in options if name not in nested and name not in moved), None)
-    if unknown is not None:
-        raise UnknownNameError(f'{where} has no option "{unknown}"; {did_you_mean(unknown, known)}')
-    return nested
-
-
-def _split_task_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the task, and all others."""
-    of_task = {name: value for name, value in options.items() if name in TASK_OPTIONS}
-    return of_task, {name: value for name, value in options.items() if name not in TASK_OPTIONS}
 
 
 def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bool, progress: bool) -> RunResult:
