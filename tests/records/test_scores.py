@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from semtune.errors import DataError
 from semtune.records import LabelScore, LeaderboardEntry, Metric, Scores, to_plain
-from semtune.records.scores import leaderboard_entry_from, metrics_from, scores_from
+from semtune.records.scores import checked_scores, leaderboard_entry_from, metrics_from, scores_from
 from semtune.runs.folder import result_from
 
 DEMO = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "2026-11-25-demo" / "study.json"
@@ -22,6 +23,16 @@ def test_each_metric_is_a_key_of_its_own() -> None:
         "per_label": {"a": {"precision": 1.0, "recall": 0.5, "f1": 0.6, "support": 3}}, "examples": 7,
     }  # fmt: skip
     assert scores_from(plain) == scores and scores.value == 0.5
+
+
+def test_intervals_are_pairs_in_json() -> None:
+    scores = Scores("f1", {"f1": 0.5}, examples=7, intervals={"f1": (0.4, 0.75)})
+    plain = json.loads(json.dumps(to_plain(scores)))
+    assert plain["intervals"] == {"f1": [0.4, 0.75]}
+    assert scores_from(plain) == scores == checked_scores({"test": plain}, "it")["test"]
+    for wrong in ([0.4], [0.4, 0.75, 1], 0.4, ["a", "b"], {"f1": 1}):
+        with pytest.raises(DataError, match=r"it is broken .*scores.test.intervals"):
+            checked_scores({"test": {**plain, "intervals": {"f1": wrong}}}, "it")
 
 
 def test_scores_written_before_they_named_their_primary_metric() -> None:

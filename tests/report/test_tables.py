@@ -168,6 +168,19 @@ def test_the_peak_while_training_is_of_what_trains() -> None:
     assert of_asked.startswith("Peak memory while predicting") and "2.00" in of_asked
 
 
+def test_intervals_stand_beside_the_primary_score() -> None:
+    def ended(method: str, seed: int, low: float, high: float) -> dict[str, Any]:
+        by_split = {"dev": scores(0.6), "test": {**scores(0.5), "intervals": {"micro_f1": [low, high]}}}
+        return run(method, seed=seed, scores=by_split)
+
+    runs = [ended("lora", 0, 0.4, 0.6), ended("lora", 1, 0.42, 0.64), run("dora")]
+    quality = all_tables(study(runs))[1]
+    assert [cell(quality, "lora", title).text for title in ("From", "To")] == ["0.410", "0.620"]
+    assert cell(quality, "dora", "From").text == "–"
+    assert any("95% bootstrap interval of the test micro-F1" in note for note in quality.footnotes)
+    assert "From" not in titles(all_tables(study([run("lora")]))[1])
+
+
 def test_random_weights_are_marked_and_never_best() -> None:
     record = study([run("lora", model="shape:tiny", test=0.9), run("lora", test=0.5), run("dora", test=0.6)])
     quality = all_tables(record)[1]

@@ -57,6 +57,9 @@ def test_a_run_leaves_a_whole_folder_and_its_model_can_be_used(
     result = run(spec_of(method=method, readout=readout, precision=None, epochs=2), out, Silent())
     assert result.status == "ok"
     assert read_result(out / "result.json") == result
+    for scores in result.scores.values():
+        assert all(0 <= low <= high <= 1 for low, high in scores.intervals.values())
+        assert scores.intervals.keys() == scores.values.keys()
     assert len(metrics(out, "epoch")) == 2
     assert set(result.peak_bytes) == {"load", "train", "evaluate"}
     assert set(result.scores) == {"dev", "test"}

@@ -30,6 +30,7 @@ def evaluate(
     from semtune.records import to_plain
     from semtune.registry import TASKS
     from semtune.specs import record_from
+    from semtune.tasks.intervals import intervals_of
 
     options = record_from(TaskOptions, values["task_options"], "the command line")
     chosen = TASKS.get(task)(options)
@@ -40,14 +41,19 @@ def evaluate(
             "the data are not those that this run predicted, and ids are row numbers: where rows have moved, "
             "predictions are held against other texts; predict again, or give rows ids (--id-column)"
         )
-    scores = chosen.score(chosen.load(split), chosen.read_predictions(predictions))
+    gold, predicted = chosen.load(split), chosen.read_predictions(predictions)
+    scores, intervals = chosen.score(gold, predicted), intervals_of(chosen, gold, predicted)
     for metric in chosen.metrics:
         if metric.definition:
             o.say(f"{metric.title} is {metric.definition}")
     if json:
-        o.print_json({**scores.values, "per_label": to_plain(scores.per_label)})
+        o.print_json({**scores.values, "intervals": intervals, "per_label": to_plain(scores.per_label)})
         return 0
     figures = [f"{metric.title} {scores.values[metric.name]:.5f}" for metric in chosen.metrics]
+    ends = {name: f" ({low:.3f} to {high:.3f})" for name, (low, high) in intervals.items()}
+    figures = [f"{text}{ends.get(metric.name, '')}" for metric, text in zip(chosen.metrics, figures, strict=True)]
+    if ends:
+        o.say("in brackets: the 95% bootstrap interval over the texts")
     o.show("   ".join([*figures, f"over {scores.examples} texts"]))
     if not scores.per_label:
         return 0

@@ -66,6 +66,7 @@ class Scores(FlatRecord):
         "per_label": Mapping[str, LabelScore],
         "examples": Count,
         "definitions": Mapping[str, str] | None,
+        "intervals": Mapping[str, tuple[float, float]] | None,
     }
     json_required: ClassVar[tuple[str, ...]] = ("parse_failures", "examples")
     json_others: ClassVar[Any] = float
@@ -79,6 +80,8 @@ class Scores(FlatRecord):
     examples: int = 0
     definitions: Mapping[str, str] = field(default_factory=dict)
     """Metric -> `Metric.definition` of those that have one; empty in records written before there were definitions."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Metric -> the ends of its 95% bootstrap interval over the texts; empty where none was computed."""
 
     def __post_init__(self) -> None:
         """Raises ValueError: the primary metric is missing, or a metric is called like another field."""
@@ -102,6 +105,7 @@ class Scores(FlatRecord):
             "per_label": {label: asdict(score) for label, score in self.per_label.items()},
             "examples": self.examples,
             **({"definitions": dict(self.definitions)} if self.definitions else {}),
+            **({"intervals": {name: list(ends) for name, ends in self.intervals.items()}} if self.intervals else {}),
         }
 
     def definition(self, metric: str) -> str:
@@ -138,6 +142,7 @@ def scores_from(value: Mapping[str, Any]) -> Scores:
         per_label={label: _label_score(score) for label, score in value.get("per_label", {}).items()},
         examples=int(value["examples"]),
         definitions={str(name): str(text) for name, text in (value.get("definitions") or {}).items()},
+        intervals={str(name): (float(a), float(b)) for name, (a, b) in (value.get("intervals") or {}).items()},
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semtune.records import Metric, RunResult
+from semtune.records import Metric, RunResult, Scores
 from semtune.report.definitions import definition_marks, deviation_marks, preset_marks
 from semtune.report.leaderboard import NO_GOLD, leaderboard_table
 from semtune.report.sweep_table import chosen_marks, sweep_table
@@ -178,6 +178,7 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
     how = {metric.name: definition_marks(metric, notes) for metric in view.metrics}
     primary = how[view.primary.name]
     found = [_score_figure("test", view.primary, 0, (*test_marks, *primary), primary=True)]
+    found += _interval_figures(view, notes)
     found += [_score_figure("test", metric, 3, (*test_marks, *how[metric.name])) for metric in view.metrics[1:]]
     found.append(_score_figure("dev", view.primary, 0 if view.score_split == "dev" else 2, (*dev_marks, *primary)))
     if any(group.generates for group in view.groups):
@@ -185,6 +186,39 @@ def _score_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
         failures = Column("Parse failures", f"% of {split}", "parse fail. %", drop=4)
         found.append(Figure(failures, lambda g: g.parse_failures(split) if g.generates else None, 100.0, 1))
     return found
+
+
+def _interval_figures(view: StudyView, notes: Footnotes) -> list[Figure]:
+    """The ends of the primary score's interval on the split that is compared, where there are any."""
+    split, name = view.score_split, view.primary.name
+    if not any(name in run.scores[split].intervals for run in view.runs if split in run.scores):
+        return []
+    several = ", averaged over the seeds" if _several(view) else ""
+    mark = notes.add(
+        f"Ends of the 95% bootstrap interval of the {split} {view.primary.title} over the texts{several}: how far "
+        "other texts of the kind may move it. Runs are scored on the same texts, so intervals that overlap do not "
+        "show that two runs are alike."
+    )
+
+    def figure(title: str, index: int) -> Figure:
+        def end(scores: Mapping[str, Scores]) -> float | None:
+            ends = scores[split].intervals.get(name) if split in scores else None
+            return None if ends is None else ends[index]
+
+        return Figure(
+            Column(title, "", title.lower(), drop=6, marks=(mark,)),
+            lambda group: _mean(group.figure(lambda run: end(run.scores))),
+            1,
+            3,
+            lambda base: statistic([end(base.scores)]),
+        )
+
+    return [figure("From", 0), figure("To", 1)]
+
+
+def _mean(found: Statistic | None) -> Statistic | None:
+    """A figure whose spread over the seeds is not shown."""
+    return None if found is None else dataclasses.replace(found, sd=None)
 
 
 def _overlap_marks(view: StudyView, split: str, notes: Footnotes) -> list[int]:

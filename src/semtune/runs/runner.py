@@ -30,6 +30,7 @@ from semtune.runs.watch import SELECTION_SPLIT, RunWatch
 from semtune.runtime.imports import heavy_imports
 from semtune.runtime.limits import limit_memory
 from semtune.specs import resolve, write_spec
+from semtune.tasks.intervals import intervals_of
 from semtune.tasks.label_names import label_notes
 
 if TYPE_CHECKING:
@@ -221,7 +222,8 @@ class _ActiveRun:
             task.write_predictions(predictions, self.folder.predictions(split))
             self.approach.write_extras(self.folder.path, split)
             if all(e.target is not None for e in examples):
-                scores[split] = finite_scores(task.score(examples, predictions), split)
+                scored = finite_scores(task.score(examples, predictions), split)
+                scores[split] = replace(scored, intervals=intervals_of(task, examples, predictions))
             self.result = replace(
                 self.result,
                 scores=scores,

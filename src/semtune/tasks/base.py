@@ -17,8 +17,9 @@ from semtune.records import (
     TargetSpace,
     TaskOptions,
 )
-from semtune.records.targets import predictions_from
+from semtune.records.targets import LABEL_KINDS, predictions_from
 from semtune.tasks import scoring, submission
+from semtune.tasks.intervals import label_intervals
 
 SPLITS = ("train", "dev", "test")
 
@@ -100,6 +101,15 @@ class BaseTask:
         return scoring.score(
             gold, predictions, self.labels, self.target_kind, where=self._where(gold), convention=self.convention
         )
+
+    def intervals(self, gold: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, tuple[float, float]]:
+        """Metric -> the ends of its 95% bootstrap interval over the texts; {} for a task with a score of its own.
+
+        Raises DataError as `score`.
+        """
+        if self.target_kind not in LABEL_KINDS or type(self).score is not BaseTask.score:
+            return {}
+        return label_intervals(gold, predictions, self.labels, self.target_kind, convention=self.convention)
 
     def best_threshold(self, gold: Sequence[Example], probabilities: scoring.Matrix) -> float:
         """The threshold, one for all labels, with the best primary score; ties go to the one nearest 0.5.

@@ -93,10 +93,7 @@ def score(
     """
     if kind not in LABEL_KINDS:
         raise ValueError(f"micro-F1 scores labels; a task of {kind} needs a score function of its own")
-    pairs = paired(gold, predictions, where)
-    ids = [example.id for example, _ in pairs]
-    truth = _indicator([example.labels or () for example, _ in pairs], ids, labels, "gold")  # (texts, labels)
-    predicted = _indicator([p.labels for _, p in pairs], ids, labels, "prediction")  # (texts, labels)
+    truth, predicted = indicators(gold, predictions, labels, where=where)
     tp = (truth & predicted).sum(axis=0)  # (labels,)
     fp = (~truth & predicted).sum(axis=0)  # (labels,)
     fn = (truth & ~predicted).sum(axis=0)  # (labels,)
@@ -126,9 +123,19 @@ def score(
         values={MICRO_F1.name: micro, MACRO_F1.name: macro},
         parse_failures=parse_failures(predictions),
         per_label=per_label,
-        examples=len(pairs),
+        examples=len(truth),
         definitions={metric.name: metric.definition for metric in convention.metrics if metric.definition},
     )
+
+
+def indicators(
+    gold: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], *, where: str = "this split"
+) -> tuple[Truth, Truth]:
+    """Whether each text has each label, and whether it is predicted; (texts, labels) each. Raises as `score`."""
+    pairs = paired(gold, predictions, where)
+    ids = [example.id for example, _ in pairs]
+    truth = _indicator([example.labels or () for example, _ in pairs], ids, labels, "gold")
+    return truth, _indicator([p.labels for _, p in pairs], ids, labels, "prediction")
 
 
 def paired(
