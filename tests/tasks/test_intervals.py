@@ -50,15 +50,25 @@ def test_each_draw_is_scored_as_its_texts_are(
     monkeypatch.setattr(intervals, "_FEWEST_RESAMPLES", 1)
     monkeypatch.setattr(intervals, "_CHUNK_TEXTS", 7 * 25)
     gold, predictions = made(25, kind)
-    found = label_intervals(gold, predictions, LABELS, kind, convention=convention)
+    labels = (*LABELS, "never")
+    found = label_intervals(gold, predictions, labels, kind, convention=convention)
     values: dict[str, list[float]] = {"micro_f1": [], "macro_f1": []}
+    held = {label for of in (*gold, *predictions) for label in of.labels or ()}
+
+    def absent(label: str, convention: Convention) -> bool:
+        """Whether a label that occurs in no text at all counts."""
+        return convention.over_all_labels and label not in held
+
     draws = np.random.default_rng(intervals._SEED)
     for counts in draws.multinomial(25, np.full(25, 1 / 25), size=60):
         ids = [f"{i}-{copy}" for i, count in enumerate(counts) for copy in range(count)]
         texts = [dataclasses.replace(gold[int(name.split("-")[0])], id=name) for name in ids]
         answers = [dataclasses.replace(predictions[int(name.split("-")[0])], id=name) for name in ids]
-        for metric, value in score(texts, answers, LABELS, kind, convention=convention).values.items():
-            values[metric].append(value)
+        scores = score(texts, answers, labels, kind, convention=convention)
+        values["micro_f1"].append(scores.value)
+        drawn = {label for held in (*texts, *answers) for label in held.labels or ()}
+        counted = [s.f1 for label, s in scores.per_label.items() if label in drawn or absent(label, convention)]
+        values["macro_f1"].append(sum(counted) / len(counted))
     for metric, ends in found.items():
         assert ends == pytest.approx(np.quantile(values[metric], [0.025, 0.975]), abs=1e-12)
 

@@ -3,6 +3,9 @@
 Texts are drawn with replacement, as many as there are, and the metric is computed of each draw; an interval is that
 between the 2.5th and the 97.5th percentile (Efron 1979; the percentile method). The draws depend on the number of texts
 alone, so that all runs on a split are scored on the same ones.
+
+A rare label may be absent from a draw. It is then left out of that draw's macro-F1, also where the convention counts
+absent labels as 1: draws would otherwise score higher than the split, the rarer its labels the more.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy.typing as npt
 
 from semtune.contracts import Task
 from semtune.records import Example, Prediction, TargetKind
-from semtune.tasks.scoring import MACRO_F1, MICRO_F1, Convention, indicators
+from semtune.tasks.scoring import MACRO_F1, MICRO_F1, Convention, Truth, indicators
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -48,6 +51,7 @@ def label_intervals(
     truth, predicted = indicators(gold, predictions, labels)
     texts = len(truth)
     counts = [np.asarray(m, np.float64) for m in (truth & predicted, ~truth & predicted, truth & ~predicted)]
+    known = np.asarray((truth | predicted).any(axis=0))  # (labels,)
     right = (truth == predicted).all(axis=1).astype(np.float64)
     random = np.random.default_rng(_SEED)
     resamples = min(RESAMPLES, max(_FEWEST_RESAMPLES, _DRAWN_TEXTS // texts))
@@ -57,7 +61,7 @@ def label_intervals(
         size = min(chunk, resamples - start)
         drawn = random.multinomial(texts, np.full(texts, 1 / texts), size=size).astype(np.float64)  # (resamples, texts)
         tp, fp, fn = (drawn @ count for count in counts)  # (resamples, labels)
-        macro.append(_macro_f1(tp, fp, fn, convention))
+        macro.append(_macro_f1(tp, fp, fn, known, convention))
         if kind == "single_label":
             micro.append(drawn @ right / texts)
         else:
@@ -71,10 +75,14 @@ def _f1(tp: Floats, fp: Floats, fn: Floats, zero_division: float) -> Floats:
     return found
 
 
-def _macro_f1(tp: Floats, fp: Floats, fn: Floats, convention: Convention) -> Floats:
-    """The mean F1 over labels of each resample, (resamples,); see `scoring` for which labels count."""
+def _macro_f1(tp: Floats, fp: Floats, fn: Floats, known: Truth, convention: Convention) -> Floats:
+    """The mean F1 over labels of each resample, (resamples,).
+
+    Args:
+        known: whether each label is gold or predicted in the split; for the others see `scoring`.
+    """
     f1 = _f1(tp, fp, fn, convention.zero_division)
-    counted = np.ones_like(f1) if convention.over_all_labels else (tp + fp + fn > 0).astype(np.float64)
+    counted = np.where(known, tp + fp + fn > 0, convention.over_all_labels).astype(np.float64)
     number = counted.sum(axis=1)
     mean: Floats = np.divide(
         (f1 * counted).sum(axis=1), number, out=np.full_like(number, convention.zero_division), where=number > 0
