@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from semtune.report.curves import smooth
-from semtune.report.figures import all_figures
+from semtune.report.figures import all_figures, trade_off
 from semtune.report.placement import Box, Point, place
 from semtune.report.style import Looks
 from semtune.report.view import read_curve, view_of
@@ -85,6 +85,15 @@ def test_missing_phases_and_paces_do_not_break_figures(tmp_path: Path) -> None:
     figures = all_figures(view_of(study(runs, baselines=[])), tmp_path)
     assert [figure.svg is not None for figure in figures] == [True, True, True, False]
     assert "area of a mark" not in figures[0].caption
+
+
+def test_a_group_that_trains_nothing_stands_at_its_peak_while_predicting() -> None:
+    bytes_of = {"load": 10**9, "train": 10**9, "evaluate": 3 * 10**9}
+    asked = run("", approach="prompted", name="few-shot", readout="", preset="", trainable_parameters=0,
+                peak_bytes=bytes_of)  # fmt: skip
+    drawn = trade_off(view_of(study([run("lora"), asked])))
+    assert drawn.svg is not None
+    assert "few-shot: 3.00 GB" in drawn.svg and "predicting, where nothing is trained" in drawn.svg
 
 
 def test_legends_name_what_is_drawn_alone() -> None:

@@ -51,7 +51,7 @@ def all_figures(view: StudyView, folder: Path) -> list[Drawn]:
 
 
 def trade_off(view: StudyView) -> Drawn:
-    """Peak memory while training against the primary score (test, else dev), one mark a group."""
+    """Peak memory (`Group.working_peak`) against the primary score (test, else dev), one mark a group."""
     split, metric = view.score_split, view.primary
     marks = _marks(view, split)
     title = f"Memory against quality ({split} {metric.title})"
@@ -68,7 +68,8 @@ def trade_off(view: StudyView) -> Drawn:
         shown = [(score, name) for score, name in bases if low <= score <= high]
         _draw_baselines(axes, shown)
         _draw_marks(axes, view, marks, [score for score, _ in shown])
-        axes.set_xlabel("peak memory while training, GB")
+        untrained = any(m.group.trains_nothing for m in marks)
+        axes.set_xlabel(f"peak memory while training{' (predicting, where nothing is trained)' * untrained}, GB")
         chosen = " (dev chose the epoch: optimistic)" if split == "dev" and view.selected_on == "dev" else ""
         axes.set_ylabel(f"{split} {metric.title}{chosen}")
         if top < 0.95:
@@ -80,7 +81,7 @@ def trade_off(view: StudyView) -> Drawn:
 def _marks(view: StudyView, split: str) -> list[Mark]:
     found = []
     for group in view.groups:
-        peak, score = group.peak("train"), group.score(split, view.primary)
+        peak, score = group.working_peak, group.score(split, view.primary)
         pace = group.figure(lambda run: run.seconds_per_iteration)
         if peak is not None and score is not None and not group.random_weights:
             found.append(Mark(group, peak.mean * 1e-9, score, pace.mean if pace else None))

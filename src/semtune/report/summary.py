@@ -86,10 +86,9 @@ def _spread(score: Statistic) -> str:
 def _memory(view: StudyView) -> str:
     """The smallest and the largest peak: while training, or, where nothing is trained, while predicting."""
     training = [group for group in view.groups if not group.trains_nothing]
-    phase, words = ("train", "training") if training else ("evaluate", "predicting")
     groups = training or view.groups
-    peaks = [(peak.mean * 1e-9, group) for group in groups if (peak := group.peak(phase)) is not None]
-    return _range(view, f"Peak memory while {words}", peaks, "GB", 2)
+    peaks = [(peak.mean * 1e-9, group) for group in groups if (peak := group.working_peak) is not None]
+    return _range(view, f"Peak memory while {'training' if training else 'predicting'}", peaks, "GB", 2)
 
 
 def _speed(view: StudyView) -> str:

@@ -104,6 +104,11 @@ class Group:
         """Peak bytes of a phase over the runs that ended well."""
         return self.figure(lambda run: run.peak_bytes.get(phase))
 
+    @property
+    def working_peak(self) -> Statistic | None:
+        """Peak bytes while training, or while predicting where nothing is trained."""
+        return self.peak("evaluate" if self.trains_nothing else "train")
+
     def planned_peak(self, phase: str) -> Statistic | None:
         """The planned peak bytes of a phase; also of runs that do not fit, of which nothing else is known."""
         return statistic(run.predicted_peak_bytes.get(phase) for run in self.ok or self.runs)
