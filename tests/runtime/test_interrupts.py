@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +34,25 @@ def test_a_repetition_of_what_was_raised_meanwhile_is_dropped(handler: _Handler)
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_no_repetition_is_under_way_once_it_is_raised(handler: _Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer has looked, and is slow to send its signal: by then Python may be shutting down."""
+    began, sent = threading.Event(), threading.Event()
+
+    def slow(number: int) -> None:
+        began.set()
+        time.sleep(0.3)
+        sent.set()
+
+    monkeypatch.setattr("semtune.runtime.interrupts.signal.raise_signal", slow)
+    handler._waiting = True
+    handler._timer = threading.Timer(0.0, handler._repeat)
+    handler._timer.start()
+    assert began.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        raise_pending()
+    assert sent.is_set()
 
 
 def test_what_waits_is_raised_by_the_repetition(handler: _Handler) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import NoReturn
 
 _RETRY_SECONDS = 0.05
+_JOIN_SECONDS = 1.0
 _IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 
 
@@ -22,6 +24,7 @@ class _Handler:
         self._waiting = False
         self._repeated = False
         """Whether the next signal is our own repetition."""
+        self._timer: threading.Timer | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         ours, self._repeated = self._repeated, False
@@ -29,18 +32,29 @@ class _Handler:
             return  # what it repeats was raised after the timer had looked
         if (ours or not self._waiting) and _importing(frame):
             self._waiting = True
-            timer = threading.Timer(_RETRY_SECONDS, self._repeat)
-            timer.daemon = True
-            timer.start()
+            self._timer = threading.Timer(_RETRY_SECONDS, self._repeat)
+            self._timer.daemon = True
+            self._timer.start()
             return
-        self._waiting = False
-        raise KeyboardInterrupt
+        self._raise()
 
     def raise_pending(self) -> None:
         """Raise KeyboardInterrupt where one waits."""
         if self._waiting:
-            self._waiting = False
-            raise KeyboardInterrupt
+            self._raise()
+
+    def _raise(self) -> NoReturn:
+        """Raise KeyboardInterrupt, once no repetition can follow.
+
+        A signal that the timer sends while Python shuts down would end the process without its exit status, as Python
+        has taken the handler away by then.
+        """
+        self._waiting = False
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.ident is not None:
+            timer.cancel()
+            timer.join(_JOIN_SECONDS)
+        raise KeyboardInterrupt
 
     def _repeat(self) -> None:
         if self._waiting:
