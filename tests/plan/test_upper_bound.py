@@ -77,7 +77,7 @@ def test_tokens_are_counted_where_bytes_are_too_many(
     """Texts of few tokens: the machine that holds their tokens need not hold a token for each byte."""
     data, spec = texts(40), spec_of("default", method="full", max_length=2048, predict_batch_size=1)
     needed = smallest_machine(spec, data, machine)
-    monkeypatch.setattr(upper_bound, "_token_counts", lambda spec, config, data: [1 << 20] * len(data.train or ()))
+    monkeypatch.setattr(upper_bound, "_token_counts", lambda spec, config, texts: [1 << 20] * len(texts))
     of_bytes = smallest_machine(spec, data, machine)
     assert needed < 0.6 * of_bytes
 

@@ -13,6 +13,7 @@ from semtune.contracts import TaskContext
 from semtune.errors import OptionError
 from semtune.records import RunSpec, TargetSpace
 from semtune.runs.guard import Guard
+from semtune.runs.run_planners import TunedRunPlanner
 
 
 def guard() -> Guard:
@@ -51,3 +52,9 @@ def test_an_option_that_cannot_be_is_raised(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("semtune.runs.run_planners.plan_run", failing(OptionError("The rank must be at most 8")))
     with pytest.raises(OptionError, match="rank"):
         guard().make_plan(0)
+
+
+def test_an_approach_from_outside_is_planned_as_tuning() -> None:
+    context = TaskContext("it", TargetSpace("label_set", ("a",)), ())
+    planner = Guard(RunSpec("practice", approach="from-outside"), context, [], [], None)._planner
+    assert isinstance(planner, TunedRunPlanner) and planner.plans_finished

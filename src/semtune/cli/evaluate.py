@@ -49,9 +49,8 @@ def evaluate(
     if json:
         o.print_json({**scores.values, "intervals": intervals, "per_label": to_plain(scores.per_label)})
         return 0
-    figures = [f"{metric.title} {scores.values[metric.name]:.5f}" for metric in chosen.metrics]
     ends = {name: f" ({low:.3f} to {high:.3f})" for name, (low, high) in intervals.items()}
-    figures = [f"{text}{ends.get(metric.name, '')}" for metric, text in zip(chosen.metrics, figures, strict=True)]
+    figures = [f"{m.title} {scores.values[m.name]:.5f}{ends.get(m.name, '')}" for m in chosen.metrics]
     if ends:
         o.say("in brackets: the 95% bootstrap interval over the texts")
     o.show("   ".join([*figures, f"over {scores.examples} texts"]))

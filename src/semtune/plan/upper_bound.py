@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from semtune.contracts import PromptParts
 from semtune.models.fake_model import most_parameters
 from semtune.models.locate import locate_config, planning_tokenizer
 from semtune.plan import requests
@@ -14,6 +15,8 @@ from semtune.records import Example, RunSpec
 from semtune.registry import PROMPTS
 from semtune.specs import prompt_settings
 
+Texts = Sequence[tuple[Example, PromptParts]]
+"""Training examples, each as its prompt writes it."""
 SPARE_BYTES = 1 << 30
 """What stands beside weights, optimizer and activations: the vocabulary's products, buffers of libraries."""
 
@@ -35,9 +38,11 @@ def upper_bound_fits(spec: RunSpec, data: Data) -> bool:
     room = requests.local_device(spec.device).memory_bytes / 2 - 20 * parameters - SPARE_BYTES
     if predicting >= room:
         return False
-    if hidden_bytes(config, _step_tokens(spec, _byte_counts(data))) < room:
+    prompt = PROMPTS.get(spec.prompt)(data.space, prompt_settings(spec))
+    texts = [(example, prompt.encode(example)) for example in data.train or ()]
+    if hidden_bytes(config, _step_tokens(spec, _byte_counts(texts))) < room:
         return True
-    return bool(data.train) and hidden_bytes(config, _step_tokens(spec, _token_counts(spec, config, data))) < room
+    return bool(texts) and hidden_bytes(config, _step_tokens(spec, _token_counts(spec, config, texts))) < room
 
 
 def hidden_bytes(config: Any, tokens: int, layers: int | None = None) -> int:
@@ -61,20 +66,22 @@ def _step_tokens(spec: RunSpec, lengths: Iterable[int]) -> int:
     return sum(heapq.nlargest(spec.batch_size, known))
 
 
-def _byte_counts(data: Data) -> list[int]:
-    return [len(e.text.encode(errors="replace")) for e in data.train or ()]
+def _byte_counts(texts: Texts) -> list[int]:
+    """Bytes of each training text with its prompt and completion."""
+    return [
+        sum(len(part.encode(errors="replace")) for part in (p.prefix, p.text, p.suffix, p.completion or ""))
+        for _, p in texts
+    ]
 
 
-def _token_counts(spec: RunSpec, config: Any, data: Data) -> list[int]:
+def _token_counts(spec: RunSpec, config: Any, texts: Texts) -> list[int]:
     """Upper bounds of the tokens of each training text with its prompt and completion; a completion's by its bytes."""
     tokenizer, _ = planning_tokenizer(
         spec.model, config, trust_remote_code=spec.trust_remote_code, revision=spec.revision
     )
-    prompt = PROMPTS.get(spec.prompt)(data.space, prompt_settings(spec))
-
-    def count(example: Example) -> int:
-        parts = prompt.encode(example)
-        tokens = tokenizer.encode(example, parts, spec.max_length, completion=False)
-        return len(tokens) + len((parts.completion or "").encode()) + 1  # end-of-sequence
-
-    return [count(example) for example in data.train or ()]
+    return [
+        len(tokenizer.encode(example, parts, spec.max_length, completion=False))
+        + len((parts.completion or "").encode())
+        + 1  # end-of-sequence
+        for example, parts in texts
+    ]

@@ -9,7 +9,7 @@ from semtune.contracts import TaskContext
 from semtune.errors import DoesNotFitError, OptionError, TargetError
 from semtune.plan.requests import local_device
 from semtune.records import Example, Plan, RunSpec
-from semtune.runs.run_planners import RUN_PLANNERS
+from semtune.runs.run_planners import RUN_PLANNERS, TunedRunPlanner
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Guard:
         plan: Plan | None,
     ) -> None:
         """`predicted`: the examples to predict, by split. `plan`: of this run, if it was made before."""
-        self._planner = RUN_PLANNERS[spec.approach](spec, context, train, predicted)
+        self._planner = RUN_PLANNERS.get(spec.approach, TunedRunPlanner)(spec, context, train, predicted)
         self._device, self.plan = spec.device, plan
 
     def check(self, runtime_bytes: int, on_plan: Callable[[], None]) -> None:

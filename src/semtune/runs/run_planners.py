@@ -70,8 +70,6 @@ class PromptedRunPlanner:
         return plan_prompted_run(self._spec, self._data, runtime_bytes)
 
 
-RUN_PLANNERS: Mapping[str, Callable[[RunSpec, TaskContext, list[Example], Sequence[Sequence[Example]]], RunPlanner]] = {
-    "tuned": TunedRunPlanner,
-    "prompted": PromptedRunPlanner,
-}
-"""Approach -> its planner; an approach that is not plannable has none."""
+MakePlanner = Callable[[RunSpec, TaskContext, list[Example], Sequence[Sequence[Example]]], RunPlanner]
+RUN_PLANNERS: Mapping[str, MakePlanner] = {"prompted": PromptedRunPlanner}
+"""Approach -> its planner, where that is not `TunedRunPlanner`; an approach that is not plannable needs none."""
