@@ -41,7 +41,8 @@ def test_predictions_of_a_run_can_be_evaluated(
     file = run / "predictions-test.json"
     done = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", file, "--json")
     scores = last_json(done)
-    assert set(scores) == {"micro_f1", "macro_f1", "per_label"}
+    assert set(scores) == {"micro_f1", "macro_f1", "intervals", "per_label"}
+    assert set(scores["intervals"]) == {"micro_f1", "macro_f1"}
     assert scores["micro_f1"] == json.loads((run / "result.json").read_text())["scores"]["test"]["micro_f1"]
     assert "not those that this run predicted" not in done.stderr
     header, *rows = reviews.read_text(encoding="utf-8").splitlines()
