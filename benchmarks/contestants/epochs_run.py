@@ -19,7 +19,7 @@ WHOLE = ("linear-probe",)
 
 def build(settings: Settings) -> tuple[Any, list[Any]]:
     """The variant's TunedModel and the training texts as token ids."""
-    from semtune.approaches.tuned import TunedModel
+    from semtune.approaches.tuned_model import TunedModel
     from semtune.records import TargetSpace, TaskOptions
     from semtune.registry import TASKS
     from semtune.specs import resolve, spec_from

@@ -37,7 +37,7 @@ def main(settings: Settings) -> dict[str, Any]:
     import torch
 
     from benchmarks.contestants.ours import RecordingWork, Steps, build, train_on, train_settings
-    from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
+    from semtune.approaches.tuned_model import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
 

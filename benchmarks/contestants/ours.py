@@ -94,7 +94,7 @@ def train_on(work: RecordingWork, texts: Sequence[Any], settings: Any, steps: St
 
 def build(settings: Settings, data: Data) -> Any:
     """The variant's TunedModel. Raises SemtuneError, for a precision that this version does not know too."""
-    from semtune.approaches.tuned import TunedModel
+    from semtune.approaches.tuned_model import TunedModel
     from semtune.records import TargetSpace
     from semtune.registry import METHODS
     from semtune.specs import resolve, spec_from
@@ -161,7 +161,7 @@ def loaded(settings: Settings) -> tuple[Data, list[Any], Any, Any]:
     """The data, its texts as semtune's tokenized examples, a memory meter, and the model, loaded under the meter."""
     import torch
 
-    from semtune.approaches.tuned import TunedModel  # noqa: F401 - the runtime is measured with its imports done
+    from semtune.approaches.tuned_model import TunedModel  # noqa: F401 - the runtime is measured with its imports done
     from semtune.contracts import TokenizedExample
     from semtune.measure.memory import PhaseMeter
 

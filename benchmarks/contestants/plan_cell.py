@@ -16,7 +16,7 @@ def main(settings: Settings) -> dict[str, Any]:
     """Peak bytes of load, train and evaluate, and the seconds of each training step."""
     import torch
 
-    from semtune.approaches.tuned import TunedModel
+    from semtune.approaches.tuned_model import TunedModel
     from semtune.measure.clock import synchronised_seconds
     from semtune.measure.memory import PhaseMeter
     from semtune.plan.workload import SPACE, filled_workload

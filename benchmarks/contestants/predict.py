@@ -35,7 +35,7 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def _ours(settings: Settings, data: Data, texts: list[dict[str, Any]]) -> tuple[float, list[str]]:
-    from semtune.approaches.tuned import TunedModel
+    from semtune.approaches.tuned_model import TunedModel
     from semtune.records import Example, TargetSpace
     from semtune.specs import read_spec, resolve, with_changes
 

@@ -84,7 +84,7 @@ def train_adapter(work: Path, steps: int, threads: int) -> float:
     """Train LoRA on all linear layers for `steps` steps, and leave adapter and options in `work`; the last loss."""
     from benchmarks.contestants.common import read_data
     from benchmarks.contestants.ours import RecordingWork, Steps, train_on, train_settings
-    from semtune.approaches.tuned import TunedModel
+    from semtune.approaches.tuned_model import TunedModel
     from semtune.contracts import TokenizedExample
     from semtune.records import RunSpec, TargetSpace
     from semtune.specs import resolve, write_spec

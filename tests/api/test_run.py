@@ -101,7 +101,7 @@ def test_an_interruption_before_anything_was_learnt_is_one(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("semtune.approaches.tuned.load", interrupt)
+    monkeypatch.setattr("semtune.approaches.tuned_model.load", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(out=tmp_path / "run")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.errors import MergeRefusedError
 from semtune.records import Example, RunSpec, SingleLabel, TargetSpace
 from semtune.registry import METHODS

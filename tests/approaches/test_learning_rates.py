@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.methods._low_rank import adapters
 from semtune.models.loading import load
 from semtune.records import RunSpec, TargetSpace

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.errors import MergeRefusedError, OptionError, UnknownNameError
 from semtune.models.loading import compute_dtype, dtype_of, load, quantization_of
 from semtune.nn.int4 import quantize_int4

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import with_layers
 from semtune.models.locate import locate_config

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.meta_model import build_meta_model
 from semtune.plan import advice

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.models import fake_model
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import build_fake_model

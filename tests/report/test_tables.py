@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from semtune.report.assemble import ONE_SEED, RANDOM_WEIGHTS
 from semtune.report.detail_tables import label_table, runs_table
 from semtune.report.summary import summary
 from semtune.report.table import Row, Table, decimals
-from semtune.report.tables import ONE_SEED, RANDOM_WEIGHTS, all_tables
+from semtune.report.tables import all_tables
 from semtune.report.view import view_of
 
 from .conftest import lost, run, scores, study, unlabelled

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semtune.approaches.export import check_export, export
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.contracts import Located, SourceOptions
 from semtune.errors import MergeRefusedError, ModelError, OptionError, OutputError
 from semtune.models.approximate_tokenizer import ApproximateTokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.records import TargetSpace, TaskOptions
 from semtune.registry import TASKS
 from semtune.specs import resolve, spec_from

@@ -125,7 +125,7 @@ def test_running_out_of_memory_is_a_result(
         torch.empty(2**60, dtype=torch.uint8)
 
     if phase == "load":
-        monkeypatch.setattr("semtune.approaches.tuned.load", refuse)
+        monkeypatch.setattr("semtune.approaches.tuned_model.load", refuse)
     else:
         monkeypatch.setattr(READOUTS.get("head"), "loss", refuse)
     result = run(spec_of(), tmp_path / "run", Silent())

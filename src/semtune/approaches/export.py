@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.contracts import Located, SourceOptions
 from semtune.models.locate import locate
 from semtune.models.saving import check_saveable, save_model

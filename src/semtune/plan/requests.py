@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from semtune.approaches.tuned import TunedModel
+from semtune.approaches.tuned_model import TunedModel
 from semtune.contracts import Readout, Task
 from semtune.errors import DataError, MethodRefusesError, OptionError, TargetError
 from semtune.measure.machine import available_memory_bytes, cores, gpus, native_bf16, total_memory_bytes

@@ -33,7 +33,7 @@ MICRO_BATCHES = 2
 
 
 class Assembled(Protocol):
-    """A model with method and readout attached (`approaches.tuned.TunedModel`)."""
+    """A model with method and readout attached (`approaches.tuned_model.TunedModel`)."""
 
     readout: Readout
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from semtune.records import RunResult
+from semtune.report.assemble import RANDOM_WEIGHTS, caption_of
 from semtune.report.definitions import definition_marks
 from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table, figure_cells
-from semtune.report.tables import RANDOM_WEIGHTS, caption_of
 from semtune.report.view import STATUS_WORDS, Group, Statistic, StudyView, score_of, statistic
 
 

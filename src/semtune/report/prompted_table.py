@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from semtune.report.assemble import caption_of
 from semtune.report.table import NOTHING, Cell, Column, Footnotes, Row, Table
-from semtune.report.tables import caption_of
 from semtune.report.transcripts import Transcripts
 from semtune.report.view import StudyView
 
