@@ -41,6 +41,19 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
     server.close()
 
 
+@pytest.fixture(scope="session")
+def known_rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with this machine's rates alone: each command's own is new, and looking takes a second or more."""
+    from semtune.plan import requests
+
+    folder = tmp_path_factory.mktemp("rates")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMTUNE_CACHE", str(folder))
+        patch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+        requests.rates_for(requests.local_device("cpu"), calibrate=False)
+    return folder
+
+
 @pytest.fixture
 def semeval_data() -> Path:
     """The folder that holds the SemEval-2021 Task 6 files, as `--data-dir` takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,8 +24,9 @@ def last_json(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture
-def semtune(tmp_path: Path, request: pytest.FixtureRequest) -> Semtune:
+def semtune(tmp_path: Path, request: pytest.FixtureRequest, known_rates: Path) -> Semtune:
     """Runs `semtune ARGUMENTS` in its own process; its working folder is `tmp_path`."""
+    shutil.copytree(known_rates, tmp_path / "cache")
 
     def run(*arguments: object, check: int | None = 0, columns: int = 100) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "SEMTUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": str(columns)}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -32,9 +33,13 @@ RATES_FILE, QUICK_RATES_FILE = "machine-rates-{}-{}.json", "machine-rates-quick-
 """Names of the files with this machine's rates at a level of instructions with a number of threads."""
 QUICK_MAX_AGE_SECONDS = 24 * 3600.0
 BUSY_SHARE = 0.6
-"""Load average per core from which a quick look at the machine is not remembered."""
+"""Load average per core from which a quick look at the machine is not written to the cache."""
+BUSY_MAX_AGE_SECONDS = 600.0
+"""How long such a look serves the process that took it."""
 QUICK_SECONDS, CALIBRATION_SECONDS = 0.6, 10.0
 """Seconds of calibration: by a plan on a machine without stored rates, and with `--calibrate`."""
+_busy_looks: dict[tuple[str, int], tuple[float, speed.Rates, str]] = {}
+"""(level of instructions, threads) -> the last quick look of this process at a busy machine: when, rates, note."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,9 +232,14 @@ def _measured(calibrate: bool) -> tuple[speed.Rates, str]:
         return known, "speed: from this machine's calibration (`semtune plan --calibrate` repeats it)"
     recent = speed.read_rates(quick, QUICK_MAX_AGE_SECONDS)
     if recent is None:
+        look = _busy_looks.get(setting)
+        if look is not None and time.monotonic() - look[0] < BUSY_MAX_AGE_SECONDS:
+            return look[1:]
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         recent = speed.measure(QUICK_SECONDS)
-        if load > cores() * BUSY_SHARE:  # not remembered: a day of plans would promise too little
-            return recent, f"speed: a quick look at this machine while other work ran (load {load:.1f})"
+        if load > cores() * BUSY_SHARE:  # not written: a day of plans would promise too little
+            note = f"speed: a quick look at this machine while other work ran (load {load:.1f})"
+            _busy_looks[setting] = (time.monotonic(), recent, note)
+            return recent, note
         speed.write_rates(recent, quick)
     return recent, "speed: a quick look at this machine; `semtune plan --calibrate` measures for 10 s"

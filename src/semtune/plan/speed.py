@@ -147,11 +147,11 @@ def write_rates(rates: Rates, file: Path) -> None:
 
 
 def _seconds(call: Callable[[], object], budget_seconds: float) -> float:
-    """Median seconds of a call, over as many calls as fit into the budget (3 to 2000) after one for warming up."""
+    """Median seconds of a call, over as many calls as fit into the budget (1 to 2000) after one for warming up."""
     call()
     times: list[float] = []
     end = time.perf_counter() + budget_seconds
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 2000):
+    while not times or (time.perf_counter() < end and len(times) < 2000):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
