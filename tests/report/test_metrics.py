@@ -135,7 +135,7 @@ def test_baselines_show_their_seconds_and_bytes() -> None:
     assert [row.cells[0].text for row in speed.rows] == ["lora", "top-3"]
     assert column(speed, "Training") == ["48.0", "1.3"]
     assert column(speed, "Per iteration") == ["0.518", ""]
-    assert column(speed, "Predicting") == ["22.7", "5,000.0"]
+    assert column(speed, "Predicting") == ["22.7", "5,000"]
     assert column(quality, "Peak train") == ["2.75", "0.51", "–"]
     record["baselines"][0]["train_seconds"] = 0.0002
     assert column(speed_table(view_of(record)), "Training") == ["48.0", "<0.1"]

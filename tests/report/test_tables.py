@@ -10,9 +10,9 @@ import pytest
 from semtune.report.assemble import ONE_SEED, RANDOM_WEIGHTS
 from semtune.report.detail_tables import label_table, runs_table
 from semtune.report.summary import summary
-from semtune.report.table import Row, Table, decimals
+from semtune.report.table import Row, Table, decimals, figure_cells
 from semtune.report.tables import all_tables
-from semtune.report.view import view_of
+from semtune.report.view import statistic, view_of
 
 from .conftest import lost, run, scores, study, unlabelled
 
@@ -31,6 +31,11 @@ def titles(table: Table) -> list[str]:
 
 def cell(table: Table, name: str, title: str) -> Any:
     return row_of(table, name).cells[titles(table).index(title)]
+
+
+def test_thousands_have_no_decimals_beside_small_figures() -> None:
+    cells = figure_cells([statistic([0.549]), statistic([2109.504]), None, statistic([24.24])])
+    assert [cell.plain for cell in cells] == ["0.549", "2,110", "–", "24.240"]
 
 
 def test_speed_cells(mixed: dict[str, Any]) -> None:

@@ -12,18 +12,25 @@ from semtune.cli import options as o
 
 def report(
     study: Annotated[Path, typer.Argument(help="The study folder that `semtune study` wrote.")],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables as GitHub Markdown, for a README or a pull request.")
+    ] = False,
     json: o.Json = False,
 ) -> int:
     """Print a study's tables and write its report.html again."""
     from rich.console import Console
 
     from semtune.report.html import write_report
+    from semtune.report.markdown import markdown_tables
     from semtune.report.tables import load_study
     from semtune.report.terminal import print_study
 
     record = load_study(study)
     page = write_report(study)  # before anything is printed, which can fail
-    print_study(record, Console(stderr=json))
+    if markdown:
+        typer.echo(markdown_tables(record), nl=False, err=json)
+    else:
+        print_study(record, Console(stderr=json))
     o.say(f"report: {page}")
     if json:
         o.print_json(record)

@@ -111,7 +111,7 @@ def number(value: float, digits: int) -> str:
 
 
 def figure_cells(figures: Sequence[Statistic | None], scale: float = 1.0, digits: int | None = None) -> list[Cell]:
-    """A column of figures, all with the same decimals.
+    """A column of figures, all with the same decimals, but from 1,000 on without.
 
     Args:
         scale: each figure is multiplied by it, e.g. 1e-9 for GB.
@@ -119,9 +119,12 @@ def figure_cells(figures: Sequence[Statistic | None], scale: float = 1.0, digits
     """
     if digits is None:
         digits = decimals([f.mean * scale for f in figures if f is not None])
-    return [
-        Cell(NOTHING)
-        if f is None
-        else Cell(number(f.mean * scale, digits), None if f.sd is None else number(f.sd * scale, digits))
-        for f in figures
-    ]
+    cells = []
+    for figure in figures:
+        if figure is None:
+            cells.append(Cell(NOTHING))
+            continue
+        own = digits if abs(figure.mean * scale) < 1000 else 0
+        spread = None if figure.sd is None else number(figure.sd * scale, own)
+        cells.append(Cell(number(figure.mean * scale, own), spread))
+    return cells
