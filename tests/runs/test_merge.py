@@ -157,6 +157,42 @@ def test_dequantized_it_is_a_folder_of_transformers(tiny_model: Path, tmp_path: 
     assert (found - expected).abs().max() < 5e-2 * expected.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("qlora", {}),
+        ("qdora", {}),
+        ("ia3", {"precision": "nf4"}),
+        ("lora", {"precision": "int4", "targets": ("q_proj", "v_proj")}),
+        ("qlora", {"start": "pissa", "dropout": 0.0}),
+        ("qlora", {"start": "loftq"}),
+    ],
+    ids=["qlora", "qdora", "ia3", "lora-int4", "pissa", "loftq"],
+)
+def test_adapters_over_4_bits_merge_into_plain_weights(
+    method: str, options: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    tuned = tuned_model(tiny_model, method, **options)
+    expected = logits(tuned.loaded)
+    with pytest.raises(MergeRefusedError, match="semtune merge --dequantize"):
+        export(tuned, tmp_path / "merged", dequantize=False)
+    torch.testing.assert_close(logits(tuned.loaded), expected, rtol=0, atol=0)
+    export(tuned, tmp_path / "merged", dequantize=True)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert theirs.dtype == torch.bfloat16
+    with torch.no_grad():
+        found = theirs.float()(input_ids=ids()).logits
+    assert (found - expected).abs().max() < 3e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("method", ["houlsby", "prefix"])
+def test_what_never_merges_is_refused_over_4_bits_too(method: str, tiny_model: Path, tmp_path: Path) -> None:
+    tuned = tuned_model(tiny_model, method, precision="nf4")
+    with pytest.raises(MergeRefusedError):
+        export(tuned, tmp_path / "out", dequantize=True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("method", ["lora", "full", "bitfit", "ia3", "ln-tuning"])
 def test_plain_weights_are_a_folder_of_transformers(method: str, tiny_model: Path, tmp_path: Path) -> None:
     tuned = tuned_model(tiny_model, method, precision="fp32")
@@ -185,7 +221,7 @@ def test_what_is_refused_leaves_nothing(tiny_model: Path, tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="--dequantize"):
         save_model(qlora.loaded.model, locate(str(tiny_model), SourceOptions()), "nf4", tmp_path / "out")
     with pytest.raises(MergeRefusedError, match="4-bit weights"):
-        export(qlora, tmp_path / "out", dequantize=True)
+        export(qlora, tmp_path / "out", dequantize=False)
     with pytest.raises(ModelError, match="random weights"):
         check_saveable(Located(None, tmp_path, list, fold_vocabulary=True), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]

@@ -27,7 +27,7 @@ from semtune.records import LowRankSettings
 ALL_LINEAR = "all-linear"
 _ROUNDED_START = (
     "has quantised weights, and its adapter began with a part of what rounding lost, so it fits no other weights; "
-    "for those of 4-bit NF4 give precision nf4-cached, the same values in plain weights, and merge there"
+    "`semtune merge --dequantize` writes the same values as plain bf16 weights with the adapter in them"
 )
 """Why a merge is refused where the weights as published would be the wrong base."""
 

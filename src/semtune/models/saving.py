@@ -53,13 +53,28 @@ def check_saveable(located: Located, folder: Path) -> None:
         raise OutputError(f"{folder} holds something already; give another folder with --out.")
 
 
+def make_mergeable(model: nn.Module) -> bool:
+    """Give wrapped layers that refuse a merge (4-bit weights) plain weights of the same values in bf16, in place.
+
+    Returns:
+        Whether there were any.
+    """
+    found = False
+    for module in model.modules():
+        base = getattr(module, "base", None)
+        if isinstance(base, QuantizedLinear) and base.merge_refusal is not None:
+            module.base = plain_linear(base.dequantize(EXPORT_DTYPE).contiguous(), base.bias)
+            found = True
+    return found
+
+
 def save_model(model: nn.Module, located: Located, precision: str, folder: Path, *, dequantize: bool = False) -> None:
     """Write a merged model to `folder`, whole or not at all. The model is of no use afterwards.
 
     Args:
         located: what the base model was loaded from, located anew: loading changes its config.
         precision: the one that it was loaded in.
-        dequantize: write quantised layers as plain weights.
+        dequantize: write quantised layers as plain weights, and all weights of a model loaded in 4 bits in bf16.
 
     Raises:
         ModelError: layers in a quantisation that is not written to files; see also `check_saveable`.
@@ -71,7 +86,8 @@ def save_model(model: nn.Module, located: Located, precision: str, folder: Path,
     if stored and not hasattr(QUANTIZATIONS.get(precision), "empty"):
         raise ModelError(f"Layers in precision {precision} are not written to files as they are; give --dequantize.")
     if not stored:
-        _make_plain(model, EXPORT_DTYPE if quantised else _widest_dtype(model))
+        narrow = quantised or (dequantize and precision in QUANTIZATIONS)
+        _make_plain(model, EXPORT_DTYPE if narrow else _widest_dtype(model))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

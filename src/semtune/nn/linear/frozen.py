@@ -156,7 +156,7 @@ class QuantizedLinear(FrozenLinear):
         """See `LinearLayer`."""
         return (
             f"has {self.STORAGE}: folding the adapter into them would quantise again and lose what was learned; "
-            "load the base in bf16 or fp32 (precision) with this adapter and merge there"
+            "`semtune merge --dequantize` writes the same values as plain bf16 weights with the adapter in them"
         )
 
     def merged(self, update: Callable[[Tensor], Tensor]) -> nn.Module:
