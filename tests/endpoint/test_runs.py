@@ -147,7 +147,7 @@ def test_what_a_server_cannot_do_is_refused_before_it_is_asked(
     with pytest.raises(OptionError, match="must be that of a million tokens"):
         run(replace(spec, prices=str(prices)), tmp_path / "run", Silent())
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(EndpointError, match=r'pip install "semtune\[endpoint\]"'):
+    with pytest.raises(EndpointError, match="run pip install openai"):
         run(spec, tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
     assert not server.posts

@@ -12,7 +12,7 @@ _SLOWER = "torch operations stand in, slower"
 KERNELS = {
     "compiled": "compiled: norms, attention's softmax, dropout, 4-bit weights and AdamW each run as one loop",
     "off": f"switched off by SEMTUNE_KERNELS: {_SLOWER}",
-    "missing": f"none: {_SLOWER} (install semtune where there is a C compiler, on Linux)",
+    "missing": f"none: {_SLOWER} (install semtune where there is a C compiler, on Linux or macOS)",
     "stale": f"not used, as they were built from other sources: {_SLOWER} (install semtune again: pip install -e .)",
 }
 """State of the compiled loops -> what is printed about them."""

@@ -17,8 +17,8 @@ def merge(
         bool,
         typer.Option(
             "--dequantize",
-            help="Write 4-bit layers as bf16 weights of the same values, in transformers' format. QLoRA and others over "
-            "NF4 merge so alone; what qa-lora tuned stays in 4 bits without it, which semtune alone reads.",
+            help="Write 4-bit layers as bf16 weights of the same values, in transformers' format. QLoRA and others "
+            "over NF4 merge so alone; what qa-lora tuned stays in 4 bits without it, which semtune alone reads.",
         ),
     ] = False,
     trust_remote_code: o.Trust = False,

@@ -30,7 +30,10 @@ def plan(
         str | None, typer.Option(help="Whose texts are counted; without it: the practice texts, or --max-length.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto (this machine), a size (12GB), a size with RAM to spill into (12GB+32GB), a card.")
+        str,
+        typer.Option(
+            help="auto (this machine), a GPU's memory (12GB; with RAM to spill into 12GB+32GB), a GPU's name."
+        ),
     ] = "auto",
     approach: Annotated[
         str | None, typer.Option(help="prompted plans strategies, all without --strategy; tuned plans methods.")

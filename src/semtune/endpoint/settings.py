@@ -81,6 +81,5 @@ def check_client() -> None:
     """Raises EndpointError where the client library is not installed. Imports nothing."""
     if importlib.util.find_spec(CLIENT) is None:
         raise EndpointError(
-            f'Asking a server needs the package "{CLIENT}", which is not installed; install it with '
-            'pip install "semtune[endpoint]".'
+            f'Asking a server needs the package "{CLIENT}", which is not installed; run pip install {CLIENT}.'
         )

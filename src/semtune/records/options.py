@@ -136,7 +136,7 @@ class CommonReadoutOptions:
     """Readout options that the command line and study files offer by name; None: not given."""
 
     loss_on: Literal["completion", "all"] | None = option(
-        None, help="Tokens that the loss is summed over: the completion's, or all (the original recipe)."
+        None, help="Tokens that the loss is summed over: the completion's, or all (as preset report)."
     )
     max_new_tokens: int | None = option(
         None, unit="tokens", at_least=1, at_most=MOST_TOKENS, help="Longest completion when generating."
@@ -171,20 +171,22 @@ class RunSpec:
         "tuned", help="What is fitted: a tuned model, a prompted one, or a baseline without a language model.",
         panel=METHOD,
     )  # fmt: skip
-    model: str = option("default", help="default, a hub id, a folder, a .gguf file, or shape:NAME.", panel=METHOD)
+    model: str = option(
+        "default", help="default, gemma3-270m, a hub id, a folder, a .gguf file, or shape:NAME.", panel=METHOD
+    )
     method: str = option("lora", help="How weights are changed: see `semtune list methods`.", panel=METHOD)
     prompt: str = option("report", help="Text of an example: see `semtune list prompts`.", panel=METHOD)
     readout: str = option("head", help="How predictions are read out: see `semtune list readouts`.", panel=METHOD)
     strategy: str | None = option(None, help="The prompting strategy: see `semtune list strategies`.", panel=METHOD)
     knowledge: str | None = option(
         None, panel=METHOD,
-        help="Recent text for prompts (news, slang, a glossary, with dates or without): a text, Markdown, JSONL or CSV "
+        help="Recent text for prompts (news, slang, a glossary, with dates or without): a text, Markdown, JSON or CSV "
         "file in which a prompting strategy looks up what is near to a text.",
     )  # fmt: skip
     baseline: str | None = option(None, help="The baseline: see `semtune list baselines`.", panel=METHOD)
     preset: str = option(
         "default", panel=METHOD,
-        help="default, or report (the original experiment: its prompt, readout, loss, epochs and method settings); any "
+        help="default, or report (a course report of 2024: its prompt, readout, loss, epochs and method settings); any "
         "other option that is given stands above it.",
     )  # fmt: skip
     seed: int = option(
@@ -244,7 +246,9 @@ class RunSpec:
         help="An option of the prompt, as NAME=VALUE: see `semtune list prompts --options`.",
     )  # fmt: skip
     strategy_options: Mapping[str, Any] = option(
-        default_factory=dict, panel=ANSWERS, help="An option of the prompting strategy, as NAME=VALUE."
+        default_factory=dict,
+        panel=ANSWERS,
+        help="An option of the strategy, as NAME=VALUE: see `semtune list strategies --options`.",
     )
     optimizer_options: Mapping[str, Any] = option(
         default_factory=dict, panel=TRAINING,
@@ -297,7 +301,9 @@ class RunSpec:
         0, unit="bytes", at_least=0, at_most=2**63 - 1, panel=MACHINE, old_flags=("stream-gb",),
         help="Frozen weights that wait in main memory and come to the GPU for each product, where it is too small.",
     )  # fmt: skip
-    device: str = option("auto", help="auto, cpu or cuda.", panel=MACHINE)
+    device: str = option(
+        "auto", help="auto (CUDA where there is a GPU), cpu, cuda, or mps (Apple's GPU).", panel=MACHINE
+    )
     trust_remote_code: bool = option(
         False, panel=MACHINE, per_call=True,
         help="Run code that comes with the model, in this call; off unless you trust its author.",

@@ -36,9 +36,7 @@ class Bm25:
         try:
             import bm25s
         except ImportError as error:
-            raise OptionError(
-                "BM25 needs the package bm25s, which is not installed; run: pip install 'semtune[prompting]'"
-            ) from error
+            raise OptionError("BM25 needs the package bm25s, which is not installed; run pip install bm25s") from error
         words = [normal_form(text).split() for text in texts]
         self._texts, self._index = len(texts), None
         if any(words):

@@ -66,9 +66,7 @@ def imported_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise OptionError(
-            'A sweep needs Optuna; install it with: pip install "semtune[sweep]", or leave sweep out.'
-        ) from error
+        raise OptionError("A sweep needs Optuna; run pip install optuna, or leave sweep out.") from error
     return optuna
 
 

@@ -22,9 +22,7 @@ def read_hub(name: str, split_names: Mapping[str, Sequence[str]]) -> dict[str, R
     try:
         datasets = importlib.import_module("datasets")
     except ImportError as error:
-        raise DataError(
-            f'Reading "{HUB}{name}" needs the datasets package; install it with: pip install "semtune[datasets]".'
-        ) from error
+        raise DataError(f'Reading "{HUB}{name}" needs the datasets package; run pip install datasets.') from error
     try:
         found = datasets.load_dataset(name, **_no_scripts(datasets.load_dataset))
     except Exception as error:  # the library raises a dozen kinds: no network, no such set, a configuration needed

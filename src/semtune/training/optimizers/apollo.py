@@ -12,7 +12,7 @@ P is drawn from a stored seed in each update and not kept. The last line but one
 γ = 1.01, as in the paper. α is `scale`. A projected column has about the length of the whole one, as E‖P g‖² = ‖g‖²,
 while D has `rank` rows of about 1 and AdamW's step has m: without α updates are sqrt(rank / m) times AdamW's (the
 paper's theorem). By default α is sqrt(m / rank), which makes them as large as AdamW's, so that its learning rates fit.
-Vectors, and matrices with no dimension above `rank`, have AdamW's state.
+Vectors, and matrices with a dimension of at most `rank`, have AdamW's state.
 """
 
 from __future__ import annotations

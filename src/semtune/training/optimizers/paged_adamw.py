@@ -101,7 +101,7 @@ class PagedAdamW(GradientRule):
         """Paged ones first, then AdamW's. Raises OptionError without bitsandbytes."""
         if importlib.util.find_spec("bitsandbytes") is None:
             raise OptionError(
-                'The optimizer paged-adamw needs bitsandbytes; run pip install "semtune[cuda]", or give '
+                "The optimizer paged-adamw needs bitsandbytes; run pip install bitsandbytes, or give "
                 "--optimizer adamw-8bit."
             )
         large, small = divided(group, lambda p: p.numel() >= SMALLEST)
