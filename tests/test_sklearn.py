@@ -99,6 +99,8 @@ def test_validation_texts(classifier: TunedTextClassifier) -> None:
 
     assert sizes(0.25)[0] == 6
     assert sizes(0.0)[0] == len(TEXTS)
+    with pytest.raises(OptionError, match="validation_fraction must be at least 0 and below 1, not 2"):
+        sizes(2)
 
 
 def test_a_pickle_predicts_without_the_run_folder(classifier: TunedTextClassifier) -> None:

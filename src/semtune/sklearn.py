@@ -167,6 +167,8 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         options |= {"labels": tuple(names), "seed": seed, "split_seed": seed, "planned": False}
         options |= self._further_options()
         data, dev = (texts, labels), None
+        if not 0 <= self.validation_fraction < 1:
+            raise OptionError(f"validation_fraction must be at least 0 and below 1, not {self.validation_fraction}.")
         if self.validation_fraction:
             options["dev_fraction"] = self.validation_fraction
         else:

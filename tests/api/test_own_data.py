@@ -98,10 +98,13 @@ def test_a_split_with_a_fraction_of_zero_is_not_made(tmp_path: Path) -> None:
 class FakeDataset:
     """A split as the datasets package has it: columns by name, and features with class names."""
 
-    column_names = ("text", "label")
+    column_names = ("text", "label", "number")
+    format = {"type": "numpy", "columns": ["text", "label"], "output_all_columns": False}  # noqa: RUF012
     features = {"text": SimpleNamespace(), "label": SimpleNamespace(names=["bad", "good"])}  # noqa: RUF012
 
     def __getitem__(self, name: str) -> list[Any]:
+        if name not in self.format["columns"]:  # as after `set_format(columns=…)`
+            raise KeyError(name)
         return TEXTS if name == "text" else [["bad", "good"].index(mood) for mood in MOODS]
 
 
@@ -110,6 +113,13 @@ def test_datasets_with_class_names(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     task = table({"train": FakeDataset(), "validation": FakeDataset(), "test": FakeDataset()}, tmp_path)
     assert task.labels == ("bad", "good")
     assert [e.labels for e in task.load("dev")] == [(mood,) for mood in MOODS]
+
+
+def test_columns_of_several_levels_are_named_by_tuples(tmp_path: Path) -> None:
+    levels = pd.MultiIndex.from_tuples([("a", "text"), ("a", "mood")])
+    frame = pd.DataFrame(list(zip(TEXTS, MOODS, strict=True)), columns=levels)
+    task = table(frame, tmp_path, text_column=("a", "text"), label_column=("a", "mood"))
+    assert task.labels == ("bad", "good")
 
 
 def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
@@ -156,6 +166,11 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
         ((TEXTS, b"ab" * 12), {}, DataError, "labels of the train split are one value of the kind bytes"),
         (FRAME, {"text_column": 0}, DataError, 'no column "0"'),
         (FRAME, {"text_column": ""}, DataError, 'no column ""'),
+        (FRAME, {"label_column": ["label"]}, OptionError, "label_column= must be the name of a column, .* kind list"),
+        (FRAME, {"text_column": True}, OptionError, "text_column= must be the name of a column, not of the kind bool"),
+        (FRAME, {"text_column": FRAME["text"]}, OptionError, "must be the name of a column, not of the kind Series"),
+        (FRAME, {"text_column": ("a", "text")}, DataError, r"no column \"\('a', 'text'\)\""),
+        ((np.array("bread"), np.array("a")), {}, DataError, "texts of the train split are one value of the kind nd"),
         ((TEXTS, np.arange(24).astype("timedelta64[ns]")), {}, DataError, "Row 1 of the train split .* timedelta64"),
         (
             (TEXTS, pd.to_timedelta(range(24), unit="s")),

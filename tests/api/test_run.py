@@ -183,6 +183,14 @@ def test_bad_texts_to_predict(tuned: semtune.Run) -> None:
         semtune.load("nowhere")
 
 
+def test_a_baseline_without_probabilities_says_so() -> None:
+    run = semtune.tune((TEXTS, MOODS), approach="baseline", baseline="top-1", progress=False)
+    with pytest.raises(OptionError, match='approach "baseline" gave none; tune a model'):
+        run.predict_proba(TEXTS[:1])
+    with pytest.raises(DataError, match=r"array of one value; give \[text\]"):
+        run.predict(np.array("bread"))
+
+
 def test_a_readout_without_probabilities_says_so(tune: Tune) -> None:
     run = tune(readout="generate", max_new_tokens=4)
     with pytest.raises(OptionError, match='"generate" gives no probabilities'):

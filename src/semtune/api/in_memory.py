@@ -100,7 +100,16 @@ def _ordered(values: Any, split: str, what: str) -> list[Any]:
         raise DataError(f"The {what} of the {split} split are a set, which has no order; give a list.")
     if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
         raise DataError(f"The {what} of the {split} split are one value of the kind {kind}; give a list.")
-    return list(values)
+    try:
+        return list(values)
+    except TypeError as error:  # an array without dimensions
+        raise DataError(f"The {what} of the {split} split are one value of the kind {kind}; give a list.") from error
+
+
+def _readable(dataset: Any) -> list[str]:
+    """The columns that a datasets.Dataset gives out: `set_format(columns=…)` leaves others unreadable."""
+    shown = dataset.format
+    return list(dataset.column_names if shown["output_all_columns"] else shown["columns"])
 
 
 def _shortened(source: Any, values: Sequence[Any]) -> Sequence[Any]:
@@ -120,7 +129,7 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitR
     from semtune.tasks.split_column import check_no_split_column
 
     is_dataset = is_a(value, "datasets", "Dataset")
-    names = list(value.column_names if is_dataset else value.columns)
+    names = _readable(value) if is_dataset else list(value.columns)
     columns = {str(name): name for name in names}
     counts = Counter(map(str, names))
     features = value.features if is_dataset else {}

@@ -185,11 +185,14 @@ def _check_no_columns(data: Mapping[Any, Any], options: Mapping[str, Any]) -> No
 
 
 def _columns_as_text(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options`, in which numbers that name columns (frames without a header have such) are text, as in files."""
-    return {
-        name: str(value) if name in COLUMN_OPTIONS and isinstance(value, int) and not isinstance(value, bool) else value
-        for name, value in options.items()
-    }
+    """`options`, in which names of columns that are numbers or tuples (of frames without a header, or with several
+    levels) are text, as in files. Raises OptionError for what names no column.
+    """
+    named = {name: options[name] for name in COLUMN_OPTIONS if options.get(name) is not None}
+    for name, value in named.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, tuple)):
+            raise OptionError(f"{name}= must be the name of a column, not of the kind {type(value).__name__}.")
+    return {**options, **{name: str(value) for name, value in named.items()}}
 
 
 def _place(value: str | os.PathLike[str]) -> str:

@@ -125,12 +125,17 @@ class Run:
         rows = []
         for prediction in self.predict(texts, progress=progress):
             if prediction.probabilities is None:
-                raise OptionError(
-                    f'The readout "{self.spec.readout}" gives no probabilities; tune with readout="head", or use '
-                    "predict()."
-                )
+                raise OptionError(f"{self._without_probabilities()} or use predict().")
             rows.append([prediction.probabilities[label] for label in self.labels])
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+
+    def _without_probabilities(self) -> str:
+        """Why there are none, and what gives some."""
+        from semtune.registry import APPROACHES
+
+        if "readout" in APPROACHES.get(self.spec.approach).uses:
+            return f'The readout "{self.spec.readout}" gives no probabilities; tune with readout="head",'
+        return f'A run of the approach "{self.spec.approach}" gave none; tune a model with readout="head",'
 
     def keep_with(self, folder: Path) -> None:
         """Remove `folder` when this object is gone."""
@@ -198,7 +203,10 @@ def _checked(texts: str | Iterable[str]) -> list[str]:
         raise DataError(f"Texts are needed, but this is of the kind {type(texts).__name__}; give a string or strings.")
     if isinstance(texts, (set, frozenset)):
         raise DataError("Texts are needed in an order, that of the predictions, but this is a set; give a list.")
-    found = [texts] if isinstance(texts, str) else list(texts)
+    try:
+        found = [texts] if isinstance(texts, str) else list(texts)
+    except TypeError as error:  # an array without dimensions
+        raise DataError("Texts are needed in a list, but this is an array of one value; give [text].") from error
     for number, text in enumerate(found, start=1):
         if not isinstance(text, str):
             raise DataError(f"Text {number} is no text but of the kind {type(text).__name__}; give strings.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from semtune.api.own_data import TASK_OPTIONS, DataFolder, TaskOrData, Texts, check_data_given_once, task_values
@@ -61,6 +62,7 @@ def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def split_task_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the task, and all others."""
+    """The options of the task, and all others; paths as text."""
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     of_task = {name: value for name, value in options.items() if name in TASK_OPTIONS}
     return of_task, {name: value for name, value in options.items() if name not in TASK_OPTIONS}
