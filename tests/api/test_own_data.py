@@ -169,6 +169,7 @@ def test_the_same_data_are_the_same_file(tmp_path: Path) -> None:
         (FRAME, {"label_column": ["label"]}, OptionError, "label_column= must be the name of a column, .* kind list"),
         (FRAME, {"text_column": True}, OptionError, "text_column= must be the name of a column, not of the kind bool"),
         (FRAME, {"text_column": FRAME["text"]}, OptionError, "must be the name of a column, not of the kind Series"),
+        (FRAME, {"text_column": np.int64(0)}, DataError, 'no column "0"'),
         (FRAME, {"text_column": ("a", "text")}, DataError, r"no column \"\('a', 'text'\)\""),
         ((np.array("bread"), np.array("a")), {}, DataError, "texts of the train split are one value of the kind nd"),
         ((TEXTS, np.arange(24).astype("timedelta64[ns]")), {}, DataError, "Row 1 of the train split .* timedelta64"),

@@ -111,6 +111,27 @@ def test_a_study_file_with_options_over_it(asked: list[RunSpec], tmp_path: Path)
     folder = study.folder
     del study
     assert not folder.exists()
+    with pytest.raises(OptionError, match="The study file says what the data are; leave out dev= and test="):
+        semtune.study(file, test=(TEXTS, MOODS))
+
+
+@pytest.mark.parametrize(
+    ("in_file", "given", "expected"),
+    [
+        ("overrides: {lora: {rank: 4}}", {"rank": 16}, {"rank": 16}),
+        ("method_options: {rank: 4, alpha: 99}", {"rank": 16}, {"rank": 16, "alpha": 99}),
+        ("method_options: {rank: 4, alpha: 99}", {"method_options": {"rank": 16}}, {"rank": 16, "alpha": 99}),
+    ],
+)
+def test_options_stand_above_those_of_a_study_file(
+    in_file: str, given: dict[str, Any], expected: dict[str, Any], asked: list[RunSpec], tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"task: practice\nmethods: [lora]\nrecompute: true\n{in_file}\n", encoding="utf-8")
+    semtune.study(file, progress=False, activation_checkpointing=False, **given)
+    (spec,) = asked
+    assert spec.method_options.items() >= expected.items()
+    assert not spec.activation_checkpointing
 
 
 def test_mistakes_in_a_study(asked: list[RunSpec], tmp_path: Path) -> None:

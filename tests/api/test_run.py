@@ -130,6 +130,8 @@ def test_a_run_that_diverges_raises_and_leaves_its_record(tune: Tune, tmp_path: 
         ({"method": "lorra"}, UnknownNameError, 'did you mean "lora"'),
         ({"readout": "haed"}, UnknownNameError, 'did you mean "head"'),
         ({"epochs": 0}, OptionError, "at least 1"),
+        ({"precision": 8}, OptionError, '"precision" must be a text, not 8'),
+        ({"method_options": 3}, OptionError, "method_options"),
         ({"epochs": "many"}, OptionError, "epochs"),
         ({"model": "no/such/folder/"}, ModelError, "no/such/folder"),
         ({"test_fraction": 1.5}, OptionError, "test_fraction"),
@@ -141,6 +143,12 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     with pytest.raises(error, match=said):
         tune(out=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", [8, {}])
+def test_a_precision_that_is_no_text_is_refused_for_prompts_too(precision: Any) -> None:
+    with pytest.raises(OptionError, match="There is no precision"):
+        semtune.tune((TEXTS, MOODS), approach="prompted", strategy="zero-shot", precision=precision, progress=False)
 
 
 def test_what_a_folder_holds_is_not_lost(tune: Tune, tmp_path: Path) -> None:

@@ -124,6 +124,29 @@ def test_a_death_between_the_renames_of_a_checkpoint_leaves_one(rename: int, tmp
     assert (kept / "weights").read_text() == "epoch 1"
 
 
+def test_an_interruption_after_the_last_rename_of_a_checkpoint_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text("some")
+
+    folder, genuine, calls = RunFolder(tmp_path), Path.replace, []
+    folder.keep_best(save)
+
+    def interrupted(self: Path, target: Path) -> Path:
+        calls.append(target)
+        moved = genuine(self, target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder.keep_best(save)
+    assert (folder.best / "weights").exists()
+
+
 @pytest.mark.parametrize("rename", [1, 2])
 def test_a_rename_that_fails_leaves_a_checkpoint_too(
     rename: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -200,6 +200,11 @@ def test_a_study_of_another_task_is_not_overwritten(study: Callable[..., Any], t
     with pytest.raises(OutputError, match="holds a study of the task table"):
         run_study(other, tmp_path / "out", "it", Here(), lambda _: None)
     assert (tmp_path / "out" / "study.json").read_bytes() == before
+    swept = study_from({"task": "practice", "methods": ["lora"], "sweep": {"rank": [4, 8]}}, "it")
+    (tmp_path / "out" / "sweep.json").write_text("of the other study")
+    with pytest.raises(OutputError, match="holds a study of the task table"):
+        run_study(swept, tmp_path / "out", "it", Here(), lambda _: pytest.fail("a run of the sweep"))
+    assert (tmp_path / "out" / "sweep.json").read_text() == "of the other study"
 
 
 def test_a_study_folder_has_one_study_at_a_time(study: Callable[..., Any], tmp_path: Path) -> None:

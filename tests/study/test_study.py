@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from semtune.runs.outcome import unmeasured
 from semtune.runs.runner import run
 from semtune.specs import read_yaml
 from semtune.study.grid import overridden, study_from
-from semtune.study.launchers.process import _without_result
+from semtune.study.launchers.process import Child, _result_of, _without_result
 from semtune.study.study import run_study
 
 from ..runs.test_runner import Silent
@@ -288,3 +291,16 @@ def test_a_child_without_a_result_gets_one(status: int, output: str, outcome: st
     assert result.status == outcome
     assert says in str(result.reason)
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_damaged_result_of_an_earlier_run_is_not_the_childs(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "result.json").write_text('{"status": "o')
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
+    process.wait()
+    output = (tmp_path / "output").open("w+b")
+    child = Child(RunSpec("practice"), folder, process, output, tempfile.TemporaryDirectory(), "an id")
+    result = _result_of(child)
+    assert (result.status, result.run_id) == ("failed", "an id")
+    assert "exit status 2" in str(result.reason)

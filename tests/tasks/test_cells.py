@@ -257,6 +257,21 @@ def test_a_placeholder_beside_a_named_label_set(tmp_path: Path) -> None:
     assert [e.labels for e in table(tmp_path, labels=(*LABELS, "?")).load("test")] == [("?",), ("sunny",)]
 
 
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_empty_cells_of_sets_are_hidden_labels_in_test_and_refused_in_dev(
+    labels: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    empty = joined([HEADER, ("new", ""), ("old", "")], ",")
+    save(tmp_path / "test.csv", empty)
+    task = table(tmp_path, labels=labels, label_separator=";")
+    assert [e.labels for e in task.load("test")] == [None, None]
+    assert "none of the 2 test texts has a label" in "\n".join(task.notes)
+    save(tmp_path / "dev.csv", empty)
+    with pytest.raises(DataError, match="None of the 2 dev texts has a label"):
+        table(tmp_path, labels=labels, label_separator=";").load("dev")
+
+
 def test_placeholders_in_dev_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
     save(tmp_path / "dev.csv", joined([HEADER, ("new", "?"), ("old", "?")], ","))

@@ -27,11 +27,13 @@ from semtune.api.wording import spoken_python
 from semtune.errors import (
     DivergedError,
     DoesNotFitError,
+    OptionError,
     OutOfMemoryError,
     SemtuneError,
 )
 from semtune.records import Plan, RunResult, RunSpec
 from semtune.registry import TASKS
+from semtune.runtime.files import expanded
 from semtune.runtime.streams import forgiving, printable
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def tune(
             run that does not fit, ran out of memory or diverged (its record is in `out`).
         KeyboardInterrupt: interrupted before any weights were kept.
     """
-    folder = temporary_folder() if out is None else Path(out)
+    folder = temporary_folder() if out is None else expanded(out)
     data = DataFolder(folder)
     try:
         values = {"model": model, "method": method, **options}
@@ -194,28 +196,16 @@ def study(
         KeyboardInterrupt: interrupted; what had finished is in `out`, and the same call goes on from there.
     """
     from semtune.registry import LAUNCHERS
-    from semtune.specs import mapping_from, read_yaml
-    from semtune.specs.trust import TRUST, refuse_trust
-    from semtune.study.grid import AXES, study_from
+    from semtune.specs.trust import TRUST
+    from semtune.study.grid import study_from
     from semtune.study.study import run_study
 
-    folder = temporary_folder() if out is None else Path(out)
+    folder = temporary_folder() if out is None else expanded(out)
     data = DataFolder(folder)
     try:
         with spoken_python(data.path):
-            task_options, given = split_task_options(options)
-            if _is_study_file(task_or_data):
-                values = refuse_trust(read_yaml(Path(task_or_data)), str(task_or_data))
-                for key in (key for pair in AXES.items() for key in pair if set(pair) & set(given)):
-                    values.pop(key, None)
-                values["task_options"] = {**mapping_from(values, "task_options", str(task_or_data)), **task_options}
-                where = f"{task_or_data} (with the options given)" if options else str(task_or_data)
-            else:
-                where = "semtune.study()"
-                check_data_given_once(given, where)
-                values = task_values(task_or_data, dev, test, task_options, data)
-                values["task_options"] = dataclasses.asdict(values["task_options"])
-            spec = study_from({**values, **given}, where, from_file=_is_study_file(task_or_data))
+            values, where = _study_values(task_or_data, dev, test, options, data)
+            spec = study_from(values, where, from_file=_is_study_file(task_or_data))
             say = (
                 (lambda text: print(printable(text), file=forgiving(sys.stderr), flush=True))
                 if progress
@@ -230,6 +220,30 @@ def study(
     if out is None:
         found.keep_with(folder)
     return found
+
+
+def _study_values(
+    task_or_data: TaskOrData, dev: Texts | None, test: Texts | None, options: Mapping[str, Any], data: DataFolder
+) -> tuple[dict[str, Any], str]:
+    """The plain values of a study, options above those of a file, and what messages call them. Raises SemtuneError."""
+    from semtune.specs import read_yaml
+    from semtune.specs.trust import refuse_trust
+    from semtune.study.grid import AXES, overridden
+
+    task_options, given = split_task_options(options)
+    if not _is_study_file(task_or_data):
+        where = "semtune.study()"
+        check_data_given_once(given, where)
+        values = task_values(task_or_data, dev, test, task_options, data)
+        return {**values, "task_options": dataclasses.asdict(values["task_options"]), **given}, where
+    if dev is not None or test is not None:
+        raise OptionError("The study file says what the data are; leave out dev= and test=.")
+    name = os.fspath(task_or_data)
+    axis_of = {single: axis for axis, single in AXES.items()}
+    above = {axis_of.get(key, key): value for key, value in given.items()}
+    file = refuse_trust(read_yaml(expanded(name)), name)
+    where = f"{name} (with the options given)" if options else name
+    return overridden(file, {**above, "task_options": task_options}, name), where
 
 
 def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bool, progress: bool) -> RunResult:

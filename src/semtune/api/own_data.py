@@ -13,6 +13,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -190,7 +191,7 @@ def _columns_as_text(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     named = {name: options[name] for name in COLUMN_OPTIONS if options.get(name) is not None}
     for name, value in named.items():
-        if isinstance(value, bool) or not isinstance(value, (str, int, tuple)):
+        if isinstance(value, bool) or not isinstance(value, (str, Integral, tuple)):
             raise OptionError(f"{name}= must be the name of a column, not of the kind {type(value).__name__}.")
     return {**options, **{name: str(value) for name, value in named.items()}}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from semtune.errors import DataError, ModelError, OptionError
 from semtune.records import Example, Prediction, RunResult, RunSpec
+from semtune.runtime.files import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ class Run:
 
         Raises ModelError: `folder` is not a run folder.
         """
-        self._folder, self._progress, self._trust = Path(folder), progress, trust_remote_code
+        self._folder, self._progress, self._trust = expanded(folder), progress, trust_remote_code
         self._model: Approach | None = None
         if not self._files.spec.exists():
             raise ModelError(f"{folder} is not a run folder; give the folder that semtune.tune(out=…) wrote.")

@@ -40,10 +40,12 @@ def _nest_part_options(options: Mapping[str, Any], where: str) -> dict[str, Any]
     Raises UnknownNameError with the nearest known name.
     """
     from semtune.specs.presets import DEFAULT_PRESET, preset_values
+    from semtune.specs.record import mapping_from
     from semtune.specs.settings import PARTS
-    from semtune.specs.spec import EARLIER_KEYS, SPEC_KEYS
+    from semtune.specs.spec import EARLIER_KEYS, OPTION_MAPPINGS, SPEC_KEYS
 
     nested = {name: value for name, value in options.items() if name in SPEC_KEYS or name in EARLIER_KEYS}
+    nested |= {name: mapping_from(nested, name, where) for name in OPTION_MAPPINGS if name in nested}
     known = ["offload_gb", *SPEC_KEYS, *TASK_OPTIONS]
     defaults = {field.name: field.default for field in dataclasses.fields(RunSpec)}
     defaults |= preset_values(options.get("preset", DEFAULT_PRESET))

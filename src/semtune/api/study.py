@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semtune.api.run import Run
+from semtune.runtime.files import expanded
 
 if TYPE_CHECKING:
     from semtune.report.table import Table
@@ -28,7 +29,7 @@ class Study:
         """
         from semtune.report.view import load_study
 
-        self.folder, self._trust = Path(folder), trust_remote_code
+        self.folder, self._trust = expanded(folder), trust_remote_code
         self.record: dict[str, Any] = load_study(self.folder)
         """The content of study.json: spec, environment, runs, baselines."""
 

@@ -121,7 +121,9 @@ def trace_prompting(base: Base, work: PromptWork, *, round_to: int = 64) -> Prom
         token_bytes=extrapolate.extrapolated(shallow.token_bytes, deep.token_bytes, more),
         cache_bytes=full - kept,
         activation_bytes=highest - full,
-        turnover_bytes=max(round(extrapolate.total(a, b, more, allocated_bytes)) for a, b in (*prefill, *scoring)),
+        turnover_bytes=max(
+            (round(extrapolate.total(a, b, more, allocated_bytes)) for a, b in (*prefill, *scoring)), default=0
+        ),
         rows=shallow.rows,
         prompt_token=cost(prefill, shallow.tokens["prefill"]),
         decoding_step=cost(decode, 1),

@@ -101,7 +101,7 @@ class RunFolder:
         try:
             files.replace(draft, self.best)
         except BaseException:
-            if self.former.exists():
+            if self.former.exists() and not self.best.exists():
                 files.replace(self.former, self.best)
             raise
         shutil.rmtree(self.former, ignore_errors=True)

@@ -23,7 +23,7 @@ def present_spelling(precision: str) -> str:
 
 def normalise_precision(precision: str) -> str:
     """The present name of a precision. Raises OptionError on an unknown one."""
-    name = present_spelling(precision)
-    if name not in precisions():
-        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(precision, precisions())}.')
+    name = present_spelling(precision) if isinstance(precision, str) else None
+    if name is None or name not in precisions():
+        raise OptionError(f'There is no precision "{precision}"; {did_you_mean(str(precision), precisions())}.')
     return name

@@ -56,7 +56,7 @@ class Judge:
         return Verdict(dataclasses.replace(result, kept_from=self._kept_from(result, spec, paths)))
 
     def _model(self, spec: RunSpec) -> str | None:
-        key = f"{spec.model} {spec.trust_remote_code}"
+        key = f"{spec.model} {spec.revision} {spec.trust_remote_code}"
         if key not in self._models:
             self._models[key] = model_fingerprint(spec)
         return self._models[key]

@@ -81,6 +81,11 @@ class StudyRecord:
         write_json(self._out / FILE, self.plain)
 
 
+def check_same_study(out: Path, task: str) -> None:
+    """Raises OutputError where the folder `out` has the record of another task, or of another format."""
+    _former(out / FILE, task)
+
+
 def _former(file: Path, task: str) -> tuple[dict[tuple[Any, ...], dict[str, Any]], dict[str, dict[str, Any]]]:
     """The runs, by what tells them apart, and the baselines, by name, of an earlier record. Raises OutputError."""
     try:

@@ -25,7 +25,7 @@ from semtune.study.driving import Job, drive
 from semtune.study.grid import StudySpec
 from semtune.study.kept import Judge, Verdict
 from semtune.study.naming import chosen_folder, earlier_name, folder_names, slug
-from semtune.study.record import FILE, FORMAT, StudyRecord
+from semtune.study.record import FILE, FORMAT, StudyRecord, check_same_study
 from semtune.study.rows import baseline_runs, prompted_runs
 from semtune.study.sweep import SWEEP_FILE, SWEEP_FOLDER, Sweep
 from semtune.tasks.label_names import label_notes
@@ -77,6 +77,7 @@ def run_study(
     _check_folder(out)
     with locked(out):
         check_writable(out)
+        check_same_study(out, study.task)
         fingerprint = fingerprint_of(task, splits)
         if sweep is not None:
             sweep.run(launcher, parallel, say, fingerprint)

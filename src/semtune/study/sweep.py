@@ -171,7 +171,7 @@ class Sweep:
 
     def _model(self, spec: RunSpec) -> str | None:
         """The fingerprint of the files of a run's model."""
-        key = spec.model, spec.endpoint
+        key = spec.model, spec.revision, spec.endpoint
         if key not in self._models:
             self._models[key] = model_fingerprint(spec)
         return self._models[key]

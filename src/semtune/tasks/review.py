@@ -48,12 +48,13 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
             "with --labels."
         )
     if not alone:
-        return _with_empty_test_hidden(splits)
+        return with_empty_test_hidden(splits)
+    _check_dev_has_labels(splits)
     hidden = sum(any(label in alone for label in _labels(e)) for e in test)
     unlabelled = [dataclasses.replace(e, target=None) if alone.keys() & set(_labels(e)) else e for e in test]
     note = (
         f"{hidden} of {len(test)} test texts have {_named(list(alone))}, which no other text has: taken as a "
-        "placeholder of hidden labels, not as a class"
+        "placeholder of hidden labels, not as a class, so the test split is predicted and not scored"
     )
     return {**{split: list(examples) for split, examples in splits.items()}, "test": unlabelled}, (note,)
 
@@ -71,8 +72,21 @@ def _check_dev(splits: Splits) -> None:
         )
 
 
-def _with_empty_test_hidden(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    """`splits`, in which test is unlabelled where none of its texts has a label although others have."""
+def _check_dev_has_labels(splits: Splits) -> None:
+    dev = splits.get("dev", ())
+    if dev and all(e.labels == () for e in dev) and any(_labels(e) for e in splits["train"]):
+        raise DataError(
+            f"None of the {len(dev)} dev texts has a label, and dev needs some to choose the epoch and the threshold; "
+            "leave this split out (one is then made of train), or fill its labels in."
+        )
+
+
+def with_empty_test_hidden(splits: Splits) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    """`splits`, in which test is unlabelled where none of its texts has a label although others have.
+
+    Raises DataError where dev is so: it could not choose the epoch.
+    """
+    _check_dev_has_labels(splits)
     held = {split: list(examples) for split, examples in splits.items()}
     test = held.get("test", [])
     if any(e.labels != () for e in test) or not test or not any(_labels(e) for e in held["train"]):

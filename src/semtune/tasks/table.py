@@ -24,7 +24,7 @@ from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
-from semtune.tasks.review import label_notes, with_hidden_labels
+from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_tables, split_paths
 from semtune.tasks.splits import make_splits
@@ -136,9 +136,8 @@ class Table(BaseTask):
         _check_no_shared_ids(splits)
         if options.id_column is not None:
             notes += id_notes(e.id for examples in splits.values() for e in examples)
-        if options.labels is None:
-            splits, hidden = with_hidden_labels(splits)
-            notes += hidden
+        splits, hidden = with_hidden_labels(splits) if options.labels is None else with_empty_test_hidden(splits)
+        notes += hidden
         labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
         notes += _absent(labels, splits)
         notes += label_notes(splits, kind, named=options.labels is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from semtune.errors import SemtuneError
 from semtune.records import RunResult, RunSpec, Status
 from semtune.runs.folder import RunFolder, read_result, write_json
 from semtune.runs.identity import requested
@@ -97,9 +99,10 @@ def _result_of(child: Child) -> RunResult:
     child.temporary.cleanup()
     for folder in run_folders(child.folder):
         if child.run_id is not None and folder.result.exists():
-            result = read_result(folder.result)
-            if result.run_id == child.run_id:
-                return result
+            with contextlib.suppress(SemtuneError):  # damaged, so not this child's, who writes it whole or not at all
+                result = read_result(folder.result)
+                if result.run_id == child.run_id:
+                    return result
     return _without_result(child.spec, child.folder, child.process.returncode, printed, child.run_id)
 
 
