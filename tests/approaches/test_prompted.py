@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semtune.approaches.prompted import Prompted
 from semtune.contracts import PromptParts, TaskContext
@@ -17,7 +17,7 @@ from semtune.records import Example, Prediction, RunSpec, SingleLabel, TargetSpa
 from semtune.registry import STRATEGIES, TASKS
 from semtune.runs.load import load_run
 from semtune.runs.runner import run
-from semtune.specs import resolve
+from semtune.specs import resolve, with_changes
 from semtune.strategies.zero_shot import ZeroShot
 
 from ..runs.test_runner import Silent
@@ -79,12 +79,21 @@ def spec(tiny_model: Path, reviews: Path) -> RunSpec:
     return RunSpec("table", approach="prompted", model=str(tiny_model), strategy="zero-shot", task_options=options)
 
 
+def parameters_of(model: str) -> int:
+    return sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(model).parameters())
+
+
+def test_parameters_in_4_bits_count_too(spec: RunSpec, tmp_path: Path) -> None:
+    result = run(with_changes(spec, {"precision": "nf4"}), tmp_path / "run", Silent())
+    assert result.total_parameters == parameters_of(spec.model)
+
+
 def test_a_prompted_run_leaves_a_whole_folder_and_can_be_used(spec: RunSpec, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = run(spec, out, Silent())
     assert (result.status, result.approach, result.name, result.method) == ("ok", "prompted", "zero-shot", "")
     assert result.trainable_parameters == 0
-    assert result.total_parameters is not None and result.total_parameters > 0
+    assert result.total_parameters == parameters_of(spec.model)
     assert set(result.scores) == {"dev", "test"}
     assert set(result.peak_bytes) == {"load", "train", "evaluate"}
     assert all(scores.parse_failures == 0 for scores in result.scores.values()), "answers are constrained"

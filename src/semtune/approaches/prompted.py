@@ -40,6 +40,7 @@ from semtune.generation.interleaving import Wait, interleave
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load, resolve_device
+from semtune.nn.linear import total_numel
 from semtune.records import TUNING_OPTIONS, Example, Prediction, RunSpec, Usage
 from semtune.registry import PROMPTS, STRATEGIES
 from semtune.specs import prompt_settings, strategy_settings
@@ -142,7 +143,7 @@ class Prompted:
         """Number of scalars of the model; tied weights count once. None: the strategy asks no model."""
         if not uses_model(self.strategy):
             return None
-        return sum(p.numel() for p in self.loaded.model.parameters())
+        return total_numel(self.loaded.model)
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
         """Read the user's files; download and convert the model, where the strategy uses it.

@@ -15,7 +15,7 @@ from semtune.contracts import LoadedModel, Method, Prompt, Readout, freezes_line
 from semtune.measure.machine import total_memory_bytes
 from semtune.models.loading import load
 from semtune.models.positions import check_positions
-from semtune.nn.linear import stored_numel
+from semtune.nn.linear import stored_numel, total_numel
 from semtune.records import Example, Prediction, RunSpec, TargetSpace
 from semtune.registry import METHODS, OPTIMIZERS, PROMPTS, READOUTS
 from semtune.specs import check_optimizer, method_settings, optimizer_settings, prompt_settings, readout_settings
@@ -126,9 +126,7 @@ class TunedModel:
 
     def total_parameters(self) -> int:
         """Number of scalars of the base model and all that is attached; a 4-bit weight counts as if dequantised."""
-        stored = stored_numel(self.loaded.model)  # 4-bit and prepacked weights, which are no nn.Parameters
-        plain = sum(p.numel() for p in self.loaded.model.parameters())  # tied weights count once
-        return stored + plain + sum(p.numel() for p in self.readout.trainable().values())
+        return total_numel(self.loaded.model) + sum(p.numel() for p in self.readout.trainable().values())
 
 
 def seed_everything(seed: int) -> None:

@@ -19,7 +19,7 @@ from semtune.models.fake_model import build_fake_model, layer_count, with_layers
 from semtune.models.loaded import TransformersModel
 from semtune.models.loading import dtype_of
 from semtune.models.locate import locate_config, vocab_size
-from semtune.nn.linear import QuantizedLinear, stored_numel
+from semtune.nn.linear import QuantizedLinear, total_numel
 from semtune.records import MethodSettings
 from semtune.registry import METHODS, QUANTIZATIONS
 
@@ -46,7 +46,7 @@ def _counts(method: Method, config: Any, precision: str) -> tuple[int, int]:
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = _attached(method, config, precision).model
         trainable = sum(p.numel() for p in method.trainable(model).values())
-        return trainable, stored_numel(model) + sum(p.numel() for p in model.parameters())
+        return trainable, total_numel(model)
 
 
 def _over(method: Method, config: Any, precision: str) -> BaseProperties:

@@ -4,7 +4,14 @@ from semtune.nn.linear.frozen import FrozenLinear, QuantizedLinear, frozen_linea
 from semtune.nn.linear.int4 import Int4Linear
 from semtune.nn.linear.nf4 import NF4Linear
 from semtune.nn.linear.panel import PanelLinear, use_panels
-from semtune.nn.linear.plain import adapter_dtype, as_linear_layer, is_linear_layer, stored_numel, train_refusal
+from semtune.nn.linear.plain import (
+    adapter_dtype,
+    as_linear_layer,
+    is_linear_layer,
+    stored_numel,
+    total_numel,
+    train_refusal,
+)
 from semtune.nn.linear.prepacked import PrepackedLinear
 from semtune.nn.linear.upcast import UpcastLinear
 from semtune.nn.panels import HALF_DTYPES
@@ -23,6 +30,7 @@ __all__ = [
     "frozen_linear",
     "is_linear_layer",
     "stored_numel",
+    "total_numel",
     "train_refusal",
     "use_panels",
 ]

@@ -120,6 +120,11 @@ def stored_numel(model: nn.Module) -> int:
     return sum(layer.weight_numel for layer in layers)
 
 
+def total_numel(model: nn.Module) -> int:
+    """Number of weights of `model`, tied ones once; a 4-bit weight counts as if dequantised."""
+    return stored_numel(model) + sum(p.numel() for p in model.parameters())
+
+
 def train_refusal(modules: Iterable[nn.Module]) -> str | None:
     """Why the weight of the first linear layer among `modules` that refuses cannot be trained; None where all can."""
     layers = (as_linear_layer(module) for module in modules if is_linear_layer(module))
