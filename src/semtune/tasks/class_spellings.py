@@ -2,7 +2,9 @@
 
     punctuation       bad.  'bad'          beside bad
     joined words      very_bad  VeryBad    beside very bad
-    accents           negatif  boese       beside négatif, böse
+    accents           negatif  boese       beside négatif, böse; ΘΕΤΙΚΟ beside ΘΕΤΙΚΌ, учеба beside учёба
+    quotes, dashes    Don't know  18-25    beside Don’t know, 18–25
+    forms of a letter POZİTİF  منفي        beside pozitif, منفی
     letters of another script              a Cyrillic о in "positive"
     number and name   1: good              beside 1, or beside good
     true and false    TRUE, 1, yes         beside each other
@@ -31,7 +33,17 @@ _LIKE_LATIN = str.maketrans(
     "ABE3KMHOPCTYXSIJQWaeopcyxsijhdqwABEZHIKMNOPTYXoav",
 )
 """Cyrillic and Greek letters that look like Latin ones."""
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ß": "ss"})
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ß": "ss", "ё": "е"}
+    | dict.fromkeys("أإآٱ", "ا")
+    | dict.fromkeys("ىيئ", "ی")
+    | {"ك": "ک", "ة": "ه", "ؤ": "و"}
+)
+"""Letters that keyboards and habits write in two ways, and the one that both are compared as."""
+_MARKS = re.compile("[\u0300-\u036f\u0591-\u05bd\u0640\u064b-\u065f\u0670]")
+"""Accents beside a letter that has no form with them, points of Hebrew and Arabic, and Arabic's stretched line."""
+_DASHES = re.compile(r"\s*[\-\u2010-\u2015\u2212]\s*")
+_APOSTROPHES = re.compile(r"(?<=\w)['’‘ʼ´`′](?=\w)")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _CODE_AND_NAME = re.compile(r"(?P<code>[-+]?\d{1,4}|[A-Za-z])\s*(?:[:=)\]]|\.\s|\s[-\u2010-\u2015]\s)\s*(?P<name>\S.*)")
 _TRUE = frozenset(
@@ -80,7 +92,7 @@ def spelling_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:
     found: dict[tuple[str, ...], None] = {}
-    for key in (_plain, _transliterated):
+    for key in (_plain, _latin, _transliterated):
         by_key: dict[str, list[str]] = defaultdict(list)
         for label in labels:
             if folded := key(label):
@@ -92,25 +104,35 @@ def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _plain(label: str) -> str:
-    """What is left of a label without case, edges, signs between its words, accents and the script of its letters."""
+    """What is left of a label without case, edges, signs between its words, and accents."""
     text = unicodedata.normalize("NFKC", label).strip()
-    text = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ][a-zß-ÿ])", " ", text.translate(_LIKE_LATIN)).casefold()
+    text = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ][a-zß-ÿ])", " ", text).casefold()
     pair = _PAIRS.fullmatch(text)
     text = next(filter(None, pair.groups()), "") if pair is not None else text
-    return _without_accents(_BETWEEN.sub("", _EDGES.sub("", text)).translate(_LETTERS))
+    text = _DASHES.sub("-", _BETWEEN.sub("", _APOSTROPHES.sub("", _EDGES.sub("", text))))
+    return _without_accents(text).translate(_LETTERS)
+
+
+def _latin(label: str) -> str:
+    """As `_plain`, without the script of letters that look like Latin ones."""
+    return _plain(unicodedata.normalize("NFKC", label).translate(_LIKE_LATIN))
 
 
 def _transliterated(label: str) -> str:
-    """As `_plain`, with ä as ae and the like."""
-    return _plain(unicodedata.normalize("NFKC", label).casefold().translate(_UMLAUTS))
+    """As `_latin`, with ä as ae and the like."""
+    return _latin(unicodedata.normalize("NFKC", label).casefold().translate(_UMLAUTS))
 
 
 def _without_accents(text: str) -> str:
-    """`text` without the accents of Latin letters; marks of other scripts make other letters."""
-    return "".join(
-        unicodedata.normalize("NFD", c)[0] if "\u00c0" <= c <= "\u024f" or "\u1e00" <= c <= "\u1eff" else c
+    """`text` without accents of Latin and Greek letters and without points; in other scripts marks make other letters.
+
+    An accent that Unicode has no letter for stands by itself (a stress in Russian, the dot that is left of Turkish İ).
+    """
+    bare = "".join(
+        unicodedata.normalize("NFD", c)[0] if "\u00c0" <= c <= "\u03ff" or "\u1e00" <= c <= "\u1fff" else c
         for c in unicodedata.normalize("NFC", text)
     )
+    return _MARKS.sub("", bare)
 
 
 def _coded(labels: Sequence[str]) -> list[tuple[str, ...]]:
