@@ -140,6 +140,7 @@ def test_a_generating_readout(classifier: TunedTextClassifier) -> None:
         ("a text", ["a"], "a string was passed"),
         ([["a", "b"], ["c", "d"]], ["a", "b"], "one text a sample"),
         (["a", " "], ["a", "b"], r"X\[1\] must be a text"),
+        (["a", "\u200b"], ["a", "b"], r"X\[1\] must be a text"),
         (["a", None], ["a", "b"], r"X\[1\] must be a text"),
         ([], [], "0 sample"),
         (["a", "b"], ["a"], "inconsistent numbers of samples"),
@@ -221,6 +222,8 @@ def test_classes_that_may_not_be_meant_are_named(classifier: TunedTextClassifier
         classifier.fit(TEXTS, np.array([*MOODS[1:], np.nan]))
     with pytest.warns(UserWarning, match='class "cold;kind" looks like several labels joined by ";"'):
         classifier.fit(TEXTS, ["cold", "kind", "cold;kind"] * 8)
+    with pytest.warns(UserWarning, match=r'"Don\'t know" \(8\) and "Don’t know" \(8\)'):
+        classifier.fit(TEXTS, ["Don't know", "Don’t know", "kind"] * 8)
 
 
 def test_a_score_reads_y_as_fitting_does(classifier: TunedTextClassifier) -> None:
@@ -251,6 +254,11 @@ def test_mistakes(classifier: TunedTextClassifier, monkeypatch: pytest.MonkeyPat
         classifier.predict(TEXTS)
     with pytest.raises(ValueError, match="2 names for 3 columns"):
         clone(classifier).set_params(label_names=["a", "b"]).fit(TEXTS, MultiLabelBinarizer().fit_transform(SETS))
+    for missing in (None, np.nan):
+        with pytest.raises(ValueError, match=r"label_names\[1\] is missing"):
+            clone(classifier).set_params(label_names=["a", missing, "c"]).fit(
+                TEXTS, MultiLabelBinarizer().fit_transform(SETS)
+            )
     with pytest.raises(UnknownNameError, match='did you mean "patience"'):
         clone(classifier).set_params(options={"patienc": 2}).fit(TEXTS, MOODS)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from semtune.api.class_targets import ClassTargets, as_list, class_targets, doub
 from semtune.api.own_data import TASK_OPTIONS
 from semtune.api.plain_values import plain_value
 from semtune.errors import OptionError
+from semtune.tasks.characters import is_blank
 
 __all__ = ["TunedTextClassifier"]
 
@@ -207,10 +209,14 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"label_names has {len(self.label_names)} names for {len(classes)} columns of y.")
         given = classes if self.label_names is None else self.label_names
         texts = [plain_value(name, "the class") for name in given]
+        if None in texts:
+            raise ValueError(f"label_names[{texts.index(None)}] is missing; give each column of y a name.")
         names = [" ".join(str(name).split()) for name in texts]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"Each class needs a name of its own that is not blank; the names are {names}.")
-        for note in doubtful_classes([] if targets.are_columns else [n for n in texts if isinstance(n, str)]):
+        counts = Counter(number for row in targets.rows for number in (row if isinstance(row, list) else [row]))
+        named = {name: counts[number] for number, name in enumerate(texts) if isinstance(name, str)}
+        for note in doubtful_classes({} if targets.are_columns else named):
             warnings.warn(note, UserWarning, stacklevel=3)
         return names
 
@@ -235,7 +241,7 @@ def _texts(X: Any) -> list[str]:
     if not len(array):
         raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
     for number, text in enumerate(array):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or is_blank(text):
             raise ValueError(f"X[{number}] must be a text that is not blank, but it is {text!r}.")
     return [str(text) for text in array]
 

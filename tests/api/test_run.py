@@ -173,6 +173,8 @@ def test_what_a_folder_holds_is_not_lost(tune: Tune, tmp_path: Path) -> None:
 def test_bad_texts_to_predict(tuned: semtune.Run) -> None:
     with pytest.raises(DataError, match="Text 2 is empty"):
         tuned.predict(["kind", "  "])
+    with pytest.raises(DataError, match="Text 1 is empty"):
+        tuned.predict(["\u200b\u200e"])
     with pytest.raises(DataError, match="Text 1 is no text but of the kind int"):
         tuned.predict([3])  # type: ignore[list-item]
     for table in (pd.DataFrame({"text": TEXTS[:2], "label": ["good", "bad"]}), {"text": TEXTS[:2]}):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semtune.cli.app import app
-from semtune.cli.predict import _check_are_no_files, _own_table, _plain, _shown
+from semtune.cli.predict import _check_are_no_files, _checked, _own_table, _plain, _shown
 from semtune.errors import OptionError
 from semtune.records import FreeText, LabelSet, Prediction, RunSpec, SingleLabel, Span, Spans, TaskOptions
 from semtune.specs import write_spec
@@ -83,3 +83,9 @@ def test_how_the_runs_own_table_was_read(tmp_path: Path) -> None:
     write_spec(RunSpec(task="table", task_options=options, method="lora"), tmp_path / "spec.yaml")
     assert _own_table(tmp_path) == (("comment", "text"), ("|",), "none")
     assert _own_table(tmp_path / "nowhere") == (("text",), (), "auto")
+
+
+def test_a_text_that_shows_nothing_is_refused() -> None:
+    assert _checked(["a"]) == ["a"]
+    with pytest.raises(OptionError, match="Text 2 is empty"):
+        _checked(["a", "\u200b"])

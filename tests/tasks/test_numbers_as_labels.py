@@ -12,7 +12,7 @@ import pytest
 
 from semtune.tasks.narrow_floats import shorten_column
 
-from .tables import ROWS, notes, pairs, refused, save
+from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
 
 
 def lines(labels: list[str], identified: bool = False) -> str:
@@ -39,11 +39,13 @@ def test_ids_stay_as_they_are_written(tmp_path: Path) -> None:
     assert len(pairs(save(tmp_path / "t.jsonl", lines(['"a"', '"b"'], identified=True)))) == len(ROWS)
 
 
-@pytest.mark.parametrize("blank", ["\u200b", " \u2060", "\ufeff"])
+@pytest.mark.parametrize("blank", ["\u200b", " \u2060", "\ufeff", "\u3164", "\u2800\u2800"])
 def test_a_label_that_shows_nothing_is_missing(tmp_path: Path, blank: str) -> None:
     visible = refused(save(tmp_path / "a.jsonl", lines(['"a"', '""'])))
     invisible = refused(save(tmp_path / "b.jsonl", lines(['"a"', json.dumps(blank)])))
     assert invisible.replace("b.jsonl", "a.jsonl") == visible
+    text = joined([HEADER, *ROWS[:9], (blank, "windy")], ",")
+    assert 'row 10 has no text in column "text"' in refused(save(tmp_path / "c.csv", text))
 
 
 @pytest.mark.parametrize("stored", [pa.float16(), pa.float32(), pa.float64(), pa.list_(pa.float32())], ids=str)

@@ -25,6 +25,11 @@ def test_only_line_ends_end_a_text(tmp_path: Path, end: str) -> None:
     assert read_texts(save(tmp_path / "texts", "one\n\n \nthree"), TaskOptions())[0] == ["one", "", "", "three"]
 
 
+def test_lines_that_show_nothing_are_blank(tmp_path: Path) -> None:
+    texts, (note,) = read_texts(save(tmp_path / "t.txt", "a\n\u200e\n \u200e\u200b\n\u2800\n⠓⠊\n"), TaskOptions())
+    assert texts == ["a", "", "", "", "⠓⠊"] and "3 lines are blank and get no prediction (first: line 2)" in note
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = save(tmp_path / "t.txt", "“naïve”\nzwei\n", encoding)

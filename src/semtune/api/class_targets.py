@@ -7,7 +7,7 @@ numbers (which NumPy makes text), a string among lists (which would be cut into 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from semtune.api.plain_values import plain_value
 from semtune.errors import DataError
+from semtune.tasks.class_spellings import spelling_notes
 from semtune.tasks.label_notations import check_no_indicators, joined_labels
 from semtune.tasks.missing_marks import is_placeholder
 from semtune.tasks.remarks import shown
@@ -236,8 +237,12 @@ def _shown(value: Any) -> str:
     return shown(value) if isinstance(value, str) else repr(value)
 
 
-def doubtful_classes(names: Sequence[str]) -> list[str]:
-    """Sentences on classes that may stand for something else, as those of a file would be noted."""
+def doubtful_classes(names: Mapping[str, int]) -> list[str]:
+    """Sentences on classes that may stand for something else, as those of a file would be noted.
+
+    Args:
+        names: number of texts by class.
+    """
     notes = [
         f"y has the class {shown(name)}, which is learnt like any other; if it stands for a missing label, leave its "
         "texts out."
@@ -250,4 +255,4 @@ def doubtful_classes(names: Sequence[str]) -> list[str]:
             f"The class {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, give a "
             "list of labels for each text."
         )
-    return notes
+    return [*notes, *spelling_notes(names)]

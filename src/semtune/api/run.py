@@ -196,7 +196,7 @@ def caller_state_kept() -> Iterator[None]:
 
 def _checked(texts: str | Iterable[str]) -> list[str]:
     """The texts as a list. Raises DataError."""
-    from semtune.tasks.characters import check_characters
+    from semtune.tasks.characters import check_characters, is_blank
 
     if hasattr(texts, "columns") or isinstance(texts, Mapping):
         raise DataError("Texts are needed, but this is a table; give its column of texts, such as df['text'].")
@@ -211,7 +211,7 @@ def _checked(texts: str | Iterable[str]) -> list[str]:
     for number, text in enumerate(found, start=1):
         if not isinstance(text, str):
             raise DataError(f"Text {number} is no text but of the kind {type(text).__name__}; give strings.")
-        if not text.strip():
+        if is_blank(text):
             raise DataError(f"Text {number} is empty; give it some words.")
         check_characters(text, "text", f"Text {number}")
     return [str(text) for text in found]

@@ -119,8 +119,10 @@ def _own_table(run: Path) -> _OwnTable:
 
 def _checked(texts: list[str]) -> list[str]:
     """The texts of the command line. Raises OptionError: a blank one, or one that is no valid text."""
+    from semtune.tasks.characters import is_blank
+
     for number, text in enumerate(texts, start=1):
-        if not text.strip():
+        if is_blank(text):
             raise OptionError(f"Text {number} is empty; give it some words.")
         try:
             text.encode()

@@ -131,7 +131,7 @@ def id_text(value: Any, column: str, where: str, remarks: Remarks) -> str | None
     if value is None:
         return None
     if isinstance(value, str):
-        return value if value.strip() else None
+        return None if is_blank(value) else value
     text = value.written if isinstance(value, WrittenFloat) else _scalar_as_text(value)
     if text is None:
         raise DataError(f'{remarks.source}, {where} has {kind_of_cell(value)} as its id in column "{column}".')

@@ -15,6 +15,7 @@ from semtune.tasks.cells import (
     no_label,
     written_list,
 )
+from semtune.tasks.characters import is_blank
 from semtune.tasks.garbled import entity_in, remark_garbled
 from semtune.tasks.label_notations import check_no_indicators, split_labels
 from semtune.tasks.missing_marks import is_placeholder, missing_mark
@@ -70,7 +71,7 @@ class LabelCells:
             )
         else:
             items = [cell]
-            if isinstance(cell, str) and cell.strip() and cell != cell.strip():
+            if isinstance(cell, str) and not is_blank(cell) and cell != cell.strip():
                 remarks.row("white space around a label was left out", where)
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
         remark_garbled(labels, "label", where, remarks)
@@ -83,7 +84,7 @@ class LabelCells:
             remarks.row("an empty list of labels was read as a text without labels", where)
         if cell is None and self.kind == "label_set":
             remarks.row("a missing label cell was read as a text without labels", where)
-        elif isinstance(cell, str) and not cell.strip() and self.kind == "label_set":
+        elif isinstance(cell, str) and is_blank(cell) and self.kind == "label_set":
             remarks.row("an empty label cell was read as a text without labels", where)
         unknown = [label for label in labels if self.known is not None and label not in self.known]
         if may_hide and unknown and all(is_placeholder(label) for label in labels):
@@ -125,7 +126,7 @@ class LabelCells:
                 items: Sequence[Any] | None = cell if isinstance(cell, list) else None
                 if self.written:
                     items = written_list(cell)
-                elif isinstance(cell, str) and cell.strip() and self.separator is not None:
+                elif isinstance(cell, str) and not is_blank(cell) and self.separator is not None:
                     items = cell.split(self.separator)
                 if items is not None:
                     yield f"{source}, {where}", items
@@ -142,7 +143,7 @@ class LabelCells:
         other: tuple[str, str] | None = None
         for source, rows in cells.items():
             for where, cell in rows:
-                if not isinstance(cell, str) or not cell.strip():
+                if not isinstance(cell, str) or is_blank(cell):
                     continue
                 if written_list(cell) is not None:
                     listed = listed or (f"{source}, {where}", cell)

@@ -6,23 +6,17 @@ normal form. They are different labels to every method, which is seldom what the
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
 from semtune.errors import did_you_mean
+from semtune.tasks.characters import is_invisible
 
 GROUPS_SHOWN = 5
 """Number of groups of near-equal labels that the warning names."""
 NORMAL_FORM = "normal form"
-
-_IGNORABLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-"""Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), and the blank Braille pattern."""
 
 
 def near_equal(labels: Iterable[str]) -> list[tuple[str, ...]]:
@@ -79,7 +73,7 @@ def shown(label: str, beside: Iterable[str] = ()) -> str:
 
 
 def _shows(character: str) -> bool:
-    return character.isprintable() and not _IGNORABLE.match(character)
+    return character.isprintable() and not is_invisible(character)
 
 
 def _escaped(character: str) -> str:
@@ -87,7 +81,7 @@ def _escaped(character: str) -> str:
 
 
 def _without_invisible(text: str) -> str:
-    return "".join(c for c in text if c.isspace() or (not _IGNORABLE.match(c) and unicodedata.category(c) != "Cc"))
+    return "".join(c for c in text if not is_invisible(c))
 
 
 _FOLDS: dict[str, Callable[[str], str]] = {

@@ -16,6 +16,7 @@ from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.annotations import check_one_annotator, remark_unaccepted
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import id_text, text_of
+from semtune.tasks.characters import is_blank
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import check_one_encoding, path_of
 from semtune.tasks.dialect import checked_separator
@@ -239,7 +240,7 @@ def _check_no_near_column(table: RawTable, column: str) -> None:
 
 
 def _check_label_set(labels: tuple[str, ...]) -> None:
-    if not labels or any(not label.strip() or label != label.strip() for label in labels):
+    if not labels or any(is_blank(label) or label != label.strip() for label in labels):
         raise OptionError("--labels must name at least one label, none of them blank or edged by spaces.")
     if labels[0].startswith("[") and "]" not in labels[0] and labels[-1].endswith("]") and "[" not in labels[-1]:
         raise OptionError(

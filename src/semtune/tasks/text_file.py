@@ -9,7 +9,7 @@ from pathlib import Path
 from semtune.errors import DataError, OptionError
 from semtune.records import TaskOptions
 from semtune.tasks.cells import text_of
-from semtune.tasks.characters import visible
+from semtune.tasks.characters import is_blank, visible
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import QuotingOption
 from semtune.tasks.garbled import remark_damaged
@@ -51,21 +51,21 @@ def read_texts(
         )
     decoded = decode_file(path, options.encoding, encoding_option=True)
     lines = decoded.text.removesuffix("\n").split("\n")
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in lines if not is_blank(line)), "")
     named = _named_column(first, usual_columns, own_separators if suffix == LINES_SUFFIX else ())
     if named is not None:
         column, separator = named
         own = options if separator in SEPARATORS else replace(options, separator=separator)
         texts, notes = _texts_of_table(path, own, usual_columns, own_quoting)
         return texts, (f'{path}: read as a table, as its first line names the column "{column}"', *notes)
-    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    blank = [number for number, line in enumerate(lines, start=1) if is_blank(line)]
     remarks = Remarks(str(path))
     for number, line in enumerate(lines, start=1):
         remark_damaged(line, f"line {number}", remarks)
         if spreadsheet_error(line) or missing_mark(line):
             what = "a text is a spreadsheet's error or a mark of a missing value, and was taken as it stands,"
             remarks.row(what, f"line {number}", example=shown(line), advice="empty such lines if they lack a text")
-    return [line if line.strip() else "" for line in lines], (
+    return ["" if is_blank(line) else line for line in lines], (
         *decoded.notes,
         *_table_note(path, lines, usual_columns),
         *remarks.notes,
@@ -88,7 +88,7 @@ def _table_note(path: Path, lines: Sequence[str], columns: Sequence[str]) -> tup
     advice = "if the file is a table, name its column of texts with --text-column"
     if visible(lines[0]) in columns or _named_column(lines[0], columns, SEPARATORS) is not None:
         return (f"{path}: line 1 ({shown(lines[0])}) looks like a header, and was read as a text; {advice}",)
-    cells = {len(line.split(TAB)) for line in lines if line.strip()}
+    cells = {len(line.split(TAB)) for line in lines if not is_blank(line)}
     if len(lines) > 1 and len(cells) == 1 and cells != {1}:
         return (
             f"{path}: each line has {cells.pop()} cells separated by tabs, and was read as one text; {advice} (its "
