@@ -104,6 +104,19 @@ def of_column(folder: Path, column: str, values: list[object]) -> Path:
         ("is_train", [1] * 18 + [0] * 6, "--split-column is_train (true: train, false: test)"),
         ("isValidation", ["no"] * 18 + ["yes"] * 6, "(true: dev, false: train)"),
         ("in_test_set", ["", "x"] * 12, "(true: test, false: train)"),
+        ("used_for_testing", ["FALSE"] * 18 + ["TRUE"] * 6, "--split-column used_for_testing (true: test, false:"),
+        ("use_in_training", [0, 1] * 12, "(true: train, false: test)"),
+        ("ist_test", ["nein", "ja"] * 12, "(true: test, false: train)"),
+        ("conjunto", ["entrenamiento"] * 14 + ["prueba"] * 10, "says train and test, but all rows would be taken for"),
+        ("jeu", ["apprentissage"] * 14 + ["test"] * 10, "use it with --split-column jeu"),
+        ("jeu", ["Entraînement", "jeu de validation", "jeu de test"] * 8, "says train and dev and test"),
+        ("Datensatz", ["Training", "Validierung", "Test"] * 8, "says train and dev and test"),
+        ("split", ["Trainingsdaten"] * 14 + ["Testdaten"] * 10, "says train and test"),
+        ("conjunto", ["treino", "validação", "teste"] * 8, "says train and dev and test"),
+        ("insieme", ["addestramento"] * 14 + ["convalida"] * 10, "says train and dev"),
+        ("split", ["训练集"] * 14 + ["测试集"] * 10, "says train and test"),
+        ("cohort", ["derivation"] * 14 + ["validation"] * 10, '("derivation", "validation"), but all rows'),
+        ("cohort", ["Development"] * 14 + ["Validation"] * 10, "write train, dev or test there and use it with"),
     ],
 )
 def test_a_column_that_says_so_in_other_words_is_refused(
@@ -120,7 +133,10 @@ def test_a_column_that_says_so_in_other_words_is_refused(
         ("test", [0] * 18 + [1] * 6, "--split-column test (true: test, false: train)"),
         ("kfold", [0, 1, 2, 3] * 6, "write train, dev or test into a column and use it with --split-column NAME"),
         ("split", [0, 1] * 12, "write train, dev or test into a column"),
-        ("partition", ["entrenamiento", "prueba"] * 12, 'has a column "partition" ("entrenamiento", "prueba")'),
+        ("partition", ["oppilas", "koe"] * 12, 'has a column "partition" ("oppilas", "koe")'),
+        ("test_flag", [0] * 18 + [1] * 6, "--split-column test_flag (true: test, false: train)"),
+        ("flag_test", [0] * 18 + [1] * 6, "--split-column flag_test (true: test, false: train)"),
+        ("nota", ["entrenamiento", "prueba"] * 12, "use it with --split-column nota"),
         ("note", WORDS, "use it with --split-column note"),
         ("file", ["train.csv"] * 14 + ["test.csv"] * 10, 'write train, dev or test where it says "train.csv"'),
         ("set", ["train", "test", "x"] * 8, "which is not read"),
@@ -146,6 +162,11 @@ def test_a_column_that_may_say_so_is_noted(tmp_path: Path, column: str, values: 
         ("part", [1, 2, 3] * 8),
         ("test_score", [0, 1] * 12),
         ("contest", [0, 1] * 12),
+        ("phase", ["discovery", "growth"] * 12),
+        ("env", ["development", "production"] * 12),
+        ("set", ["teste", "nota"] * 12),
+        ("flag", [0, 1] * 12),
+        ("used", [0, 1] * 12),
     ],
 )
 def test_honest_columns_are_not_remarked(tmp_path: Path, column: str, values: list[object]) -> None:
@@ -159,5 +180,7 @@ def test_a_column_of_true_and_false_is_used(tmp_path: Path) -> None:
     assert 'rows whose column "is_test" is true were taken for test, the others for train' in "\n".join(task.notes)
     task = table(of_column(tmp_path, "is_valid", [0, 1] * 12), split_column="is_valid")
     assert len(task.load("dev")) == 12 and task.made_splits == ("test",)
+    words = ["Trainingsdaten"] * 12 + ["Validierungsdaten"] * 6 + ["Testmenge"] * 6
+    assert len(table(of_column(tmp_path, "set", list(words)), split_column="set").load("dev")) == 6
     words = ["Train set"] * 12 + ["Development set"] * 6 + ["Testing"] * 6
     assert len(table(of_column(tmp_path, "set", list(words)), split_column="set").load("dev")) == 6

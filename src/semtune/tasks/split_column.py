@@ -8,6 +8,7 @@ where name and cells leave little doubt, and noted where they leave some, such a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,19 +24,30 @@ from semtune.tasks.table_files import RawTable, find_column
 USUAL_NAMES = frozenset(
     {"split", "splits", "set", "subset", "dataset", "partition", "fold", "folds", "kfold", "part", "usage", "phase"}
     | {"traintest", "testtrain", "trainvaltest", "datasplit", "mluse"}
+    | {"conjunto", "jeu", "ensemble", "datensatz", "aufteilung", "insieme", "partición", "partição", "cohort", "coorte"}
 )
 """Names that such a column often has, or words in them."""
 _OUTRIGHT = frozenset({"split", "splits", "partition", "fold", "folds", "kfold", "traintest", "datasplit", "mluse"})
 """Those that hardly name anything else."""
+_TRAIN_WORDS = frozenset({"derivation", "discovery"})
+"""Words of medical studies for the rows that a model is made from."""
 _OTHER_WORDS = frozenset({"eval", "evaluation", "holdout", "heldout", "blind", "private", "public", "oof"})
 """Words for rows kept from training that do not say which split they are."""
+_IN_OTHER_LANGUAGES = {
+    "train": "entrenamiento entreno apprentissage entraînement treino treinamento addestramento allenamento lernen "
+    "trainieren trening uczenie обучение обучающая тренировочная 训练 訓練 学習",
+    "dev": "validación desarrollo développement validierung entwicklung validação desenvolvimento validazione convalida "
+    "walidacja валидация валидационная 验证 驗證 検証",
+    "test": "prueba pruebas essai teste testes testen prova collaudo тест тестовая 测试 測試 テスト",
+}
+"""Spanish, French, Portuguese, Italian, German, Polish, Russian, Chinese and Japanese words by split."""
 _NO_SPLIT = frozenset(
     {"", "none", "null", "nan", "na", "n/a", "-", "?", "unsupervised", "unsup", "unlabeled", "unlabelled", "extra"}
     | {"unused", "ignore", "ignored", "exclude", "excluded", "other", "unassigned"}
 )
 """What such a column says of rows that belong to no split."""
-_TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x"})
-_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan"})
+_TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
+_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan", "nein", "falsch", "non", "faux", "não"})
 _KNOWN_SHARE = 0.75
 """Share of the cells that must name a split, or no split, in a column that is refused."""
 _FEW_VALUES = 20
@@ -43,7 +55,14 @@ _FEW_VALUES = 20
 _LONGEST = 40
 """Most characters of a cell that names a split."""
 _ADJECTIVES = re.compile(r"^(public|private|hidden|blind|final|official|internal|external)(?=[a-z])")
-_WORD_ENDS = re.compile(r"[\s_-]*(?:set|split|data|sample|samples|rows)$")
+_WORD_ENDS = re.compile(
+    r"[\s_-]*(?:set|split|data|sample|samples|rows|cohort|s?(?:daten|datensatz|menge)|集|データ)$"
+    r"|^(?:conjunto|jeu|ensemble|insieme|set|datos|dados|dati|données|base|échantillon)\s+(?:de|di|do|da|d['’])\s*"
+)
+_ASKING = frozenset({"is", "in", "used", "use", "for", "ist", "est", "es"})
+"""Words before a split's name in the name of a column of true and false."""
+_FLAG_ENDS = frozenset({"set", "split", "data", "row", "sample", "mask", "indicator"})
+"""Words behind it."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[\W\d_]+")
 _SHOWN = 3
 
@@ -121,7 +140,10 @@ def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], opt
             said = f'a column "{name}", which says {_said(counts)}'
             other = [word for word in counts if _split_of(word) is None]
             use = f"use it with {named_option}"
-            if other:
+            if len(other) < len(counts) and "train" not in map(_split_of, counts):
+                said = f'a column "{name}" ({_list(list(counts))})'
+                use = f"write train, dev or test there and {use}"
+            elif other:
                 use = f"write train, dev or test where it says {_list(other)}, or remove these rows, and {use}"
             refused = usual and _share_of_known(counts) >= _KNOWN_SHARE
         elif not _words_of(name).isdisjoint(_OUTRIGHT) and 1 < len(counts) <= min(_FEW_VALUES, counts.total() / 2):
@@ -156,22 +178,39 @@ def _word(cell: Any) -> str:
     return "" if cell is None else visible(str(cell)).casefold()
 
 
+def _bare(word: str) -> str:
+    """A word without accents."""
+    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+
+
+_SPLIT_OF_WORD = SPLIT_OF_NAME | {
+    _bare(word): split for split, words in _IN_OTHER_LANGUAGES.items() for word in words.split()
+}
+
+
 def _split_of(word: str) -> str | None:
     """The split that a word names, with or without "set" behind it."""
-    return SPLIT_OF_NAME.get(word) or SPLIT_OF_NAME.get(_WORD_ENDS.sub("", word))
+    return _SPLIT_OF_WORD.get(_bare(word)) or _SPLIT_OF_WORD.get(_bare(_WORD_ENDS.sub("", word)))
 
 
 def _hints_in(word: str) -> set[str]:
     """The splits, or "other", that parts of a word hint at though it is none's name: eval, test1, PrivateTest."""
+    if word in _TRAIN_WORDS:
+        return {"train"}
     if len(re.findall(r"[^\W\d_]+\S*", word)) > 1:  # words of a phrase, such as "test driver", mean something else
         return set()
     parts = [part for part in re.split(r"[\W\d_]+", _ADJECTIVES.sub(r"\1 ", word)) if part]
-    named = {SPLIT_OF_NAME.get(part) or ("other" if part in _OTHER_WORDS else "") for part in parts}
+    named = {_SPLIT_OF_WORD.get(_bare(part)) or ("other" if part in _OTHER_WORDS else "") for part in parts}
     return named - {""}
 
 
 def _names_splits(counts: Mapping[str, int]) -> bool:
-    """Whether cells say train of some rows and something else of a split of others."""
+    """Whether cells say train of some rows and something else of a split of others.
+
+    A development cohort beside a validation cohort is what a model is made from.
+    """
+    if {"development", "validation"} <= counts.keys():
+        return True
     held = [{found} if (found := _split_of(word)) is not None else _hints_in(word) for word in counts]
     return {"train"} in held and any(hints - {"train"} for hints in held)
 
@@ -205,12 +244,15 @@ def _words_of(name: str) -> set[str]:
 def _flag_name(name: str) -> _Flag | None:
     """What true and false mean in a column of this name; None: it names no split."""
     words = [word.casefold() for word in _CAMEL.split(visible(name)) if word]
-    asked = bool(words) and words[0] in ("is", "in")
-    words = words[asked:]
-    if words[-1:] in (["set"], ["split"], ["data"], ["row"], ["sample"]):
+    words = [word for word in words if word != "flag"] or words  # what it flags may also be a test of the shop
+    size = len(words)
+    while len(words) > 1 and words[0] in _ASKING:
+        words = words[1:]
+    asked = len(words) < size
+    while len(words) > 1 and words[-1] in _FLAG_ENDS:
         words = words[:-1]
     word = "".join(words)
-    split = SPLIT_OF_NAME.get(word) or ("test" if word in {"eval", "evaluation", "holdout", "heldout"} else None)
+    split = _split_of(word) or ("test" if word in {"eval", "evaluation", "holdout", "heldout"} else None)
     if split is None:
         return None
     return _Flag(split, "test" if split == "train" else "train", asked and word not in ("valid", "val"))
