@@ -177,6 +177,23 @@ def test_comment_lines_above_the_header(tmp_path: Path) -> None:
     assert pairs(path, text_column="#text") == ROWS
 
 
+@pytest.mark.parametrize("first", ["so; and, so", "one\ntwo, three", 'a ""b"", c'])
+@pytest.mark.parametrize("name", ["#", "#id"])
+def test_a_header_that_begins_with_a_number_sign_is_none(tmp_path: Path, name: str, first: str) -> None:
+    rows = [(str(n), text, label) for n, (text, label) in enumerate(ROWS)]
+    head = f'{name},text,label\n0,"{first}",sunny\n'
+    path = save(tmp_path / "t.csv", head + joined(rows, ","))
+    assert pairs(path)[1:] == ROWS and "were left out" not in notes(path)
+    path = save(tmp_path / "t.csv", "# made by a tool, 2021\n" + head + joined(rows, ","))
+    assert pairs(path)[1:] == ROWS and "(1 of them)" in notes(path)
+
+
+def test_a_header_called_number_sign_needs_no_row_of_its_width(tmp_path: Path) -> None:
+    rows = [("1", "so"), *((str(n), *row) for n, row in enumerate(ROWS, start=2))]
+    path = save(tmp_path / "t.csv", joined([("#", "text", "label"), *rows], ","))
+    assert "row 1 has no label" in refused(path)
+
+
 def test_headers_that_look_wrong_are_explained(tmp_path: Path) -> None:
     assert "name what separates the columns with --separator" in refused(
         save(tmp_path / "t.csv", joined([HEADER, *ROWS], "::"))

@@ -21,6 +21,11 @@ NAMED_SEPARATORS = {"tab": TAB, "\\t": TAB, "comma": ",", "semicolon": ";", "pip
 OWN_SEPARATOR = {".tsv": TAB, ".tab": TAB, ".psv": "|"}
 """Suffix -> separator that it promises; all others promise a comma."""
 QuotingOption = Literal["auto", "csv", "backslash", "none"]
+_NUMBER_SIGN = re.compile(r"#\s*([,;\t|])\s*[^\s,;|]")
+"""A header whose first cell is "#", a name for numbers."""
+_QUOTED = re.compile(r'(^|[,;\t|\n]) *"(?:[^"]|"")*+"')
+_ROW_LINES = 100
+"""Lines within which a row is looked for."""
 _EXCEL_LINE = re.compile(r"sep=(.)\n", re.IGNORECASE)
 
 
@@ -90,14 +95,15 @@ def read_rows(text: str, suffix: str, separator: str | None, quoting: QuotingOpt
 def _without_comments(text: str, first_line: int, remarks: Remarks) -> tuple[str, int]:
     """`text` without blank lines and "#" lines above its header, and the header's line number.
 
-    A "#" line that has as many cells as the line below is the header itself.
+    A "#" line that has as many cells as the line below, or whose first cell is "#" alone, is the header itself.
     """
     lines = text.split("\n")
     start = next((i for i, line in enumerate(lines) if line.strip()), 0)
     header = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), start)
-    if header > start and _width(lines[header]) > 1:
-        if lines[header - 1].startswith("#") and _width(lines[header - 1]) == _width(lines[header]):
+    if header > start and (width := _width(lines[header:])) > 1:
+        if lines[header - 1].startswith("#") and _width(lines[header - 1 :]) == width:
             header -= 1
+        header = next((i for i in range(start, header) if _NUMBER_SIGN.match(lines[i])), header)
         comments = [i for i in range(start, header) if lines[i].startswith("#")]
         if comments:
             remarks.general(f'"#" lines above the header were left out ({len(comments)} of them)')
@@ -105,8 +111,10 @@ def _without_comments(text: str, first_line: int, remarks: Remarks) -> tuple[str
     return "\n".join(lines[start:]), first_line + start
 
 
-def _width(line: str) -> int:
-    return max(len(line.split(separator)) for separator in SEPARATORS)
+def _width(lines: Sequence[str]) -> int:
+    """Number of cells of the first row of `lines`, whose cells in quotes may hold separators and line ends."""
+    row = _QUOTED.sub(r"\1", "\n".join(lines[:_ROW_LINES])).split("\n", 1)[0]
+    return max(len(row.split(separator)) for separator in SEPARATORS)
 
 
 def _found_separator(text: str, promised: str, quoting: QuotingOption, first_line: int) -> str:
