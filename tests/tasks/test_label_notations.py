@@ -13,7 +13,7 @@ import pytest
 
 from semtune.errors import OptionError
 
-from .tables import HEADER, LABELS, ROWS, notes, pairs, refused, save, table
+from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
 
 
 def cells(folder: Path, labels: Sequence[str]) -> Path:
@@ -87,6 +87,36 @@ def test_brackets_without_quotes_are_remarked(tmp_path: Path, label: str) -> Non
     assert pairs(file)[0][1] == label
     said = notes(file)
     assert f'the label "{label}" is in brackets, like a list of another program' in said and "JSON" in said
+
+
+@pytest.mark.parametrize("label", ["'good'", '"good"', "“so so”", "„gut“", "'it''s'"])
+def test_quotes_around_labels_are_remarked(tmp_path: Path, label: str) -> None:
+    file = cells(tmp_path, [label, "bad"])
+    assert pairs(file)[0][1] == label
+    said = notes(file)
+    assert f'the label "{label}" is in quotes, which were taken as a part of it; remove them' in said
+    assert "in quotes" not in notes(file, labels=("bad", label)) and "in quotes" not in notes(
+        cells(tmp_path, ["'90s", "a"])
+    )
+    both = cells(tmp_path, ["'a';'b'", "'a'"])
+    assert """the label "'a'" is in quotes, which were taken as a part of it (and 1 more""" in notes(
+        both, label_separator=";"
+    )
+
+
+@pytest.mark.parametrize(("share", "said"), [(6, True), (4, True), (2, False)])
+def test_quotes_around_texts_are_remarked(tmp_path: Path, share: int, said: bool) -> None:
+    held = [(f"'{t}'" if i % share or share == 6 else t, label) for i, (t, label) in enumerate(ROWS)]
+    found = notes(save(tmp_path / "t.csv", joined([HEADER, *held], ",")))
+    assert ("of 24 texts are in quotes (first: id " in found) == said
+
+
+def test_lists_are_not_advised_to_be_cut(tmp_path: Path) -> None:
+    rows = [{"text": t, "label": [("a, b", "a", "b")[i % 3]]} for i, (t, _) in enumerate(ROWS)]
+    file = save(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    said = notes(file)
+    assert 'joined by ","; if it is, write them as items of their own' in said and "--label-separator" not in said
+    assert 'are lists, on which --label-separator "," has no effect' in notes(file, label_separator=",")
 
 
 @pytest.mark.parametrize("label", ["{sports,art}", "[sports, art]", "(sports,art)"])

@@ -42,10 +42,13 @@ class LabelCells:
         """
         self.column, self.separator, self.known = column, separator, known
         self.written = self._are_written_lists(cells)
-        several = separator is not None or any(isinstance(cell, list) for rows in cells.values() for _, cell in rows)
-        self.notes = self._unused_separator(cells)
+        kinds = {isinstance(cell, list) for rows in cells.values() for _, cell in rows if cell is not None}
+        self.listed = self.written or True in kinds
+        """Whether label cells are lists."""
+        several = separator is not None or self.listed
+        self.notes = self._unused_separator(cells, kinds)
         """What a user should know of the cells of all tables together."""
-        self.kind: TargetKind = "label_set" if several or self.written else "single_label"
+        self.kind: TargetKind = "label_set" if several else "single_label"
         check_no_indicators(self._lists(cells))
 
     def target(self, cell: Any, where: str, remarks: Remarks, *, may_hide: bool = False) -> Target | None:
@@ -131,9 +134,11 @@ class LabelCells:
                 if items is not None:
                     yield f"{source}, {where}", items
 
-    def _unused_separator(self, cells: Cells) -> tuple[str, ...]:
+    def _unused_separator(self, cells: Cells, kinds: set[bool]) -> tuple[str, ...]:
         mark = self.separator
-        if mark is None or self.written or any(mark in str(cell) for rows in cells.values() for _, cell in rows):
+        if mark is not None and (self.written or kinds == {True}):
+            return (f"the label cells are lists, on which --label-separator {shown(mark)} has no effect",)
+        if mark is None or any(mark in str(cell) for rows in cells.values() for _, cell in rows):
             return ()
         return (f"no label cell holds the --label-separator {shown(mark)}: every text has one label at most",)
 

@@ -2,6 +2,7 @@
 
 [1, 0, 1]            a number for each label of a list that stands elsewhere
 {a,b}   [a, b]       brackets without quotes, as databases write arrays
+"a"   'b'            quotes that a program wrote around each label
 a,"b, c"   a\\|b      quotes or backslashes that keep a separator from separating
 a & b   #a #b        labels joined by a mark that no option names
 a;b;    a;#b   a||b  the same with a mark at the end, as Microsoft Forms writes it, or with one of several characters
@@ -140,10 +141,26 @@ def _depth(text: str) -> int:
     return sum(map(text.count, "([{")) - sum(map(text.count, ")]}"))
 
 
-def notation_notes(labels: Iterable[str]) -> list[str]:
-    """Notes on labels that look like several labels in one."""
+def is_quoted(text: str) -> bool:
+    """Whether a text begins and ends with quotes that belong together."""
+    closing = _QUOTES.get(text[:1])
+    return closing is not None and len(text) > 2 and text.endswith(closing)
+
+
+def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
+    """Notes on labels that look like several labels in one, or like a label and what a program wrote around it.
+
+    listed: whether label cells are lists, which --label-separator does not cut.
+    """
     known = sorted(set(labels))
     notes: list[str] = []
+    quoted = [label for label in known if is_quoted(label)]
+    if quoted:
+        more = f" (and {len(quoted) - 1} more like it)" if len(quoted) > 1 else ""
+        notes.append(
+            f"the label {shown(quoted[0])} is in quotes, which were taken as a part of it{more}; remove them in the "
+            "file if they are not meant"
+        )
     held = [label for label in known if _is_bracketed(label)]
     if held:
         more = f" (and {len(held) - 1} more like it)" if len(held) > 1 else ""
@@ -159,15 +176,15 @@ def notation_notes(labels: Iterable[str]) -> list[str]:
         )
     joined = joined_labels(known)
     if joined is not None:
+        advice = "write them as items of their own" if listed else "name that with --label-separator"
         notes.append(
-            f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, name that "
-            "with --label-separator"
+            f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, {advice}"
         )
     ended = next((mark for mark in _ENDS if known and all(label.endswith(mark) for label in known)), None)
     if joined is None and ended is not None:
         notes.append(
             f"every label ends with {shown(ended)}, such as {shown(known[0])}, as programs write it that join several "
-            "labels; if they do, name it with --label-separator"
+            f"labels; if they do, {'write them without it' if listed else 'name it with --label-separator'}"
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""What a user should know of the labels of their tables before anything is learnt from them.
+"""What a user should know of the labels and texts of their tables before anything is learnt from them.
 
 Labels that occur in the test split alone are no classes: nothing could learn them. Where they are a placeholder of
 hidden labels, their texts become unlabelled; otherwise the tables are refused with the option that makes them classes.
@@ -15,7 +15,7 @@ from decimal import Decimal
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
 from semtune.tasks.class_spellings import spelling_notes
-from semtune.tasks.label_notations import notation_notes
+from semtune.tasks.label_notations import is_quoted, notation_notes
 from semtune.tasks.missing_marks import is_missing_word, is_placeholder
 from semtune.tasks.number_forms import numbers_in
 from semtune.tasks.remarks import shown
@@ -25,6 +25,8 @@ NAMES_SHOWN = 5
 """Number of labels or rows that a note lists."""
 _MANY_TEXTS = 5
 """Texts of a usual label, from which on a label of one text is remarked."""
+_QUOTED_SHARE = 0.75
+"""Share of texts in quotes from which on that is remarked."""
 Splits = Mapping[str, Sequence[Example]]
 
 
@@ -96,16 +98,19 @@ def with_empty_test_hidden(splits: Splits) -> tuple[dict[str, list[Example]], tu
     return held, (note,)
 
 
-def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, ...]:
-    """Notes on labels that may not mean what they say.
+def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool = False) -> tuple[str, ...]:
+    """Notes on labels that may not mean what they say, and on quotes around texts.
 
     Args:
         splits: all splits, before any is made from another.
         named: whether the user named the label set, and so meant each of its labels.
+        listed: whether label cells are lists.
     """
     examples = [e for held in splits.values() for e in held]
     counts = Counter(label for e in examples for label in _labels(e))
-    notes = [*_missing_words(counts), *_equal_numbers(counts), *notation_notes(counts)] if not named else []
+    notes = (
+        [*_missing_words(counts), *_equal_numbers(counts), *notation_notes(counts, listed=listed)] if not named else []
+    )
     notes += spelling_notes(counts) if not named else ()
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
@@ -113,7 +118,19 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool) -> tuple[str, 
         notes.append("every text has exactly one label, in a list: scored as sets of labels, not as one label a text")
     if kind == "single_label" and not named:
         notes += _single_rows(counts)
+    notes += _quoted_texts(examples)
     return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))
+
+
+def _quoted_texts(examples: Sequence[Example]) -> list[str]:
+    """Quotes around most texts, as a program that another one's files were read with wrote them."""
+    quoted = [e for e in examples if is_quoted(e.text.strip())]
+    if len(examples) < _MANY_TEXTS or len(quoted) < _QUOTED_SHARE * len(examples):
+        return []
+    return [
+        f"{len(quoted):,} of {len(examples):,} texts are in quotes (first: id {shown(quoted[0].id)}, "
+        f"{shown(quoted[0].text)}), which were taken as a part of them; remove them in the file if they are not meant"
+    ]
 
 
 def _single_rows(counts: Mapping[str, int]) -> list[str]:

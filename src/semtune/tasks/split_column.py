@@ -36,8 +36,8 @@ _OTHER_WORDS = frozenset({"eval", "evaluation", "holdout", "heldout", "blind", "
 _IN_OTHER_LANGUAGES = {
     "train": "entrenamiento entreno apprentissage entraînement treino treinamento addestramento allenamento lernen "
     "trainieren trening uczenie обучение обучающая тренировочная 训练 訓練 学習",
-    "dev": "validación desarrollo développement validierung entwicklung validação desenvolvimento validazione convalida "
-    "walidacja валидация валидационная 验证 驗證 検証",
+    "dev": "validación desarrollo développement validierung entwicklung validação desenvolvimento validazione "
+    "convalida walidacja валидация валидационная 验证 驗證 検証",
     "test": "prueba pruebas essai teste testes testen prova collaudo тест тестовая 测试 測試 テスト",
 }
 """Spanish, French, Portuguese, Italian, German, Polish, Russian, Chinese and Japanese words by split."""

@@ -141,7 +141,7 @@ class Table(BaseTask):
         notes += hidden
         labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
         notes += _absent(labels, splits)
-        notes += label_notes(splits, kind, named=options.labels is not None)
+        notes += label_notes(splits, kind, named=options.labels is not None, listed=reader.listed)
         held = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
