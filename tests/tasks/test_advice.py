@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,8 @@ from semtune.tasks.table import Table
 from semtune.tasks.text_file import read_texts
 
 
-def task_of(file: Path | str) -> Table:
-    return Table(TaskOptions(data=str(file), text_column="text", label_column="label"))
+def task_of(file: Path | str, **options: Any) -> Table:
+    return Table(TaskOptions(data=str(file), text_column="text", label_column="label", **options))
 
 
 def table(folder: Path, rows: list[tuple[str, str]]) -> Path:
@@ -50,6 +51,15 @@ def test_a_row_of_totals_is_remarked(rows: int, tmp_path: Path) -> None:
     extra = [(f"sum {i}", f"Total {i}") for i in range(rows)]
     notes = task_of(table(tmp_path, usual + extra)).data_notes
     assert any("Total 0" in note and "hardly to be learnt" in note for note in notes)
+
+
+def test_a_second_header_is_remarked_in_multi_label_tables_too(tmp_path: Path) -> None:
+    file = table(
+        tmp_path, [("Open-Ended Response", "Response"), *((f"text {i}", ("x;y", "x")[i % 2]) for i in range(40))]
+    )
+    (note,) = (note for note in task_of(file, label_separator=";").data_notes if "hardly" in note)
+    assert 'the label "Response" has one text' in note
+    assert not any("hardly" in n for n in task_of(file, label_separator=";", labels=("Response", "x", "y")).data_notes)
 
 
 def test_rare_labels_among_rare_labels_are_usual(tmp_path: Path) -> None:

@@ -205,7 +205,11 @@ def test_texts_that_look_damaged_or_wrapped_are_counted(tmp_path: Path) -> None:
     assert "a text holds U+FFFD, which a former wrong decoding left in it, in line 23" in notes(path)
     assert "a text that is written like a list or an object was taken as it stands in line 24" in notes(path)
     found[3]["label"] = '{"name": "sunny"}'
-    assert "which is an object" in refused(save(path, "\n".join(map(json.dumps, found))))
+    for separator in (None, ","):
+        said = refused(save(path, "\n".join(map(json.dumps, found))), label_separator=separator)
+        assert "line 4 has the label" in said and "which is an object; give each label as text" in said
+    found[3]["label"] = '{"ImportId":"QID2"}'
+    assert "and the one above it, which Qualtrics" in refused(save(path, "\n".join(map(json.dumps, found))))
 
 
 def test_one_column_cannot_be_text_and_label(tmp_path: Path) -> None:

@@ -65,13 +65,14 @@ class LabelCells:
         elif self.written and (found := written_list(cell)) is not None:
             remarks.row("a list written out in a label cell was read as its labels", where)
             items = found
+        elif is_written_object(cell):
+            advice = "give each label as text"
+            if '"ImportId"' in cell:
+                advice = "remove this row and the one above it, which Qualtrics writes below its header"
+            raise DataError(f"{remarks.source}, {where} has the label {shown(cell)}, which is an object; {advice}.")
         elif isinstance(cell, str) and self.separator is not None:
             self._check_whole_entities(cell, where, remarks)
             items = split_labels(cell, self.separator, where, remarks)
-        elif is_written_object(cell):
-            raise DataError(
-                f"{remarks.source}, {where} has the label {shown(cell)}, which is an object; give each label as text."
-            )
         else:
             items = [cell]
             if isinstance(cell, str) and not is_blank(cell) and cell != cell.strip():

@@ -116,7 +116,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool =
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
     if kind == "label_set" and len(examples) > _MANY_TEXTS and all(len(_labels(e)) == 1 for e in examples):
         notes.append("every text has exactly one label, in a list: scored as sets of labels, not as one label a text")
-    if kind == "single_label" and not named:
+    if not named:
         notes += _single_rows(counts)
     notes += _quoted_texts(examples)
     return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))
