@@ -32,6 +32,8 @@ HONEST = (
     "Grüße aus Köln", "voilà\u00a0»", "CAFÉ…", "“CAFÉ”", "NÃO", "MANHÃ…", "PÅ…", "ÂGE", "Spaß…", "3 Å²", "ESPAÑA",
     "AT&T; R&D", "a &b; c", "привет, «мир»…", "你好", "שלום", "x_y_z", "C:\\new\\under", "..\\node",
     "x=10=20", "√π", "été", "=)", "= 3", "'90s", "'@bob' so", "'tis", "D:\\temp",
+    "caf\\'e", "na\\\"ive \\'a", "d\\'ecembre", "a 5'' pipe", "the ''Titanic''s crew", "see x.org/caf%C3%A9",
+    "100%20off", "menu2019 EU2020", "b'so", "lulu00a", "<U+>", "=?what?=", "+Jonathan-", "[31m]", "is it b'x' so",
     "bin\\table.txt", "\\theta + \\nabla", "$a\\times b$", "a \\n", "x\\textbf{y}",
 )  # fmt: skip
 
@@ -88,6 +90,30 @@ def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
         ("bread\\r\\nsecond", '"\\r\\n" for "⏎"'),
         ("\ufefffirst", "holds a byte-order mark (U+FEFF), as files that were joined leave it"),
         ("it=E2=80=99s", '"=E2=80=99" for "’"'),
+        (
+            "=?UTF-8?B?Q2Fmw6k=?=",
+            "is encoded as in an e-mail's header, and was taken as it stands, in row 4, \"=?UTF-8?B?",
+        ),
+        ("=?iso-8859-1?Q?Caf=E9?=", '"=?iso-8859-1?Q?Caf=E9?=" for "Café"'),
+        ("=?x-none?B?Q2Fmw6k=?=", '"=?x-none?B?Q2Fmw6k=?=" for "encoded text"'),
+        ("caf%C3%A9", 'holds escapes of a URL, and was taken as it stands, in row 4, "caf%C3%A9" for "café"'),
+        ("a%20soup%20here", 'for "a soup here"'),
+        ("caf<U+00E9>", 'an escape of R, and was taken as it stands, in row 4, "<U+00E9>" for "é"'),
+        ("<U+0001F600>", 'for "\U0001f600"'),
+        ("it\\'s", 'quotes behind backslashes, and was taken as it stands, in row 4, "it\\\'s" for "it\'s"'),
+        ('so \\"good\\" it', """for ""good"";"""),
+        (
+            "it''s",
+            """a doubled apostrophe, as SQL writes it, and was taken as it stands, in row 4, "it''s" for "it's";""",
+        ),
+        ("l''homme", """for "l'homme";"""),
+        ("donu2019t", 'an escape of JSON without its backslash, and was taken as it stands, in row 4, "donu2019t" for'),
+        ("cafu00e9 so", '"cafu00e9" for "café"'),
+        (
+            "\x1b[31mred\x1b[0m",
+            'holds escapes of a terminal, and was taken as it stands, in row 4, "\\x1b[31mred\\x1b[0m',
+        ),
+        ("\x1b$BNI$$\x1b(B", 'for "良い"; read the file with --encoding iso2022_jp'),
     ],
 )
 def test_escapes_are_remarked_and_kept(tmp_path: Path, text: str, says: str) -> None:
@@ -96,7 +122,7 @@ def test_escapes_are_remarked_and_kept(tmp_path: Path, text: str, says: str) -> 
     assert pairs(file)[3][0] == f"{text} {ROWS[3][0]}"
 
 
-@pytest.mark.parametrize("label", ["cafÃ©", "R&amp;D", "hot_x000D_"])
+@pytest.mark.parametrize("label", ["cafÃ©", "R&amp;D", "hot_x000D_", "b'good'", "\x1b[31mgood"])
 def test_garbled_labels_are_remarked_and_kept(tmp_path: Path, label: str) -> None:
     rows = [(text, label if i % 3 else "other") for i, (text, _) in enumerate(ROWS)]
     file = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
@@ -144,3 +170,11 @@ def test_lines_of_texts_are_remarked_too(tmp_path: Path) -> None:
     assert texts == ["fine", "cafÃ©", "\ufeffthird", "lost \ufffd"]
     for what in ("read as cp1252, and was taken as it stands, in line 2", "joined leave it", "U+FFFD, which a former"):
         assert any(what in note for note in said)
+
+
+def test_whole_texts_that_were_printed_as_bytes_are_remarked(tmp_path: Path) -> None:
+    rows = [(f"b'it wasn\\xe2\\x80\\x99t {i}'", label) for i, (_, label) in enumerate(ROWS)]
+    file = save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t"))
+    said = notes(file)
+    assert "a text is written as Python's bytes, and was taken as it stands, in 24 rows" in said
+    assert 'for "it wasn’t 0"); decode the bytes where' in said and pairs(file) == rows

@@ -9,27 +9,35 @@
     formula            ="text"           a cell that a spreadsheet should not convert
     byte-order mark    U+FEFF inside     the beginning of a file that was joined to another
     quoted-printable   it=E2=80=99s      bytes in an e-mail
+    e-mail's header    =?UTF-8?B?w6k=?=  a word that is not ASCII in it
+    URL's escape       caf%C3%A9         bytes in an address, where there is no address
+    Python's bytes     b'so'             bytes that were printed
+    R's escape         caf<U+00E9>       a character that R's locale lacks
+    escaped quotes     it\\'s  it''s     as programs write them in source code and SQL
+    lost backslash     donu2019t         JSON's escape without its backslash
+    terminal's escape  ESC[31m           colours of a terminal
+    ISO-2022-JP        ESC$B…ESC(B       Japanese text that was read as ASCII
 
-Mojibake is told from honest text by what it decodes to: "CAFÉ…" holds the bytes of a letter too, but of a rare one.
+What honest texts show too is none of these: accents of TeX (caf\\'e), escapes within an address, italics of a wiki.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import html.entities
 import json
 import re
+import sys
+import urllib.parse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from semtune.tasks.mojibake import mojibake
 from semtune.tasks.remarks import Remarks, shown
 
 _CONTEXT = 20
 """Characters that an example shows on either side of what was found."""
-_ORDINARY = frozenset("’‘”“…–—»«\u00a0!?")
-"""Punctuation that may follow an accented capital in honest text, although its byte in cp1252 is one of UTF-8's."""
-_RUN = 3
-"""Characters of another script than the one the text seems to be in, from which on a run is mojibake."""
 
 
 def remark_garbled(texts: Iterable[str], what: str, where: str, remarks: Remarks) -> None:
@@ -80,78 +88,19 @@ _TEX = frozenset(
 """Commands of TeX that begin with n, r or t."""
 _FORMULA = re.compile(r"=\s*(?:(?:T|TEXT|CONCATENATE|HYPERLINK|TRIM|CLEAN)\(.*\)|\"(?P<text>.*)\")", re.DOTALL)
 _APOSTROPHE = re.compile(r"'([-+]?\d+(?:[.,]\d+)?|=.*)", re.DOTALL)
+_MIME = re.compile(r"=\?[A-Za-z][\w-]*\?[BbQq]\?[^?\s]+\?=")
+_URL = re.compile(r"(?:%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f])+)+|(?<=[^\W\d_])%20(?=[^\W\d_])")
+_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
+_R = re.compile(r"<U\+(?P<code>[0-9A-Fa-f]{4,8})>")
+_BACKSLASHED = re.compile(r"\w+\\'(?:s|t|re|ve|ll|d|m)\b|(?<!\S)\\([\"'])(?=\w)[^\\]*\\\1(?!\w)")
+"""Quotes behind backslashes, where they are no accents of TeX, such as caf\\'e."""
+_DOUBLED = re.compile(r"\w+''(?:s|t|re|ve|ll|d|m)\b|\b(?:[ldjmtnsc]|qu)''\w+", re.IGNORECASE)
+_WIKI = re.compile(r"(?<!\w)''(?=\w)")
+"""The beginning of italics in a wiki."""
+_LOST_BACKSLASH = re.compile(r"(?<=[^\W\d_])u(?:201[89](?=[^\W\d_])|00[c-f][0-9a-f](?!\d))")
+_TERMINAL = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
+_ISO_2022 = re.compile("\x1b\\$[@B][!-~]+(?:\x1b\\([BJ])?")
 _QUOTED_PRINTABLE = re.compile(r"=[C-F][0-9A-F](?:=[89AB][0-9A-F])+")
-
-
-@dataclass(frozen=True)
-class _Encoding:
-    """An encoding of one byte a character in which programs read UTF-8 by mistake."""
-
-    name: str
-    byte_of: dict[str, int] = field(init=False)
-    pattern: re.Pattern[str] = field(init=False)
-    """A run of characters whose bytes have the form of UTF-8 beyond ASCII."""
-
-    def __post_init__(self) -> None:
-        byte_of = {chr(b): b for b in range(0x80, 0xA0)}  # what cp1252 lacks is read as a control character
-        byte_of |= {bytes([b]).decode(self.name, errors="ignore"): b for b in range(0x80, 0x100)}
-        byte_of.pop("", None)
-
-        def any_of(first: int, last: int) -> str:
-            return "[" + "".join(re.escape(c) for c, b in byte_of.items() if first <= b <= last) + "]"
-
-        follow = any_of(0x80, 0xBF)
-        forms = [any_of(0xC2, 0xDF) + follow, any_of(0xE0, 0xEF) + follow * 2, any_of(0xF0, 0xF4) + follow * 3]
-        object.__setattr__(self, "byte_of", byte_of)
-        object.__setattr__(self, "pattern", re.compile(f"(?:{'|'.join(forms)})+"))
-
-    def decoded(self, run: str) -> str | None:
-        """The text that the bytes of `run` are in UTF-8; None: they are not UTF-8."""
-        try:
-            return bytes(self.byte_of[c] for c in run).decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-
-    def repaired(self, text: str) -> str:
-        """`text` with every run decoded."""
-        return self.pattern.sub(lambda match: self.decoded(match[0]) or match[0], text)
-
-
-_ENCODINGS = tuple(map(_Encoding, ("cp1252", "mac_roman", "cp1251", "cp850", "cp437")))
-
-
-def _mojibake(text: str) -> _Found:
-    if text.isascii():
-        return None
-    for encoding in _ENCODINGS:
-        for match in encoding.pattern.finditer(text):
-            meant = encoding.decoded(match[0])
-            if meant is None or not _convincing(encoding, match, meant):
-                continue
-            start, end = match.start(), match.end()
-            before = re.split(r"\s", text[max(0, start - _CONTEXT) : start])[-1]
-            after = re.split(r"\s", text[end : end + _CONTEXT])[0]
-            word = before + match[0] + after
-            return word, encoding.repaired(word), encoding.name
-    return None
-
-
-def _convincing(encoding: _Encoding, match: re.Match[str], meant: str) -> bool:
-    """Whether a run is rather what `meant` looks like in `encoding` than honest text."""
-    run, first = match[0], meant[0]
-    text, start, end = match.string, match.start(), match.end()
-    inside = text[start - 1 : start].islower() or text[end : end + 1].islower()
-    if "\u2010" <= first <= "\u2044" or first in "\u20ac\u2122\ufeff\ufffd" or first >= "\U0001f000":
-        return not set(run[1:3]) <= _ORDINARY
-    if encoding.name != "cp1252":
-        return len(meant) >= _RUN or (inside and first.isalpha() and first < "\u0180" and run[0] in "√├")
-    if len(meant) > 1 and not set(run) & _ORDINARY:
-        return True
-    if "\u00a0" <= first <= "\u00bf":
-        return True
-    if "\u00c0" <= first <= "\u017f":
-        return inside or not (run[1] in _ORDINARY or (run[0] == "Å" and run[1] in "¹²³"))
-    return "\u2100" <= first <= "\u2bff" and not set(run[1:]) <= _ORDINARY
 
 
 def _entity(text: str) -> _Found:
@@ -217,6 +166,72 @@ def _quoted_printable(text: str) -> _Found:
     return None
 
 
+def _mime(text: str) -> _Found:
+    match = _MIME.search(text) if "=?" in text else None
+    if match is None:
+        return None
+    from email.errors import HeaderParseError
+    from email.header import decode_header, make_header
+
+    try:
+        return match[0], str(make_header(decode_header(match[0]))), ""
+    except (HeaderParseError, LookupError, UnicodeDecodeError):
+        return match[0], "encoded text", ""
+
+
+def _url(text: str) -> _Found:
+    for word in text.split() if "%" in text else ():
+        if not {"/", "="} & set(word) and _URL.search(word):
+            meant = urllib.parse.unquote(word)
+            if "\ufffd" not in meant:
+                return word, meant, ""
+    return None
+
+
+def _bytes(text: str) -> _Found:
+    if not _BYTES.fullmatch(text):
+        return None
+    try:
+        return text, ast.literal_eval(text).decode("utf-8"), ""
+    except (SyntaxError, ValueError):  # a UnicodeDecodeError is a ValueError
+        return None
+
+
+def _r(text: str) -> _Found:
+    match = _R.search(text) if "<U+" in text else None
+    return None if match is None or (code := int(match["code"], 16)) > sys.maxunicode else (match[0], chr(code), "")
+
+
+def _backslashed(text: str) -> _Found:
+    match = _BACKSLASHED.search(text) if "\\" in text else None
+    return None if match is None else (match[0], match[0].replace("\\", ""), "")
+
+
+def _doubled(text: str) -> _Found:
+    match = _DOUBLED.search(text) if "''" in text and not _WIKI.search(text) else None
+    return None if match is None else (match[0], match[0].replace("''", "'"), "")
+
+
+def _lost_backslash(text: str) -> _Found:
+    if not _LOST_BACKSLASH.search(text):
+        return None
+    word = next(filter(_LOST_BACKSLASH.search, text.split()))
+    return word, _LOST_BACKSLASH.sub(lambda match: chr(int(match[0][1:], 16)), word), ""
+
+
+def _terminal(text: str) -> _Found:
+    match = _TERMINAL.search(text) if "\x1b" in text else None
+    if match is None:
+        return None
+    around = text[match.start() : match.end() + _CONTEXT]
+    return around, _TERMINAL.sub("", around), ""
+
+
+def _iso_2022(text: str) -> _Found:
+    match = _ISO_2022.search(text) if "\x1b" in text else None
+    return None if match is None else (match[0], match[0].encode().decode("iso2022_jp", errors="replace"), "")
+
+
 @dataclass(frozen=True)
 class _Kind:
     """One way of garbling: what a remark says of it, and what helps."""
@@ -228,7 +243,7 @@ class _Kind:
 
 _KINDS = (
     _Kind(
-        _mojibake,
+        mojibake,
         "looks like UTF-8 that an earlier program read as {how}",
         "export the original again as UTF-8, or repair the file (encode as that, decode as UTF-8)",
     ),
@@ -248,5 +263,14 @@ _KINDS = (
         "holds a byte-order mark (U+FEFF), as files that were joined leave it",
         "join the files without their marks",
     ),
+    _Kind(_mime, "is encoded as in an e-mail's header", "decode it first (in Python: email.header.decode_header)"),
+    _Kind(_url, "holds escapes of a URL", "decode the file where that is not meant (in Python: urllib.parse.unquote)"),
+    _Kind(_bytes, "is written as Python's bytes", "decode the bytes where the file is written"),
+    _Kind(_r, "holds an escape of R", "write the file in R as UTF-8 (fileEncoding, or readr::write_csv)"),
+    _Kind(_backslashed, "holds quotes behind backslashes", "remove these in the file where that is not meant"),
+    _Kind(_doubled, "holds a doubled apostrophe, as SQL writes it", "write one in the file where that is not meant"),
+    _Kind(_lost_backslash, "seems to hold an escape of JSON without its backslash", "export the original again"),
+    _Kind(_terminal, "holds escapes of a terminal", "write the file without colours"),
+    _Kind(_iso_2022, "is in ISO-2022-JP, read as ASCII", "read the file with --encoding iso2022_jp"),
     _Kind(_quoted_printable, "looks like an e-mail's quoted-printable form", "decode the file first"),
 )
