@@ -42,5 +42,7 @@ def test_dates_are_part_of_the_datas_fingerprint(tmp_path: Path) -> None:
 def test_other_forms_and_a_missing_column_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'row \d+ has the date "5 March"'):
         table(tmp_path, ["5 March,soup,good", "2021-03-05,bread,bad"] * 3, date_column="day").load("train")
+    with pytest.raises(DataError, match=r'has the date "1612123191000", which is not of the form'):
+        table(tmp_path, ["1612123191000,soup,good", "1612123191001,bread,bad"] * 3, date_column="day").load("train")
     with pytest.raises(DataError, match="--date-column"):
         table(tmp_path, ROWS * 3, date_column="when").load("train")

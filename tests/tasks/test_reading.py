@@ -202,6 +202,11 @@ def test_headers_that_look_wrong_are_explained(tmp_path: Path) -> None:
     ruled = joined([("text", "label"), ("---", ":--:"), *ROWS], "|")
     assert pairs(save(tmp_path / "t.csv", ruled)) == ROWS
     assert "a ruled line below the header was left out in line 2" in notes(tmp_path / "t.csv")
+    psql = joined([("text", "label")], "|") + "-----+-------\n" + joined(ROWS, "|") + "(24 rows)\n\n"
+    assert pairs(save(tmp_path / "t.csv", psql)) == ROWS
+    said = notes(tmp_path / "t.csv")
+    assert "ruled line below the header was left out in line 2" in said
+    assert "the number of rows below the table was left out in line 27" in said
 
 
 def test_the_end_of_file_mark_of_old_systems_is_no_row(tmp_path: Path) -> None:
@@ -332,6 +337,8 @@ def test_round_trip_with_the_csv_module(tmp_path: Path, found: list[str], separa
         ('{"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}', 'to_json(orient="records")'),
         ('{"columns": ["text", "label"], "index": [0], "data": [["a", "x"]]}', 'to_json(orient="records")'),
         ('{"data": [{"text": "a", "label": "x"}], "version": 1}', 'save the list under "data" as a file of its own'),
+        ('{"text": ["a", "b"], "label": ["x", "y"]}', "if its lists are columns, write one object a row (pandas.Data"),
+        ('{"3": ["x"], "5": ["y"]}', 'with the keys "3", "5"; write one object a row, such as [{...}, {...}]'),
         ('"soup"', "write one object a row, such as [{...}, {...}]"),
     ],
 )

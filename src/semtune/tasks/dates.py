@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 from semtune.errors import DataError
@@ -17,6 +18,8 @@ def plain_date(value: Any, where: str) -> str | None:
         return None
     written = str(value).strip()
     try:
+        if re.fullmatch(r"\d{9,}", written):  # milliseconds since 1970 would be read as a day of 1612 and a time
+            raise ValueError("a number")
         return datetime.datetime.fromisoformat(written).date().isoformat()
     except ValueError as error:
         raise DataError(

@@ -55,10 +55,17 @@ def _rows_in(value: Any) -> str:
     if isinstance(value, dict):
         if (value and all(isinstance(cells, dict) for cells in value.values())) or {"columns", "data"} <= value.keys():
             return 'if pandas wrote it, write it with to_json(orient="records")'
-        within = next((key for key, rows in value.items() if isinstance(rows, list)), None)
+        within = next((key for key, rows in value.items() if _is_list_of(dict, rows)), None)
         if within is not None:
             return f"save the list under {shown(within)} as a file of its own"
+        sizes = {len(cells) if isinstance(cells, list) else 0 for cells in value.values()}
+        if len(value) > 1 and len(sizes) == 1 and max(sizes) > 1:
+            return 'if its lists are columns, write one object a row (pandas.DataFrame(...).to_json(orient="records"))'
     return "write one object a row, such as [{...}, {...}]"
+
+
+def _is_list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, kind) for item in value)
 
 
 def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:

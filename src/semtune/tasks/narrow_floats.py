@@ -55,11 +55,12 @@ def widen(table: pa.Table) -> pa.Table:
     kinds = pa.types
     for index, column in enumerate(table.schema):
         found = column.type
-        in_lists = kinds.is_list(found) or kinds.is_large_list(found)
+        in_lists = kinds.is_list(found) or kinds.is_large_list(found) or kinds.is_fixed_size_list(found)
         number = found.value_type if in_lists else found
         if kinds.is_float32(number):
             text, wide = (pa.list_(pa.string()), pa.list_(pa.float64())) if in_lists else (pa.string(), pa.float64())
-            table = table.set_column(index, column.name, table.column(index).cast(text).cast(wide))
+            plain = table.column(index).cast(pa.list_(number)) if in_lists else table.column(index)
+            table = table.set_column(index, column.name, plain.cast(text).cast(wide))
         elif kinds.is_float16(number) and not in_lists:
             values = [None if v is None else shortest(v, "float16") for v in table.column(index).to_pylist()]
             table = table.set_column(index, column.name, pa.array(values, pa.float64()))

@@ -32,8 +32,10 @@ Rows = list[tuple[str, dict[str, Any]]]
 
 _ROW_NAME = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 """A row's number, as R writes it; "3.1" stands for a repeated 3."""
-_RULE = re.compile(":?-{2,}:?")
+_RULE = re.compile(r"[+:]?[-=]{2,}(?:\+[-=]{2,})*[+:]?")
 """A cell of the line that some tables draw below their header."""
+_COUNT = re.compile(r"\(\d+ rows?(?: affected)?\)")
+"""The line that psql and sqlcmd write below a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,9 @@ def _read_separated(
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
         if not rows and not record.blank and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
             remarks.row("a ruled line below the header was left out", f"line {record.line}")
+            continue
+        if record.line == filled[-1] and len(names) > 1 and _COUNT.fullmatch("".join(cells).strip()):
+            remarks.row("the number of rows below the table was left out", f"line {record.line}")
             continue
         if sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names:
             remarks.row("a repeated header was left out", where)
