@@ -28,7 +28,7 @@ from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_tables, split_paths
-from semtune.tasks.splits import make_splits
+from semtune.tasks.splits import group_notes, make_splits
 from semtune.tasks.table_files import RawTable, find_column, read_table, suffix_of, wanted_columns
 
 
@@ -147,6 +147,7 @@ class Table(BaseTask):
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
+            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]))
         held.setdefault("test", [])
         notes += _without_effect(options, made)
         return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)))
@@ -156,10 +157,14 @@ class Table(BaseTask):
         tables = self._tables_of_files()
         if self.options.split_column is not None:
             return split_by_column(tables, self.options.split_column)
-        train, named = tables["train"], {*wanted_columns(self.options), self.options.date_column}
-        others = {name: [row.get(name) for _, row in train.rows] for name in train.columns if name not in named}
-        notes = check_no_split_column(train.source, others, "--split-column {}")
+        train = tables["train"]
+        notes = check_no_split_column(train.source, self._unnamed_columns(train), "--split-column {}")
         return {**tables, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
+
+    def _unnamed_columns(self, table: RawTable) -> dict[str, list[Any]]:
+        """The cells of columns that the options do not name."""
+        named = {*wanted_columns(self.options), self.options.date_column, self.options.split_column}
+        return {name: [row.get(name) for _, row in table.rows] for name in table.columns if name not in named}
 
     def _tables_of_files(self) -> dict[str, RawTable]:
         assert self.options.data is not None  # __init__ checked
