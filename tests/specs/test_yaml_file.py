@@ -229,3 +229,9 @@ def test_a_missing_file_of_a_relative_path_says_where_it_was_looked_for(
         read_yaml(Path("study.yaml"))
     with pytest.raises(OptionError, match=f"no file {tmp_path}/study.yaml; check"):
         read_yaml(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("text", ["\x85x", "a\u2028b", "\u2029", "plain", " x", "1e-4", "two\nlines"])
+def test_a_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
+    write_yaml({text: [text]}, tmp_path / "spec.yaml")
+    assert read_yaml(tmp_path / "spec.yaml") == {text: [text]}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import decimal
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,12 @@ def test_class_numbers_of_parquet_files_become_names(tmp_path: Path) -> None:
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(stored.replace_schema_metadata(metadata), tmp_path / "t.parquet")
     assert "row 3 has the class number 2" in refused(tmp_path / "t.parquet")
+    features["label"] = {"names": list(LABELS), "_type": "ClassLabel"}
+    negative = pa.array([-5, *numbers.to_pylist()[1:]])
+    stored = pa.table({"text": [t for t, _ in ROWS], "label": negative})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(stored.replace_schema_metadata(metadata), tmp_path / "t.parquet")
+    assert "row 1 has the class number -5" in refused(tmp_path / "t.parquet")
 
 
 def test_class_numbers_of_a_column_that_lacks_some(tmp_path: Path) -> None:
@@ -195,6 +203,24 @@ def test_what_shows_nothing_is_no_text(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","))
     assert pairs(path)[-1] == ("\u202eright to left\u200f", "sunny")
     assert "white space around a label was left out in row 24" in notes(path)
+    items = [{"text": text, "label": [f"{label} " if n == 3 else label]} for n, (text, label) in enumerate(ROWS)]
+    path = save(tmp_path / "t.jsonl", "\n".join(map(json.dumps, items)))
+    assert "white space around a label was left out in line 4" in notes(path)
+
+
+def test_a_long_cell_is_judged_at_once(tmp_path: Path) -> None:
+    rows = [*ROWS, ("one more text", "(' " + ", " * 200_000)]
+    began = time.process_time()
+    with contextlib.suppress(DataError):
+        table(save(tmp_path / "t.csv", joined([HEADER, *rows], ";")))
+    assert time.process_time() - began < 30, "the square of its length would be an hour"
+
+
+def test_labels_that_are_named_are_no_lists(tmp_path: Path) -> None:
+    intervals = ("[0, 1]", "(1, 2]")
+    rows = [(text, intervals[n % 2]) for n, (text, _) in enumerate(ROWS)]
+    path = save(tmp_path / "t.csv", joined([HEADER, *rows], ";"))
+    assert table(path, labels=intervals).labels == intervals
 
 
 def test_texts_that_look_damaged_or_wrapped_are_counted(tmp_path: Path) -> None:

@@ -184,3 +184,11 @@ def test_a_column_of_true_and_false_is_used(tmp_path: Path) -> None:
     assert len(table(of_column(tmp_path, "set", list(words)), split_column="set").load("dev")) == 6
     words = ["Train set"] * 12 + ["Development set"] * 6 + ["Testing"] * 6
     assert len(table(of_column(tmp_path, "set", list(words)), split_column="set").load("dev")) == 6
+
+
+def test_a_column_of_true_and_false_may_be_false_throughout(tmp_path: Path) -> None:
+    task = table(of_column(tmp_path, "is_test", [False] * 24), split_column="is_test")
+    assert task.data_notes and len(task.load("train")) < 24, "dev and test are made"
+    some = of_column(tmp_path, "is_test", [False] * 12 + [None] * 6 + [True] * 6)
+    said = "\n".join(table(some, split_column="is_test").notes)
+    assert "taken for test, the others for train (6 of them empty cells)" in said

@@ -93,6 +93,8 @@ def test_lines_with_commas_are_not_remarked(tmp_path: Path) -> None:
         ('text\na\n""\nb\n', ["a", "", "b"]),
         ("text,id\na,1\n\nb,2\n", ["a", "b"]),
         ("text,id\n,\nb,2\n", ["", "b"]),
+        ("text\nhello\ntext\nworld\n", ["hello", "text", "world"]),
+        ("text\n--\nhello\n", ["--", "hello"]),
     ],
 )
 def test_a_blank_row_of_a_table_keeps_its_place(tmp_path: Path, text: str, texts: list[str]) -> None:

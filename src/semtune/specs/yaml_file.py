@@ -104,8 +104,15 @@ _Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: str(node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes plain values; quotes the texts that `_Loader` would read as numbers."""
+    """Writes plain values; quotes texts that `_Loader` would read as numbers, and escapes YAML's further line ends."""
 
+
+def _written_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _written_text)
 
 for _kind in (_Loader, _Dumper):  # YAML 1.1 reads 1e-4 as a text, as it has no dot; YAML 1.2 and people do not
     _kind.add_implicit_resolver(_FLOAT_TAG, re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))

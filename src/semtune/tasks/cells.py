@@ -30,6 +30,8 @@ _CONTAINER = re.compile(
     re.DOTALL,
 )
 """A set or array as Python and NumPy print it."""
+_LONGEST_LIST = 2000
+"""Characters of a cell beyond which it is no list of labels; the expression below takes the square of its length."""
 _QUOTED_ITEMS = re.compile(r"""[({]\s*(['"]).*,.*[)}]|[({]\s*(['"]).*\2\s*,?\s*\}""", re.DOTALL)
 """A tuple of several items, or a set, whose first item is in quotes."""
 
@@ -178,6 +180,8 @@ def looks_like_list(cell: Any) -> bool:
     text = _unwrapped(cell.strip()) if isinstance(cell, str) else ""
     if text.startswith("[") and text.endswith("]"):
         return text == "[]" or any(mark in text for mark in "'\"")
+    if len(text) > _LONGEST_LIST:
+        return False
     return text in ("()", "{}") or (_QUOTED_ITEMS.fullmatch(text) is not None and not is_written_object(text))
 
 

@@ -44,7 +44,7 @@ def name_classes(rows: Sequence[tuple[str, dict[str, Any]]], column: str, featur
         number = _class_number(value, names)
         if number is None:
             return value
-        if number >= len(names):
+        if not -1 <= number < len(names):  # -1 is how the hub marks a missing label
             place = f"{source}, {where}" if where else source
             raise DataError(
                 f'{place} has the class number {number} in column "{column}", which has {len(names)} class names; '

@@ -100,7 +100,12 @@ def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:
         found |= dict.fromkeys(tuple(group) for group in by_key.values() if len(group) > 1)
     found |= dict.fromkeys(_coded(labels))
     found |= dict.fromkeys(_truths(labels))
-    return [group for group in found if not any(set(group) < set(other) for other in found) and not _one_number(group)]
+    with_label: dict[str, list[set[str]]] = defaultdict(list)
+    for group in found:
+        members = set(group)
+        for label in group:
+            with_label[label].append(members)
+    return [g for g in found if not any(set(g) < other for other in with_label[g[0]]) and not _one_number(g)]
 
 
 def _plain(label: str) -> str:

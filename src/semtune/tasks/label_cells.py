@@ -75,8 +75,8 @@ class LabelCells:
             items = split_labels(cell, self.separator, where, remarks)
         else:
             items = [cell]
-            if isinstance(cell, str) and not is_blank(cell) and cell != cell.strip():
-                remarks.row("white space around a label was left out", where)
+        if self.separator is None and any(isinstance(i, str) and not is_blank(i) and i != i.strip() for i in items):
+            remarks.row("white space around a label was left out", where)
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
         remark_garbled(labels, "label", where, remarks)
         if isinstance(cell, list) and len(labels) < len(items):
@@ -151,7 +151,9 @@ class LabelCells:
             for where, cell in rows:
                 if not isinstance(cell, str) or is_blank(cell):
                     continue
-                if written_list(cell) is not None:
+                if self.known is not None and cell.strip() in self.known:  # a label as the user wrote it
+                    other = other or (f"{source}, {where}", cell)
+                elif written_list(cell) is not None:
                     listed = listed or (f"{source}, {where}", cell)
                 elif looks_like_list(cell):
                     raise DataError(

@@ -93,12 +93,16 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
     column = find_column(table, column, (), "split")
     flag = _flag_of(column, (row.get(column) for _, row in table.rows))
     rows: dict[str, list[tuple[str, dict[str, Any]]]] = {split: [] for split in SPLITS}
+    blank = 0
     for where, row in table.rows:
-        word = _word(row.get(column))
+        cell = row.get(column)
+        word = _word(cell)
+        blank += not word
         split = _split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
         if split is None:
+            written = shown("" if cell is None else str(cell))
             raise DataError(
-                f'{table.source}, {where} has {shown(str(row.get(column) or ""))} in column "{column}", where train, '
+                f'{table.source}, {where} has {written} in column "{column}", where train, '
                 f"dev (or validation) or test is needed; {'write one of them there' if word else 'fill it in'} or "
                 "remove the row."
             )
@@ -108,7 +112,8 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
     notes = table.notes
     if flag is not None:
         said = f'{table.source}: rows whose column "{column}" is true were taken for {flag.true}, the others for'
-        notes = (*notes, f"{said} {flag.false}")
+        empty = f" ({blank} of them empty cells)" if blank else ""
+        notes = (*notes, f"{said} {flag.false}{empty}")
     return {
         split: replace(table, source=f"{table.source} ({split})", rows=tuple(own), notes=notes * (split == "train"))
         for split, own in rows.items()
@@ -264,4 +269,6 @@ def _is_flag(counts: Mapping[str, int]) -> bool:
 
 def _flag_of(column: str, cells: Iterable[Any]) -> _Flag | None:
     """What a column named by the user means where it holds true and false; None: it holds words."""
-    return _flag_name(column) if _is_flag(_counted(cells)) else None
+    counts = _counted(cells)
+    filled = set(counts) - {""}
+    return _flag_name(column) if filled and filled <= _TRUE | _FALSE else None

@@ -174,13 +174,19 @@ def _read_separated(
             continue
         number, cells = len(rows) + 1, record.cells
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
-        if not rows and not record.blank and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip()):
+        if (
+            len(names) > 1
+            and not rows
+            and not record.blank
+            and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip())
+        ):
             remarks.row("a ruled line below the header was left out", f"line {record.line}")
             continue
         if record.line == filled[-1] and len(names) > 1 and _COUNT.fullmatch("".join(cells).strip()):
             remarks.row("the number of rows below the table was left out", f"line {record.line}")
             continue
-        if sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names:
+        repeated = sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names
+        if repeated and not (keep_blank and len(names) == 1):  # a text of a file of texts may be that very word
             remarks.row("a repeated header was left out", where)
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
