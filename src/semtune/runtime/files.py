@@ -25,7 +25,7 @@ RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 ADVICE = "choose a writable folder with enough space"
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """`path` with "~" as the user's home folder; as it is where there is no such user, or the system knows no home."""
     try:
         return Path(path).expanduser()

@@ -55,7 +55,7 @@ class Sweep:
         context = TaskContext.of(task)
         self._rows = rows_of(runs, study.sweep, lambda spec: APPROACHES.get(spec.approach)(spec, context))
         self._known: dict[tuple[str, str | None], FoldRun] = {}
-        self._models: dict[tuple[str, str | None], str | None] = {}
+        self._models: dict[tuple[str, str | None, str | None], str | None] = {}
         self._data = ""
 
     def run(self, launcher: Launcher, parallel: int, say: Callable[[str], None], data: str) -> None:
