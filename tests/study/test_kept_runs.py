@@ -238,36 +238,6 @@ def test_shared_texts_are_recorded_shown_and_refused(study: Callable[..., Any], 
     assert kept.asked == []
 
 
-def test_a_changed_model_is_run_again(tiny_model: Path, reviews: Path, tmp_path: Path) -> None:
-    """Only the weights differ; their file has the same size."""
-    from safetensors.torch import load_file, save_file
-
-    from semtune.runs.fingerprints import model_fingerprint
-    from semtune.specs import resolve
-
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for file in tiny_model.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    spec = resolve(RunSpec("practice", model=str(folder)))
-    before = model_fingerprint(spec)
-    assert before is not None and model_fingerprint(spec) == before
-    weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"] = weights["model.norm.weight"] + 1
-    size = (folder / "model.safetensors").stat().st_size
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert (folder / "model.safetensors").stat().st_size == size
-    assert model_fingerprint(spec) not in (before, None)
-    assert model_fingerprint(resolve(RunSpec("practice", model=str(tmp_path / "gone")))) is None
-    file = tmp_path / "model.gguf"
-    found = set()
-    for content in (b"GGUF one", b"GGUF two"):
-        file.write_bytes(content)
-        found.add(model_fingerprint(resolve(RunSpec("practice", model=str(file)))))
-    assert len(found) == 2 and None not in found, "a file that was replaced, converted or not"
-    assert model_fingerprint(resolve(RunSpec("practice", approach="baseline", baseline="top-1"))) is None
-
-
 def test_a_refused_run_says_so(study: Callable[..., Any], tmp_path: Path) -> None:
     class Refusing(Here):
         def wait(self, handles: Sequence[tuple[RunSpec, Path]]) -> tuple[Any, RunResult]:

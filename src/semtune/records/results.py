@@ -149,11 +149,13 @@ class RunResult:
     run_id: str | None = None
     """The id of this run, given by the study that started it; None in results written before there were ids."""
     spec_fingerprint: str | None = None
-    """Of the resolved spec; this and the next three are None in results written before they were recorded."""
+    """Of the resolved spec; this and the next four are None in results written before they were recorded."""
     data_fingerprint: str | None = None
     """Of the label space and of every example of all splits, as read."""
     model_fingerprint: str | None = None
     """Of the names, sizes and contents of the model's files; None also where there is no model."""
+    file_fingerprints: Mapping[str, str] | None = None
+    """Option ("knowledge", "prices") -> fingerprint of the file that it names."""
     code_version: str | None = None
     """semtune's version with a fingerprint of its source files."""
     ended_at: str | None = None

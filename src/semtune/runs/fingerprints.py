@@ -1,7 +1,8 @@
-"""What a result depends on beside its spec: its data, its model's files, and semtune's own code."""
+"""What a result depends on beside its spec: data, the model's files, other files, and semtune's own code."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -13,6 +14,8 @@ from semtune.errors import SemtuneError
 from semtune.measure.machine import package_versions
 from semtune.records import Example, RunSpec, TargetSpace, to_plain
 from semtune.registry import APPROACHES
+from semtune.runtime.file_digest import file_digest
+from semtune.runtime.files import expanded
 from semtune.runtime.sources import sources_digest
 
 MODEL_FILES = (
@@ -21,8 +24,11 @@ MODEL_FILES = (
 )  # fmt: skip
 """The files of a model's folder that decide what it computes."""
 WHOLE_BYTES = 64 << 20
-"""Files up to this size are read whole; of larger ones `SAMPLES` evenly spread pieces are."""
+"""Of larger files the digest counts, which is remembered; of others the content."""
 SAMPLES, SAMPLE_BYTES = 32, 64 << 10
+"""Evenly spread pieces of a larger file, all that earlier versions read of it."""
+GIVEN_FILES = ("knowledge", "prices")
+"""Fields of a RunSpec that name a file of the user's own, beside its data and its model."""
 _DIGITS = 16
 
 
@@ -37,11 +43,12 @@ def data_fingerprint(space: TargetSpace, splits: Mapping[str, Sequence[Example]]
     return found.hexdigest()[:_DIGITS]
 
 
-def model_fingerprint(spec: RunSpec) -> str | None:
+def model_fingerprint(spec: RunSpec, *, sampled: bool = False) -> str | None:
     """16 hexadecimal digits over names, sizes and contents of the model's files; None: no model, or it is not here
     (but behind a server, say).
 
     Times of files do not count. Imports torch; the hub is asked only where the run would ask it.
+    sampled: the fingerprint that earlier versions wrote, which knows large files by samples alone.
     """
     if "model" not in APPROACHES.get(spec.approach).uses or spec.endpoint is not None:
         return None
@@ -51,12 +58,24 @@ def model_fingerprint(spec: RunSpec) -> str | None:
     try:
         file = Path(resolve(spec.model).reference)
         if file.is_file():  # the conversion that is made of it has nothing that this file has not
-            return _files_fingerprint("", [file])
+            return _files_fingerprint("", [file], sampled=sampled)
         source = source_of(spec.model, SourceOptions(spec.seed, spec.trust_remote_code, spec.revision))
         folder = source.tokenizer_folder()  # every source keeps the weights of a prepared model beside its tokenizer
-        return _files_fingerprint(spec.model if source.borrows_tokenizer else "", _model_files(folder))
+        name = spec.model if source.borrows_tokenizer else ""
+        return _files_fingerprint(name, _model_files(folder), sampled=sampled)
     except (SemtuneError, OSError):
         return None
+
+
+def given_files(spec: RunSpec) -> dict[str, str]:
+    """16 hexadecimal digits over the content of each of `GIVEN_FILES` that the spec names and that is here."""
+    found: dict[str, str] = {}
+    for name in GIVEN_FILES:
+        path = getattr(spec, name)
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = file_digest(expanded(path))[:_DIGITS]
+    return found
 
 
 @functools.cache
@@ -74,16 +93,22 @@ def _model_files(folder: Path) -> list[Path]:
     return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
 
 
-def _files_fingerprint(name: str, files: Iterable[Path]) -> str:
+def _files_fingerprint(name: str, files: Iterable[Path], *, sampled: bool) -> str:
     found = hashlib.sha256(name.encode("utf-8", "surrogateescape"))
     for file in files:
         size = file.stat().st_size
         found.update(f"\n{file.name} {size}\n".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as handle:
-            if size <= WHOLE_BYTES:
-                found.update(handle.read())
-                continue
-            for index in range(SAMPLES):
-                handle.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
-                found.update(handle.read(SAMPLE_BYTES))
+        if size <= WHOLE_BYTES:
+            found.update(file.read_bytes())
+        elif sampled:
+            _add_samples(found, file, size)
+        else:
+            found.update(file_digest(file).encode("ascii"))
     return found.hexdigest()[:_DIGITS]
+
+
+def _add_samples(found: hashlib._Hash, file: Path, size: int) -> None:
+    with file.open("rb") as handle:
+        for index in range(SAMPLES):
+            handle.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+            found.update(handle.read(SAMPLE_BYTES))

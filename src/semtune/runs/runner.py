@@ -21,7 +21,7 @@ from semtune.registry import APPROACHES
 from semtune.runs import identity, succession
 from semtune.runs.cut import cut_texts
 from semtune.runs.data import RunData, load_data
-from semtune.runs.fingerprints import code_version, model_fingerprint, now
+from semtune.runs.fingerprints import code_version, given_files, model_fingerprint, now
 from semtune.runs.finite import check_predictions, finite_scores
 from semtune.runs.folder import RunFolder, write_json, write_labels
 from semtune.runs.lock import locked
@@ -117,6 +117,7 @@ def _run(
         "run_id": run_id,
         "data_fingerprint": data.fingerprint,
         "model_fingerprint": model_fingerprint(spec),
+        "file_fingerprints": given_files(spec),
         "code_version": code_version(),
     }
     active = _ActiveRun(spec, approach, data, folder, progress, _guard_of(approach, spec, data, plan), marks)

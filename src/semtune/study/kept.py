@@ -1,4 +1,4 @@
-"""Which runs of an earlier call stand: those of the same spec, data and model. What else differs is remarked."""
+"""Which earlier runs stand: those of the same spec, data, model and knowledge. Other differences are noted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from semtune.errors import SemtuneError
 from semtune.records import Metric, RunResult, RunSpec
-from semtune.runs.fingerprints import code_version, model_fingerprint
+from semtune.runs.fingerprints import code_version, given_files, model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, read_result
 from semtune.runs.identity import same_run
 from semtune.specs import read_spec, resolve
@@ -51,15 +51,22 @@ class Judge:
             return Verdict(None)
         if result.data_fingerprint not in (None, self._data):
             return Verdict(None, "its data have changed")
-        if result.model_fingerprint is not None and self._model(spec) not in (None, result.model_fingerprint):
+        if not self._same_model(result, spec):
             return Verdict(None, "its model's files have changed")
+        if "knowledge" in _changed_files(result, spec):
+            return Verdict(None, "its knowledge has changed")
         return Verdict(dataclasses.replace(result, kept_from=self._kept_from(result, spec, paths)))
 
-    def _model(self, spec: RunSpec) -> str | None:
-        key = f"{spec.model} {spec.revision} {spec.trust_remote_code}"
+    def _model(self, spec: RunSpec, *, sampled: bool = False) -> str | None:
+        key = f"{spec.model} {spec.revision} {spec.trust_remote_code} {sampled}"
         if key not in self._models:
-            self._models[key] = model_fingerprint(spec)
+            self._models[key] = model_fingerprint(spec, sampled=sampled)
         return self._models[key]
+
+    def _same_model(self, result: RunResult, spec: RunSpec) -> bool:
+        """Whether the model is as it was, by the present fingerprint or that of earlier versions; True: not known."""
+        known = result.model_fingerprint
+        return known is None or any(self._model(spec, sampled=form) in (None, known) for form in (False, True))
 
     def _kept_from(self, result: RunResult, spec: RunSpec, paths: RunFolder) -> str | None:
         """When and where a run was measured, if that is not as it is now; None: everything is the same."""
@@ -74,7 +81,17 @@ class Judge:
             differences.append(f"whether its data and model are those of now is not on record ({UNKNOWN})")
         elif result.model_fingerprint is not None and self._model(spec) is None:
             differences.append(f"with a model that is not here now ({UNKNOWN})")
+        if "prices" in _changed_files(result, spec):
+            differences.append("with other prices")
+        elif result.file_fingerprints is None and spec.knowledge is not None:
+            differences.append(f"whether its knowledge is that of now is not on record ({UNKNOWN})")
         return f"measured on {_day(result, paths)}, {', '.join(differences)}" if differences else None
+
+
+def _changed_files(result: RunResult, spec: RunSpec) -> set[str]:
+    """The options of `given_files` whose file is not as it was; none of a result without their fingerprints."""
+    then, now = result.file_fingerprints, given_files(spec)
+    return set() if then is None else {name for name in {*then, *now} if then.get(name) != now.get(name)}
 
 
 def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

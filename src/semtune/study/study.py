@@ -44,8 +44,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Run what `out` does not contain yet and write `out/study.json`; returns its content.
 
-    A run that an earlier call finished with the same spec, data and model is not repeated, so an interrupted study
-    continues.
+    A run that an earlier call finished with the same spec, data, model and knowledge is not repeated, so an
+    interrupted study continues.
 
     Args:
         command: what the user typed, for the record.

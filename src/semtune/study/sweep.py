@@ -31,7 +31,7 @@ from semtune.study.grid import StudySpec
 from semtune.study.halving import Halving, pruner_name
 from semtune.study.naming import DIGITS, readable_name
 from semtune.study.sweep_order import middle_first, pairs
-from semtune.study.sweep_rows import FoldRun, SweptRow, Trial, fold_run, rows_of
+from semtune.study.sweep_rows import FoldRun, Identity, SweptRow, Trial, fold_run, identity_of, rows_of
 from semtune.study.sweep_values import check_swept
 
 SWEEP_FILE, SWEEP_FOLDER = "sweep.json", "sweep"
@@ -54,7 +54,7 @@ class Sweep:
         self._study, self._out, self._metric = study, out, task.metrics[0]
         context = TaskContext.of(task)
         self._rows = rows_of(runs, study.sweep, lambda spec: APPROACHES.get(spec.approach)(spec, context))
-        self._known: dict[tuple[str, str | None], FoldRun] = {}
+        self._known: dict[Identity, FoldRun] = {}
         self._models: dict[tuple[str, str | None, str | None], str | None] = {}
         self._data = ""
 
@@ -79,7 +79,7 @@ class Sweep:
                     self._write()
                     say(f"sweep: {self._sentence(row)}")
                     continue
-                known = self._known.get((spec_fingerprint(spec), self._model(spec)))
+                known = self._known.get(identity_of(spec, self._model(spec)))
                 if known is not None:
                     ready.appendleft((row, comparison, known))
                     continue
@@ -179,7 +179,7 @@ class Sweep:
     def _write(self) -> None:
         write_json(self._out / SWEEP_FILE, self.plain())
 
-    def _earlier(self, data: str) -> dict[tuple[str, str | None], FoldRun]:
+    def _earlier(self, data: str) -> dict[Identity, FoldRun]:
         """The lasting runs in the file of an earlier call on the same data, by what they are of."""
         try:
             plain = read_json(self._out / SWEEP_FILE, "a sweep's record")

@@ -9,6 +9,7 @@ from typing import Any
 
 from semtune.records import RunResult, RunSpec, to_plain
 from semtune.registry import APPROACHES
+from semtune.runs.fingerprints import given_files
 from semtune.runs.identity import spec_fingerprint
 from semtune.runs.outcome import answer_of
 from semtune.runs.watch import SELECTION_SPLIT
@@ -17,6 +18,7 @@ from semtune.study.sweep_values import Candidate, Check, Choice, choices, value_
 NAMES = ("method", "strategy")
 """Fields of a run spec one of which is a row's name."""
 AXES = ("model", "readout", "prompt", *NAMES)
+Identity = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,24 @@ class FoldRun:
     reason: str | None
     spec_fingerprint: str
     model_fingerprint: str | None
+    knowledge_fingerprint: str | None = None
 
     @property
-    def identity(self) -> tuple[str, str | None]:
-        """What it is of."""
-        return self.spec_fingerprint, self.model_fingerprint
+    def identity(self) -> Identity:
+        """What it is of, see `identity_of`."""
+        return self.spec_fingerprint, self.model_fingerprint, self.knowledge_fingerprint
+
+
+def identity_of(spec: RunSpec, model: str | None) -> Identity:
+    """The fingerprints of a spec, of its model's files (`model`) and of its knowledge."""
+    return spec_fingerprint(spec), model, given_files(spec).get("knowledge")
 
 
 def fold_run(spec: RunSpec, result: RunResult, model: str | None) -> FoldRun:
     """How the run of `spec` ended; `model`: the fingerprint of its model's files."""
     scores = result.scores.get(SELECTION_SPLIT)
     seconds = [result.load_seconds, result.train_seconds, result.predict_seconds]
+    identity = identity_of(spec, model)
     return FoldRun(
         fold=str(spec.fold),
         seed=spec.seed,
@@ -51,8 +60,9 @@ def fold_run(spec: RunSpec, result: RunResult, model: str | None) -> FoldRun:
         score=scores.value if scores is not None and result.status == "ok" else None,
         seconds=sum(s for s in seconds if s is not None) if any(s is not None for s in seconds) else None,
         reason=result.reason,
-        spec_fingerprint=spec_fingerprint(spec),
-        model_fingerprint=model,
+        spec_fingerprint=identity[0],
+        model_fingerprint=identity[1],
+        knowledge_fingerprint=identity[2],
     )
 
 
