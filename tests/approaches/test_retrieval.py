@@ -65,7 +65,7 @@ def test_knowledge_is_cited_in_transcripts_and_result(spec: RunSpec, tmp_path: P
     texts = [line["calls"][0]["prompt"].rsplit("Text: ", 1)[1] for line in lines]
     assert [bool(entries) for entries in cited] == ["soup" in text or "kind" in text for text in texts]
     count = sum(map(bool, cited))
-    (note,) = (note for note in result.notes if "--knowledge" in note)
+    (note,) = (note for note in result.notes if "cite entries of --knowledge" in note)
     assert note == (
         f"{count} of {len(lines)} prompts cite entries of --knowledge, 1 of them; most often (prompts): "
         f'line 2 2021-01-01 "soup" ({count})'

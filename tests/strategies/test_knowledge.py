@@ -12,7 +12,8 @@ import pytest
 from semtune.contracts import ReadingStrategy
 from semtune.errors import DataError
 from semtune.records import Example
-from semtune.strategies._knowledge import PASSAGE_WORDS, Knowledge
+from semtune.strategies._knowledge import Knowledge
+from semtune.strategies._knowledge_entries import PASSAGE_WORDS
 
 from .conftest import Remembering, fitted, strategy
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from semtune.records import Example, Metric, Prediction, RunSpec, Scores, TargetKind, TargetSpace, Usage
+from semtune.records import Example, Metric, Prediction, RunSpec, Scores, TargetKind, TargetSpace, TaskOptions, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +31,16 @@ class TaskContext:
     """What each label means; empty where the task does not say."""
     score: ScoreFunction | None = field(default=None, compare=False)
     """The task's scorer, for choices made while fitting; None where a fitted approach is only loaded to predict."""
+    date_column: str | None = None
+    """What the user calls the column with the texts' dates; None: not named, or only loaded to predict."""
 
     @classmethod
     def of(cls, task: Task) -> TaskContext:
         """The context of `task`. Raises DataError where the task reads its data to know its labels."""
         space = TargetSpace(task.target_kind, task.labels)
-        return cls(task.name, space, task.metrics, task.label_definitions, task.score)
+        options = getattr(task, "options", None)  # a plugin's task may have none
+        date_column = options.date_column if isinstance(options, TaskOptions) else None
+        return cls(task.name, space, task.metrics, task.label_definitions, task.score, date_column)
 
     @property
     def primary(self) -> Metric:

@@ -20,7 +20,8 @@ from semtune.records.targets import LABEL_KINDS, threshold_from
 from semtune.registry import ANSWERS, INSTRUCTIONS
 from semtune.specs.serves import check_serves
 from semtune.strategies._files import read_json, write_json
-from semtune.strategies._knowledge import Knowledge, KnowledgeEntry
+from semtune.strategies._knowledge import Knowledge
+from semtune.strategies._knowledge_entries import KnowledgeEntry
 from semtune.strategies._texts import TEXT, as_data, asked, demonstrated, markers_of
 from semtune.strategies.instructions import check_instruction, instruction_text
 
@@ -101,21 +102,26 @@ class BaseStrategy:
         check_serves(context.space.kind, ANSWERS.kind, settings.answer, answer_class.target_kinds)
         self.answer: Answer = answer_class(context, prompt, settings)
         self.knowledge: Knowledge | None = None
+        self._date_column = context.date_column
+        self._date_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What reading the knowledge left out or converted."""
-        return () if self.knowledge is None else self.knowledge.notes
+        """What reading the knowledge left out or converted, and which of its entries no text's date holds back."""
+        return () if self.knowledge is None else (*self.knowledge.notes, *self._date_notes)
 
     def read(self) -> None:
         """Read and index the knowledge, where there is some. Raises DataError, OptionError."""
         if self.settings.knowledge is not None:
-            self.knowledge = Knowledge.read(Path(self.settings.knowledge))
+            self.knowledge = Knowledge.read(Path(self.settings.knowledge), self._date_column)
 
     def fit(self, train: Sequence[Example]) -> None:
         """Read the knowledge, where that has not happened; nothing is learnt from examples."""
         if self.knowledge is None:
             self.read()
+        if self.knowledge is not None and self.settings.newer_entries == "excluded":
+            dated = any(example.date is not None for example in train)
+            self._date_notes = self.knowledge.date_notes(dated_texts=dated)
 
     def run(self, example: Example, generator: StrategyGenerator) -> Prediction:
         """The prediction for one example."""
