@@ -23,6 +23,10 @@ class OptionError(SemtuneError):
     """An option with an impossible value, or two options that contradict each other."""
 
 
+class PathError(OptionError):
+    """A path that no file or folder can have, or none whose name can be written down."""
+
+
 class MethodRefusesError(OptionError):
     """Options, possible by themselves, that this method cannot combine; another method may."""
 

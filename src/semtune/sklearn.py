@@ -27,6 +27,7 @@ from semtune.api.class_targets import ClassTargets, as_list, class_targets, doub
 from semtune.api.own_data import TASK_OPTIONS
 from semtune.api.plain_values import plain_value
 from semtune.errors import OptionError
+from semtune.runtime.files import check_path
 from semtune.tasks.characters import is_blank
 
 __all__ = ["TunedTextClassifier"]
@@ -177,6 +178,7 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dev = data
         out = None
         if self.out_dir is not None:
+            check_path(self.out_dir)
             Path(self.out_dir).mkdir(parents=True, exist_ok=True)
             out = tempfile.mkdtemp(prefix="fit-", dir=self.out_dir)
         run = tune(data, dev=dev, test_fraction=0.0, out=out, progress=bool(self.verbose), **options)

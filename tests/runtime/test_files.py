@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from semtune.errors import OutputError
+from semtune.errors import OutputError, PathError
 from semtune.runtime import files
 
 
@@ -108,3 +108,39 @@ def test_a_home_that_nobody_knows_stays_a_path(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     assert files.expanded("~/data.csv") == tmp_path / "data.csv"
     assert files.expanded("~no-such-user-here/data.csv") == Path("~no-such-user-here/data.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 256, r"256 bytes\); give a path"),
+        ("\u00e9" * 128, "256 bytes"),
+        ("a/" * 2100, "4,200 bytes"),
+        ("x\0y", r'^"x\\x00y" cannot be a file or folder, as it holds a null character'),
+        ("runs/l\udce9", r'^"runs/l\\udce9" holds a byte that is not UTF-8'),
+    ],
+)
+def test_impossible_paths_are_refused(name: str, message: str) -> None:
+    for function in (files.check_path, files.expanded):
+        with pytest.raises(PathError, match=message):
+            function(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "caf\u00e9/\u00fc", "x" * 255, "a\nb", "/tmp", "C:\\x"])
+def test_possible_paths_are_not(name: str) -> None:
+    files.check_path(name)
+
+
+def test_a_deleted_working_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    files.check_working_folder()
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(PathError, match="has been deleted; change to one"):
+        files.check_working_folder()
+
+
+def test_json_keeps_what_is_no_character(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"file": "l\udce9", "caf\u00e9": 1})
+    assert "caf\u00e9" in (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert files.read_json(tmp_path / "x.json") == {"file": "l\udce9", "caf\u00e9": 1}

@@ -36,6 +36,7 @@ def _run() -> int:
     """The command's exit status."""
     from semtune.errors import SemtuneError
     from semtune.plugins import load_plugins
+    from semtune.runtime.files import check_working_folder
     from semtune.runtime.parent import end_with_parent
     from semtune.runtime.processor import let_idle_threads_sleep, limit_libraries
 
@@ -43,6 +44,7 @@ def _run() -> int:
         limit_libraries(os.environ)
         let_idle_threads_sleep(os.environ)
         end_with_parent()
+        check_working_folder()
         load_plugins()  # before the commands are made: their help and lists name what plugins register
         from semtune.cli.app import app
         from semtune.cli.terms import asked

@@ -108,7 +108,7 @@ def _own_table(run: Path) -> _OwnTable:
     from semtune.tasks.separated import SEPARATORS
     from semtune.tasks.split_files import are_txt_tables
 
-    file = RunFolder(run).spec
+    file = RunFolder.current(run).spec
     if not file.exists():
         return _OwnTable(TEXT_COLUMNS)
     own = read_spec(file).task_options

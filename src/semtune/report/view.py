@@ -19,6 +19,7 @@ from semtune.errors import DataError
 from semtune.records import LeaderboardEntry, Metric, Overlap, RunResult, Scores
 from semtune.report.checked import checked_study
 from semtune.runs.folder import read_json
+from semtune.runtime.files import check_path
 
 FORMAT = 1
 AXES = ("method", "readout", "model", "prompt", "preset")
@@ -220,8 +221,9 @@ def load_study(folder: Path) -> dict[str, Any]:
     """`study.json` of a study folder, checked.
 
     Raises:
-        DataError: it is missing, broken, of another format, or no study.
+        DataError: it is missing, broken, of another format, or no study. PathError: no folder can have that name.
     """
+    check_path(folder)
     path = folder / "study.json"
     if not path.is_file():
         raise DataError(f"There is no study.json in {folder}; give the folder that `semtune study --out` wrote.")

@@ -61,7 +61,11 @@ class RunFolder:
 
     @classmethod
     def current(cls, path: Path) -> RunFolder:
-        """The run to read in the folder `path`: its own, or an accepted successor that was not moved up yet."""
+        """The run to read in the folder `path`: its own, or an accepted successor that was not moved up yet.
+
+        Raises PathError.
+        """
+        files.check_path(path)
         accepted = cls(path / ACCEPTED)
         return accepted if accepted.spec.exists() else cls(path)
 

@@ -37,8 +37,9 @@ def check_out(path: Path, *, overwrite: bool) -> None:
     """Whether a run may write to `path`. Nothing is made or changed.
 
     Raises OutputError: it is a file, holds something else than a run, or holds a fitted approach (finished, or of a
-    run that was killed) and `overwrite` is False.
+    run that was killed) and `overwrite` is False. PathError: no folder can have that name.
     """
+    files.check_path(path.absolute())
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; choose a folder with --out.")
     try:

@@ -18,15 +18,49 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semtune.errors import OutputError, first_line
+from semtune.errors import OutputError, PathError, first_line
 
 RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 """Pauses between attempts to rename on Windows."""
+NAME_BYTES, PATH_CHARACTERS = 255, 4095
+"""The longest name of a file or folder, and the longest path, that file systems have."""
+SHOWN_CHARACTERS = 60
 ADVICE = "choose a writable folder with enough space"
 
 
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raises PathError for a path that no file system has, and for one that a record in UTF-8 cannot hold."""
+    text = str(path)
+    shown = repr(text[:SHOWN_CHARACTERS])[1:-1] + ("…" if text[SHOWN_CHARACTERS:] else "")
+    if "\0" in text:
+        raise PathError(f'"{shown}" cannot be a file or folder, as it holds a null character; give a path.')
+    try:
+        longest = max((len(part.encode("utf-8")) for part in Path(text).parts), default=0)
+    except UnicodeEncodeError as error:
+        raise PathError(
+            f'"{shown}" holds a byte that is not UTF-8, so that no record can name it; rename that file or folder.'
+        ) from error
+    if longest > NAME_BYTES or len(text) > PATH_CHARACTERS:
+        raise PathError(
+            f'"{shown}" cannot be a file or folder, as its name is too long ({max(longest, len(text)):,} bytes); give '
+            "a path, not what a file holds."
+        )
+
+
+def check_working_folder() -> None:
+    """Raises PathError where the working directory has been deleted."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise PathError("The working directory has been deleted; change to one that is there.") from error
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """`path` with "~" as the user's home folder; as it is where there is no such user, or the system knows no home."""
+    """`path` with "~" as the user's home folder; as it is where there is no such user, or the system knows no home.
+
+    Raises PathError: see `check_path`.
+    """
+    check_path(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -76,7 +110,8 @@ def write_bytes(path: Path, content: bytes, *, advice: str = ADVICE, durable: bo
 def write_json(path: Path, value: Any, *, indent: int | None = 1, advice: str = ADVICE, durable: bool = False) -> None:
     """Write `value` as JSON in UTF-8 with a final newline. Arguments and errors: see `write_with`."""
     text = json.dumps(value, ensure_ascii=False, indent=indent) + "\n"
-    write_text(path, text, advice=advice, durable=durable)
+    # What is no character, such as a byte of a foreign file name, becomes JSON's own escape: nothing measured is lost.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), advice=advice, durable=durable)
 
 
 def write_with(path: Path, write: Callable[[Path], object], *, advice: str = ADVICE, durable: bool = False) -> None:

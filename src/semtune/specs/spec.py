@@ -16,7 +16,7 @@ from typing import Any
 from semtune.errors import OptionError
 from semtune.records import CommonReadoutOptions, RunSpec, TaskOptions, to_plain
 from semtune.registry import SOURCES
-from semtune.runtime.files import expanded
+from semtune.runtime.files import check_path, expanded
 from semtune.specs.kinds import shown
 from semtune.specs.naming import naming
 from semtune.specs.presets import with_preset
@@ -168,6 +168,7 @@ def _absolute(name: str) -> str:
     with contextlib.suppress(OSError, ValueError):  # too long for a path, or a null character
         path = expanded(name)
         if path.exists():
+            check_path(path.absolute())
             return str(path.absolute())
     return name
 

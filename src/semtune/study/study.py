@@ -17,6 +17,7 @@ from semtune.runs.data import checked_overlaps, fingerprint_of
 from semtune.runs.folder import DATA, read_result
 from semtune.runs.lock import HOLDER, LOCK, locked
 from semtune.runs.succession import run_folders
+from semtune.runtime.files import check_path
 from semtune.specs import check_writable, with_absolute_paths
 from semtune.specs.naming import naming
 from semtune.specs.serves import KIND_WORDS, check_combination
@@ -57,6 +58,7 @@ def run_study(
         SemtuneError: the study, the data or `out` is at fault; KeyboardInterrupt: the user stopped it. What had
             finished is in `study.json` in either case.
     """
+    check_path(out.absolute())
     if parallel < 1:
         raise OptionError(f"--parallel must be at least 1 run, not {parallel}.")
     given, study = study, _with_absolute_paths(study)  # so that the study and its runs say the same of the data

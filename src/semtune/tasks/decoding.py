@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semtune.errors import DataError, OptionError
-from semtune.runtime.files import no_file
+from semtune.errors import DataError, OptionError, PathError
+from semtune.runtime.files import check_path, no_file
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -144,9 +144,12 @@ def path_of(given: str) -> Path:
     if _URL.match(given):
         raise DataError(f"{given[:200]} is a URL, but a file is needed; download it and name the file.")
     try:
+        check_path(given)
         path = Path(given).expanduser()
         path.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a null character
+    except PathError as error:
+        raise DataError(str(error)) from error
+    except (OSError, RuntimeError) as error:  # no such user
         raise DataError(f"{given[:200]} cannot be a file ({getattr(error, 'strerror', None) or error}).") from error
     if not path.exists() and (matches := sorted(path.parent.glob(path.name)) if glob.has_magic(path.name) else []):
         raise DataError(
