@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from semtune.runtime.interrupts import _Handler, interrupt_between_imports, raise_pending
+from semtune.runtime.interrupts import _Handler, interrupt_between_imports, is_interruption, raise_pending
 
 
 @pytest.fixture
@@ -60,3 +60,28 @@ def test_what_waits_is_raised_by_the_repetition(handler: _Handler) -> None:
     with pytest.raises(KeyboardInterrupt):
         handler._repeat()
     handler._repeat()
+
+
+def test_what_a_library_makes_of_one_is_known_by_its_name(handler: _Handler) -> None:
+    """So pydantic_core.SchemaError says it."""
+    error = ValueError('Error building "model" validator:\n  KeyboardInterrupt: ')
+    assert not is_interruption(error), "nobody has interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert is_interruption(error)
+    assert not is_interruption(ValueError("another"))
+
+
+def test_pydantic_makes_an_error_of_its_own_of_one(handler: _Handler) -> None:
+    pydantic_core = pytest.importorskip("pydantic_core")
+
+    class Interrupting:
+        """What a schema holds, and during whose repr the user presses Ctrl-C."""
+
+        def __repr__(self) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return ""
+
+    with pytest.raises(pydantic_core.SchemaError) as raised:
+        pydantic_core.SchemaValidator(pydantic_core.core_schema.literal_schema([Interrupting()]))
+    assert is_interruption(raised.value)

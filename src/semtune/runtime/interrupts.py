@@ -21,6 +21,8 @@ class _Handler:
     """Handler of SIGINT: raises KeyboardInterrupt, after the import that is under way; a second Ctrl-C at once."""
 
     def __init__(self) -> None:
+        self.raised = False
+        """Whether one has been raised in this process."""
         self._waiting = False
         self._repeated = False
         """Whether the next signal is our own repetition."""
@@ -49,7 +51,7 @@ class _Handler:
         A signal that the timer sends while Python shuts down would end the process without its exit status, as Python
         has taken the handler away by then.
         """
-        self._waiting = False
+        self._waiting, self.raised = False, True
         timer, self._timer = self._timer, None
         if timer is not None and timer.ident is not None:
             timer.cancel()
@@ -76,11 +78,16 @@ def raise_pending() -> None:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether `error` is an interruption by the user, or what a library made of one."""
+    """Whether `error` is an interruption by the user, or what a library made of one.
+
+    pydantic, whose core is no Python, leaves nothing of one but its name within the message of its own error.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    raised = isinstance(handler, _Handler) and handler.raised
     visited: set[int] = set()  # causes can form a circle
     current: BaseException | None = error
     while current is not None and id(current) not in visited:
-        if isinstance(current, KeyboardInterrupt):
+        if isinstance(current, KeyboardInterrupt) or (raised and KeyboardInterrupt.__name__ in str(current)):
             return True
         visited.add(id(current))
         current = current.__cause__ or current.__context__
