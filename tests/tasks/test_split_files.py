@@ -12,7 +12,20 @@ import pytest
 from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
 
 
-@pytest.mark.parametrize("name", ["test.xlsx", "test.zip", "validation.xls", "dev.feather", "TEST.XLSX"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test.xlsx",
+        "test.zip",
+        "validation.xls",
+        "dev.feather",
+        "TEST.XLSX",
+        "test.conll",
+        "test.rds",
+        "val.svm",
+        "test.data",
+    ],
+)
 def test_a_split_in_a_format_that_cannot_be_read_is_not_made_of_train(tmp_path: Path, name: str) -> None:
     save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
     (tmp_path / name).write_bytes(b"PK\x03\x04")
@@ -26,6 +39,35 @@ def test_other_files_are_no_splits(tmp_path: Path, name: str) -> None:
     save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
     (tmp_path / name).write_bytes(b"x")
     assert len(pairs(tmp_path)) == len(ROWS)
+
+
+@pytest.mark.parametrize("name", ["test", "valid.csv.bak", "test.csv.orig", "dev.new", "Validation/"])
+def test_what_may_be_a_split_is_named(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(b"x")
+    said = f"left out {name}, whose names are those of splits, but which are no tables"
+    assert said in notes(tmp_path)
+    own = "test_data" if name.startswith("test") else "dev_data"
+    save(tmp_path / "own.csv", joined([HEADER, *ROWS[:2]], ","))
+    assert said not in notes(tmp_path, **{own: str(tmp_path / "own.csv")}), "the split is given by an option"
+
+
+@pytest.mark.parametrize("name", ["test.py", "test.ipynb", "dev.md", "train.log", "tests", ".test.csv.swp"])
+def test_what_only_shares_the_name_is_not(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    (tmp_path / name).write_bytes(b"x")
+    assert "are those of splits" not in notes(tmp_path)
+
+
+def test_a_split_in_a_folder_of_its_own_is_not_made_of_train(tmp_path: Path) -> None:
+    save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))
+    (tmp_path / "test").mkdir()
+    save(tmp_path / "test" / "part1.jsonl", '{"text": "soup", "label": "good"}')
+    assert "part1.jsonl would be of the test split, but a folder in --data is not read" in refused(tmp_path)
+    assert "called test.jsonl beside the others" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".ods"])

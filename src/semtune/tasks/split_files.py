@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,14 @@ SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in
 DATA_SUFFIXES = frozenset(
     {*SPREADSHEETS, ".arrow", ".feather", ".zip", ".7z", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".pkl", ".pickle"}
     | {".h5", ".hdf5", ".sqlite", ".db", ".xml", ".html", ".doc", ".docx", ".dat", ".orc", ".avro", ".sav", ".dta"}
+    | {".data", ".rds", ".rda", ".rdata", ".conll", ".conllu", ".iob", ".bio", ".svm", ".libsvm", ".arff", ".mat"}
+    | {".npy", ".npz", ".tfrecord", ".msgpack", ".rar", ".lz4"}
 )
 """Suffixes of files that hold data and cannot be read."""
+NO_DATA_SUFFIXES = frozenset(
+    {".py", ".ipynb", ".r", ".sh", ".js", ".md", ".rst", ".log", ".toml", ".cfg", ".ini", ".pdf"}
+)
+"""Suffixes of files that only share the name of a split, such as the program test.py."""
 _SHARD = re.compile(r"-\d+-of-\d+$")
 """What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
 
@@ -40,14 +46,16 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     path = path_of(options.data)
     if not path.is_dir():
         return {"train": read_table(path, options)}
-    held = _files(path)
+    held, folders = _held(path)
     there = [file for file in held if suffix_of(file) in SUFFIXES]
     tables: dict[str, RawTable] = {}
+    passed_over: list[str] = []
     for split, names in SPLIT_NAMES.items():
         files = [file for name in names for file in there if _split_name(file) == name]
         there = [file for file in there if file not in files]
-        if not files:
-            _check_no_unreadable(held, split, names)
+        if not files and not (split != "train" and getattr(options, f"{split}_data")):
+            _check_no_unreadable(held, folders, split)
+            passed_over += _passed_over([*held, *folders], split)
         if len(files) > 1:
             found = ", ".join(file.name for file in files)
             raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
@@ -61,6 +69,9 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
     left_out = [file.name for file in there if suffix_of(file) != LINES_SUFFIX]
     if left_out:
         note = f"{path}: left out {', '.join(left_out)}, whose names are none of train, dev (or validation) and test"
+        tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
+    if passed_over:
+        note = f"{path}: left out {', '.join(passed_over)}, whose names are those of splits, but which are no tables"
         tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
     return tables
 
@@ -80,14 +91,15 @@ def split_paths(options: TaskOptions) -> list[Path]:
             path = path_of(data)
         except DataError:  # this system can have no such path
             continue
-        found += [file for file in _files(path) if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
+        found += [file for file in _held(path)[0] if _split_name(file) in SPLIT_OF_NAME] if path.is_dir() else [path]
     return found
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of a folder by name. Raises DataError."""
+def _held(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of a folder, and the folders in it, by name. Raises DataError."""
     try:
-        return sorted(file for file in folder.iterdir() if file.is_file())
+        held = sorted(folder.iterdir())
+        return [path for path in held if path.is_file()], [path for path in held if path.is_dir()]
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
 
@@ -97,12 +109,30 @@ def _split_name(file: Path) -> str:
     return _SHARD.sub("", file.name.lower().split(".")[0])
 
 
-def _check_no_unreadable(files: Iterable[Path], split: str, names: Collection[str]) -> None:
-    """Raises DataError where the file of a split is there, in a format that cannot be read."""
+def _passed_over(paths: Iterable[Path], split: str) -> list[str]:
+    """The names of files and folders that have the name of a split, and may be it."""
+    return [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in paths
+        if SPLIT_OF_NAME.get(_split_name(path)) == split and path.suffix.lower() not in NO_DATA_SUFFIXES
+    ]
+
+
+def _check_no_unreadable(files: Iterable[Path], folders: Iterable[Path], split: str) -> None:
+    """Raises DataError where a split is there, in a format that cannot be read or in a folder of its own."""
     for file in files:
-        if _split_name(file) in names and suffix_of(file) in DATA_SUFFIXES:
+        if SPLIT_OF_NAME.get(_split_name(file)) == split and suffix_of(file) in DATA_SUFFIXES:
             advice = "save its sheet as CSV (UTF-8)" if suffix_of(file) in SPREADSHEETS else "convert it to CSV"
             raise DataError(
                 f"{file} would be the {split} split, but is in no format that can be read; {advice}, or move it out "
                 "of the folder."
+            )
+    for folder in folders:
+        if SPLIT_OF_NAME.get(_split_name(folder)) != split:
+            continue
+        data = next((file for file in _held(folder)[0] if suffix_of(file) in {*SUFFIXES, *DATA_SUFFIXES}), None)
+        if data is not None:
+            raise DataError(
+                f"{data} would be of the {split} split, but a folder in --data is not read; put its rows into one file "
+                f"called {split}{data.suffix} beside the others."
             )
