@@ -245,3 +245,23 @@ def test_an_old_folder_can_be_replaced(tmp_path: Path) -> None:
     assert read_result(out / "result.json").run_id is None
     run(NEW, out, Silent(), overwrite=True)
     assert labels_of(out) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "holds"),
+    [
+        ("ok", "a finished run"),
+        ("interrupted", "a run that was interrupted, with what it had trained"),
+        ("diverged", "a run that did not end well, with what it had trained"),
+        (None, "what a run had trained when it was cut off"),
+    ],
+)
+def test_what_a_new_run_would_replace_is_said(status: str | None, holds: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.adapter.mkdir()
+    folder.spec.write_text("task: practice\n", encoding="utf-8")
+    if status is not None:
+        folder.result.write_text(json.dumps({"status": status}), encoding="utf-8")
+    with pytest.raises(OutputError, match=f"holds {holds}; choose another --out, or replace it with --overwrite"):
+        run(OLD, tmp_path, Silent())
+    assert folder.adapter.exists()

@@ -50,7 +50,19 @@ def check_out(path: Path, *, overwrite: bool) -> None:
     if occupied and not current.spec.exists():
         raise OutputError(f"{path} holds files that are not a run; choose an empty folder with --out.")
     if current.kept() is not None and not overwrite:
-        raise OutputError(f"{path} holds a finished run; choose another --out, or replace it with --overwrite.")
+        raise OutputError(f"{path} holds {_ended(current)}; choose another --out, or replace it with --overwrite.")
+
+
+def _ended(run: RunFolder) -> str:
+    """What a folder with a fitted state holds, in words."""
+    try:
+        status = str(files.read_json(run.result)["status"])
+    except FileNotFoundError:
+        return "what a run had trained when it was cut off"
+    except (OSError, ValueError, KeyError, TypeError):
+        status = "ok"
+    how = {"ok": "a finished run", "interrupted": "a run that was interrupted, with what it had trained"}
+    return how.get(status, "a run that did not end well, with what it had trained")
 
 
 def begin(path: Path, *, overwrite: bool) -> RunFolder:
