@@ -57,7 +57,11 @@ def test_the_vote_loads_no_model(spec: RunSpec, tmp_path: Path) -> None:
     assert [p.labels for p in again.predict(task.load("test"))] == [p.labels for p in kept]
 
 
-def test_knowledge_is_cited_in_transcripts_and_result(spec: RunSpec, tmp_path: Path) -> None:
+def test_knowledge_is_cited_in_transcripts_and_result(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, text: said.append(text))
     file = tmp_path / "slang.md"
     file.write_text("# 2021-01-01 soup\nwhat the kind ones eat\n\n# sleet\nicy rain\n", encoding="utf-8")
     result, lines = asked(replace(spec, strategy="zero-shot", knowledge=str(file)), tmp_path / "run")
@@ -65,6 +69,7 @@ def test_knowledge_is_cited_in_transcripts_and_result(spec: RunSpec, tmp_path: P
     texts = [line["calls"][0]["prompt"].rsplit("Text: ", 1)[1] for line in lines]
     assert [bool(entries) for entries in cited] == ["soup" in text or "kind" in text for text in texts]
     count = sum(map(bool, cited))
+    assert [note for note in result.notes if "1 of 2 entries have a date, but no training text" in note] == said
     (note,) = (note for note in result.notes if "cite entries of --knowledge" in note)
     assert note == (
         f"{count} of {len(lines)} prompts cite entries of --knowledge, 1 of them; most often (prompts): "

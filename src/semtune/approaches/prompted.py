@@ -179,7 +179,11 @@ class Prompted:
 
         A run of one fold chooses it on train alone, so that its part of dev is held out from all that is chosen.
         """
+        told = self._read_notes()
         self.strategy.fit(train)
+        for note in self._read_notes()[len(told) :]:  # those that need the texts: which knowledge is never held back
+            for observer in watch.observers:
+                observer.say(note)
         if isinstance(self.strategy, IndexingStrategy):
             self.strategy.index(self._for_indexing() if uses_model(self.strategy) else NoModel())
         if not isinstance(self.strategy, ThresholdStrategy):
