@@ -28,6 +28,8 @@ TABLE = "text,label\n" + "the soup is warm,good\n" * 200
         (lambda: semtune.study("practice", out="x" * 300), "name is too long"),
         (lambda: semtune.load("x" * 300), "name is too long"),
         (lambda: semtune.load("x\0y"), "null character"),
+        (lambda: semtune.load(None), "A path is needed, but this is of the kind NoneType"),  # type: ignore[arg-type]
+        (lambda: semtune.tune("practice", out=b"runs"), "of the kind bytes"),  # type: ignore[arg-type]
         (lambda: semtune.load(Path("runs") / ("x" * 300)), "name is too long"),
     ],
 )

@@ -46,7 +46,10 @@ def score(gold: list[Example], predictions: list[Prediction]) -> Scores:
 def made(name: str, options: dict, model: Path, context: TaskContext) -> Prompted:
     known = {f.name for f in dataclasses.fields(STRATEGIES.get(name).Settings)}
     asked = {**{key: value for key, value in SMALL.items() if key in known}, **options}
-    spec = RunSpec("practice", approach="prompted", model=str(model), strategy=name, strategy_options=asked)
+    spec = RunSpec(
+        "practice", approach="prompted", model=str(model), strategy=name, strategy_options=asked,
+        method_options={"precision": "fp32"},  # in bf16 the batch moves a random model's answers
+    )  # fmt: skip
     approach = Prompted(resolve(spec), context)
     approach.load()
     return approach

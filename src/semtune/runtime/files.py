@@ -30,7 +30,10 @@ ADVICE = "choose a writable folder with enough space"
 
 def check_path(path: str | os.PathLike[str]) -> None:
     """Raises PathError for a path that no file system has, and for one that a record in UTF-8 cannot hold."""
-    text = str(path)
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):  # bytes, or no path at all
+        kind = type(path).__name__
+        raise PathError(f"A path is needed, but this is of the kind {kind}; give a text or a pathlib.Path.")
     shown = repr(text[:SHOWN_CHARACTERS])[1:-1] + ("…" if text[SHOWN_CHARACTERS:] else "")
     if "\0" in text:
         raise PathError(f'"{shown}" cannot be a file or folder, as it holds a null character; give a path.')
