@@ -129,7 +129,7 @@ def test_a_lone_surrogate_on_the_command_line_can_be_printed(start: Started) -> 
     )  # fmt: skip
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
-    assert "is not a run folder" in json.loads(done.stdout)["error"]
+    assert '"no\\udcff-run" holds a byte that is not UTF-8' in json.loads(done.stdout)["error"]
 
 
 def test_a_user_without_a_name_or_home(tiny_model: Path, reviews: Path, start: Started, tmp_path: Path) -> None:

@@ -34,20 +34,21 @@ def check_path(path: str | os.PathLike[str]) -> None:
     if not isinstance(text, str):  # bytes, or no path at all
         kind = type(path).__name__
         raise PathError(f"A path is needed, but this is of the kind {kind}; give a text or a pathlib.Path.")
-    shown = repr(text[:SHOWN_CHARACTERS])[1:-1] + ("…" if text[SHOWN_CHARACTERS:] else "")
-    if "\0" in text:
-        raise PathError(f'"{shown}" cannot be a file or folder, as it holds a null character; give a path.')
-    try:
-        longest = max((len(part.encode("utf-8")) for part in Path(text).parts), default=0)
-    except UnicodeEncodeError as error:
-        raise PathError(
-            f'"{shown}" holds a byte that is not UTF-8, so that no record can name it; rename that file or folder.'
-        ) from error
-    if longest > NAME_BYTES or len(text) > PATH_CHARACTERS:
-        raise PathError(
-            f'"{shown}" cannot be a file or folder, as its name is too long ({max(longest, len(text)):,} bytes); give '
-            "a path, not what a file holds."
-        )
+    for part in Path(text).parts:
+        shown = repr(part[:SHOWN_CHARACTERS])[1:-1] + ("…" if part[SHOWN_CHARACTERS:] else "")
+        if "\0" in part:
+            raise PathError(f'"{shown}" cannot be a file or folder, as it holds a null character; give a path.')
+        try:
+            size = len(part.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise PathError(
+                f'"{shown}" holds a byte that is not UTF-8, so that no record can name it; rename that file or folder.'
+            ) from error
+        if size > NAME_BYTES or len(text) > PATH_CHARACTERS:
+            raise PathError(
+                f'"{shown}" cannot be a file or folder, as its name is too long ({max(size, len(text)):,} bytes); give '
+                "a path, not what a file holds."
+            )
 
 
 def check_working_folder() -> None:
