@@ -124,26 +124,34 @@ def test_a_death_between_the_renames_of_a_checkpoint_leaves_one(rename: int, tmp
     assert (kept / "weights").read_text() == "epoch 1"
 
 
+def save_some(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("some")
+
+
+def break_rename(monkeypatch: pytest.MonkeyPatch, rename: int, error: BaseException, *, moved: bool) -> None:
+    """Raise `error` in the rename of that number from now on, after it has moved what it renames or instead."""
+    genuine, calls = Path.replace, list[Path]()
+
+    def replace(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) != rename:
+            return genuine(self, target)
+        if moved:
+            genuine(self, target)
+        raise error
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
 def test_an_interruption_after_the_last_rename_of_a_checkpoint_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        (folder / "weights").write_text("some")
-
-    folder, genuine, calls = RunFolder(tmp_path), Path.replace, []
-    folder.keep_best(save)
-
-    def interrupted(self: Path, target: Path) -> Path:
-        calls.append(target)
-        moved = genuine(self, target)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return moved
-
-    monkeypatch.setattr(Path, "replace", interrupted)
+    folder = RunFolder(tmp_path)
+    folder.keep_best(save_some)
+    break_rename(monkeypatch, 2, KeyboardInterrupt(), moved=True)
     with pytest.raises(KeyboardInterrupt):
-        folder.keep_best(save)
+        folder.keep_best(save_some)
     assert (folder.best / "weights").exists()
 
 
@@ -151,24 +159,13 @@ def test_an_interruption_after_the_last_rename_of_a_checkpoint_is_one(
 def test_a_rename_that_fails_leaves_a_checkpoint_too(
     rename: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        (folder / "weights").write_text("some")
-
-    folder, genuine, calls = RunFolder(tmp_path), Path.replace, []
-    folder.keep_best(save)
-
-    def fail(self: Path, target: Path) -> Path:
-        calls.append(target)
-        if len(calls) == rename:
-            raise PermissionError(13, "in use")
-        return genuine(self, target)
-
-    monkeypatch.setattr(Path, "replace", fail)
+    folder = RunFolder(tmp_path)
+    folder.keep_best(save_some)
+    break_rename(monkeypatch, rename, PermissionError(13, "in use"), moved=False)
     with pytest.raises(PermissionError):
-        folder.keep_best(save)
+        folder.keep_best(save_some)
     assert (folder.best / "weights").exists()
-    folder.keep_best(save)
+    folder.keep_best(save_some)
     assert (folder.best / "weights").exists() and not folder.former.exists()
 
 

@@ -22,7 +22,7 @@ from semtune.api.wording import WRITTEN, spoken_python
 from semtune.errors import DataError, OptionError, UnknownNameError, did_you_mean
 from semtune.records import TaskOptions
 from semtune.registry import TASKS
-from semtune.runtime.files import check_path, expanded
+from semtune.runtime.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,7 @@ class DataFolder:
     """The folder `data` of a run or a study, and the files in it."""
 
     def __init__(self, owner: Path) -> None:
-        """`owner` is the folder of the run or the study. Raises PathError."""
-        check_path(owner)
+        """`owner` is the folder of the run or the study, a path that can be (`expanded`)."""
         self.owner, self.path = owner, owner.resolve() / "data"
         self.created: list[Path] = []
         """Files that were not there before."""

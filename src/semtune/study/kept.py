@@ -53,9 +53,11 @@ class Judge:
             return Verdict(None, "its data have changed")
         if not self._same_model(result, spec):
             return Verdict(None, "its model's files have changed")
-        if "knowledge" in _changed_files(result, spec):
+        changed = _changed_files(result, spec)
+        if "knowledge" in changed:
             return Verdict(None, "its knowledge has changed")
-        return Verdict(dataclasses.replace(result, kept_from=self._kept_from(result, spec, paths)))
+        remark = self._kept_from(result, spec, paths, other_prices="prices" in changed)
+        return Verdict(dataclasses.replace(result, kept_from=remark))
 
     def _model(self, spec: RunSpec, *, sampled: bool = False) -> str | None:
         key = f"{spec.model} {spec.revision} {spec.trust_remote_code} {sampled}"
@@ -68,7 +70,7 @@ class Judge:
         known = result.model_fingerprint
         return known is None or any(self._model(spec, sampled=form) in (None, known) for form in (False, True))
 
-    def _kept_from(self, result: RunResult, spec: RunSpec, paths: RunFolder) -> str | None:
+    def _kept_from(self, result: RunResult, spec: RunSpec, paths: RunFolder, *, other_prices: bool) -> str | None:
         """When and where a run was measured, if that is not as it is now; None: everything is the same."""
         try:
             environment = read_json(paths.environment, "a run's environment")
@@ -81,7 +83,7 @@ class Judge:
             differences.append(f"whether its data and model are those of now is not on record ({UNKNOWN})")
         elif result.model_fingerprint is not None and self._model(spec) is None:
             differences.append(f"with a model that is not here now ({UNKNOWN})")
-        if "prices" in _changed_files(result, spec):
+        if other_prices:
             differences.append("with other prices")
         elif result.file_fingerprints is None and spec.knowledge is not None:
             differences.append(f"whether its knowledge is that of now is not on record ({UNKNOWN})")
