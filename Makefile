@@ -29,7 +29,7 @@ format: .venv/.installed-dev
 bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; about half an hour; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/peers.py
 
-bench-methods: .venv/.installed-bench   ## every other method against PEFT; about 40 minutes; leave the machine alone meanwhile
+bench-methods: .venv/.installed-bench   ## every other method against PEFT; 6 minutes a round with AVX512_BF16; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/methods.py
 
 bench-7b: .venv/.installed   ## memory of one QLoRA step of the shape of a 7B model
