@@ -5,7 +5,8 @@
 
 Runs are done by several worker processes that share the device, so seconds are of a shared device. Each is a line of
 `FOLDER/rows.jsonl` at once, a failed one with its reason, and another call goes on where one was stopped. Afterwards
-`summary.json` and `tables.txt` are written from the lines.
+`summary.json` and `tables.txt` are written from the lines. A folder begun on one device can be gone on with on another:
+every line names its own, and `environment-DEVICE.json` says what it was.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_same(out, setting, {"seeds": options.seeds, "folds": options.folds})
     rows = read_rows(out)
     if "summary" not in options.sections:
-        write_environment(out, options.workers)
+        write_environment(out, setting, options.workers)
         _run(options, setting, grid, runs, rows, out)
     rate_summary.write(out, rows, grid, setting.task)
     return 0
@@ -148,7 +149,7 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
 def _check_same(out: Path, setting: rate_runs.Setting, more: dict[str, Any]) -> None:
     """End with a message where the folder's rows are of other runs than those asked for now."""
     now = {
-        "task": setting.task, "model": Path(setting.model).name, "device": setting.device,
+        "task": setting.task, "model": Path(setting.model).name,
         "limit_examples": setting.limit_examples, "options": dict(setting.options), **more,
     }  # fmt: skip
     file = out / SETTING
@@ -157,12 +158,13 @@ def _check_same(out: Path, setting: rate_runs.Setting, more: dict[str, Any]) -> 
     file.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
-def write_environment(out: Path, workers: int) -> None:
+def write_environment(out: Path, setting: rate_runs.Setting, workers: int) -> None:
     """What the figures depend on besides the code."""
     from semtune.measure.environment import environment
 
-    found = {**environment(), "workers": workers}
-    (out / "environment.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    found = {**environment(), "workers": workers, "threads_of_each": setting.threads}
+    device = rate_runs.device_of(setting)
+    (out / f"environment-{device}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def do(setting: Setting, job: Job) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a job that fails is a row, whatever it raises
         # A CUDA error leaves the process's context broken; other surprises may leave memory behind.
         found = {"error": scrub(f"{type(error).__name__}: {error}"), UNUSABLE: True}
-    return {**found, "wall_seconds": round(time.perf_counter() - started, 3), "device_peak_bytes": peak()}
+    seconds = round(time.perf_counter() - started, 3)
+    return {**found, "device": device_of(setting), "wall_seconds": seconds, "device_peak_bytes": peak()}
 
 
 def spec_of(setting: Setting, job: Job) -> Any:
@@ -77,6 +78,13 @@ def spec_of(setting: Setting, job: Job) -> Any:
         "device": setting.device, "threads": setting.threads, "method_options": {"learning_rate": job.rate},
     }  # fmt: skip
     return resolve(spec_from({**setting.options, **values}, "the bench's options"))
+
+
+def device_of(setting: Setting) -> str:
+    """The kind of device that the jobs run on: "cpu", "cuda", "mps"."""
+    from semtune.models.loading import resolve_device
+
+    return str(resolve_device(setting.device).type)
 
 
 def _choose(setting: Setting, job: Job) -> dict[str, Any]:
