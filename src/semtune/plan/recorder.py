@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,9 +27,11 @@ from torch.utils.flop_counter import flop_registry
 
 from semtune.nn.cuda_path import assume_cuda
 from semtune.nn.operator_registry import OPERATORS, Operator, OperatorCost, tensor_bytes, traffic_bytes
+from semtune.plan.fake_operations import directly
 from semtune.plan.history import Section, without_repeated_chunks
 
 _READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
+_READS_DEVICE = torch.ops.prim.device.default
 _IN_PLACE = {torch.ops.aten.addmm_: torch.ops.aten.addmm, torch.ops.aten.baddbmm_: torch.ops.aten.baddbmm}
 """Products that write to an argument, which torch's registry of FLOPs knows by their other form alone."""
 
@@ -71,16 +74,14 @@ class Recorder:
         Args:
             fake: run on fake tensors; False keeps real ones, to compare a plan with the same step measured.
         """
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
         if not fake:
             with _DispatchRecorder(self, answers=False), _SectionMarker(self, answers=False):
                 yield
             return
         with (
-            FakeTensorMode(allow_non_fake_inputs=True),
+            FakeTensorMode(allow_non_fake_inputs=True) as mode,
             assume_cuda(self._cuda),
-            _DispatchRecorder(self),
+            _DispatchRecorder(self, fake=mode),
             _SectionMarker(self),
         ):
             yield
@@ -108,7 +109,7 @@ class Recorder:
         for x in outputs:
             self._count(x)
         section = self._current
-        if section is None or (outputs and all(x.device.type == "meta" for x in outputs)):
+        if section is None or (outputs and all(_device(x).type == "meta" for x in outputs)):
             return
         count = flop_registry.get(_IN_PLACE.get(func.overloadpacket, func.overloadpacket))
         if count is not None:
@@ -170,7 +171,7 @@ class Recorder:
     def _count(self, x: Tensor) -> None:
         storage = x.untyped_storage()
         address = storage._cdata
-        if x.device.type == "meta" or address in self._counted:
+        if _device(x).type == "meta" or address in self._counted:
             return
         self._counted.add(address)
         size = self._rounded(storage.nbytes())
@@ -191,9 +192,9 @@ class _DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     A fake tensor has no value, so `answers` makes reading one (`.item()`) return 0.
     """
 
-    def __init__(self, recorder: Recorder, *, answers: bool = True) -> None:
+    def __init__(self, recorder: Recorder, *, answers: bool = True, fake: FakeTensorMode | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._recorder, self._answers = recorder, answers
+        self._recorder, self._answers, self._fake = recorder, answers, fake
         self._formulas = 0
         """Depth of nested formulas of composite operators."""
 
@@ -207,6 +208,8 @@ class _DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._formulas -= 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _READS_DEVICE:  # half of all that is dispatched, as `x.device` of a fake tensor is an operation
+            return _device(args[0])
         if self._answers and func is _READS_A_NUMBER:
             # a loss that is finite, a token that is not end-of-sequence: the step goes on
             return 0.0 if args[0].dtype.is_floating_point else 0
@@ -220,7 +223,9 @@ class _DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        out = func(*args, **kwargs)
+        out = NotImplemented if self._fake is None else directly(self._fake, func, args, kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
         self._recorder.on_operation(func, args, kwargs, out)
         return out
 
@@ -252,6 +257,12 @@ class _SectionMarker(TorchFunctionMode):
             self._recorder.in_backward = False
         self._recorder.begin("accumulate")
         return out
+
+
+def _device(x: Tensor) -> torch.device:
+    """`x.device`, of a fake tensor without a dispatch."""
+    found: torch.device | None = getattr(x, "fake_device", None)
+    return x.device if found is None else found
 
 
 def _is_view(func: Any) -> bool:
