@@ -43,21 +43,37 @@ def summary(rows: Sequence[Row], grid: Mapping[str, Sequence[float]], metric: An
 def _of_method(method: str, rates: Sequence[float], rows: Sequence[Row], metric: Any) -> dict[str, Any]:
     own = [row for row in rows if row["method"] == method]
     chosen = chosen_rate(own, method, metric.rank)
+    default = default_rate(method)
     compared = []
     for rate in rates:
         runs = [row for row in own if row["section"] == CHOOSE and row["rate"] == rate]
         scores = [row["score"] for row in runs if "error" not in row]
         figures = {"rate": rate, "failed": len(runs) - len(scores), **spread(scores)}
+        figures["over_default"] = None if rate == default else over(own, rate, default, metric)
         compared.append({**figures, "wall_seconds": sum(row["wall_seconds"] for row in runs if "wall_seconds" in row)})
     study = [row for row in own if row["section"] == STUDY and row["rate"] == chosen and "error" not in row]
     return {
         "method": method,
-        "default_rate": default_rate(method),
+        "default_rate": default,
         "chosen_rate": chosen,
         "at_the_edge": chosen is not None and chosen in (min(rates), max(rates)),
         "rates": compared,
         "study": _study_figures(study, metric) if study else None,
     }
+
+
+def over(rows: Sequence[Row], rate: float, other: float | None, metric: Any) -> dict[str, Any] | None:
+    """How much better `rate` scored than `other` on the pairs of seed and fold that both have; None: on none."""
+    scores: dict[float, dict[tuple[int, str], float]] = {rate: {}}
+    for row in rows:
+        if row["section"] == CHOOSE and "error" not in row:
+            scores.setdefault(row["rate"], {})[row["seed"], row["fold"]] = metric.rank(row["score"])
+    theirs = {} if other is None else scores.get(other, {})
+    differences = [score - theirs[pair] for pair, score in scores[rate].items() if pair in theirs]
+    if not differences:
+        return None
+    better = sum(difference > 0 for difference in differences)
+    return {"mean": statistics.fmean(differences), "better": better, "n": len(differences)}
 
 
 def default_rate(method: str) -> float | None:
@@ -115,7 +131,10 @@ def tables(found: Mapping[str, Any]) -> str:
             mark = "*" if rate["rate"] == entry["chosen_rate"] else " "
             failed = f"; {rate['failed']} failed" if rate["failed"] else ""
             score = f"{_number(rate['mean'], '.4f')} ± {_number(rate['sd'], '.4f')} ({rate['n']}{failed})"
-            lines.append(f"  {mark} {rate['rate']:<8g} {score}  {rate['wall_seconds']:.0f} s")
+            line = f"  {mark} {rate['rate']:<8g} {score}  {rate['wall_seconds']:>4.0f} s"
+            if rate["over_default"]:
+                line += "  {mean:+.4f} over the default, better in {better} of {n}".format(**rate["over_default"])
+            lines.append(line)
         if entry["at_the_edge"]:
             lines.append("    the chosen rate is at the edge of the grid")
     lines += ["", f"Study: {found['metric']} on test, mean ± half of the {found['level']:.0%} interval over seeds", ""]

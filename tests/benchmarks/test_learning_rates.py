@@ -116,6 +116,17 @@ def test_tables_have_the_chosen_rate_its_study_and_every_failure() -> None:
     assert "choose lora 0.0001 seed 0 fold 1/3: planted" in text
 
 
+def test_a_rate_is_compared_with_the_default_on_the_folds_of_both() -> None:
+    rows = [row("lora", 5e-4, pair, score) for pair, score in zip(ONE_EACH, (0.5, 0.6, 0.7), strict=True)]
+    rows += [row("lora", 1e-3, pair, score) for pair, score in zip(ONE_EACH[:2], (0.6, 0.5), strict=True)]
+    rows += [row("lora", 1e-3, ONE_EACH[2], None)]
+    found = rate_summary.over(rows, 1e-3, 5e-4, METRIC)
+    assert found == {"mean": pytest.approx(0.0), "better": 1, "n": 2}
+    assert rate_summary.over(rows, 2e-3, 5e-4, METRIC) is None
+    entry = rate_summary.summary(rows, {"lora": (5e-4, 1e-3)}, METRIC)["methods"][0]
+    assert [rate["over_default"] for rate in entry["rates"]] == [None, found]
+
+
 def test_a_dead_worker_costs_its_own_job_alone() -> None:
     results: dict[str, dict[str, Any]] = {}
     jobs = iter(["one", "die", "unusable", "two"])

@@ -54,31 +54,31 @@ def test_predictions_of_a_run_can_be_evaluated(
 def test_a_study_compares_and_goes_on_where_it_stopped(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(
-        f"task: practice\nmodel: {tiny_model}\nmethods: [full, lora, qlora, dora]\nreadouts: [head]\nepochs: 1\n"
+        f"task: practice\nmodel: {tiny_model}\nmethods: [lora, qlora]\nreadouts: [head]\nepochs: 1\n"
         "overrides:\n  lora: {rank: 4, targets: [q_proj, v_proj]}\n",
         encoding="utf-8",
     )
     record = last_json(semtune("study", file, "--out", "study", "--json"))
     assert record == json.loads((tmp_path / "study" / "study.json").read_text())
-    assert [run["method"] for run in record["runs"]] == ["full", "lora", "qlora", "dora"]
+    assert [run["method"] for run in record["runs"]] == ["lora", "qlora"]
     for run in record["runs"]:
         assert run["status"] == "ok"
         assert 0 <= run["scores"]["test"]["micro_f1"] <= 1
         assert run["runtime_bytes"] < min(run["peak_bytes"].values())
         assert set(run["peak_bytes"]) == {"load", "train", "evaluate"}
     assert {b["name"] for b in record["baselines"]} == {"random", "top-1", "top-2", "top-3", "tfidf"}
-    lora = record["runs"][1]
+    lora = record["runs"][0]
     assert lora["trainable_parameters"] == 2 * 4 * (64 + 64 + 64 + 32) + 65 * 20
     assert "<svg" in (tmp_path / "study" / "report.html").read_text()
 
-    (tmp_path / "study" / "dora-head-report-s0" / "result.json").unlink()
+    (tmp_path / "study" / "qlora-head-report-s0" / "result.json").unlink()
     again = semtune("study", file, "--out", "study")
-    assert again.stderr.count("kept from before") == 3
-    assert "dora" in again.stdout
+    assert again.stderr.count("kept from before") == 1
+    assert "qlora" in again.stdout
 
     (tmp_path / "study" / "report.html").unlink()
     markdown = semtune("report", "study", "--markdown").stdout
-    assert all(f"\n| {method} " in markdown for method in ("full", "lora", "qlora", "dora"))
+    assert all(f"\n| {method} " in markdown for method in ("lora", "qlora"))
     assert markdown.startswith("**Table 1. Speed**") and "**Table 2." in markdown
     assert (tmp_path / "study" / "report.html").exists()
 
