@@ -21,6 +21,8 @@ def said(*labels: str) -> str:
         ("bad", "bad."),
         ("bad", "'bad'"),
         ("bad", "“bad”"),
+        ("bad", "<b>bad</b>"),
+        ("very bad", "<p>very bad</p>"),
         ("bad", "(bad)"),
         ("bad", "*bad*"),
         ("Bad", "bad!"),

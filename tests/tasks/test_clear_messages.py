@@ -11,7 +11,7 @@ from semtune.records import TaskOptions
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.table import Table
 
-from .tables import ROWS, joined, refused, save
+from .tables import HEADER, ROWS, joined, notes, pairs, refused, save
 
 
 def with_test(folder: Path, text: str, train: str = "", **options: object) -> Table:
@@ -62,3 +62,21 @@ def test_labels_that_are_a_cut_list_are_refused(tmp_path: Path) -> None:
     data = str(save(tmp_path / "t.csv", joined(rows, ",")))
     with pytest.raises(OptionError, match=r'--labels names "\[0" and "1\]", .*JSON list'):
         Table(TaskOptions(data=data, labels=("[0", "1]")))
+
+
+@pytest.mark.parametrize(("stored", "typed"), [("re\u0301ponse", "réponse"), ("réponse", "re\u0301ponse")])
+def test_a_column_is_found_in_either_normal_form(tmp_path: Path, stored: str, typed: str) -> None:
+    file = save(tmp_path / "t.csv", joined([(stored, "label"), *ROWS], ","))
+    assert pairs(file, text_column=typed) == ROWS
+
+
+def test_a_label_in_another_normal_form_is_said_to_be_that(tmp_path: Path) -> None:
+    file = save(tmp_path / "t.csv", joined([HEADER, *((text, "the\u0301") for text, _ in ROWS)], ","))
+    said = refused(file, labels=("thé", "café"))
+    assert "only in normal form" in said and r"\xe9" in said and "did you mean" not in said
+
+
+def test_sums_of_money_that_are_one_number_are_said(tmp_path: Path) -> None:
+    rows = [(text, ("$1,000", "$1000", "€5", "$5")[i % 4]) for i, (text, _) in enumerate(ROWS)]
+    said = notes(save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t")))
+    assert 'the labels "$1,000", "$1000" are the same number' in said and '"€5"' not in said

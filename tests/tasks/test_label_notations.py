@@ -89,6 +89,25 @@ def test_brackets_without_quotes_are_remarked(tmp_path: Path, label: str) -> Non
     assert f'the label "{label}" is in brackets, like a list of another program' in said and "JSON" in said
 
 
+@pytest.mark.parametrize("label", ["<sunny><windy>", "[sunny][windy]", "{sunny}{windy}"])
+def test_labels_in_brackets_of_their_own_are_remarked(tmp_path: Path, label: str) -> None:
+    file = cells(tmp_path, [label, label[: len(label) // 2]])
+    assert f'the label "{label}" looks like several labels, each in brackets' in notes(file)
+    assert pairs(file)[0][1] == label
+
+
+def test_probabilities_of_labels_are_remarked(tmp_path: Path) -> None:
+    said = notes(cells(tmp_path, ["good:0.8,bad:0.2", "good:0.3,bad:.7"]))
+    assert "looks like a probability for each of several labels" in said
+    assert "a probability" not in notes(cells(tmp_path, ["10:30", "at 1,5", "a=1", "version:2,patch:3"]))
+
+
+@pytest.mark.parametrize("labels", [["0.0", "1.0"], ["0.0", "1.0", "0", "1"], ["1.5", "1", "5"]])
+def test_a_number_with_a_point_is_one_number(tmp_path: Path, labels: list[str]) -> None:
+    said = notes(cells(tmp_path, labels))
+    assert "a number for each label" not in said and "joined" not in said
+
+
 @pytest.mark.parametrize("label", ["'good'", '"good"', "“so so”", "„gut“", "'it''s'"])
 def test_quotes_around_labels_are_remarked(tmp_path: Path, label: str) -> None:
     file = cells(tmp_path, [label, "bad"])

@@ -1,6 +1,7 @@
 """Labels that may be one class written in two ways, though not merely in another case, spacing or normal form.
 
     punctuation       bad.  'bad'          beside bad
+    tags of HTML      <b>bad</b>           beside bad
     joined words      very_bad  VeryBad    beside very bad
     accents           negatif  boese       beside négatif, böse; ΘΕΤΙΚΟ beside ΘΕΤΙΚΌ, учеба beside учёба
     quotes, dashes    Don't know  18-25    beside Don’t know, 18–25
@@ -27,6 +28,7 @@ GROUPS_SHOWN = 5
 """Number of groups of labels that the note names."""
 _EDGES = re.compile(r"^[\s.,;:!?'\"“”‘’„«»`´_#]+|[\s.,;:!?'\"“”‘’„«»`´_]+$")
 _PAIRS = re.compile(r"^(?:\((.*)\)|\[(.*)\]|<(.*)>|\{(.*)\}|\*+(.*?)\*+)$", re.DOTALL)
+_TAGS = re.compile(r"</?[a-z]\w*\s*/?>(?=.)|(?<=.)</?[a-z]\w*\s*/?>", re.DOTALL)
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_.\-\u2010-\u2015]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_\-\u2010-\u2015]+(?=\d)")
 _LIKE_LATIN = str.maketrans(
     "АВЕЗКМНОРСТУХЅІЈԚԜаеорсухѕіјһԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοαν",
@@ -112,8 +114,8 @@ def _plain(label: str) -> str:
     """What is left of a label without case, edges, signs between its words, and accents."""
     text = unicodedata.normalize("NFKC", label).strip()
     text = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ][a-zß-ÿ])", " ", text).casefold()
-    pair = _PAIRS.fullmatch(text)
-    text = next(filter(None, pair.groups()), "") if pair is not None else text
+    pair = _PAIRS.fullmatch(_TAGS.sub("", text))
+    text = next(filter(None, pair.groups()), "") if pair is not None else _TAGS.sub("", text)
     text = _DASHES.sub("-", _BETWEEN.sub("", _APOSTROPHES.sub("", _EDGES.sub("", text))))
     return _without_accents(text).translate(_LETTERS)
 

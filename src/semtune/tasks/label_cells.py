@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from semtune.errors import DataError, did_you_mean
+from semtune.errors import DataError
 from semtune.records import Target, TargetKind, label_target
 from semtune.tasks.cells import (
     is_nested,
@@ -17,6 +17,7 @@ from semtune.tasks.cells import (
 )
 from semtune.tasks.characters import is_blank
 from semtune.tasks.garbled import entity_in, remark_garbled
+from semtune.tasks.label_names import unknown_name
 from semtune.tasks.label_notations import check_no_indicators, split_labels
 from semtune.tasks.missing_marks import is_placeholder, missing_mark
 from semtune.tasks.remarks import Remarks, shown
@@ -97,7 +98,7 @@ class LabelCells:
         if unknown:
             raise DataError(
                 f"{remarks.source}, {where} has the unknown label {shown(unknown[0])}; "
-                f"{did_you_mean(unknown[0], self.known or ())}"
+                f"{unknown_name(unknown[0], self.known or ())}"
             )
         self._check_not_missing(labels if not may_hide else (), where, remarks)
         return label_target(self.kind, tuple(dict.fromkeys(labels))) if labels or self.kind == "label_set" else None

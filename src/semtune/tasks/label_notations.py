@@ -2,6 +2,8 @@
 
 [1, 0, 1]            a number for each label of a list that stands elsewhere
 {a,b}   [a, b]       brackets without quotes, as databases write arrays
+<a><b>   [a][b]      each label in brackets of its own, as Stack Overflow writes tags
+a:0.8,b:0.2          a probability for each label
 "a"   'b'            quotes that a program wrote around each label
 a,"b, c"   a\\|b      quotes or backslashes that keep a separator from separating
 a & b   #a #b        labels joined by a mark that no option names
@@ -43,6 +45,11 @@ _RUN = re.compile(r"(?<=[\w\s])(?:[^\w\s]{2,}|<\w+ ?/?>|[^\w\s\x00-\x7f]|[<>*!?\
 _RUNS_TRIED = 10
 _DIGITS = re.compile(r"[\[({]?\s*[01]\.?(?:[\s,;|]*[01]\.?)+\s*[\])}]?")
 """0 and 1 for each of several labels, perhaps as NumPy prints an array."""
+_CHAIN = re.compile(r"(?:<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}){2,}")
+"""Labels in brackets of their own, one after the other."""
+_OF_LABEL = r"[^\s:=,;|][^:=,;|]*[:=]\s*(?:[01](?:\.\d*)?|\.\d+)"
+_PROBABILITIES = re.compile(rf"{_OF_LABEL}(?:\s*[,;|\s]\s*{_OF_LABEL})+")
+"""A number from 0 to 1 behind each of several names."""
 _AS_JSON = 'write the labels as a JSON list (["a", "b"])'
 
 
@@ -168,7 +175,20 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
             f"the label {shown(held[0])} is in brackets, like a list of another program, and was taken as one "
             f"label{more}; if it is a list, {_AS_JSON}"
         )
-    digits = {re.sub(r"[^01]", "", label) for label in known if _DIGITS.fullmatch(label)}
+    chained = [label for label in known if _CHAIN.fullmatch(label)]
+    if chained:
+        more = f" (and {len(chained) - 1} more like it)" if len(chained) > 1 else ""
+        notes.append(
+            f"the label {shown(chained[0])} looks like several labels, each in brackets{more}, and was taken as one; "
+            f"if it is, {_AS_JSON}"
+        )
+    weighed = [label for label in known if _PROBABILITIES.fullmatch(label)]
+    if weighed:
+        notes.append(
+            f"the label {shown(weighed[0])} looks like a probability for each of several labels and was taken as one "
+            "label; if it is, write the label that applies instead"
+        )
+    digits = {re.sub(r"[^01]", "", label) for label in known if _DIGITS.fullmatch(label) and not _is_decimal(label)}
     if known and len(digits) == len(known) and len(set(map(len, digits))) == 1 and any(d[0] == "0" for d in digits):
         notes.append(
             f"the label {shown(known[0])} looks like a number for each label of a list that stands elsewhere; if it "
@@ -189,6 +209,11 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
     return notes
 
 
+def _is_decimal(label: str) -> bool:
+    """Whether a label is a number with a point: 1.0 is not 1 and 0, joined."""
+    return "." in label and _number(label) is not None
+
+
 def _is_bracketed(label: str) -> bool:
     closing = _BRACKETS.get(label[:1])
     if closing is None or not label.endswith(closing):
@@ -205,7 +230,8 @@ def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
     known = set(labels)
     words = tuple(f" {word} " for word in _WORDS_IN_NAMES)
     for mark in (*_MARKS, *_MARKS_IN_WORDS, *words, *_MARKS_IN_NAMES, *_rare_marks(known)):
-        joined = {label: parts for label in sorted(known) if len(parts := _parts(label, mark)) > 1}
+        names = (label for label in sorted(known) if not _is_decimal(label))
+        joined = {label: parts for label in names if len(parts := _parts(label, mark)) > 1}
         counts = Counter(part for parts in joined.values() for part in set(parts))
         # A label with the mark at an end counts without it: "a;" beside "a;b;".
         bare = known | {label.removesuffix(mark).removeprefix(mark).strip() for label in known if mark in _MARKS}

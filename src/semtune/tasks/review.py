@@ -27,6 +27,7 @@ _MANY_TEXTS = 5
 """Texts of a usual label, from which on a label of one text is remarked."""
 _QUOTED_SHARE = 0.75
 """Share of texts in quotes from which on that is remarked."""
+_CURRENCIES = "$€£¥₹₽₩₺ "
 Splits = Mapping[str, Sequence[Example]]
 
 
@@ -152,11 +153,13 @@ def _missing_words(counts: Mapping[str, int]) -> list[str]:
 
 
 def _equal_numbers(counts: Mapping[str, int]) -> list[str]:
-    """Labels such as "1" and "1.0", or "2,5" and "2,50", which are one number and two labels."""
-    by_value: dict[Decimal, list[str]] = defaultdict(list)
+    """Labels such as "1" and "1.0", "2,5" and "2,50", or "$1,000" and "$1000", which are one number and two labels."""
+    by_value: dict[tuple[Decimal, str], list[str]] = defaultdict(list)
     for label in counts:
-        for value in numbers_in(label):
-            by_value[value].append(label)
+        number = label.strip(_CURRENCIES)
+        currency = label.replace(number, "", 1).strip() if number else ""
+        for value in numbers_in(number):
+            by_value[value, currency].append(label)
     groups = dict.fromkeys(tuple(labels) for labels in by_value.values() if len(labels) > 1)
     return [f"the labels {_list(labels)} are the same number and yet different labels" for labels in groups]
 
@@ -168,7 +171,11 @@ def _dev_alone(splits: Splits) -> list[str]:
     alone = Counter(label for e in splits["dev"] for label in _labels(e) if label not in learnt)
     if not alone:
         return []
-    return [f"{_named(list(alone))} occurs in dev but not in train ({sum(alone.values())} times): nothing can learn it"]
+    one = len(alone) == 1
+    return [
+        f"{_named(list(alone))} {'occurs' if one else 'occur'} in dev but not in train ({sum(alone.values())} times): "
+        f"nothing can learn {'it' if one else 'them'}"
+    ]
 
 
 def _contradicting(examples: Sequence[Example], kind: TargetKind) -> list[str]:

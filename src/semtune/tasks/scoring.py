@@ -28,10 +28,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from semtune.errors import DataError, did_you_mean
+from semtune.errors import DataError
 from semtune.records import Example, LabelScore, Metric, Prediction, Scores, TargetKind
 from semtune.records.scores import ZERO_DIVISION_ONE
 from semtune.records.targets import LABEL_KINDS
+from semtune.tasks.label_names import unknown_name
 from semtune.tasks.near_ids import near_pairs
 
 Matrix = npt.NDArray[np.float64]
@@ -252,7 +253,7 @@ def _indicator(label_sets: Sequence[tuple[str, ...]], ids: Sequence[str], labels
         for label in label_set:
             if label not in column:
                 raise DataError(
-                    f'The {what} for id "{ids[i]}" holds the unknown label "{label}"; {did_you_mean(label, labels)}'
+                    f'The {what} for id "{ids[i]}" holds the unknown label "{label}"; {unknown_name(label, labels)}'
                 )
             matrix[i, column[label]] = True
     return matrix

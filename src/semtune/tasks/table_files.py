@@ -7,6 +7,7 @@ and Parquet keep their types, so a label cell may be a list. What reading left o
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,7 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
 
     `what` is the beginning of the option that names it. Raises DataError: the table has no such column, or several.
     """
-    wanted = usual if given is None else (given, visible(given))
+    wanted = usual if given is None else (given, visible(given), *_in_normal_form(given, table.columns))
     present = [name for name in wanted if name in table.columns]
     if given is None and len(present) > 1 and what == "label":
         raise DataError(
@@ -122,6 +123,11 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
             f"the one to use with --{what}-column."
         )
     return name
+
+
+def _in_normal_form(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns whose names are `name` in another normal form: macOS writes é as two characters, keyboards as one."""
+    return [column for column in columns if unicodedata.normalize("NFC", column) == unicodedata.normalize("NFC", name)]
 
 
 def _holder(table: RawTable, missing: str) -> str | None:
