@@ -12,7 +12,8 @@ from semtune.approaches.tuned_model import TunedModel
 from semtune.models.approximate_tokenizer import ApproximateTokenizer
 from semtune.models.fake_model import with_layers
 from semtune.models.locate import locate_config
-from semtune.plan.trace import Base, Trace, trace
+from semtune.plan.phases import Base
+from semtune.plan.trace import Trace, trace
 from semtune.plan.workload import SPACE, filled_workload
 from semtune.records import RunSpec
 from semtune.specs import method_settings, resolve, spec_from

@@ -17,7 +17,7 @@ from semtune.models.loaded import TransformersModel
 from semtune.nn import kernels, nf4, panels
 from semtune.nn.kernels import training_operators
 from semtune.nn.nf4 import quantize_nf4
-from semtune.plan import extrapolate, trace
+from semtune.plan import extrapolate, phases
 from semtune.plan import recorder as recorder_module
 from semtune.plan.recorder import Recorder
 from semtune.plan.workload import SPACE, filled_workload
@@ -51,19 +51,19 @@ def test_few_layers_stretched_are_all_layers(
     )
 
 
-def check_stretched(toy: Toy, spec: RunSpec) -> tuple[int, trace.PhaseTrace, trace.PhaseTrace, trace.PhaseTrace]:
+def check_stretched(toy: Toy, spec: RunSpec) -> tuple[int, phases.PhaseTrace, phases.PhaseTrace, phases.PhaseTrace]:
     """Compare live bytes and FLOPs of a few layers, stretched to all, with those of all layers.
 
     Returns the number of few layers, and the traces of so many, of one more, and of all.
     """
-    once = trace._WorkloadOnce(lambda r: filled_workload(r, spec))
+    once = phases.WorkloadOnce(lambda r: filled_workload(r, spec))
     few = extrapolate.shallow_layers(
         LAYERS,
         activation_checkpointing=spec.activation_checkpointing,
         last_apart=method_settings(spec).last_blocks_apart,
     )
     shallow, deep, full = (
-        trace.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), once, 64)
+        phases.run_phases(toy.base(spec), depth, lambda b: TunedModel(spec, b, SPACE), once, 64)
         for depth in (few, few + 1, LAYERS)
     )
     for a, b, whole in zip(shallow.sections, deep.sections, full.sections, strict=True):

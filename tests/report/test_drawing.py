@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from semtune.report.curves import smooth
 from semtune.report.figures import all_figures, trade_off
+from semtune.report.metrics_file import read_curve
 from semtune.report.placement import Box, Point, place
 from semtune.report.style import Looks
-from semtune.report.view import read_curve, view_of
+from semtune.report.view import view_of
 
 from .conftest import run, study
 

@@ -14,10 +14,11 @@ from rich.console import Console
 from semtune.report.figures import course, trade_off
 from semtune.report.html import render
 from semtune.report.markdown import markdown_tables
+from semtune.report.metrics_file import read_curve
 from semtune.report.summary import summary
 from semtune.report.tables import all_tables, leaderboard_table, quality_table, speed_table
 from semtune.report.terminal import print_study
-from semtune.report.view import load_study, read_curve, view_of
+from semtune.report.view import load_study, view_of
 
 from .conftest import run, study
 

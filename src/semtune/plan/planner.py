@@ -21,8 +21,9 @@ from semtune.models.meta_model import build_meta_model
 from semtune.models.prepacking import would_prepack
 from semtune.plan import overhead
 from semtune.plan.devices import BUS_BYTES_PER_SECOND, CUDA_ROUNDING_BYTES, Device
+from semtune.plan.phases import Assembled, Base, Workload
 from semtune.plan.speed import Rates
-from semtune.plan.trace import Assembled, Base, Trace, Workload, trace
+from semtune.plan.trace import Trace, trace
 from semtune.records import Plan, RunSpec
 from semtune.registry import METHODS
 from semtune.specs import check_device, method_settings

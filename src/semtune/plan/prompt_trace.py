@@ -26,9 +26,10 @@ from semtune.nn.packed_batch import PackedBatch
 from semtune.plan import extrapolate
 from semtune.plan.cost import Cost, cost_of
 from semtune.plan.history import Section
+from semtune.plan.phases import Base, allocated_bytes, frozen_bytes, manual_garbage_collection
 from semtune.plan.prompt_calls import PromptCall
 from semtune.plan.recorder import FormulaSections, Recorder
-from semtune.plan.trace import Base, Pairs, allocated_bytes, frozen_bytes, manual_garbage_collection
+from semtune.plan.trace import Pairs
 from semtune.plan.traced import TracedModel
 
 FORWARD, BETWEEN = "forward", "between"

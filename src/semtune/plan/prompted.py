@@ -18,6 +18,7 @@ from semtune.models.loading import dtype_of
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import overhead
 from semtune.plan.devices import CUDA_ROUNDING_BYTES, Device
+from semtune.plan.phases import Base
 from semtune.plan.planner import CPU_ROUNDING_BYTES
 from semtune.plan.prompt_calls import (
     PromptCall,
@@ -28,7 +29,6 @@ from semtune.plan.prompt_calls import (
 )
 from semtune.plan.prompt_trace import PromptTrace, PromptWork, trace_prompting
 from semtune.plan.speed import Rates
-from semtune.plan.trace import Base
 from semtune.records import Example, Plan, RunSpec
 from semtune.registry import PROMPTS
 from semtune.specs import prompt_settings

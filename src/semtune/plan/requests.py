@@ -19,8 +19,8 @@ from semtune.measure.memory import resident_bytes
 from semtune.models.locate import conversion_bytes, locate_config, planning_tokenizer, stored_dtype
 from semtune.plan import advice, speed, workload
 from semtune.plan.devices import CUDA_CONTEXT_BYTES, Device, parse_device
+from semtune.plan.phases import Workload
 from semtune.plan.planner import Planner, PlanRequest
-from semtune.plan.trace import Workload
 from semtune.records import Example, Plan, RunSpec, TargetSpace
 from semtune.registry import METHODS, TASKS
 from semtune.runtime.cache import cache_folder

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from semtune.contracts import Readout
 from semtune.nn.packed_batch import padding_to_multiple
-from semtune.plan.trace import Workload
+from semtune.plan.phases import Workload
 from semtune.records import Example, LabelSet, RunSpec, TargetSpace
 from semtune.training.sampler import epoch_batches, optimizer_steps
 

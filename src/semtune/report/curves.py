@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semtune.records import RunResult
+from semtune.report.metrics_file import Curve, read_curve
 from semtune.report.style import Looks
 from semtune.report.svg import PAPER
-from semtune.report.view import Curve, Group, StudyView, read_curve
+from semtune.report.view import Group, StudyView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
