@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from semtune.errors import DataError, OptionError
-from semtune.records import Example, RunSpec, SingleLabel
+from semtune.records import Example, RunSpec, SingleLabel, TaskOptions
 from semtune.registry import TASKS
 from semtune.runs.data import load_data
-from semtune.runs.folds import train_and_dev
+from semtune.runs.folds import shared_texts_notes, train_and_dev
 from semtune.runs.runner import run
 from semtune.specs import resolve
 from semtune.tasks.splits import make_folds
@@ -63,3 +63,45 @@ def test_a_run_of_a_fold_is_scored_on_its_part_alone(tmp_path: Path) -> None:
     assert result.status == "ok"
     assert set(result.scores) == {"dev"}
     assert not (tmp_path / "run" / "predictions-test.json").exists()
+
+
+WORDS = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "islet", "junco", "kelp", "lichen")
+"""Beginnings of texts that are not like one another."""
+
+
+def given_splits(folder: Path) -> RunSpec:
+    """Train and dev in which every text has a near-duplicate, and a test split of texts of train."""
+    texts = {word: f"{word} {word[::-1]} {word * 3} {word[::-1] * 3} and so on and on" for word in WORDS}
+    rows = {
+        "data": [f"{text},{'ab'[i % 2]}" for i, text in enumerate(texts.values())],
+        "dev_data": [f"{text} again,{'ab'[i % 2]}" for i, text in enumerate(texts.values())],
+        "test_data": [f"{text},{'ab'[i % 2]}" for i, text in enumerate(texts.values())],
+    }
+    for name, held in rows.items():
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *held]), encoding="utf-8")
+    options = TaskOptions(**{name: str(folder / f"{name}.csv") for name in rows})
+    return RunSpec("table", task_options=options, fold="1/3")
+
+
+def test_a_fold_is_looked_at_for_shared_texts_as_it_is_and_not_for_those_of_test(tmp_path: Path) -> None:
+    data = load_data(given_splits(tmp_path))
+    (overlap,) = data.overlaps
+    trained = {e.text.split()[0] for e in data.train}
+    twice = sum(e.text.split()[0] in trained for e in data.dev)
+    assert (overlap.split, overlap.other, overlap.examples, overlap.near) == ("dev", "train", len(data.dev), twice)
+    assert twice > 0 and "dev is scored, on texts that were trained on" in overlap.sentence()
+    assert data.fold_notes == (
+        f"fold 1/3 of train and dev together: {len(data.train)} texts to train on, {len(data.dev)} held out as dev; "
+        "test is not used",
+    )
+
+
+def test_texts_that_folds_share_are_counted_over_all_of_them(tmp_path: Path) -> None:
+    spec = given_splits(tmp_path)
+    task = TASKS.get("table")(spec.task_options)
+    train, dev = task.load("train"), task.load("dev")
+    (note,) = shared_texts_notes(train, dev, 3)
+    parts = [{e.text.split()[0] for e in train_and_dev(f"{n}/3", train, dev)[1]} for n in (1, 2, 3)]
+    apart = sum(2 for word in WORDS if sum(word in part for part in parts) == 2)
+    assert note.startswith(f"{apart} of 24 texts of train and dev are also in another fold, the same or nearly so")
+    assert shared_texts_notes(train, [], 3) == ()

@@ -113,6 +113,19 @@ def test_successive_halving_gives_worse_values_up_early(tmp_path: Path) -> None:
     assert [row.cells[-1].text for row in table.rows].count("pruned") == 4
 
 
+def test_what_folds_divide_is_said_before_the_runs_and_recorded(tmp_path: Path) -> None:
+    rows = [f"a text that stands here twice or so: number {i // 2},{'ab'[i // 2 % 2]},u{i % 6}" for i in range(24)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["text,label,user", *rows]), encoding="utf-8")
+    said: list[str] = []
+    options = {"data": str(table), "test_fraction": 0.0}
+    record = sweep(tmp_path / "s", Scoring(peak_at(1e-3)), said, task="table", task_options=options)
+    shared, groups = said[:2]
+    assert "texts of train and dev are also in another fold" in shared
+    assert '"user" has 6' in groups and "folds" in groups
+    assert {shared.removeprefix("note: "), groups.removeprefix("note: ")} <= set(record["task_notes"])
+
+
 def test_a_lower_score_is_better_where_the_metric_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 

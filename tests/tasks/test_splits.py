@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from semtune.errors import DataError
 from semtune.records import Example, LabelSet, SingleLabel
-from semtune.tasks.splits import group_notes, make_splits
+from semtune.tasks.splits import make_splits
 
 FRACTIONS = {"dev": 0.1, "test": 0.2}
 
@@ -75,16 +75,3 @@ def test_a_label_that_occurs_once_is_trained_on() -> None:
 def test_too_few(labels: list[tuple[str, ...]]) -> None:
     with pytest.raises(DataError, match=r"different texts are too few to split into train, dev, test"):
         make_splits(examples(labels), FRACTIONS, 0)
-
-
-@pytest.mark.parametrize("name", ["user_id", "Author", "patientID", "conversation_id", "userName"])
-def test_groups_that_are_split_apart_are_noted(name: str) -> None:
-    (note,) = group_notes("t.csv", {name: [i % 8 for i in range(40)], "text_id": [i % 8 for i in range(40)]})
-    assert f'column "{name}" has 8 different values in 40 rows' in note and "--split-column" in note
-
-
-@pytest.mark.parametrize(
-    ("name", "groups"), [("user_id", 2), ("user_id", 30), ("user_id", 40), ("subject", 8), ("user_mood", 8)]
-)
-def test_other_columns_are_no_groups(name: str, groups: int) -> None:
-    assert group_notes("t.csv", {name: [i % groups for i in range(40)]}) == []

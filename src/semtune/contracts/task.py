@@ -63,6 +63,11 @@ class Task(Protocol):
         """The splits that semtune split off the training rows; () where all were supplied."""
         ...
 
+    @property
+    def group_notes(self) -> tuple[str, ...]:
+        """Which rows belong together (those of one user, say) that folds of train and dev divide; said of folds."""
+        ...
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError."""
         ...

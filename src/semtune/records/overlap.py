@@ -43,6 +43,6 @@ class Overlap:
 
     def _meaning(self) -> str:
         if self.split == "dev":
-            return "the epoch is chosen on texts that were trained on"
+            return "the epoch is chosen, and dev is scored, on texts that were trained on"
         learnt = "trained on" if self.other == "train" else "used to choose the epoch"
         return f"the test score is in part one of texts that were {learnt}"

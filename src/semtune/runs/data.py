@@ -10,7 +10,7 @@ from semtune.errors import DataError
 from semtune.records import Example, Overlap, RunSpec, TargetSpace
 from semtune.registry import TASKS
 from semtune.runs.fingerprints import data_fingerprint
-from semtune.runs.folds import train_and_dev
+from semtune.runs.folds import fold_notes, train_and_dev
 from semtune.runs.watch import SELECTION_SPLIT
 from semtune.tasks.overlap import check_overlaps, overlaps
 
@@ -29,14 +29,17 @@ class RunData:
     dev: list[Example]
     final: dict[str, list[Example]]
     overlaps: tuple[Overlap, ...]
+    """Between the splits as this run has them."""
     fingerprint: str
     """See `fingerprints.data_fingerprint`."""
+    fold_notes: tuple[str, ...] = ()
+    """See `folds.fold_notes`; () without a fold."""
 
 
 def load_data(spec: RunSpec) -> RunData:
     """The data of a resolved spec. Raises DataError.
 
-    Train and dev must be labelled and not empty, and little of test may be in another split.
+    Train and dev must be labelled and not empty, and little of test may be in another split if it is predicted.
     """
     task: Task = TASKS.get(spec.task)(spec.task_options)
     training, dev = task.load("train"), task.load(SELECTION_SPLIT)
@@ -48,12 +51,14 @@ def load_data(spec: RunSpec) -> RunData:
             raise DataError(f"The {split} split of {spec.task} has no labels for {unlabelled}; training needs them.")
     final = {split: task.load(split) for split in FINAL_SPLITS}
     splits = {**final, "train": training}
-    found = checked_overlaps(task, splits, allowed=spec.allow_overlap)
     fingerprint = fingerprint_of(task, splits)
-    if spec.fold is not None:
-        training, dev = train_and_dev(spec.fold, training, dev)
-        final = {SELECTION_SPLIT: dev}
-    return RunData(task, training, dev, final, found, fingerprint)
+    if spec.fold is None:
+        found = checked_overlaps(task, splits, allowed=spec.allow_overlap)
+        return RunData(task, training, dev, final, found, fingerprint)
+    training, dev = train_and_dev(spec.fold, training, dev)
+    held = {"train": training, SELECTION_SPLIT: dev}
+    notes = fold_notes(spec.fold, task, training, dev)
+    return RunData(task, training, dev, {SELECTION_SPLIT: dev}, overlaps(held), fingerprint, notes)
 
 
 def checked_overlaps(task: Task, splits: Mapping[str, Sequence[Example]], *, allowed: bool) -> tuple[Overlap, ...]:

@@ -101,7 +101,7 @@ def _run(
     """`run`, with a resolved spec and the lock of `out`."""
     data = load_data(spec)
     if identity.told(out, spec) != data.fingerprint:
-        for note in (*data.task.data_notes, *label_notes(data.task.labels)):
+        for note in (*data.task.data_notes, *label_notes(data.task.labels), *data.fold_notes):
             progress.say(note)
     context = TaskContext.of(data.task)
     approach: Approach = APPROACHES.get(spec.approach)(spec, context)
@@ -165,7 +165,8 @@ class _ActiveRun:
         self.clock: Callable[[], float] = functools.partial(synchronised_seconds, approach.device)
         self.meter = PhaseMeter(approach.device)
         metric = data.task.metrics[0].name
-        notes = (*data.task.notes, *label_notes(data.task.labels), *(shared.sentence() for shared in data.overlaps))
+        notes = (*data.task.notes, *label_notes(data.task.labels), *data.fold_notes)
+        notes = (*notes, *(shared.sentence() for shared in data.overlaps))
         self.result = unmeasured(spec, "failed", notes=notes, metric=metric, overlaps=data.overlaps, **marks)
 
     def check(self) -> None:

@@ -22,7 +22,7 @@ from semtune.records.checking import check_record, check_value
 from semtune.registry import APPROACHES
 from semtune.runs.fingerprints import model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, write_json
-from semtune.runs.folds import train_and_dev
+from semtune.runs.folds import group_notes, shared_texts_notes
 from semtune.runs.identity import spec_fingerprint
 from semtune.runs.watch import SELECTION_SPLIT
 from semtune.specs import record_from
@@ -50,7 +50,8 @@ class Sweep:
         """`runs`: the study's runs but baselines, resolved. Raises OptionError, DataError."""
         check_swept(study.sweep, runs, study.where)
         pruner_name()  # raises where Optuna is missing
-        train_and_dev(f"1/{study.sweep_folds}", splits["train"], splits[SELECTION_SPLIT])
+        shared = shared_texts_notes(splits["train"], splits[SELECTION_SPLIT], study.sweep_folds)
+        self._data_notes = (*shared, *group_notes(task))
         self._study, self._out, self._metric = study, out, task.metrics[0]
         context = TaskContext.of(task)
         self._rows = rows_of(runs, study.sweep, lambda spec: APPROACHES.get(spec.approach)(spec, context))
@@ -61,6 +62,8 @@ class Sweep:
     def run(self, launcher: Launcher, parallel: int, say: Callable[[str], None], data: str) -> None:
         """Compare the values of every row. `data`: the data's fingerprint. Raises KeyboardInterrupt, OutputError."""
         self._data, self._known = data, self._earlier(data)
+        for note in self._data_notes:
+            say(f"note: {note}")
         ready: deque[tuple[SweptRow, _Comparison, FoldRun | None]] = deque()
         ready.extend((row, self._comparison(row), None) for row in self._rows if row.candidates)
         under_way: dict[Path, tuple[SweptRow, _Comparison]] = {}
@@ -124,8 +127,8 @@ class Sweep:
         ]
 
     def notes(self) -> list[str]:
-        """A sentence about each row."""
-        return [self._sentence(row) for row in self._rows]
+        """Sentences about what folds share, and one about each row."""
+        return [*self._data_notes, *(self._sentence(row) for row in self._rows)]
 
     def plain(self) -> dict[str, Any]:
         """The content of `sweep.json`."""

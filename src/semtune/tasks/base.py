@@ -88,6 +88,11 @@ class BaseTask:
         """Splits that were split off the training rows; none by default."""
         return ()
 
+    @property
+    def group_notes(self) -> tuple[str, ...]:
+        """Which rows belong together that folds of train and dev divide; nothing by default."""
+        return ()
+
     def load(self, split: str) -> list[Example]:
         """The examples of "train", "dev" or "test". Raises DataError; UnknownNameError for another name."""
         if split not in SPLITS:

@@ -13,41 +13,11 @@ divided in the requested proportions, which stratifies single-label and multi-la
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from semtune.errors import DataError
 from semtune.records import Example
-from semtune.tasks.characters import visible
-
-_GROUPS = re.compile(
-    r"(?:user|author|speaker|patient|participant|respondent|reviewer)s?(?:_?(?:id|no|nr|number|name|key|uuid))?"
-    r"|(?:subject|customer|client|session|conversation|dialog|dialogue|thread|document|doc|article|group)_?(?:id|uuid)"
-)
-"""Names of columns that say which rows belong together."""
-_FEWEST_GROUPS = 5
-
-
-def group_notes(source: str, columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Notes on columns whose rows belong together in groups, such as those of one user, and are split apart.
-
-    Args:
-        columns: cells by name of column, without the columns that the user names.
-    """
-    notes: list[str] = []
-    for name, cells in columns.items():
-        if not _GROUPS.fullmatch(re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", visible(name)).casefold()):
-            continue
-        groups = {str(cell) for cell in cells}
-        if _FEWEST_GROUPS <= len(groups) <= len(cells) / 2:
-            notes.append(
-                f'{source}: column "{name}" has {len(groups):,} different values in {len(cells):,} rows, and rows of '
-                "one are split apart, which may make scores too high; to keep them together, write train, dev or test "
-                "into a column and use it with --split-column NAME"
-            )
-    return notes
 
 
 def make_splits(examples: Sequence[Example], fractions: Mapping[str, float], seed: int) -> dict[str, list[Example]]:

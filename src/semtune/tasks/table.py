@@ -26,9 +26,10 @@ from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
+from semtune.tasks.row_groups import group_notes
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_tables, split_paths
-from semtune.tasks.splits import group_notes, make_splits
+from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import RawTable, find_column, read_table, suffix_of, wanted_columns
 
 
@@ -42,6 +43,8 @@ class _Loaded:
     made: tuple[str, ...]
     """The splits that semtune made of the training rows."""
     data_notes: tuple[str, ...]
+    group_notes: tuple[str, ...]
+    """Of train and dev, for runs that divide them into folds."""
 
 
 class Table(BaseTask):
@@ -105,6 +108,11 @@ class Table(BaseTask):
         """The splits that were not given. Raises DataError."""
         return self._all().made
 
+    @property
+    def group_notes(self) -> tuple[str, ...]:
+        """Columns of train and dev whose rows belong together in groups that folds divide. Raises DataError."""
+        return self._all().group_notes
+
     def _read(self, split: str) -> list[Example]:
         return self._all().splits[split]
 
@@ -147,10 +155,13 @@ class Table(BaseTask):
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
-            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]))
+            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]), "splits")
         held.setdefault("test", [])
         notes += _without_effect(options, made)
-        return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)))
+        folded = [self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables]
+        joined = {name: [cell for own in folded for cell in own.get(name, ())] for name in folded[0]}
+        groups = group_notes(tables["train"].source, joined, "folds")
+        return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)), tuple(groups))
 
     def _tables(self) -> dict[str, RawTable]:
         """The given splits: --data, and --dev-data and --test-data beside it. Raises DataError, OptionError."""
