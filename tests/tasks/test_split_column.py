@@ -29,6 +29,24 @@ def test_rows_go_to_the_split_that_they_name(tmp_path: Path, spelling) -> None: 
     assert task.made_splits == ()
 
 
+@pytest.mark.parametrize("two", ["dev validation", "valid development", "Entwicklung Validierungsdaten", "DEV val"])
+def test_dev_and_validation_in_one_column_are_two_splits(tmp_path: Path, two: str) -> None:
+    one, other = two.split()
+    words = [*["train"] * 12, *[one] * 5, *[other], *["test"] * 6]
+    said = refused(saved(tmp_path, words), split_column="split")
+    assert f'says "{one.casefold()}" (5 rows) and "{other.casefold()}" (1 row), which are both dev' in said
+
+
+@pytest.mark.parametrize("two", ["test|Test set", "val|validation", "train|Training", "prueba|test"])
+def test_spellings_of_one_split_are_counted(tmp_path: Path, two: str) -> None:
+    one, other = two.split("|")
+    words = [*["train"] * 12, *["dev"] * 6 * ("val" not in two), *[one] * 5, *[other] * 6]
+    said = "\n".join(table(saved(tmp_path, words), split_column="split").notes)
+    assert f'"{other.casefold()}" (6 rows): all were taken for' in said
+    cases = [*["train"] * 12, *["Test", "TEST ", "test"] * 4]
+    assert "were taken for" not in "\n".join(table(saved(tmp_path, cases), split_column="split").notes)
+
+
 def test_a_split_that_no_row_names_is_made(tmp_path: Path) -> None:
     task = table(saved(tmp_path, ["train"] * 18 + ["test"] * 6), split_column="split")
     assert len(task.load("test")) == 6

@@ -46,6 +46,8 @@ _NO_SPLIT = frozenset(
     | {"unused", "ignore", "ignored", "exclude", "excluded", "other", "unassigned"}
 )
 """What such a column says of rows that belong to no split."""
+_DEVELOPMENT = frozenset({"dev", "development", "desarrollo", "développement", "entwicklung", "desenvolvimento"})
+"""Words for dev that are none for validation: a column that has both means two splits."""
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
 _FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan", "nein", "falsch", "non", "faux", "não"})
 _KNOWN_SHARE = 0.75
@@ -82,7 +84,7 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
 
     Raises:
         OptionError: the data have their splits as files.
-        DataError: no such column, a cell that names no split, or no row to train on.
+        DataError: no such column, a cell that names no split, no row to train on, or both dev and validation.
     """
     if len(tables) > 1:
         raise OptionError(
@@ -93,32 +95,53 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
     column = find_column(table, column, (), "split")
     flag = _flag_of(column, (row.get(column) for _, row in table.rows))
     rows: dict[str, list[tuple[str, dict[str, Any]]]] = {split: [] for split in SPLITS}
-    blank = 0
+    written: Counter[str] = Counter()
     for where, row in table.rows:
         cell = row.get(column)
         word = _word(cell)
-        blank += not word
+        written[word] += 1
         split = _split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
         if split is None:
-            written = shown("" if cell is None else str(cell))
+            found = shown("" if cell is None else str(cell))
             raise DataError(
-                f'{table.source}, {where} has {written} in column "{column}", where train, '
-                f"dev (or validation) or test is needed; {'write one of them there' if word else 'fill it in'} or "
-                "remove the row."
+                f'{table.source}, {where} has {found} in column "{column}", where train, dev (or validation) or test '
+                f"is needed; {'write one of them there' if word else 'fill it in'} or remove the row."
             )
         rows[split].append((where, row))
     if not rows["train"]:
         raise DataError(f'{table.source} has no row whose column "{column}" says train; name another --split-column.')
-    notes = table.notes
     if flag is not None:
         said = f'{table.source}: rows whose column "{column}" is true were taken for {flag.true}, the others for'
-        empty = f" ({blank} of them empty cells)" if blank else ""
-        notes = (*notes, f"{said} {flag.false}{empty}")
+        empty = f" ({blank} of them empty cells)" if (blank := written[""]) else ""
+        notes = (*table.notes, f"{said} {flag.false}{empty}")
+    else:
+        notes = (*table.notes, *_joined_spellings(f'{table.source}: column "{column}"', written))
     return {
         split: replace(table, source=f"{table.source} ({split})", rows=tuple(own), notes=notes * (split == "train"))
         for split, own in rows.items()
         if own
     }
+
+
+def _joined_spellings(source: str, written: Counter[str]) -> list[str]:
+    """Notes on splits that a column names in several ways, case and white space at the ends aside.
+
+    Raises DataError where the words mean different splits.
+    """
+    notes = []
+    for split in SPLITS:
+        words = [word for word in written if _split_of(word) == split]
+        kinds = {bool(_DEVELOPMENT_WORDS & {_bare(word), _bare(_WORD_ENDS.sub("", word))}) for word in words}
+        counts = [f"{shown(word)} ({written[word]:,} row{'s' * (written[word] != 1)})" for word in words]
+        named = " and ".join(counts)
+        if split == "dev" and len(kinds) > 1:
+            raise DataError(
+                f"{source} says {named}, which are both dev, the split that chooses the epoch; keep one of them, and "
+                "write train or test in the rows of the other, or remove these."
+            )
+        if len(words) > 1:
+            notes.append(f"{source} says {named}: all were taken for {split}")
+    return notes
 
 
 def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], option: str) -> tuple[str, ...]:
@@ -191,6 +214,9 @@ def _bare(word: str) -> str:
 _SPLIT_OF_WORD = SPLIT_OF_NAME | {
     _bare(word): split for split, words in _IN_OTHER_LANGUAGES.items() for word in words.split()
 }
+
+
+_DEVELOPMENT_WORDS = frozenset(map(_bare, _DEVELOPMENT))
 
 
 def _split_of(word: str) -> str | None:
