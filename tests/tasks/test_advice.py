@@ -83,6 +83,25 @@ def test_a_label_column_of_nearly_the_same_name_is_not_left_out(tmp_path: Path) 
         given_test(tmp_path, "text,Label\nnew,x\nmore,y\n").load("test")
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            "X Y X",
+            r'the labels "X", "Y" \(3 texts, first: id "test-1"\).*"X" and "x" differ only in case, "Y" and "y" ',
+        ),
+        ("x y. y.", r'the label "y\." \(2 texts, first: id "test-2"\).*"y\." and "y" differ only in spelling'),
+        ("X other x", r'\(2 texts, .*"X" and "x" differ only in case; spell them alike in all splits, and correct the'),
+        ("x other", r'the label "other" \(1 text, .*nothing could learn it; .*--labels'),
+    ],
+)
+def test_labels_of_test_alone_are_compared_with_those_of_train(labels: str, said: str, tmp_path: Path) -> None:
+    rows = "".join(f"new {i},{label}\n" for i, label in enumerate(labels.split()))
+    with pytest.raises(DataError, match=said) as caught:
+        given_test(tmp_path, f"text,label\n{rows}").load("test")
+    assert ("--labels" in str(caught.value)) == ("nothing could learn" in str(caught.value))
+
+
 def test_test_texts_without_a_label_among_others_are_counted(tmp_path: Path) -> None:
     notes = given_test(tmp_path, "text,label\nnew,x\nmore,\n").data_notes
     assert any("1 of 2 texts have no label" in note and "not scored" in note for note in notes)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from semtune.tasks.label_names import near_equal, shown
 from semtune.tasks.number_forms import numbers_in
@@ -90,6 +90,17 @@ def spelling_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
         f"labels that may be one class in two spellings count as different ones (number of texts): {'; '.join(named)}"
         f"{more}; write them alike where they mean the same",
     )
+
+
+def other_spelling(label: str, known: Iterable[str]) -> str | None:
+    """The first of `known` that may be the same class in another spelling; None: there is none."""
+    names = list(known)
+    for key in (_plain, _latin, _transliterated):
+        folded = key(label)
+        same = next((name for name in names if folded and key(name) == folded), None)
+        if same is not None:
+            return same
+    return None
 
 
 def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:

@@ -14,7 +14,8 @@ from decimal import Decimal
 
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
-from semtune.tasks.class_spellings import spelling_notes
+from semtune.tasks.class_spellings import other_spelling, spelling_notes
+from semtune.tasks.label_names import difference
 from semtune.tasks.label_notations import is_quoted, notation_notes
 from semtune.tasks.missing_marks import is_missing_word, is_placeholder
 from semtune.tasks.number_forms import numbers_in
@@ -42,14 +43,11 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
     alone = Counter(label for e in test for label in _labels(e) if label not in learnt)
     # Some words stand for hidden labels only where no test text has a label.
     whole = all(label in alone for e in test for label in _labels(e))
-    strange = [label for label in alone if not (is_placeholder(label) if whole else is_missing_word(label))]
+    hides = is_placeholder if whole else is_missing_word
+    strange = [label for label in alone if other_spelling(label, learnt) is not None or not hides(label)]
     if strange:
-        first = shown(next(e.id for e in test if strange[0] in _labels(e)))
-        raise DataError(
-            f"The test split has {_named(strange)} ({_count(alone[strange[0]], 'text')}, first: id {first}), which no "
-            "text of train and dev has, so nothing could learn it; correct it, remove these texts, or name all labels "
-            "with --labels."
-        )
+        texts = [e for e in test if not set(strange).isdisjoint(_labels(e))]
+        raise DataError(_strange_labels(strange, texts, sorted(learnt)))
     if not alone:
         return with_empty_test_hidden(splits)
     _check_dev_has_labels(splits)
@@ -60,6 +58,27 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
         "placeholder of hidden labels, not as a class, so the test split is predicted and not scored"
     )
     return {**{split: list(examples) for split, examples in splits.items()}, "test": unlabelled}, (note,)
+
+
+def _strange_labels(strange: Sequence[str], texts: Sequence[Example], learnt: Sequence[str]) -> str:
+    """What a user should do about labels of the test split alone, which `texts` have."""
+    said = (
+        f"The test split has {_named(strange)} ({_count(len(texts), 'text')}, first: id {shown(texts[0].id)}), which "
+    )
+    it = "it" if len(strange) == 1 else "them"
+    found = {label: other_spelling(label, learnt) for label in strange}
+    alike = {label: other for label, other in found.items() if other is not None}
+    if not alike:
+        return (
+            f"{said}no text of train and dev has, so nothing could learn {it}; correct {it}, remove these texts, or "
+            "name all labels with --labels."
+        )
+    pairs = [
+        f"{shown(label)} and {shown(other)} differ only in {difference([label, other])}"
+        for label, other in list(alike.items())[:NAMES_SHOWN]
+    ]
+    rest = "" if len(alike) == len(strange) else ", and correct the other labels or remove their texts"
+    return f"{said}train and dev do not have: {', '.join(pairs)}; spell them alike in all splits{rest}."
 
 
 def _check_dev(splits: Splits) -> None:
