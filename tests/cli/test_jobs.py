@@ -44,7 +44,11 @@ def test_predictions_of_a_run_can_be_evaluated(
     assert set(scores) == {"micro_f1", "macro_f1", "intervals", "per_label"}
     assert set(scores["intervals"]) == {"micro_f1", "macro_f1"}
     assert scores["micro_f1"] == json.loads((run / "result.json").read_text())["scores"]["test"]["micro_f1"]
-    assert "not those that this run predicted" not in done.stderr
+    assert "row numbers" not in done.stderr
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(file.read_bytes())
+    away = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", copy)
+    assert f"ids are row numbers, and {copy} is in no run folder" in away.stderr
     header, *rows = reviews.read_text(encoding="utf-8").splitlines()
     reviews.write_text("\n".join([header, *reversed(rows)]) + "\n", encoding="utf-8")
     moved = semtune("evaluate", "--task", "table", *columns, "--split", "test", "--predictions", file, check=2)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semtune.errors import DataError, OutputError
-from semtune.records import FreeText, LabelSet, Prediction, Span, Spans, TargetKind, TargetSpace
+from semtune.records import FreeText, LabelSet, Prediction, Span, Spans, TargetKind, TargetSpace, TaskOptions
+from semtune.registry import TASKS
 from semtune.tasks import submission
 from semtune.tasks.techniques import TECHNIQUES
 
@@ -185,3 +186,28 @@ def test_broken_text(tmp_path: Path) -> None:
     path.write_text('[{"id": "1", "text": 3}]', encoding="utf-8")
     with pytest.raises(DataError, match='has no "text"'):
         submission.read(path, TargetSpace("text", ()))
+
+
+def test_a_text_that_is_not_the_data_s_is_refused(tmp_path: Path) -> None:
+    space, file = TargetSpace("single_label", ("bad", "good")), tmp_path / "p.json"
+    rows = [{"id": "1", "labels": ["good"], "text": " one\ntext"}, {"id": "2", "labels": ["bad"], "text": "another"}]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r'row 2 \(id "2"\) has the text "another", but the data have "two texts"'):
+        submission.read(file, space, {"1": "one  text", "2": "two texts"})
+    assert [p.id for p in submission.read(file, space, {"1": "one text", "3": "another"})] == ["1", "2"]
+    rows = [{"id": "1", "text": "what was written"}]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    assert submission.read(file, TargetSpace("text", ()), {"1": "what was given"})[0].id == "1"
+
+
+def test_a_task_holds_texts_in_predictions_against_its_own(tmp_path: Path) -> None:
+    task = TASKS.get("practice")(TaskOptions())
+    gold = task.load("dev")
+    rows = [{"id": e.id, "text": e.text, "labels": []} for e in gold]
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    assert len(task.read_predictions(file)) == len(gold)
+    rows[1]["text"] = rows[0]["text"]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 2 .* under this id"):
+        task.read_predictions(file)

@@ -36,11 +36,19 @@ def evaluate(
     chosen = TASKS.get(task)(options)
     for note in chosen.data_notes:
         o.say(note)
-    if options.data is not None and options.id_column is None and _is_of_other_data(predictions, chosen):
-        o.say(
-            "the data are not those that this run predicted, and ids are row numbers: where rows have moved, "
-            "predictions are held against other texts; predict again, or give rows ids (--id-column)"
-        )
+    if options.data is not None and options.id_column is None:
+        known = _is_of_these_data(predictions, chosen)
+        if known is None:
+            o.say(
+                f"ids are row numbers, and {predictions} is in no run folder that says which data it is of: unless the "
+                "data have the same rows in the same order as then, predictions are held against other texts; predict "
+                "again, or give rows ids (--id-column)"
+            )
+        elif not known:
+            o.say(
+                "the data are not those that this run predicted, and ids are row numbers: where rows have moved, "
+                "predictions are held against other texts; predict again, or give rows ids (--id-column)"
+            )
     gold, predicted = chosen.load(split), chosen.read_predictions(predictions)
     scores, intervals = chosen.score(gold, predicted), intervals_of(chosen, gold, predicted)
     for metric in chosen.metrics:
@@ -63,15 +71,15 @@ def evaluate(
     return 0
 
 
-def _is_of_other_data(predictions: Path, task: Task) -> bool:
-    """Whether a run folder's predictions were made of other data than `task` has now; False where nobody knows."""
+def _is_of_these_data(predictions: Path, task: Task) -> bool | None:
+    """Whether a run folder's predictions were made of the data that `task` has now; None where nobody knows."""
     from semtune.runs.data import FINAL_SPLITS, fingerprint_of
     from semtune.runs.folder import RunFolder, read_result
 
     try:
         then = read_result(RunFolder(predictions.parent).result).data_fingerprint
     except SemtuneError:  # no run's folder
-        return False
+        return None
     if then is None:
-        return False
-    return then != fingerprint_of(task, {split: task.load(split) for split in ("train", *FINAL_SPLITS)})
+        return None
+    return then == fingerprint_of(task, {split: task.load(split) for split in ("train", *FINAL_SPLITS)})

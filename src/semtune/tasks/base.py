@@ -140,8 +140,9 @@ class BaseTask:
         submission.write(predictions, path)
 
     def read_predictions(self, path: Path) -> list[Prediction]:
-        """Read and check the submission format. Raises DataError."""
-        return submission.read(path, TargetSpace(self.target_kind, self.labels))
+        """Read and check the submission format, texts in it against those of the splits loaded. Raises DataError."""
+        texts = {example.id: example.text for loaded in self._splits.values() for example in loaded}
+        return submission.read(path, TargetSpace(self.target_kind, self.labels), texts)
 
     def _read(self, split: str) -> list[Example]:
         raise NotImplementedError

@@ -30,6 +30,7 @@ from semtune.records import (
 )
 from semtune.runtime.files import write_json
 from semtune.tasks.files import parse_json_list, read_text
+from semtune.tasks.remarks import shown
 from semtune.tasks.rows import checked_id, checked_label, checked_labels
 
 FORMS: dict[TargetKind, str] = {
@@ -55,12 +56,15 @@ def write(predictions: Sequence[Prediction], path: Path) -> None:
     write_json(path, rows)
 
 
-def read(path: Path, space: TargetSpace) -> list[Prediction]:
+def read(path: Path, space: TargetSpace, texts: Mapping[str, str] | None = None) -> list[Prediction]:
     """The predictions in `path`, labels in the order of the space's labels.
+
+    Args:
+        texts: the data's texts by id, to hold those in the file against.
 
     Raises DataError: a missing, empty or wrongly encoded file, broken JSON (with line and column), not a list of
     objects, a missing key, a repeated id, an unknown label, several labels where the task has one, an impossible
-    span, or a second output that says something else (the first may be the gold one).
+    span, a second output that says something else (the first may be the gold one), or another text than the data's.
     """
     predictions: list[Prediction] = []
     known: dict[str, str] = {}
@@ -70,8 +74,19 @@ def read(path: Path, space: TargetSpace) -> list[Prediction]:
         where = f'{where} (id "{example_id}")'
         target = _READERS[space.kind](row, space, where)
         _check_one_output(row, KEYS[space.kind], where)
+        if KEYS[space.kind] != "text":
+            _check_same_text(row.get("text"), (texts or {}).get(example_id), where)
         predictions.append(Prediction(id=example_id, output=target))
     return predictions
+
+
+def _check_same_text(written: Any, own: str | None, where: str) -> None:
+    """Raises DataError where a row holds another text than the data have under its id, white space aside."""
+    if isinstance(written, str) and own is not None and written.split() != own.split():
+        raise DataError(
+            f"{where} has the text {shown(written)}, but the data have {shown(own)} under this id; predict these data, "
+            'or leave "text" out of the file if it is not the text that was predicted.'
+        )
 
 
 def _rows(path: Path, form: str) -> list[dict[str, Any]]:
