@@ -12,13 +12,15 @@ from semtune.study.sweep_order import middle_first
 
 RATES: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(["full"], (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)),
-    **dict.fromkeys(["last-layers"], (2e-5, 5e-5, 1e-4, 2e-4, 5e-4)),
+    **dict.fromkeys(["last-layers"], (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3)),
     **dict.fromkeys(["lora", "qlora", "qa-lora", "dora", "qdora"], (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
-    **dict.fromkeys(["houlsby", "pfeiffer", "mam"], (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)),
+    **dict.fromkeys(["houlsby", "mam"], (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)),
+    **dict.fromkeys(["pfeiffer"], (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)),
     **dict.fromkeys(["ia3", "bitfit", "ln-tuning", "linear-probe"], (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
     **dict.fromkeys(["prefix"], (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
 }
-"""Method -> five rates in about equal steps of their logarithm, the default before this search among them."""
+"""Method -> five rates in about equal steps of their logarithm, the default before this search among them; a sixth lies
+beyond the edge that became the default."""
 OTHERS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Of a method that is not in the table."""
 CHOOSE, STUDY = "choose", "study"

@@ -28,13 +28,13 @@ def row(method: str, rate: float, pair: tuple[int, str], score: float | None) ->
     return {"section": CHOOSE, "method": method, "rate": rate, "seed": pair[0], "fold": pair[1], **found}
 
 
-def test_the_grid_has_five_rising_rates_with_each_default_among_them() -> None:
+def test_the_grid_has_rising_rates_with_each_default_among_them_and_not_at_the_edge() -> None:
     assert set(RATES) == set(METHODS)
     for method, rates in {**RATES, "other": OTHERS}.items():
-        assert len(rates) == 5, method
+        assert len(rates) in (5, 6), method
         assert list(rates) == sorted(set(rates)), method
     for method in METHODS:
-        assert rate_summary.default_rate(method) in RATES[method], method
+        assert rate_summary.default_rate(method) in RATES[method][1:-1], method
 
 
 def test_pairs_change_seed_and_fold_at_once() -> None:

@@ -84,7 +84,7 @@ LAST_LAYERS = LastLayers(
     presets={
         # Not in the original experiment. "report" has full tuning's settings, for a comparison of what is trained.
         "report": LastLayersSettings(precision="bf16", master_weights=False, learning_rate=2e-5),
-        "default": LastLayersSettings(precision="auto", master_weights=True, learning_rate=2e-4),
+        "default": LastLayersSettings(precision="auto", master_weights=True, learning_rate=5e-4),
     },
     preset_notes={
         "report": (

@@ -31,7 +31,7 @@ PFEIFFER = Pfeiffer(
     presets={
         # Not in the original experiment: its precision.
         "report": BottleneckSettings(precision="bf16", learning_rate=1e-3, activation="relu"),
-        "default": BottleneckSettings(precision="auto", learning_rate=5e-4, activation="relu"),
+        "default": BottleneckSettings(precision="auto", learning_rate=2e-4, activation="relu"),
     },
     preset_notes={"report": ("preset report: Pfeiffer adapters were not part of the original experiment",)},
 )
