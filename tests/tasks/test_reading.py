@@ -135,6 +135,36 @@ def test_rows_that_end_in_a_separator(tmp_path: Path, header: tuple[str, ...]) -
     assert ("empty cells beyond the header's columns were left out in 24 rows" in notes(path)) == (len(header) == 2)
 
 
+@pytest.mark.parametrize(
+    ("separator", "end", "tail"),
+    [(",", "", ""), (",", ",", ""), ("\t", "", ""), (";", ";", ""), (",", ",,,", ""), (",", ",,", ", so")],
+)
+@pytest.mark.parametrize("columns", [("label", "text"), ("text", "label")])
+def test_a_text_with_a_separator_is_not_cut_by_a_header_that_ends_in_one(
+    tmp_path: Path, separator: str, end: str, tail: str, columns: tuple[str, ...]
+) -> None:
+    rows = [{"text": f"so{i}", "label": LABELS[i % 3]} for i in range(20)]
+    for i in (4, 9):
+        rows[i]["text"] = f"so{separator}it was{i}{tail}"
+    lines = [separator.join(columns) + (end or separator)]
+    lines += [separator.join(row[c] for c in columns) + (end if i not in (4, 9) else "") for i, row in enumerate(rows)]
+    said = refused(save(tmp_path / "t.csv", "\n".join(lines)), separator=separator)
+    assert "line 6 has " in said and "in column 3, for which the header has no name" in said
+    assert "is empty in 18 of 20 rows" in said and 'put "quotes" around cells' in said
+
+
+def test_columns_without_a_name_are_noted_unless_they_number_the_rows(tmp_path: Path) -> None:
+    behind = [(*row, "x") for row in ROWS]
+    path = save(tmp_path / "t.csv", joined([(*HEADER, ""), *behind], ","))
+    assert pairs(path) == ROWS
+    assert "a cell of column 3, which has no name, was left out in 24 rows (first: line 2)" in notes(path)
+    before = [("x" if i == 5 else "", *row) for i, row in enumerate(ROWS)]
+    path = save(tmp_path / "t.csv", joined([("", *HEADER), *before], ","))
+    assert pairs(path) == ROWS and "a cell of column 1, which has no name, was left out in line 7" in notes(path)
+    path = save(tmp_path / "t.csv", joined([("", *HEADER), *((str(i), *row) for i, row in enumerate(ROWS))], ","))
+    assert pairs(path) == ROWS and "no name" not in notes(path)
+
+
 def test_header_cells_with_spaces_and_invisible_characters(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([(" \u200btext ", "label\u00a0"), *ROWS], ";"))
     assert pairs(path) == pairs(path, text_column=" text ", label_column="label\u00a0") == ROWS

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from semtune.errors import DataError, OptionError
+from semtune.tasks.drawn import PIPE, hide_escaped_pipes, is_ruled, undrawn
 from semtune.tasks.header import LINES, title_advice
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import QUOTE, SEPARATORS, TAB, QuoteError, Quoting, Row, parse
@@ -84,9 +85,17 @@ def read_rows(text: str, suffix: str, separator: str | None, quoting: QuotingOpt
         _check_separator(body, separator, first_line, remarks.source)
     header = body.split("\n", 1)[0]
     spaced = len(header.split(separator)) == len(re.findall(re.escape(separator) + " +", header)) + 1 > 1
-    if spaced and separator != " ":
+    ruled = is_ruled(body, separator)
+    if spaced and separator != " " and not ruled:
         remarks.general(f"the spaces after each {_name(separator).removesuffix('s')} were left out")
-    reading = _read(body, separator, quoting, first_line, remarks.source, spaced=spaced and separator != " ")
+    unquoted = ruled and separator == PIPE and quoting == "auto"
+    body = hide_escaped_pipes(body) if ruled and separator == PIPE else body
+    form = "none" if unquoted else quoting
+    reading = _read(body, separator, form, first_line, remarks.source, spaced=spaced and separator != " ")
+    if ruled:
+        reading = replace(reading, rows=undrawn(reading.rows, remarks))
+    if unquoted:
+        reading = _as_text(reading)
     if reading.remark:
         remarks.general(reading.remark)
     return reading.rows
@@ -119,6 +128,8 @@ def _width(lines: Sequence[str]) -> int:
 
 def _found_separator(text: str, promised: str, quoting: QuotingOption, first_line: int) -> str:
     """The separator with which all rows have as many cells as the header; of several, the promised or widest one."""
+    if is_ruled(text, PIPE):
+        return PIPE
     header = text.split("\n", 1)[0]
     candidates = [s for s in sorted(SEPARATORS, key=lambda s: s != promised) if s in header]
     if len(candidates) < 2:

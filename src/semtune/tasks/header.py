@@ -1,13 +1,14 @@
-"""What stands above a table's header: titles and dates of exports, which are then read as the names of columns."""
+"""What a table's header does not fit: titles of exports above it, row names in front, and columns without a name."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from semtune.tasks.characters import is_blank, visible
-from semtune.tasks.remarks import shown
-from semtune.tasks.separated import SEPARATORS
+from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.separated import SEPARATORS, Row
 
 LINES = 10
 """Number of lines below the first one in which a header is looked for."""
@@ -17,6 +18,8 @@ LABEL_COLUMNS = ("label", "labels")
 """Column names to look for where the user names none."""
 _USUAL_NAMES = frozenset({*TEXT_COLUMNS, *LABEL_COLUMNS, "id"})
 
+_ROW_NAME = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+"""A row's number, as R writes it; "3.1" stands for a repeated 3."""
 Lines = Sequence[tuple[str, Sequence[str]]]
 """(location, cells) of the first lines of a table, the one that is taken for its header first."""
 
@@ -88,3 +91,42 @@ def _first_of_full_width(header: Sequence[str], below: Lines) -> str | None:
 
 def _title(header: Sequence[str]) -> str:
     return shown(" ".join(cell.strip() for cell in header if not is_blank(cell)))
+
+
+def row_names_advice(width: int, records: Sequence[Row]) -> str | None:
+    """What to do where each row begins with a number of its own that the header has no name for; None: none does."""
+    filled = [record.cells for record in records if not record.blank]
+    first = [cells[0].strip() for cells in filled if len(cells) == width + 1]
+    if len(first) < len(filled) or len(set(first)) < len(first) or not all(map(_ROW_NAME.fullmatch, first)):
+        return None
+    return (
+        "each row has one cell more than the header, a number in front, as R's write.table writes row names; "
+        "write the file with row.names = FALSE, or put a name for that column and a separator before the header"
+    )
+
+
+def stray_cell(names: Sequence[str], rows: Iterable[Row], remarks: Remarks) -> str | None:
+    """What lies behind the last named column in some rows and not in others, as a half sentence; None: nothing.
+
+    A separator inside a text leaves it there. Cells of other columns without a name are remarked, but for a full
+    column before a named one: it numbers the rows, as pandas and R write it.
+    """
+    last = max((i for i, name in enumerate(names) if name), default=len(names))
+    filled = [row for row in rows if not row.blank]
+    full: dict[int, list[Row]] = {}
+    for row in filled:
+        for i, cell in enumerate(row.cells[: len(names)]):
+            if not names[i] and not is_blank(cell):
+                full.setdefault(i, []).append(row)
+    behind = [row for row in filled if not all(map(is_blank, row.cells[last + 1 : len(names)]))]
+    if 0 < len(behind) < len(filled):
+        row = behind[0]
+        i = next(i for i in range(last + 1, len(names)) if not is_blank(row.cells[i]))
+        return (
+            f"a column lacks its name: line {row.line} has {shown(row.cells[i].strip())} in column {i + 1}, for which "
+            f"the header has no name and which is empty in {len(filled) - len(full[i])} of {len(filled)} rows"
+        )
+    for i, held in full.items():
+        if i > last or len(held) < len(filled):
+            remarks.row(f"a cell of column {i + 1}, which has no name, was left out", f"line {held[0].line}", len(held))
+    return None

@@ -6,7 +6,6 @@ and Parquet keep their types, so a label cell may be a list. What reading left o
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +18,17 @@ from semtune.records import TaskOptions
 from semtune.tasks.characters import visible
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import checked_separator, read_rows
+from semtune.tasks.drawn import is_count, is_rule
 from semtune.tasks.files import parse_json_lines, parse_json_list
-from semtune.tasks.header import LABEL_COLUMNS, LINES, TEXT_COLUMNS, Lines, title_advice
+from semtune.tasks.header import (
+    LABEL_COLUMNS,
+    LINES,
+    TEXT_COLUMNS,
+    Lines,
+    row_names_advice,
+    stray_cell,
+    title_advice,
+)
 from semtune.tasks.parquet import read_parquet
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB, Row
@@ -29,14 +37,6 @@ _PLAIN = TaskOptions()
 """The options where none is given."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
-
-
-_ROW_NAME = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-"""A row's number, as R writes it; "3.1" stands for a repeated 3."""
-_RULE = re.compile(r"[+:]?[-=]{2,}(?:\+[-=]{2,})*[+:]?")
-"""A cell of the line that some tables draw below their header."""
-_COUNT = re.compile(r"\(\d+ rows?(?: affected)?\)")
-"""The line that psql and sqlcmd write below a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ def _read_separated(
     first_lines = [(f"line {row.line}", row.cells) for row in found[: LINES + 1]]
     header_size = sum(map(len, header.cells)) + len(header.cells)  # a mark of an encoding may precede each cell
     rows: Rows = []
+    kept: list[Row] = []
     filled = [record.line for record in records if not record.blank]
     for record in records:
         has_cells = len(record.cells) > 1 or bool(record.quoted) or len(names) == 1
@@ -180,15 +181,10 @@ def _read_separated(
             continue
         number, cells = len(rows) + 1, record.cells
         where = f"row {number}" if record.line == number + header.line else f"row {number} (line {record.line})"
-        if (
-            len(names) > 1
-            and not rows
-            and not record.blank
-            and all(_RULE.fullmatch(cell.strip()) for cell in cells if cell.strip())
-        ):
+        if len(names) > 1 and not rows and not record.blank and is_rule(cells):
             remarks.row("a ruled line below the header was left out", f"line {record.line}")
             continue
-        if record.line == filled[-1] and len(names) > 1 and _COUNT.fullmatch("".join(cells).strip()):
+        if record.line == filled[-1] and len(names) > 1 and is_count(cells):
             remarks.row("the number of rows below the table was left out", f"line {record.line}")
             continue
         repeated = sum(map(len, cells)) <= header_size and [visible(cell) for cell in cells] == names
@@ -196,34 +192,38 @@ def _read_separated(
             remarks.row("a repeated header was left out", where)
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
-            advice = title_advice(first_lines, wanted_columns(options))
-            advice = advice or _row_names_advice(len(names), records)
-            if advice is not None:
-                raise DataError(f"{path}: {advice}.")
-            raise DataError(
-                f"{path} is broken, as a row has more cells than the header: line {record.line} has {len(cells)} "
-                f'cells, but the header has {len(names)}; put "quotes" around cells that hold a separator, or name '
-                "another separator with --separator."
-            )
+            raise DataError(f"{path}{_too_wide(found, record, first_lines, options)}")
         if len(cells) > len(names):
             remarks.row("empty cells beyond the header's columns were left out", where)
         elif len(cells) < len(names):
             remarks.row("a row has fewer cells than the header", where)
         rows.append((where, _first_of_each(names, cells)))
+        kept.append(record)
+    stray = stray_cell(names, kept, remarks)
+    if stray is not None:
+        advice = title_advice(first_lines, wanted_columns(options))
+        advice = f": {advice}" if advice else f" is broken, or {stray}; {_protected(found)}, or name that column"
+        raise DataError(f"{path}{advice}.")
     table = _table(path, rows, remarks, [name for name in names if name], decoded.notes)
     return replace(table, first_lines=first_lines)
 
 
-def _row_names_advice(width: int, records: Sequence[Row]) -> str | None:
-    """What to do where each row begins with a number of its own that the header has no name for; None: none does."""
-    filled = [record.cells for record in records if not record.blank]
-    first = [cells[0].strip() for cells in filled if len(cells) == width + 1]
-    if len(first) < len(filled) or len(set(first)) < len(first) or not all(map(_ROW_NAME.fullmatch, first)):
-        return None
+def _too_wide(found: Sequence[Row], row: Row, first_lines: Lines, options: TaskOptions) -> str:
+    """What to say, behind the file's name, of a `row` that is wider than the header, the first of the rows `found`."""
+    width = len(found[0].cells)
+    advice = title_advice(first_lines, wanted_columns(options)) or row_names_advice(width, found[1:])
+    if advice is not None:
+        return f": {advice}."
     return (
-        "each row has one cell more than the header, a number in front, as R's write.table writes row names; "
-        "write the file with row.names = FALSE, or put a name for that column and a separator before the header"
+        f" is broken, as a row has more cells than the header: line {row.line} has {len(row.cells)} cells, but the "
+        f"header has {width}; {_protected(found)}, or name another separator with --separator."
     )
+
+
+def _protected(found: Sequence[Row]) -> str:
+    """What to do with a cell that holds a separator."""
+    drawn = len(found) > 1 and not found[1].blank and is_rule(found[1].cells)
+    return 'put "quotes" around cells that hold a separator' + (" (in Markdown, write \\| for a pipe)" if drawn else "")
 
 
 def wanted_columns(options: TaskOptions) -> list[str]:
