@@ -93,6 +93,31 @@ def test_a_date_counts_for_what_is_below_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("above", "heading", "date"),
+    [
+        ("begun 2021-01-01", "June 2023", "2023-06-30"), ("begun 2021-01-01", "Q3/2024", "2024-09-30"),
+        ("begun 2021-01-01", "Words of 2022", "2022-12-31"), ("2021-01-01", "2021", "2021-12-31"),
+        ("begun 2021-01-01", "August", "2021-08-31"), ("2024", "June 2024", "2024-06-30"),
+        ("2024", "August", "2024-08-31"), ("begun 2021-01-01", "Windows 2000", "2021-01-01"),
+        ("2021", "2021-05-06", MAY.replace("2022", "2021")), ("Words", "12/2023", "2023-12-31"),
+    ],
+)  # fmt: skip
+def test_a_heading_that_names_a_period_inherits_no_older_date(
+    tmp_path: Path, above: str, heading: str, date: str
+) -> None:
+    assert dates(tmp_path / "k.md", f"# {above}\n\n## {heading}\n\n- soup\n\n### Drinks\n\ntea\n") == [date, date]
+
+
+def test_a_period_at_the_beginning_of_a_paragraph_is_no_older_than_what_is_above(tmp_path: Path) -> None:
+    text = f"{MAY}\n\nsoup\n\nJune 2023: tea\n\nmilk\n\n**Q3 2024**\n\nsalt\n\n1984: a novel\n\nIn 2025\n"
+    file = tmp_path / "k.txt"
+    assert dates(file, text) == [MAY, "2023-06-30", MAY, "2024-09-30", "2024-09-30", "2024-09-30"]
+    (note,) = Knowledge.read(file).notes
+    assert 'in 3 rows (first: line 5, "June 2023: tea" as 2023-06-30)' in note and "an incomplete date" in note
+    assert [e.text for e in Knowledge.read(file).entries][1] == "June 2023: tea"
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         (f"({MAY}) soup is warm", "soup is warm"), ("6 May 2022: soup is warm", "soup is warm"),

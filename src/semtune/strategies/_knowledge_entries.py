@@ -4,7 +4,7 @@ A table (any format that `--data` reads, but .txt) has an entry in each row: its
 definition, meaning, body or content; its date in the column of `--date-column`'s name or one of `DATE_COLUMNS`; its
 title in title, term, word or name. In Markdown (.md) paragraphs and list items are entries, with the nearest heading
 above them as their title; in any other text, paragraphs are. There a date stands at the beginning of an entry, in a
-line of its own, or in a heading above it.
+line of its own, or in a heading above it. A month, quarter or year counts as its last day.
 
 Dates have the form 2021-03-05 (a time may follow) or one of `tasks.written_dates`. Paragraphs of more than 120 words
 are cut into passages of as many.
@@ -26,7 +26,7 @@ from semtune.tasks.decoding import decode_file
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS
 from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, RawTable, read_table, suffix_of
-from semtune.tasks.written_dates import cell_date, written_dates
+from semtune.tasks.written_dates import Span, cell_date, period_without_year, written_dates, written_periods
 
 TEXT_COLUMNS = ("text", "entry", "definition", "meaning", "body", "content")
 DATE_COLUMNS = ("date", "published")
@@ -82,7 +82,7 @@ def read_entries(path: Path, date_column: str | None) -> tuple[list[KnowledgeEnt
     else:
         decoded = decode_file(path)
         _check_no_table(decoded.text, path)
-        entries, notes = list(_paragraphs(decoded.text, path, markdown=suffix in MARKDOWN)), decoded.notes
+        entries, notes = [*_paragraphs(decoded.text, path, remarks, suffix in MARKDOWN)], decoded.notes
     return entries, (*notes, *remarks.notes)
 
 
@@ -174,29 +174,64 @@ def _check_no_table(text: str, path: Path) -> None:
         )
 
 
-def _paragraphs(text: str, path: Path, *, markdown: bool) -> Iterator[KnowledgeEntry]:
+def _paragraphs(text: str, path: Path, remarks: Remarks, markdown: bool) -> Iterator[KnowledgeEntry]:
     """The paragraphs of a text file; in Markdown, list items by themselves, under their headings.
 
     A date in a heading counts for what is below it, also below headings of lower levels without a date. So does one
     in a paragraph of its own, up to the next heading.
     """
-    title, dates = "", dict[int, str | None]()
+    title, dates = "", dict[int, Span | None]()
     for line, block in _blocks(text, markdown=markdown):
         heading = _HEADING.fullmatch(block) if markdown else None
         where = f"{path}, line {line}"
         if heading is not None:
             level = len(heading[1])
             dates = {above: date for above, date in dates.items() if above < level}
-            dates[level], title = _heading_date(heading[2], where)
+            date, title = _heading_date(heading[2], where)
+            dates[level] = (date, date) if date else _period(heading[2], _latest(dates), f"line {line}", remarks)
             continue
         date, rest = _leading_date(block, where)
-        if date is not None and not rest.strip():
-            dates[_OWN_LINE] = date
+        span = (date, date) if date else _period(block, _latest(dates), f"line {line}", remarks, leading=True)
+        if span is not None and not (rest.strip() if date else _without_period(block)):
+            dates[_OWN_LINE] = span
             continue
-        latest = next((found for _, found in sorted(dates.items(), reverse=True) if found), None)
+        span = span or _latest(dates)
         for number, passage in enumerate(_passages(rest)):
             place = f"line {line}" if number == 0 else f"line {line}.{number + 1}"
-            yield KnowledgeEntry(place, passage, title, date or latest)
+            yield KnowledgeEntry(place, passage, title, None if span is None else span[1])
+
+
+def _latest(dates: Mapping[int, Span | None]) -> Span | None:
+    """The date of the lowest level that has one."""
+    return next((found for _, found in sorted(dates.items(), reverse=True) if found), None)
+
+
+def _period(text: str, above: Span | None, line: str, remarks: Remarks, *, leading: bool = False) -> Span | None:
+    """The period that a heading names (of several the latest), or that stands at the beginning of a paragraph.
+
+    One without a year is that of the date `above` it, or of the year after. A period that begins before the date above
+    makes nothing older. None: it names none.
+    """
+    begin = _BEFORE.match(text)
+    starts = None if not leading or begin is None else begin.end()
+    named = [span for start, _, span in written_periods(text) if starts in (None, start)]
+    own = max(named, key=lambda span: span[1], default=None)
+    if own is None and above is not None and not leading:
+        own = period_without_year(text, above[0])
+    if own is None:
+        return None
+    if above is not None and own[0] < above[0]:
+        own = above[0], max(own[1], above[1])
+    what = "an incomplete date (a year, quarter or month, or one without its year) was read as a period's last day"
+    remarks.row(what, line, example=f"{shown(text)} as {own[1]}")
+    return own
+
+
+def _without_period(text: str) -> str:
+    """What a paragraph holds beside the periods it names, without marks."""
+    for start, end, _ in written_periods(text):
+        text = text[:start] + " " * (end - start) + text[end:]
+    return re.sub(r"[\W_]+", "", text)
 
 
 def _blocks(text: str, *, markdown: bool) -> Iterator[tuple[int, str]]:
