@@ -91,6 +91,24 @@ def test_scripts_other_than_latin_get_their_encodings_named(tmp_path: Path) -> N
     assert "hardly as a Latin script" in notes(path, encoding="cp1252")
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("köstlich für", "mac_roman"), ("było młody", "cp1250"), ("güneş çok", "cp1254")]
+)
+def test_encodings_of_the_latin_script_are_named_and_doubted(tmp_path: Path, text: str, encoding: str) -> None:
+    rows = [(f"{text} {t}", label) for t, label in ROWS]
+    path = save(tmp_path / "t.csv", joined([HEADER, *rows], ","), encoding)
+    said = refused(path)
+    assert "--encoding cp1252 (western Europe), cp1250 (" in said and f"{encoding} (" in said
+    assert pairs(path, encoding=encoding) == rows and "as it stands" not in notes(path, encoding=encoding)
+    assert f"looks like {encoding} that was read as cp1252" in notes(path, encoding="cp1252")
+
+
+def test_bytes_that_cp1252_lacks_lead_to_other_encodings(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *((f"très {t}", b) for t, b in ROWS)], ","), "mac_roman")
+    assert "cp1252 (" not in refused(path) and "mac_roman (older Macs)" in refused(path)
+    assert "is it --encoding mac_roman or cp850?" in notes(path, encoding="latin-1")
+
+
 def files_of(folder: Path, train: str, test: str) -> Path:
     """A folder with a train and a test file in two encodings; each has letters beyond ASCII unless it is "ascii"."""
     for name, encoding in (("train", train), ("test", test)):

@@ -34,6 +34,9 @@ HONEST = (
     "x=10=20", "√π", "été", "=)", "= 3", "'90s", "'@bob' so", "'tis", "D:\\temp",
     "caf\\'e", "na\\\"ive \\'a", "d\\'ecembre", "a 5'' pipe", "the ''Titanic''s crew", "see x.org/caf%C3%A9",
     "100%20off", "menu2019 EU2020", "b'so", "lulu00a", "<U+>", "=?what?=", "+Jonathan-", "[31m]", "is it b'x' so",
+    "été à l'œuvre, L'HAŸ", "zażółć gęślą jaźń", "güneş çıktı, İstanbul'da", "Đây là Ý kiến", "iPhone 20m²groß",
+    "hola¿qué tal?", "na hÉireann, i dtÓ", "#mojeŽena", "LeDébut", "það er þýð", "Łódź",
+    "col·lecció", "Ž Žena Šla", "nº1",
     "bin\\table.txt", "\\theta + \\nabla", "$a\\times b$", "a \\n", "x\\textbf{y}",
 )  # fmt: skip
 
@@ -64,6 +67,22 @@ def test_mojibake_of_other_encodings(tmp_path: Path, meant: str, encoding: str) 
     text = meant.encode().decode(encoding)
     said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
     assert f'read as {encoding}, and was taken as it stands, in row 4, "{text}" for "{meant}"; export' in said
+
+
+@pytest.mark.parametrize(
+    ("meant", "own", "read"),
+    [
+        ("für", "mac_roman", "cp1252"), ("übel", "mac_roman", "cp1252"), ("nächste", "mac_roman", "cp1252"),
+        ("don’t", "mac_roman", "cp1252"), ("première", "cp1252", "mac_roman"), ("schöne", "cp1252", "mac_roman"),
+        ("młody", "cp1250", "cp1252"), ("młody", "cp1250", "mac_roman"), ("güneş", "cp1254", "cp1252"),
+        ("président", "cp850", "cp1252"),
+    ],
+)  # fmt: skip
+def test_one_latin_encoding_read_as_another_is_remarked(tmp_path: Path, meant: str, own: str, read: str) -> None:
+    text = meant.encode(own).decode(read)
+    said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
+    assert f"{own} that was read as {read}, and was taken as it stands, in row 4" in said
+    assert f'"{text}" for "{meant}"; check the file\'s encoding (--encoding mac_roman, cp1250,' in said
 
 
 @pytest.mark.parametrize("text", HONEST)

@@ -49,6 +49,10 @@ _C1_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 """U+0085 is left out: it is a line end in some encodings, and appears in real texts."""
 
 
+_LATIN = "cp1252 (western Europe); cp1250 (central Europe); cp1254 (Turkish); mac_roman (older Macs); cp850 (DOS)"
+"""Encodings of the Latin script, the most frequent first; mac_roman and cp850 decode any bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """The text of a file, and notes on how it was decoded."""
@@ -214,7 +218,8 @@ def _wrong_encoding(path: Path, raw: bytes, encoding: str, error: UnicodeError, 
         if _letters_side_by_side(raw):
             likely = "cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese) or euc_kr (Korean)"
         else:
-            likely = "cp1252 (western Europe)" if _decodes(raw, "cp1252") else "latin-1 (western Europe)"
+            names = [name for name in _LATIN.split("; ") if _decodes(raw, name.split()[0])][:4]
+            likely = f"{', '.join(names[:-1])} or {names[-1]}"
         return DataError(f"{what}; name its encoding with --encoding, e.g. --encoding {likely}.")
     return DataError(f"{what}; name its encoding with --encoding, e.g. --encoding {_other_encoding(raw)}.")
 
@@ -284,10 +289,10 @@ def _doubts(path: Path, raw: bytes, text: str, codec: str) -> tuple[str, ...]:
         return (f"{path}: read as {codec}, as asked, but hardly as a Latin script; is --encoding right?",)
     controls = len(_C1_CONTROLS.findall(text)) if codec.startswith("iso8859") else 0
     if controls:
-        return (
-            f"{path}: {controls} control characters under {codec}, where cp1252 has quotation marks and dashes; "
-            "is it --encoding cp1252?",
-        )
+        windows = _decodes(raw, "cp1252")
+        has = "cp1252 has quotation marks and dashes" if windows else "mac_roman and cp850 have letters"
+        likely = "cp1252" if windows else "mac_roman or cp850"
+        return (f"{path}: {controls} control characters under {codec}, where {has}; is it --encoding {likely}?",)
     return ()
 
 

@@ -1,6 +1,7 @@
 """Texts that an earlier program has garbled. They are remarked and never changed: only their writer can tell.
 
     mojibake           itâ€™s            UTF-8 that was read in another encoding
+    encoding           fŸr              one Latin encoding that was read as another
     HTML entity        R&amp;D           a character's name in HTML
     Excel's escape     end_x000D_        a control character in an .xlsx file, as its XML spells it
     JSON's escape      caf\\u00e9        a character's code in JSON or source code
@@ -33,7 +34,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from semtune.tasks.mojibake import mojibake
+from semtune.tasks.mojibake import misread, mojibake
 from semtune.tasks.remarks import Remarks, shown
 
 _CONTEXT = 20
@@ -246,6 +247,11 @@ _KINDS = (
         mojibake,
         "looks like UTF-8 that an earlier program read as {how}",
         "export the original again as UTF-8, or repair the file (encode as that, decode as UTF-8)",
+    ),
+    _Kind(
+        misread,
+        "looks like {how}",
+        "check the file's encoding (--encoding mac_roman, cp1250, cp1254, cp1252, …), or export it again as UTF-8",
     ),
     _Kind(_entity, "holds an HTML entity", "unescape the file where that is not meant (in Python: html.unescape)"),
     _Kind(_excel, "holds an escape of Excel's file format", "replace it in the file where that is not meant"),

@@ -1,11 +1,13 @@
-"""Mojibake: UTF-8 that an earlier program read in another encoding.
+"""Mojibake: UTF-8 that an earlier program read in another encoding, and one Latin encoding that was read as another.
 
-It is told from honest text by what it decodes to: "CAFÉ…" holds the bytes of a letter too, but of a rare one.
+It is told from honest text by what it decodes to: "CAFÉ…" holds the bytes of a letter too, but of a rare one, and "fŸr"
+has a capital where the same byte is a small letter in another encoding.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _CONTEXT = 20
@@ -86,3 +88,68 @@ def _convincing(encoding: _Encoding, match: re.Match[str], meant: str) -> bool:
     if "\u00c0" <= first <= "\u017f":
         return inside or not (run[1] in _ORDINARY or (run[0] == "Å" and run[1] in "¹²³"))
     return "\u2100" <= first <= "\u2bff" and not set(run[1:]) <= _ORDINARY
+
+
+_CAPITALS = "À-ÖØ-ÞŒŠŸŽ"
+_INSIDE = re.compile(
+    rf"(?<=[a-z])[†‡ˆ‰‚¤§¬¯¸™¹³¿≥∏πŸŽŠÕ](?=[a-z])|(?<=[a-z])ˆ(?!\w)|(?<!\w)Ÿ(?=[a-z])"
+    rf"|(?<=[a-z]{{3}})[{_CAPITALS}](?![A-Z{_CAPITALS}])"
+)
+"""A sign or an accented capital within or at the end of a word of small letters."""
+_MISREAD = (
+    (re.compile(r"[a-zçöü]þ(?!\w)|[ðþ]\w*[üç]|[üç]\w*[ðþ]"), "cp1254", "cp1252"),  # letters of no common language
+    (re.compile(r"(?<=[a-z])[ˆ‰¸](?=[a-z])"), "cp1252", "mac_roman"),
+    (_INSIDE, "mac_roman", "cp1252"),
+    (_INSIDE, "cp1250", "cp1252"),
+    (_INSIDE, "cp850", "cp1252"),
+    (_INSIDE, "cp1252", "mac_roman"),
+    (_INSIDE, "cp1250", "mac_roman"),
+)
+"""What words of a Latin encoding hold that were read as another one; the encoding; the other one."""
+_NAMES = frozenset("#@/\\_")
+"""What a hashtag, an address, a path or a name in a program has, whose capitals and signs stand anywhere."""
+
+
+def misread(text: str) -> tuple[str, str, str] | None:
+    """A word of `text` in a Latin encoding that was read as another one, what it stands for, and both; None: none is.
+
+    All words with such a sign must be words in that encoding, and each character of the text one of the other.
+    """
+    if text.isascii():
+        return None
+    for pattern, own, read in _MISREAD:
+        words = [*_words(text, pattern)]
+        meant = [_read_again(word, own, read) for word in words]
+        if words and all(meant) and _can_be(text, read):
+            return None if mojibake(text) else (words[0], meant[0] or "", f"{own} that was read as {read}")
+    return None
+
+
+def _words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    """The words in which `pattern` is found, but for names; a question of Spanish may lack its space: hola¿qué tal?"""
+    if pattern.search(text) is None:
+        return
+    for match in re.finditer(r"\S+", text):
+        word = match[0]
+        spanish = "¿" in word and "?" in text[match.start() :]
+        if pattern.search(word) and _NAMES.isdisjoint(word) and not spanish:
+            yield word
+
+
+def _read_again(word: str, own: str, read: str) -> str | None:
+    """What `word`, read as `read`, is in the encoding `own`; None: no word, as others than small letters come out."""
+    try:
+        meant = word.encode(read).decode(own)
+    except UnicodeError:
+        return None
+    changed = [new for old, new in zip(word, meant, strict=True) if old != new]
+    likely = all((c.islower() and c < "\u0250") or c in "’…" for c in changed)
+    return meant if changed and likely else None
+
+
+def _can_be(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeError:
+        return False
+    return True
