@@ -82,7 +82,7 @@ def read_entries(path: Path, date_column: str | None) -> tuple[list[KnowledgeEnt
     else:
         decoded = decode_file(path)
         _check_no_table(decoded.text, path)
-        entries, notes = [*_paragraphs(decoded.text, path, remarks, suffix in MARKDOWN)], decoded.notes
+        entries, notes = [*_paragraphs(decoded.text, path, remarks, markdown=suffix in MARKDOWN)], decoded.notes
     return entries, (*notes, *remarks.notes)
 
 
@@ -174,7 +174,7 @@ def _check_no_table(text: str, path: Path) -> None:
         )
 
 
-def _paragraphs(text: str, path: Path, remarks: Remarks, markdown: bool) -> Iterator[KnowledgeEntry]:
+def _paragraphs(text: str, path: Path, remarks: Remarks, *, markdown: bool) -> Iterator[KnowledgeEntry]:
     """The paragraphs of a text file; in Markdown, list items by themselves, under their headings.
 
     A date in a heading counts for what is below it, also below headings of lower levels without a date. So does one

@@ -92,20 +92,21 @@ def spelling_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
     )
 
 
-def other_spelling(label: str, known: Iterable[str]) -> str | None:
-    """The first of `known` that may be the same class in another spelling; None: there is none."""
-    names = list(known)
-    for key in (_plain, _latin, _transliterated):
-        folded = key(label)
-        same = next((name for name in names if folded and key(name) == folded), None)
-        if same is not None:
-            return same
-    return None
+def other_spellings(labels: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """label → the first of `known` that may be the same class in another spelling, of the labels that have one."""
+    left, found = list(labels), dict[str, str]()
+    for key in _FOLDS:
+        if not left:
+            break
+        first = {key(name): name for name in reversed(known)}
+        found |= {label: first[folded] for label in left if (folded := key(label)) and folded in first}
+        left = [label for label in left if label not in found]
+    return found
 
 
 def _groups(labels: Sequence[str]) -> list[tuple[str, ...]]:
     found: dict[tuple[str, ...], None] = {}
-    for key in (_plain, _latin, _transliterated):
+    for key in _FOLDS:
         by_key: dict[str, list[str]] = defaultdict(list)
         for label in labels:
             if folded := key(label):
@@ -125,8 +126,9 @@ def _plain(label: str) -> str:
     """What is left of a label without case, edges, signs between its words, and accents."""
     text = unicodedata.normalize("NFKC", label).strip()
     text = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ][a-zß-ÿ])", " ", text).casefold()
-    pair = _PAIRS.fullmatch(_TAGS.sub("", text))
-    text = next(filter(None, pair.groups()), "") if pair is not None else _TAGS.sub("", text)
+    text = _TAGS.sub("", text)
+    pair = _PAIRS.fullmatch(text)
+    text = next(filter(None, pair.groups()), "") if pair is not None else text
     text = _DASHES.sub("-", _BETWEEN.sub("", _APOSTROPHES.sub("", _EDGES.sub("", text))))
     return _without_accents(text).translate(_LETTERS)
 
@@ -139,6 +141,10 @@ def _latin(label: str) -> str:
 def _transliterated(label: str) -> str:
     """As `_latin`, with ä as ae and the like."""
     return _latin(unicodedata.normalize("NFKC", label).casefold().translate(_UMLAUTS))
+
+
+_FOLDS = (_plain, _latin, _transliterated)
+"""What is the same for two labels that may be one class, each looking away from more than the one before."""
 
 
 def _without_accents(text: str) -> str:

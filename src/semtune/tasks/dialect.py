@@ -85,13 +85,14 @@ def read_rows(text: str, suffix: str, separator: str | None, quoting: QuotingOpt
         _check_separator(body, separator, first_line, remarks.source)
     header = body.split("\n", 1)[0]
     spaced = len(header.split(separator)) == len(re.findall(re.escape(separator) + " +", header)) + 1 > 1
+    spaced = spaced and separator != " "
     ruled = is_ruled(body, separator)
-    if spaced and separator != " " and not ruled:
+    if spaced and not ruled:
         remarks.general(f"the spaces after each {_name(separator).removesuffix('s')} were left out")
     unquoted = ruled and separator == PIPE and quoting == "auto"
     body = hide_escaped_pipes(body) if ruled and separator == PIPE else body
     form = "none" if unquoted else quoting
-    reading = _read(body, separator, form, first_line, remarks.source, spaced=spaced and separator != " ")
+    reading = _read(body, separator, form, first_line, remarks.source, spaced=spaced)
     if ruled:
         reading = replace(reading, rows=undrawn(reading.rows, remarks))
     if unquoted:

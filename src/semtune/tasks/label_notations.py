@@ -163,24 +163,21 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
     notes: list[str] = []
     quoted = [label for label in known if is_quoted(label)]
     if quoted:
-        more = f" (and {len(quoted) - 1} more like it)" if len(quoted) > 1 else ""
         notes.append(
-            f"the label {shown(quoted[0])} is in quotes, which were taken as a part of it{more}; remove them in the "
-            "file if they are not meant"
+            f"the label {shown(quoted[0])} is in quotes, which were taken as a part of it{_others(quoted)}; remove "
+            "them in the file if they are not meant"
         )
     held = [label for label in known if _is_bracketed(label)]
     if held:
-        more = f" (and {len(held) - 1} more like it)" if len(held) > 1 else ""
         notes.append(
             f"the label {shown(held[0])} is in brackets, like a list of another program, and was taken as one "
-            f"label{more}; if it is a list, {_AS_JSON}"
+            f"label{_others(held)}; if it is a list, {_AS_JSON}"
         )
     chained = [label for label in known if _CHAIN.fullmatch(label)]
     if chained:
-        more = f" (and {len(chained) - 1} more like it)" if len(chained) > 1 else ""
         notes.append(
-            f"the label {shown(chained[0])} looks like several labels, each in brackets{more}, and was taken as one; "
-            f"if it is, {_AS_JSON}"
+            f"the label {shown(chained[0])} looks like several labels, each in brackets{_others(chained)}, and was "
+            f"taken as one; if it is, {_AS_JSON}"
         )
     weighed = [label for label in known if _PROBABILITIES.fullmatch(label)]
     if weighed:
@@ -209,6 +206,11 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
     return notes
 
 
+def _others(alike: Sequence[str]) -> str:
+    """How many labels there are beside the first one, in brackets; "" where there are none."""
+    return f" (and {len(alike) - 1} more like it)" if len(alike) > 1 else ""
+
+
 def _is_decimal(label: str) -> bool:
     """Whether a label is a number with a point: 1.0 is not 1 and 0, joined."""
     return "." in label and _number(label) is not None
@@ -229,8 +231,8 @@ def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
     """
     known = set(labels)
     words = tuple(f" {word} " for word in _WORDS_IN_NAMES)
+    names = [label for label in sorted(known) if not _is_decimal(label)]
     for mark in (*_MARKS, *_MARKS_IN_WORDS, *words, *_MARKS_IN_NAMES, *_rare_marks(known)):
-        names = (label for label in sorted(known) if not _is_decimal(label))
         joined = {label: parts for label in names if len(parts := _parts(label, mark)) > 1}
         counts = Counter(part for parts in joined.values() for part in set(parts))
         # A label with the mark at an end counts without it: "a;" beside "a;b;".

@@ -97,15 +97,12 @@ _INSIDE = re.compile(
 )
 """A sign or an accented capital within or at the end of a word of small letters."""
 _MISREAD = (
-    (re.compile(r"[a-zçöü]þ(?!\w)|[ðþ]\w*[üç]|[üç]\w*[ðþ]"), "cp1254", "cp1252"),  # letters of no common language
-    (re.compile(r"(?<=[a-z])[ˆ‰¸](?=[a-z])"), "cp1252", "mac_roman"),
-    (_INSIDE, "mac_roman", "cp1252"),
-    (_INSIDE, "cp1250", "cp1252"),
-    (_INSIDE, "cp850", "cp1252"),
-    (_INSIDE, "cp1252", "mac_roman"),
-    (_INSIDE, "cp1250", "mac_roman"),
-)
-"""What words of a Latin encoding hold that were read as another one; the encoding; the other one."""
+    (re.compile(r"[a-zçöü]þ(?!\w)|[ðþ]\w*[üç]|[üç]\w*[ðþ]"), ("cp1254", "cp1252")),  # letters of no common language
+    (re.compile(r"(?<=[a-z])[ˆ‰¸](?=[a-z])"), ("cp1252", "mac_roman")),
+    (_INSIDE, ("mac_roman", "cp1252"), ("cp1250", "cp1252"), ("cp850", "cp1252"), ("cp1252", "mac_roman"),
+     ("cp1250", "mac_roman")),
+)  # fmt: skip
+"""What words of a Latin encoding hold that were read as another one; pairs of the encoding and the other one."""
 _NAMES = frozenset("#@/\\_")
 """What a hashtag, an address, a path or a name in a program has, whose capitals and signs stand anywhere."""
 
@@ -117,11 +114,12 @@ def misread(text: str) -> tuple[str, str, str] | None:
     """
     if text.isascii():
         return None
-    for pattern, own, read in _MISREAD:
+    for pattern, *pairs in _MISREAD:
         words = [*_words(text, pattern)]
-        meant = [_read_again(word, own, read) for word in words]
-        if words and all(meant) and _can_be(text, read):
-            return None if mojibake(text) else (words[0], meant[0] or "", f"{own} that was read as {read}")
+        for own, read in pairs if words else ():
+            meant = [_read_again(word, own, read) for word in words]
+            if all(meant) and _can_be(text, read):
+                return None if mojibake(text) else (words[0], meant[0] or "", f"{own} that was read as {read}")
     return None
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
-from semtune.tasks.class_spellings import other_spelling, spelling_notes
+from semtune.tasks.class_spellings import other_spellings, spelling_notes
 from semtune.tasks.label_names import difference
 from semtune.tasks.label_notations import is_quoted, notation_notes
 from semtune.tasks.missing_marks import is_missing_word, is_placeholder
@@ -44,10 +44,11 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
     # Some words stand for hidden labels only where no test text has a label.
     whole = all(label in alone for e in test for label in _labels(e))
     hides = is_placeholder if whole else is_missing_word
-    strange = [label for label in alone if other_spelling(label, learnt) is not None or not hides(label)]
+    alike = other_spellings(alone, sorted(learnt))
+    strange = [label for label in alone if label in alike or not hides(label)]
     if strange:
         texts = [e for e in test if not set(strange).isdisjoint(_labels(e))]
-        raise DataError(_strange_labels(strange, texts, sorted(learnt)))
+        raise DataError(_strange_labels(strange, texts, alike))
     if not alone:
         return with_empty_test_hidden(splits)
     _check_dev_has_labels(splits)
@@ -60,22 +61,23 @@ def with_hidden_labels(splits: Splits) -> tuple[dict[str, list[Example]], tuple[
     return {**{split: list(examples) for split, examples in splits.items()}, "test": unlabelled}, (note,)
 
 
-def _strange_labels(strange: Sequence[str], texts: Sequence[Example], learnt: Sequence[str]) -> str:
-    """What a user should do about labels of the test split alone, which `texts` have."""
+def _strange_labels(strange: Sequence[str], texts: Sequence[Example], alike: Mapping[str, str]) -> str:
+    """What a user should do about labels of the test split alone, which `texts` have.
+
+    alike: label → train's or dev's, of those that are another spelling of one.
+    """
     said = (
         f"The test split has {_named(strange)} ({_count(len(texts), 'text')}, first: id {shown(texts[0].id)}), which "
     )
     it = "it" if len(strange) == 1 else "them"
-    found = {label: other_spelling(label, learnt) for label in strange}
-    alike = {label: other for label, other in found.items() if other is not None}
     if not alike:
         return (
             f"{said}no text of train and dev has, so nothing could learn {it}; correct {it}, remove these texts, or "
             "name all labels with --labels."
         )
     pairs = [
-        f"{shown(label)} and {shown(other)} differ only in {difference([label, other])}"
-        for label, other in list(alike.items())[:NAMES_SHOWN]
+        f"{shown(label)} and {shown(alike[label])} differ only in {difference([label, alike[label]])}"
+        for label in [label for label in strange if label in alike][:NAMES_SHOWN]
     ]
     rest = "" if len(alike) == len(strange) else ", and correct the other labels or remove their texts"
     return f"{said}train and dev do not have: {', '.join(pairs)}; spell them alike in all splits{rest}."

@@ -131,7 +131,7 @@ def _joined_spellings(source: str, written: Counter[str]) -> list[str]:
     notes = []
     for split in SPLITS:
         words = [word for word in written if _split_of(word) == split]
-        kinds = {bool(_DEVELOPMENT_WORDS & {_bare(word), _bare(_WORD_ENDS.sub("", word))}) for word in words}
+        kinds = {not _DEVELOPMENT_WORDS.isdisjoint(_forms(word)) for word in words}
         counts = [f"{shown(word)} ({written[word]:,} row{'s' * (written[word] != 1)})" for word in words]
         named = " and ".join(counts)
         if split == "dev" and len(kinds) > 1:
@@ -219,9 +219,14 @@ _SPLIT_OF_WORD = SPLIT_OF_NAME | {
 _DEVELOPMENT_WORDS = frozenset(map(_bare, _DEVELOPMENT))
 
 
+def _forms(word: str) -> tuple[str, str]:
+    """A word without accents, with and without "set" behind it."""
+    return _bare(word), _bare(_WORD_ENDS.sub("", word))
+
+
 def _split_of(word: str) -> str | None:
     """The split that a word names, with or without "set" behind it."""
-    return _SPLIT_OF_WORD.get(_bare(word)) or _SPLIT_OF_WORD.get(_bare(_WORD_ENDS.sub("", word)))
+    return next(filter(None, map(_SPLIT_OF_WORD.get, _forms(word))), None)
 
 
 def _hints_in(word: str) -> set[str]:
