@@ -53,12 +53,34 @@ def tune(
             _check_preset(run_spec)
         if "approach" in values:
             _check_of_use(run_spec, given)
+    repeats = None if spec is None else _earlier_result(spec)
     result = _run(run_spec, out, overwrite, fit=fit, file=str(spec or ""))
+    if repeats is not None:
+        _say_differences(repeats, result)
     if json:
         from semtune.records import to_plain
 
         o.print_json(to_plain(result))
     return _print_result(result, run_spec, out, quiet=json)
+
+
+def _earlier_result(spec: Path) -> RunResult | None:
+    """The result of the run that `spec` belongs to, read before the new run may take its place."""
+    with heavy_imports():
+        from semtune.runs.repeated import earlier_result
+    return earlier_result(spec)
+
+
+def _say_differences(then: RunResult, now: RunResult) -> None:
+    """Say what a repeated run had that the first one had not."""
+    from semtune.runs.repeated import differences
+
+    changed = differences(then, now)
+    if changed:
+        o.say(
+            f"note: this run repeats {then.out} by its spec.yaml, but not its {' and '.join(changed)}, which "
+            f"{'has' if len(changed) == 1 else 'have'} changed since: the two results do not compare"
+        )
 
 
 def _check_alone(given: tuple[str, ...]) -> None:
