@@ -79,6 +79,19 @@ def test_knowledge_is_cited_in_transcripts_and_result(
     assert load_run(tmp_path / "run").predict([]) == []
 
 
+def test_rows_of_knowledge_that_are_left_out_are_said(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, text: said.append(text))
+    file = tmp_path / "slang.json"
+    file.write_text('[{"text": "soup"}, {"Text": "sleet"}, {"title": "bread"}]', encoding="utf-8")
+    result, _ = asked(replace(spec, strategy="zero-shot", knowledge=str(file)), tmp_path / "run")
+    (note,) = (note for note in said if "left out" in note)
+    assert note in result.notes
+    assert 'a row without text in column "text" was left out in 2 rows (first: row 2)' in note
+
+
 def test_knowledge_without_a_strategy_that_reads_it_is_refused_and_left_out_of_mixed_studies(spec: RunSpec) -> None:
     with pytest.raises(
         OptionError, match="--knowledge is looked up by prompting strategies such as retrieval, and not"

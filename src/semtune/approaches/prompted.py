@@ -179,9 +179,8 @@ class Prompted:
 
         A run of one fold chooses it on train alone, so that its part of dev is held out from all that is chosen.
         """
-        told = self._read_notes()
         self.strategy.fit(train)
-        for note in self._read_notes()[len(told) :]:  # those that need the texts: which knowledge is never held back
+        for note in self._read_notes():  # some need the texts: which knowledge is never held back
             for observer in watch.observers:
                 observer.say(note)
         if isinstance(self.strategy, IndexingStrategy):
