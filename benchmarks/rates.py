@@ -11,7 +11,7 @@ from typing import Any
 from semtune.study.sweep_order import middle_first
 
 RATES: dict[str, tuple[float, ...]] = {
-    **dict.fromkeys(["full"], (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)),
+    **dict.fromkeys(["full"], (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 4e-4)),
     **dict.fromkeys(["last-layers"], (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3)),
     **dict.fromkeys(["lora", "qlora", "qa-lora", "dora", "qdora"], (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
     **dict.fromkeys(["houlsby", "mam"], (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)),
@@ -20,7 +20,7 @@ RATES: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(["prefix"], (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
 }
 """Method -> five rates in about equal steps of their logarithm, the default before this search among them; a sixth lies
-beyond the edge that became the default."""
+beyond an edge that was the best or became the default."""
 OTHERS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Of a method that is not in the table."""
 CHOOSE, STUDY = "choose", "study"
