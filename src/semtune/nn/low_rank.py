@@ -37,7 +37,8 @@ from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
 from semtune.nn.operator_registry import composite
 
-_ROW_CHUNK = 1 << 20  # weights that are upcast to fp32 at once while row norms are computed
+_ROW_CHUNK = 1 << 16
+"""Weights that are upcast to fp32 at once for row norms; with 1 << 20 freed blocks left 340 MB of holes in the heap."""
 
 
 def scale_of(rank: int, alpha: float, *, rank_stabilized: bool) -> float:
