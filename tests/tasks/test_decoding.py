@@ -26,6 +26,12 @@ def test_utf16_without_a_mark(tmp_path: Path) -> None:
     assert pairs(path, encoding="utf-16-be") == ROWS
 
 
+@pytest.mark.parametrize(("written", "named"), [("utf-16-le", "utf-16-be"), ("utf-16-be", "UTF-16LE")])
+def test_utf16_in_the_other_order(tmp_path: Path, written: str, named: str) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *ROWS], ","), written)
+    assert f"in the other order; try --encoding {written}." in refused(path, encoding=named)
+
+
 def test_utf8_is_not_read_as_utf16(tmp_path: Path) -> None:
     text = joined([HEADER, *ROWS], ",")
     path = save(tmp_path / "t.csv", text + " " * (len(text) % 4))

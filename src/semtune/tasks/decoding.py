@@ -10,6 +10,7 @@ import codecs
 import glob
 import gzip
 import re
+import sys
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
         )
     if not marked and codec.startswith(("utf-16", "utf-32")) and b"\0" not in raw and _decodes(raw, "utf-8"):
         raise DataError(f"{path} is UTF-8 text, not {encoding.upper()}; leave out --encoding {encoding}.")
+    order = None if marked or not codec.startswith("utf-16") else _utf16_order(raw)
+    if order is not None and order != {"utf-16": f"utf-16-{sys.byteorder[0]}e"}.get(codec, codec):
+        raise DataError(f"{path} has its bytes in the other order; try --encoding {order}.")
     try:
         # With a mark "utf-16" knows the byte order, whichever of the two a user has named.
         text = raw.decode(marked or codec)
