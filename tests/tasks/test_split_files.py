@@ -89,3 +89,47 @@ def test_splits_of_the_hub_that_are_left_out_are_named(monkeypatch: pytest.Monke
     said = notes(Path("hub:owner/name"))
     assert 'hub:owner/name: left out "unsupervised", "val"' in said
     assert 'class numbers in column "label" were read as the names in the data set' in said
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("train-00000-of-00002.csv", "train-00001-of-00002.csv"),
+        ("train-00001-of-00002.csv", "train-00000-of-00002.csv"),
+        ("train-00000-of-00002-a09b74b3ef9c3b56.csv", "train-00001-of-00002"),
+        ("TRAIN_0_of_2.csv", "TRAIN_1_of_2.csv"),
+        ("train_1_of_2.csv", "train_2_of_2.csv"),
+        ("train 2 of 2.csv", "train 1 of 2.csv"),
+        ("train1of3.csv", "train2of3.csv, train3of3.csv"),
+        ("train-00000-of-00010.csv", "train-00001-of-00010.csv to train-00009-of-00010.csv (9 shards)"),
+    ],
+)
+def test_one_shard_is_not_the_whole_split(tmp_path: Path, name: str, missing: str) -> None:
+    save(tmp_path / name, joined([HEADER, *ROWS], ","))
+    save(tmp_path / "test-00000-of-00001.csv", joined([HEADER, *ROWS[:3]], ","))
+    assert f"without {missing}" in refused(tmp_path)
+    assert f"without {missing}" in refused(tmp_path / name), "the file alone"
+    save(tmp_path / "own.csv", joined([HEADER, *ROWS], ","))
+    assert f"without {missing}" in refused(tmp_path / "own.csv", test_data=str(tmp_path / name))
+    assert f"without {missing}" in refused(tmp_path / "own.csv", dev_data=str(tmp_path / name))
+
+
+def test_missing_shards_are_named_before_there_are_several_files(tmp_path: Path) -> None:
+    for n in (0, 2):
+        save(tmp_path / f"train-0000{n}-of-00003.jsonl", '{"text": "soup", "label": "good"}')
+    assert "without train-00001-of-00003.jsonl its rows" in refused(tmp_path)
+    save(tmp_path / "train-00001-of-00003.jsonl", '{"text": "soup", "label": "good"}')
+    assert "several files for the train split" in refused(tmp_path) and "join them" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "noted"),
+    [
+        ("train-00000-of-00001.csv", False), ("train_1_of_1.csv", False), ("top_10_of_2020.csv", False),
+        ("9-of-5.csv", False), ("proof-2.csv", False), ("survey_wave_1_of_3.csv", True),
+    ],
+)  # fmt: skip
+def test_a_whole_split_is_no_shard(tmp_path: Path, name: str, noted: bool) -> None:
+    file = save(tmp_path / name, joined([HEADER, *ROWS], ","))
+    assert len(pairs(file)) == len(ROWS)
+    assert ("its rows are a part of the split only" in notes(file)) == noted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from semtune.errors import DataError
 from semtune.records import TaskOptions
 from semtune.tasks.decoding import path_of
 from semtune.tasks.hub import HUB, read_hub
+from semtune.tasks.shards import check_shards, without_shard
 from semtune.tasks.table_files import LINES_SUFFIX, SPREADSHEETS, SUFFIXES, RawTable, read_table, suffix_of
 
 SPLIT_NAMES = {
@@ -31,8 +31,6 @@ NO_DATA_SUFFIXES = frozenset(
     {".py", ".ipynb", ".r", ".sh", ".js", ".md", ".rst", ".log", ".toml", ".cfg", ".ini", ".pdf"}
 )
 """Suffixes of files that only share the name of a split, such as the program test.py."""
-_SHARD = re.compile(r"-\d+-of-\d+$")
-"""What the hub's exports add to the name of a split, such as train-00000-of-00001.parquet."""
 
 
 def read_tables(options: TaskOptions) -> dict[str, RawTable]:
@@ -45,7 +43,7 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
         return read_hub(options.data.removeprefix(HUB), SPLIT_NAMES)
     path = path_of(options.data)
     if not path.is_dir():
-        return {"train": read_table(path, options)}
+        return {"train": read_split(path, options)}
     held, folders = _held(path)
     there = [file for file in held if suffix_of(file) in SUFFIXES]
     tables: dict[str, RawTable] = {}
@@ -56,11 +54,12 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
         if not files and not (split != "train" and getattr(options, f"{split}_data")):
             _check_no_unreadable(held, folders, split)
             passed_over += _passed_over([*held, *folders], split)
+        check_shards(files, SPLIT_OF_NAME)
         if len(files) > 1:
             found = ", ".join(file.name for file in files)
             raise DataError(f"{path} has several files for the {split} split ({found}); keep one, or join them.")
         if files:
-            tables[split] = read_table(files[0], options)
+            tables[split] = read_split(files[0], options)
     if "train" not in tables:
         raise DataError(
             f"{path} holds no train file; it needs train.csv (or {', '.join(s[1:] for s in SUFFIXES[1:])}), and may "
@@ -74,6 +73,13 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
         note = f"{path}: left out {', '.join(passed_over)}, whose names are those of splits, but which are no tables"
         tables["train"] = replace(tables["train"], notes=(*tables["train"].notes, note))
     return tables
+
+
+def read_split(path: Path, options: TaskOptions) -> RawTable:
+    """The table of a split that is one file. Raises DataError, also where its name says that shards are missing."""
+    notes = check_shards([path], SPLIT_OF_NAME)
+    table = read_table(path, options)
+    return replace(table, notes=(*table.notes, *notes))
 
 
 def are_txt_tables(options: TaskOptions) -> bool:
@@ -106,7 +112,7 @@ def _held(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _split_name(file: Path) -> str:
     """What a file's name says about its split."""
-    return _SHARD.sub("", file.name.lower().split(".")[0])
+    return without_shard(file.name)
 
 
 def _passed_over(paths: Iterable[Path], split: str) -> list[str]:

@@ -28,9 +28,9 @@ from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
 from semtune.tasks.row_groups import group_notes
 from semtune.tasks.split_column import check_no_split_column, split_by_column
-from semtune.tasks.split_files import read_tables, split_paths
+from semtune.tasks.split_files import read_split, read_tables, split_paths
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import RawTable, find_column, read_table, suffix_of, wanted_columns
+from semtune.tasks.table_files import RawTable, find_column, suffix_of, wanted_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Table(BaseTask):
                     continue
                 if split in tables:
                     raise OptionError(f"{self.options.data} has a {split} split already; leave out --{split}-data.")
-                tables[split] = read_table(path_of(data), self.options)
+                tables[split] = read_split(path_of(data), self.options)
         except DataError:
             check_one_encoding(paths)
             raise
