@@ -201,6 +201,55 @@ def test_names_of_columns_do_not_rename_classes(classifier: TunedTextClassifier,
         classifier.set_params(label_names=names).fit(TEXTS, y)
 
 
+def _indicators(names: Any) -> pd.DataFrame:
+    return pd.DataFrame(MultiLabelBinarizer().fit_transform(SETS), columns=names)
+
+
+@pytest.mark.parametrize("given", [None, ["cold", "so kind", "warm"]])
+def test_columns_of_a_frame_keep_their_names(classifier: TunedTextClassifier, given: Any) -> None:
+    y = _indicators(["cold", "so  kind", "warm"])
+    fitted = classifier.set_params(epochs=1, label_names=given).fit(TEXTS, y)
+    assert list(fitted.run_.labels) == ["cold", "so kind", "warm"]
+    assert list(fitted.classes_) == [0, 1, 2]
+    assert fitted.predict(TEXTS).shape == y.shape
+    assert fitted.score(TEXTS, y) == fitted.score(TEXTS, y.to_numpy()) == fitted.score(TEXTS, _indicators([5, 6, 7]))
+    for names in (["warm", "so kind", "cold"], ["cold", "so kind", "hot"]):
+        with pytest.raises(ValueError, match="y has the columns .* but the estimator was fitted on"):
+            fitted.score(TEXTS, _indicators(names))
+
+
+@pytest.mark.parametrize("columns", [[4, 5, 6], [0, 1, "x"], [("a", "b"), ("a", "c"), ("d", "e")]])
+def test_other_columns_have_numbers_or_the_names_given(classifier: TunedTextClassifier, columns: Any) -> None:
+    y = _indicators(columns if not isinstance(columns[0], tuple) else pd.MultiIndex.from_tuples(columns))
+    fitted = classifier.set_params(epochs=1).fit(TEXTS, y)
+    assert list(fitted.run_.labels) == ["0", "1", "2"] == [str(number) for number in fitted.classes_]
+    assert fitted.score(TEXTS, _indicators(["a", "b", "c"])) == fitted.score(TEXTS, y)
+    named = clone(classifier).set_params(label_names=["a", "b", "c"]).fit(TEXTS, y)
+    assert list(named.run_.labels) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["warm", "kind", "cold"], r'\["cold", "kind", "warm"\], which label_names calls \["warm", .* in another order'),
+        (["cold", "kind", "Warm"], "columns' own names are used, or rename the columns"),
+        ({"cold", "kind", "warm"}, "label_names must be a list, in the order of y's columns, not of the kind set"),
+        ("ckw", "not of the kind str"),
+    ],
+)
+def test_names_do_not_replace_those_of_a_frame(classifier: TunedTextClassifier, names: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        classifier.set_params(label_names=names).fit(TEXTS, _indicators(["cold", "kind", "warm"]))
+
+
+def test_a_score_on_a_frame_is_held_against_lists_of_labels(classifier: TunedTextClassifier) -> None:
+    fitted = classifier.set_params(epochs=1).fit(TEXTS, SETS)
+    y = _indicators(["cold", "kind", "warm"])
+    assert fitted.score(TEXTS, y) == fitted.score(TEXTS, SETS)
+    with pytest.raises(ValueError, match="in another order; give these, in this order"):
+        fitted.score(TEXTS, y[["warm", "cold", "kind"]])
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

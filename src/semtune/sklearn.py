@@ -23,7 +23,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from semtune.api import Run, tune
-from semtune.api.class_targets import ClassTargets, as_list, class_targets, doubtful_classes, share_right
+from semtune.api.class_targets import (
+    ClassTargets,
+    as_list,
+    check_column_names,
+    class_targets,
+    column_names,
+    doubtful_classes,
+    share_right,
+)
 from semtune.api.own_data import TASK_OPTIONS
 from semtune.api.plain_values import plain_value
 from semtune.errors import OptionError
@@ -50,7 +58,8 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model, method, prompt, readout, preset, epochs, batch_size, learning_rate, max_length, rank, alpha, dropout,
             targets, precision, patience, device: as in `semtune.tune`; None leaves the choice to the preset.
         options: any other option of `semtune.tune`, by name, e.g. `{"accumulation_steps": 4}`.
-        label_names: names of the columns of an indicator matrix, for prompts that show the labels; None: their numbers.
+        label_names: names of the columns of an indicator matrix, in a list, for prompts that show the labels. None: a
+            DataFrame's own names, where they are text; else the columns' numbers.
         validation_fraction: share of the training texts (0 to 1) that chooses the epoch and, for several labels a text,
             the threshold. 0: the training texts themselves choose, which suits very few texts only.
         random_state: seed of adapters, dropout, the order of the texts and the choice of validation texts.
@@ -128,7 +137,7 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y = as_list(y)
         check_consistent_length(texts, y)
         targets = class_targets(y)
-        names = self._names(targets)
+        names = self._names(targets, column_names(y) if targets.are_columns else None)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.run_ = self._tune(texts, [_named(row, names) for row in targets.rows], names, int(seed))
         self.classes_, self.multilabel_ = targets.classes, targets.multilabel
@@ -162,7 +171,9 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of texts answered exactly right; of all its labels where a text has several."""
-        return share_right(y, self.predict(X), self.classes_, sample_weight)
+        names = list(self.run_.labels)
+        are_numbers = names == [str(number) for number in range(len(names))]  # of columns without names
+        return share_right(y, self.predict(X), self.classes_, sample_weight, [] if are_numbers else names)
 
     def _tune(self, texts: list[str], labels: list[Any], names: list[str], seed: int) -> Run:
         given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
@@ -198,9 +209,15 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise OptionError(f'options={{"{name}": …}} is the parameter {name}=; give it as that.')
         return further
 
-    def _names(self, targets: ClassTargets) -> list[str]:
-        """What the model calls the classes: text, different for each. Raises ValueError."""
+    def _names(self, targets: ClassTargets, columns: list[str] | None) -> list[str]:
+        """What the model calls the classes: text, different for each. Raises ValueError.
+
+        columns: the names that the columns of an indicator matrix have.
+        """
         classes = targets.classes
+        if isinstance(self.label_names, (str, bytes, Mapping, set, frozenset)):
+            kind = type(self.label_names).__name__
+            raise ValueError(f"label_names must be a list, in the order of y's columns, not of the kind {kind}.")
         if self.label_names is not None and not targets.are_columns:
             what = "a list of labels for each text" if targets.are_lists else "one label a text"
             raise ValueError(
@@ -209,13 +226,17 @@ class TunedTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.label_names is not None and len(self.label_names) != len(classes):
             raise ValueError(f"label_names has {len(self.label_names)} names for {len(classes)} columns of y.")
-        given = classes if self.label_names is None else self.label_names
+        unnamed = classes if columns is None else columns
+        given = unnamed if self.label_names is None else self.label_names
         texts = [plain_value(name, "the class") for name in given]
         if None in texts:
             raise ValueError(f"label_names[{texts.index(None)}] is missing; give each column of y a name.")
         names = [" ".join(str(name).split()) for name in texts]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"Each class needs a name of its own that is not blank; the names are {names}.")
+        if columns is not None:
+            advice = "leave label_names out, as the columns' own names are used, or rename the columns"
+            check_column_names(columns, names, "y has the columns {}, which label_names calls {}", advice)
         counts = Counter(number for row in targets.rows for number in (row if isinstance(row, list) else [row]))
         named = {name: counts[number] for number, name in enumerate(texts) if isinstance(name, str)}
         for note in doubtful_classes({} if targets.are_columns else named):

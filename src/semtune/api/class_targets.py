@@ -7,7 +7,7 @@ numbers (which NumPy makes text), a string among lists (which would be cut into 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -73,12 +73,13 @@ def class_targets(y: Any) -> ClassTargets:
     return ClassTargets(classes, False, False, numbers.tolist())
 
 
-def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any) -> float:
+def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any, columns: Sequence[str] = ()) -> float:
     """The share of texts whose classes are all right; y is checked as in fitting, and may have classes of its own.
 
     Args:
         predicted: classes, (texts,), or indicators, (texts, classes).
         classes: those of `predicted`.
+        columns: their names, if they have some, which those of an indicator DataFrame must be.
 
     Raises ValueError: y cannot be read, or has another form than `predicted`.
     """
@@ -98,6 +99,10 @@ def share_right(y: Any, predicted: Array, classes: Array, sample_weight: Any) ->
         matrix = _indicators(y)
         if matrix.shape[1] != len(names):
             raise ValueError(f"y has {matrix.shape[1]} columns, but the estimator was fitted on {len(names)} classes.")
+        own = column_names(y)
+        if own is not None and columns:
+            said = "y has the columns {}, but the estimator was fitted on {}"
+            check_column_names(own, columns, said, "give these, in this order")
         gold = [{names[i] for i in np.flatnonzero(row)} for row in matrix]
     check_consistent_length(gold, predicted, sample_weight)
     found = [{names[i] for i in np.flatnonzero(row)} for row in predicted]
@@ -112,6 +117,25 @@ def as_list(y: Any) -> Any:
         kind = type(y).__name__
         raise ValueError(f"y must be a list of labels in the order of the texts, but it is of the kind {kind}.")
     return y
+
+
+def column_names(y: Any) -> list[str] | None:
+    """The names of a DataFrame's columns, white space folded; None: y has none, or others than text."""
+    names = list(columns) if (columns := getattr(y, "columns", None)) is not None else [None]
+    return [" ".join(name.split()) for name in names] if all(isinstance(name, str) for name in names) else None
+
+
+def check_column_names(names: Sequence[str], known: Sequence[str], said: str, advice: str) -> None:
+    """Raises ValueError where columns are not those that are `known`, in that order: they would be taken by position.
+
+    Args:
+        said: a clause on both, with a place for each.
+    """
+    if list(names) == list(known):
+        return
+    order = " in another order" if sorted(names) == sorted(known) else ""
+    lists = [f"[{', '.join(map(_shown, own))}]" for own in (names, known)]
+    raise ValueError(f"{said.format(*lists)}{order}; {advice}.")
 
 
 def _is_label_lists(y: Any) -> bool:
