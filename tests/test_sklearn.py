@@ -231,7 +231,10 @@ def test_other_columns_have_numbers_or_the_names_given(classifier: TunedTextClas
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["warm", "kind", "cold"], r'\["cold", "kind", "warm"\], which label_names calls \["warm", .* in another order'),
+        (
+            ["warm", "kind", "cold"],
+            r'\["cold", "kind", "warm"\], which label_names calls \["warm", .* in another order',
+        ),
         (["cold", "kind", "Warm"], "columns' own names are used, or rename the columns"),
         ({"cold", "kind", "warm"}, "label_names must be a list, in the order of y's columns, not of the kind set"),
         ("ckw", "not of the kind str"),

@@ -207,6 +207,26 @@ def test_a_frame_with_a_column_of_splits(tmp_path: Path) -> None:
     assert [e.text for e in task.load("dev")] == TEXTS[-4:-2]
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ([{"split": "train"}] * 3 + [{"split": "test"}], '"split" inside the objects of its column "meta", which says'),
+        ([f"train-{n}" for n in range(60)] + ["test-60"], r'"meta" has the name of a split in it \(train-0, test-60\)'),
+        ([["train", "x"]] * 9 + [["test", "x"]], None),
+        ([np.array(["train", "x"])] * 9 + [np.array(["test", "x"])], None),
+    ],
+)  # fmt: skip
+def test_splits_inside_cells_of_a_frame_are_noted(column: list[Any], said: str | None, tmp_path: Path) -> None:
+    labels = ["good", "bad"] * len(column)
+    frame = pd.DataFrame({"text": [f"soup {n}" for n in range(len(column))], "label": labels[: len(column)]})
+    frame["meta"] = column
+    if said is None:
+        assert 'has a column "meta" of lists, which says train and test' in "\n".join(table(frame, tmp_path).notes)
+        return
+    with pytest.warns(UserWarning, match=rf'{said}.* use it with split_column="NAME"'):
+        table(frame, tmp_path)
+
+
 def test_series_in_different_orders_are_not_paired(tmp_path: Path) -> None:
     texts, labels = pd.Series(TEXTS), pd.Series(MOODS)
     with pytest.raises(DataError, match="different indexes, so it is unclear which label is whose"):

@@ -125,6 +125,7 @@ def _shortened(source: Any, values: Sequence[Any]) -> Sequence[Any]:
 def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitRows:
     """The rows of a DataFrame or datasets.Dataset. Class numbers become class names."""
     from semtune.tasks.class_names import name_classes
+    from semtune.tasks.inner_splits import inner_split_notes
     from semtune.tasks.narrow_floats import shorten_column
     from semtune.tasks.split_column import check_no_split_column
 
@@ -152,6 +153,10 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitR
         if name not in cells and counts[name] == 1 and (telling := _telling(value[columns[name]])):
             cells[name] = telling
     size = len(cells[chosen["text_column"]])
+    inner: tuple[str, ...] = ()
+    if split == "train" and options.get("split_column") is None:
+        unread = {n: _unpacked(value[columns[n]]) for n in columns if n not in cells and counts[n] == 1}
+        inner = inner_split_notes("The train split", unread, 'split_column="{}"')
     rows = [{name: cells[name][n] for name in columns if name in cells} for n in range(size)]
     if rows:
         rows[0] = {name: rows[0].get(name) for name in columns}
@@ -160,7 +165,7 @@ def _rows_of_table(value: Any, split: str, options: Mapping[str, Any]) -> SplitR
         name_classes(located, name, features.get(name), f"the {split} split")
         shorten_column(located, name, features.get(name))
     found = {option: name for option, name in chosen.items() if option in ("text_column", "label_column")}
-    return SplitRows(rows, found, remarks.notes)
+    return SplitRows(rows, found, (*remarks.notes, *inner))
 
 
 def _chosen(
@@ -195,6 +200,11 @@ def _known(cells: Iterable[Any]) -> Iterator[Any]:
             yield plain_value(cell, "")
         except DataError:
             yield None
+
+
+def _unpacked(cells: Iterable[Any]) -> list[Any]:
+    """Cells with arrays as lists."""
+    return [cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells]
 
 
 def _telling(cells: Iterable[Any]) -> list[Any]:

@@ -159,7 +159,13 @@ def written_list(cell: Any) -> list[Any] | None:
 
 def is_written_object(cell: Any) -> bool:
     """Whether a cell is an object written out as text, as JSON or Python write it."""
-    return isinstance(cell, str) and cell.strip().startswith("{") and isinstance(_written_value(cell), dict)
+    return written_object(cell) is not None
+
+
+def written_object(cell: Any) -> dict[str, Any] | None:
+    """An object that is written out in a cell, as JSON or Python write it; None: the cell is no such object."""
+    value = _written_value(cell) if isinstance(cell, str) and cell.strip().startswith("{") else None
+    return value if isinstance(value, dict) else None
 
 
 def _written_value(text: str) -> Any:

@@ -36,7 +36,9 @@ def check_shards(files: Sequence[Path], split_names: Collection[str]) -> tuple[s
     if not names:
         return ()
     shown = ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]} ({len(names)} shards)"
-    said = f"{file} is one of {int(count)} shards by its name, and without {shown} its rows are a part of the split only"
+    said = (
+        f"{file} is one of {int(count)} shards by its name, and without {shown} its rows are a part of the split only"
+    )
     if without_shard(file.name) in split_names or (number.startswith("0") and len(number) == len(count)):
         raise DataError(f"{said}; join all of them into one file, or rename it if it is the whole split.")
     return (said,) if len(number) == len(count) else ()

@@ -7,6 +7,7 @@ where name and cells leave little doubt, and noted where they leave some, such a
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -303,3 +304,17 @@ def _flag_of(column: str, cells: Iterable[Any]) -> _Flag | None:
     counts = _counted(cells)
     filled = set(counts) - {""}
     return _flag_name(column) if filled and filled <= _TRUE | _FALSE else None
+
+
+def says_splits(name: str, cells: Iterable[Any]) -> str | None:
+    """What cells under a name say of splits, to stand behind the name; None: nothing."""
+    counts = _counted(cells)
+    if _flag_name(name) is not None:
+        return " (true and false)" if _is_flag(counts) else None
+    return f", which says {_said(counts)}" if _names_splits(counts) else None
+
+
+@functools.cache
+def named_split(word: str) -> str | None:
+    """The split whose name a word is."""
+    return _split_of(_word(word))

@@ -21,6 +21,7 @@ from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import check_one_encoding, path_of
 from semtune.tasks.dialect import checked_separator
 from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
+from semtune.tasks.inner_splits import inner_split_notes
 from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.near_ids import id_notes
@@ -169,7 +170,11 @@ class Table(BaseTask):
         if self.options.split_column is not None:
             return split_by_column(tables, self.options.split_column)
         train = tables["train"]
-        notes = check_no_split_column(train.source, self._unnamed_columns(train), "--split-column {}")
+        columns = self._unnamed_columns(train)
+        notes = check_no_split_column(train.source, columns, "--split-column {}")
+        ids = self.options.id_column
+        columns |= {} if ids is None else {ids: [row.get(ids) for _, row in train.rows]}
+        notes += inner_split_notes(train.source, columns, "--split-column {}")
         return {**tables, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
 
     def _unnamed_columns(self, table: RawTable) -> dict[str, list[Any]]:
