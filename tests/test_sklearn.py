@@ -214,7 +214,7 @@ def test_columns_of_a_frame_keep_their_names(classifier: TunedTextClassifier, gi
     assert fitted.predict(TEXTS).shape == y.shape
     assert fitted.score(TEXTS, y) == fitted.score(TEXTS, y.to_numpy()) == fitted.score(TEXTS, _indicators([5, 6, 7]))
     for names in (["warm", "so kind", "cold"], ["cold", "so kind", "hot"]):
-        with pytest.raises(ValueError, match="y has the columns .* but the estimator was fitted on"):
+        with pytest.raises(ValueError, match=r"y has the columns .* but the estimator was fitted on"):
             fitted.score(TEXTS, _indicators(names))
 
 

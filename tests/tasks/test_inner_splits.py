@@ -25,13 +25,13 @@ def _lines(folder: Path, more: Any) -> Path:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (lambda i: {"meta": {"split": _split(i)}}, '"split" inside the objects of its column "meta", which says train'),
-        (lambda i: {"meta": {"info": {"set": _split(i), "n": i}}}, '"info.set" inside the objects of its column "meta"'),
+        (lambda i: {"meta": {"split": _split(i)}}, '"split" inside the objects of its column "meta", which'),
+        (lambda i: {"meta": {"info": {"set": _split(i), "n": i}}}, '"info.set" inside the objects of'),
         (lambda i: {"meta": {"is_test": i > 39}}, '"is_test" inside the objects of its column "meta" (true and false)'),
-        (lambda i: {"meta": [{"split": _split(i)}]}, '"split" inside the objects of its column "meta"'),
+        (lambda i: {"meta": [{"split": _split(i)}]}, '"split" inside the objects of'),
         (lambda i: {"meta": {"tags": [_split(i), "x"]}}, '"tags" inside the objects of its column "meta"'),
-        (lambda i: {"meta": json.dumps({"split": _split(i), "n": i})}, '"split" inside the objects of its column "meta"'),
-        (lambda i: {"meta": str({"split": _split(i), "n": i})}, '"split" inside the objects of its column "meta"'),
+        (lambda i: {"meta": json.dumps({"split": _split(i), "n": i})}, '"split" inside the objects of'),
+        (lambda i: {"meta": str({"split": _split(i), "n": i})}, '"split" inside the objects of'),
         (lambda i: {"tags": [_split(i), "x"]}, 'has a column "tags" of lists, which says train and test'),
         (lambda i: {"tags": str([_split(i), f"x{i}"])}, 'has a column "tags" of lists, which says train and test'),
         (lambda i: {"id": f"{_split(i)}-{i}"}, '"id" has the name of a split in it (train-0, test-40)'),

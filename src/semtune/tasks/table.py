@@ -32,6 +32,7 @@ from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_split, read_tables, split_paths
 from semtune.tasks.splits import make_splits
 from semtune.tasks.table_files import RawTable, find_column, suffix_of, wanted_columns
+from semtune.tasks.wrapped import lone_quote_notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Table(BaseTask):
         labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
         notes += _absent(labels, splits)
         notes += label_notes(splits, kind, named=options.labels is not None, listed=reader.listed)
+        notes += lone_quote_notes(labels if options.labels is None else ())
         held = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)

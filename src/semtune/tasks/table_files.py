@@ -32,6 +32,7 @@ from semtune.tasks.header import (
 from semtune.tasks.parquet import read_parquet
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB, Row
+from semtune.tasks.wrapped import ADVICE, is_wrapped
 
 _PLAIN = TaskOptions()
 """The options where none is given."""
@@ -166,6 +167,8 @@ def _read_separated(
 ) -> RawTable:
     separator = None if options.separator is None else checked_separator(options.separator)
     decoded = decode_file(path, options.encoding, encoding_option=encoding_option)
+    if is_wrapped(decoded.text, wanted_columns(options)):
+        raise DataError(f"{path}: {ADVICE}.")
     found = read_rows(decoded.text, suffix_of(path), separator, options.quoting, remarks)
     header, *records = found
     names = [visible(cell) for cell in header.cells]
