@@ -207,6 +207,15 @@ def test_a_frame_with_a_column_of_splits(tmp_path: Path) -> None:
     assert [e.text for e in task.load("dev")] == TEXTS[-4:-2]
 
 
+def test_an_index_is_no_column(tmp_path: Path) -> None:
+    said = r'has "text" as its index, not as a column; give the frame with reset_index\(\)'
+    with pytest.raises(DataError, match=said):
+        table(FRAME.set_index("text"), tmp_path)
+    with pytest.raises(DataError, match='has "label" as its index'):
+        table(FRAME, tmp_path, test=FRAME.set_index(["n", "label"]))
+    assert len(all_examples(table(FRAME.set_index("n"), tmp_path))) == len(TEXTS)
+
+
 @pytest.mark.parametrize(
     ("column", "said"),
     [

@@ -146,6 +146,13 @@ def test_lists_of_any_kind_are_still_accepted() -> None:
         assert spec.task_options.labels == ("a", "b")
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_a_set_is_no_list(kind: type[Any]) -> None:
+    said = '"labels" must be a list, not a set, which has no order; give a list'
+    with pytest.raises(OptionError, match=said):
+        spec_from({"task": "table", "task_options": {"labels": kind({"a", "b"})}}, "it")
+
+
 @pytest.mark.parametrize("word", ["No", "YES", "Off"])
 def test_a_word_that_yaml_reads_as_a_truth_keeps_its_capitals(tmp_path: Path, word: str) -> None:
     file = saved(tmp_path, f"task: table\nmethod: lora\ntask_options: {{data: a.csv, label_column: {word}}}\n")

@@ -171,3 +171,39 @@ def test_named_labels_that_no_text_has(tmp_path: Path) -> None:
     file = table(tmp_path, USUAL)
     options = TaskOptions(data=str(file), text_column="text", label_column="label", labels=("x", "y", "absent"))
     assert any("no text has the label" in note and "absent" in note for note in Table(options).data_notes)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize(("labels", "noted"), [(["a"] * 9, True), (["a"] * 8 + ["b"], False), (["a"] * 3, False)])
+def test_a_given_split_of_one_class_may_be_a_placeholder(
+    split: str, labels: list[str], noted: bool, tmp_path: Path
+) -> None:
+    table(tmp_path, [(f"soup {n}", "ab"[n % 2]) for n in range(40)]).rename(tmp_path / "train.csv")
+    table(tmp_path, [(f"tea {n}", label) for n, label in enumerate(labels)]).rename(tmp_path / f"{split}.csv")
+    notes = "\n".join(Table(TaskOptions(data=str(tmp_path))).notes)
+    assert (f'all 9 {split} texts have the label "a", which 50% of the train texts have' in notes) == noted
+
+
+def test_a_given_split_of_the_usual_class_is_no_surprise(tmp_path: Path) -> None:
+    table(tmp_path, [(f"soup {n}", "b" if n < 2 else "a") for n in range(40)]).rename(tmp_path / "train.csv")
+    table(tmp_path, [(f"tea {n}", "a") for n in range(20)]).rename(tmp_path / "test.csv")
+    assert "sample submission" not in "\n".join(Table(TaskOptions(data=str(tmp_path))).notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("Exported from: Sheet 1,\n", "remove the row, which may be a footer line, as only the last row lacks one"),
+        ("Exported,\nSheet 1,\n", "remove the row, which may be a footer line, as only the last 2 rows lack one"),
+        (",60\n", "remove the row, which may be a footer line, as only the last row lacks one"),
+        ("a soup,\na tea,good\na bun,\n", "remove the row (2 rows lack one)"),
+        ("a soup,\na tea,good\n", "fill it in or remove the row"),
+    ],
+)
+def test_the_last_row_without_a_label_may_be_a_footer(rows: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("text,label\n" + "".join(f"soup {i},{'good' if i % 2 else 'bad'}\n" for i in range(20)) + rows)
+    with pytest.raises(DataError) as caught:
+        _ = Table(TaskOptions(data=str(file))).labels
+    assert said in str(caught.value)
+    assert ("footer" in str(caught.value)) == ("footer" in said)

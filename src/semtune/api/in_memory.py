@@ -187,6 +187,12 @@ def _chosen(
         if given is None and not known:
             continue
         has_none = given not in columns if given is not None else columns.keys().isdisjoint(known)
+        index = [str(name) for name in getattr(getattr(value, "index", None), "names", ())] if has_none else []
+        held = next((name for name in ([given] if given is not None else known) if name in index), None)
+        if held is not None:
+            raise DataError(
+                f'The {split} split has "{held}" as its index, not as a column; give the frame with reset_index().'
+            )
         if option == "label_column" and split == "test" and has_none:
             continue
         chosen[option] = find_column(table, given, known, option.removesuffix("_column"))

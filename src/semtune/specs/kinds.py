@@ -60,7 +60,9 @@ def shown(value: Any) -> str:
 
 
 def _check_list(hint: Any, name: str, value: Any, where: str) -> None:
-    """Raises OptionError for a scalar where a list is needed, and for an item of the wrong kind."""
+    """Raises OptionError for a scalar or a set where a list is needed, and for an item of the wrong kind."""
+    if isinstance(value, (set, frozenset)):  # whose order differs between processes
+        raise OptionError(f'{where}: "{name}" must be a list, not a set, which has no order; give a list.')
     if isinstance(value, (str, bool, int, float, datetime.date)):
         items = [part.strip() for part in _word(value).split(",")]
         cut = [*items[:_SHOWN_ITEMS], "…"] if len(items) > _SHOWN_ITEMS else items

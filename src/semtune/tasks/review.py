@@ -28,6 +28,8 @@ _MANY_TEXTS = 5
 """Texts of a usual label, from which on a label of one text is remarked."""
 _QUOTED_SHARE = 0.75
 """Share of texts in quotes from which on that is remarked."""
+_BY_CHANCE = 0.01
+"""Probability below which a split of one class is no chance."""
 _CURRENCIES = "$€£¥₹₽₩₺ "
 Splits = Mapping[str, Sequence[Example]]
 
@@ -141,7 +143,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool =
     if not named:
         notes += _single_rows(counts)
     notes += _quoted_texts(examples)
-    return (*notes, *_dev_alone(splits), *_contradicting(examples, kind))
+    return (*notes, *_dev_alone(splits), *_one_answer(splits), *_contradicting(examples, kind))
 
 
 def _quoted_texts(examples: Sequence[Example]) -> list[str]:
@@ -197,6 +199,25 @@ def _dev_alone(splits: Splits) -> list[str]:
         f"{_named(list(alone))} {'occurs' if one else 'occur'} in dev but not in train ({sum(alone.values())} times): "
         f"nothing can learn {'it' if one else 'them'}"
     ]
+
+
+def _one_answer(splits: Splits) -> list[str]:
+    """Dev or test texts that all have the same labels, which they would hardly have by chance: a sample submission."""
+    notes = []
+    train = [set(_labels(e)) for e in splits["train"]]
+    for split in ("dev", "test"):
+        held = splits.get(split, ())
+        answers = {frozenset(_labels(e)) for e in held if e.labels is not None}
+        if len(answers) == 1 and all(e.labels is not None for e in held):
+            (answer,) = answers
+            share = train.count(set(answer)) / len(train)
+            if share ** len(held) < _BY_CHANCE and answer:
+                what = _named(sorted(answer))
+                notes.append(
+                    f"all {len(held):,} {split} texts have {what}, which {100 * share:.0f}% of the train texts have "
+                    f"alone: check that they are {split}'s own, not a placeholder of hidden ones (a sample submission)"
+                )
+    return notes
 
 
 def _contradicting(examples: Sequence[Example], kind: TargetKind) -> list[str]:

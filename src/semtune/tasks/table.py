@@ -20,6 +20,7 @@ from semtune.tasks.characters import is_blank
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import check_one_encoding, path_of
 from semtune.tasks.dialect import checked_separator
+from semtune.tasks.footers import rows_without
 from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
 from semtune.tasks.inner_splits import inner_split_notes
 from semtune.tasks.label_cells import LabelCells
@@ -227,7 +228,10 @@ class Table(BaseTask):
             where = f"{table.source}, {row_name}"
             text = text_of(row.get(text_column), text_column, row_name, remarks)
             if text is None:
-                raise DataError(f'{where} has no text in column "{text_column}"; fill it in or remove the row.')
+                raise DataError(
+                    f'{where} has no text in column "{text_column}"; fill it in or remove the row'
+                    f"{rows_without(table.rows, text_column)}."
+                )
             remark_unaccepted(row, {text_column, reader.column}, row_name, remarks)
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
@@ -237,8 +241,9 @@ class Table(BaseTask):
             )
             if target is None and split != "test":
                 raise DataError(
-                    f'{where} has no label in column "{reader.column}"; fill it in or remove the row (a text may have '
-                    "no label only in multi-label data: see --label-separator)."
+                    f'{where} has no label in column "{reader.column}"; fill it in or remove the row'
+                    f"{rows_without(table.rows, reader.column)}; a text may have no label only in multi-label data (see "
+                    "--label-separator)."
                 )
             date = plain_date(row.get(dates), where) if dates is not None else None
             examples.append(Example(id=example_id, text=text, target=target, date=date))
