@@ -121,8 +121,10 @@ def as_list(y: Any) -> Any:
 
 def column_names(y: Any) -> list[str] | None:
     """The names of a DataFrame's columns, white space folded; None: y has none, or others than text."""
-    names = list(columns) if (columns := getattr(y, "columns", None)) is not None else [None]
-    return [" ".join(name.split()) for name in names] if all(isinstance(name, str) for name in names) else None
+    names = getattr(y, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return [" ".join(str(name).split()) for name in names]
 
 
 def check_column_names(names: Sequence[str], known: Sequence[str], said: str, advice: str) -> None:

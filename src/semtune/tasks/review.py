@@ -214,8 +214,8 @@ def _one_answer(splits: Splits) -> list[str]:
             if share ** len(held) < _BY_CHANCE and answer:
                 what = _named(sorted(answer))
                 notes.append(
-                    f"all {len(held):,} {split} texts have {what}, which {100 * share:.0f}% of the train texts have "
-                    f"alone: check that they are {split}'s own, not a placeholder of hidden ones (a sample submission)"
+                    f"all {len(held):,} {split} texts have {what}, which {100 * share:.0f}% of the train texts "
+                    f"have: check that they are {split}'s own, not a placeholder of hidden ones (a sample submission)"
                 )
     return notes
 

@@ -15,7 +15,7 @@ from semtune.errors import DataError, OptionError
 from semtune.records import Example, TargetKind, TaskOptions, label_target
 from semtune.tasks.annotations import check_one_annotator, remark_unaccepted
 from semtune.tasks.base import SPLITS, BaseTask
-from semtune.tasks.cells import id_text, text_of
+from semtune.tasks.cells import text_of
 from semtune.tasks.characters import is_blank
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import check_one_encoding, path_of
@@ -29,6 +29,7 @@ from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
 from semtune.tasks.row_groups import group_notes
+from semtune.tasks.row_ids import check_no_shared_ids, unique_id
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_split, read_tables, split_paths
 from semtune.tasks.splits import make_splits
@@ -145,7 +146,7 @@ class Table(BaseTask):
             examples = self._examples(table, split, text_column, reader, remarks, prefix=len(tables) > 1)
             splits = {**splits, split: examples}
             notes += [*table.notes, *remarks.notes]
-        _check_no_shared_ids(splits)
+        check_no_shared_ids(splits)
         if options.id_column is not None:
             notes += id_notes(e.id for examples in splits.values() for e in examples)
         splits, hidden = with_hidden_labels(splits) if options.labels is None else with_empty_test_hidden(splits)
@@ -235,15 +236,15 @@ class Table(BaseTask):
             remark_unaccepted(row, {text_column, reader.column}, row_name, remarks)
             example_id = f"{split}-{number}" if prefix else str(number)
             if self.options.id_column is not None:
-                example_id = _unique_id(row, self.options.id_column, row_name, remarks, known)
+                example_id = unique_id(row, self.options.id_column, row_name, remarks, known)
             target = (
                 reader.target(row.get(reader.column), row_name, remarks, may_hide=split == "test") if labelled else None
             )
             if target is None and split != "test":
                 raise DataError(
                     f'{where} has no label in column "{reader.column}"; fill it in or remove the row'
-                    f"{rows_without(table.rows, reader.column)}; a text may have no label only in multi-label data (see "
-                    "--label-separator)."
+                    f"{rows_without(table.rows, reader.column)}; a text may have no label only in multi-label data "
+                    "(see --label-separator)."
                 )
             date = plain_date(row.get(dates), where) if dates is not None else None
             examples.append(Example(id=example_id, text=text, target=target, date=date))
@@ -278,32 +279,6 @@ def _check_label_set(labels: tuple[str, ...]) -> None:
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise OptionError(f'--labels names "{twice}" twice; name each label once.')
-
-
-def _unique_id(row: dict[str, Any], column: str, row_name: str, remarks: Remarks, known: dict[str, str]) -> str:
-    """The row's id, entered into `known` (id → row name). Raises DataError: none, or repeated."""
-    where = f"{remarks.source}, {row_name}"
-    example_id = id_text(row.get(column), column, row_name, remarks)
-    if example_id is None:
-        raise DataError(f'{where} has no id in column "{column}"; fill it in, or leave out --id-column.')
-    if example_id in known:
-        raise DataError(
-            f"{where} has the same id as {known[example_id]}, {shown(example_id)}; every id must be unique."
-        )
-    known[example_id] = row_name
-    return example_id
-
-
-def _check_no_shared_ids(splits: Mapping[str, Sequence[Example]]) -> None:
-    split_of: dict[str, str] = {}
-    for split, examples in splits.items():
-        for example in examples:
-            if example.id in split_of:
-                raise DataError(
-                    f"The id {shown(example.id)} is in the {split_of[example.id]} split and in the {split} split; "
-                    "a text must be in one split only, and every id must be unique."
-                )
-            split_of[example.id] = split
 
 
 def _absent(labels: Sequence[str], splits: Mapping[str, Sequence[Example]]) -> list[str]:
