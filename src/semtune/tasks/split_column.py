@@ -314,7 +314,7 @@ def says_splits(name: str, cells: Iterable[Any]) -> str | None:
     return f", which says {_said(counts)}" if _names_splits(counts) else None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=65536)
 def named_split(word: str) -> str | None:
     """The split whose name a word is."""
     return _split_of(_word(word))
