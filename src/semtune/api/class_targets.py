@@ -24,6 +24,7 @@ from semtune.tasks.class_spellings import spelling_notes
 from semtune.tasks.label_notations import check_no_indicators, joined_labels
 from semtune.tasks.missing_marks import is_placeholder
 from semtune.tasks.remarks import shown
+from semtune.tasks.spreadsheet_labels import spreadsheet_notes
 
 Array = np.ndarray[Any, Any]
 _ROWS = (list, tuple, set, frozenset)
@@ -281,4 +282,4 @@ def doubtful_classes(names: Mapping[str, int]) -> list[str]:
             f"The class {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, give a "
             "list of labels for each text."
         )
-    return [*notes, *spelling_notes(names)]
+    return [*notes, *spreadsheet_notes(names), *spelling_notes(names)]

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from semtune.errors import DataError, OptionError
+from semtune.tasks.number_forms import numbers_in
 from semtune.tasks.remarks import Remarks, shown
+from semtune.tasks.spreadsheet_labels import comma_numbers
 
 NAMED_SEPARATORS = {
     "tab": "\t", "\\t": "\t", "newline": "\n", "\\n": "\n", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ",
@@ -196,6 +198,7 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
         advice = "write them as items of their own" if listed else "name that with --label-separator"
         notes.append(
             f"the label {shown(joined[0])} looks like several labels joined by {shown(joined[1])}; if it is, {advice}"
+            f"{', but not if it is a number with a decimal comma' if _may_be_number(*joined) else ''}"
         )
     ended = next((mark for mark in _ENDS if known and all(label.endswith(mark) for label in known)), None)
     if joined is None and ended is not None:
@@ -216,6 +219,10 @@ def _is_decimal(label: str) -> bool:
     return "." in label and _number(label) is not None
 
 
+def _may_be_number(label: str, mark: str) -> bool:
+    return mark == "," and label.count(mark) == 1 and bool(numbers_in(label))
+
+
 def _is_bracketed(label: str) -> bool:
     closing = _BRACKETS.get(label[:1])
     if closing is None or not label.endswith(closing):
@@ -227,9 +234,11 @@ def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
     """A label that looks like several labels joined, and what joins them; None: there is no such label.
 
     Each of its parts is a label too, or a part of another joined label, or all parts begin as tags do. A mark at
-    either end is no part.
+    either end is no part, and the comma of a decimal number joins nothing.
     """
     known = set(labels)
+    if comma_numbers(known):
+        return None
     words = tuple(f" {word} " for word in _WORDS_IN_NAMES)
     names = [label for label in sorted(known) if not _is_decimal(label)]
     for mark in (*_MARKS, *_MARKS_IN_WORDS, *words, *_MARKS_IN_NAMES, *_rare_marks(known)):

@@ -21,6 +21,7 @@ from semtune.tasks.missing_marks import is_missing_word, is_placeholder
 from semtune.tasks.number_forms import numbers_in
 from semtune.tasks.remarks import shown
 from semtune.tasks.splits import contradictions
+from semtune.tasks.spreadsheet_labels import spreadsheet_notes
 
 NAMES_SHOWN = 5
 """Number of labels or rows that a note lists."""
@@ -135,6 +136,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool =
     notes = (
         [*_missing_words(counts), *_equal_numbers(counts), *notation_notes(counts, listed=listed)] if not named else []
     )
+    notes += spreadsheet_notes(counts) if not named else ()
     notes += spelling_notes(counts) if not named else ()
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
