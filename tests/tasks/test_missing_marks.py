@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,41 @@ def with_cell(folder: Path, column: int, cell: str, *places: int) -> Path:
 @pytest.mark.parametrize("column", [0, 1])
 def test_errors_of_spreadsheets_in_any_language_are_refused(tmp_path: Path, error: str, column: int) -> None:
     assert f"row 4 has the spreadsheet error {error} in column" in refused(with_cell(tmp_path, column, error, 3))
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_values_too_wide_for_a_spreadsheets_column_are_refused(tmp_path: Path, column: int) -> None:
+    said = refused(with_cell(tmp_path, column, "#########", 3))
+    assert 'row 4 has "#########" in column' in said and "too narrow for; widen it and save the file again" in said
+
+
+def test_fewer_number_signs_may_be_such_values(tmp_path: Path) -> None:
+    assert 'word with which tables mark a missing value, and was taken as it stands, in row 4, "####"' in notes(
+        with_cell(tmp_path, 0, "####", 3)
+    )
+    assert 'the label "####" (3 texts) is read as a label like any other' in notes(
+        with_cell(tmp_path, 1, "####", 3, 4, 5)
+    )
+    assert "missing" not in notes(with_cell(tmp_path, 1, "##", 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["[deleted]", "[removed]", "[ Removed by Reddit ]", "[deleted by user]", "<Media omitted>", "image omitted",
+     "\u200eGIF omitted", "video note omitted", "This message was deleted", "You deleted this message.",
+     "Not Available", "This video is no longer available", "This Tweet is from a suspended account.",
+     "This content isn't available right now", "[redacted]",
+     "[flagged]", "Anna Smith sent an attachment.", "<Medien ausgeschlossen>", "Diese Nachricht wurde gelöscht.",
+     "imagen omitida",
+     "Se eliminó este mensaje.", "Ce message a été supprimé", "Mensagem apagada", "(message deleted)"],
+)  # fmt: skip
+def test_marks_of_deleted_messages_are_counted(tmp_path: Path, mark: str) -> None:
+    file = with_cell(tmp_path, 0, mark, 3, 9)
+    said = notes(file)
+    assert "a text is a mark of a deleted message or of an attachment that was left out" in said
+    assert "in 2 rows (first: row 4" in said and pairs(file)[3][0] == mark
+    _, lines = read_texts(save(tmp_path / "t.txt", f"fine\n{mark}\n"), TaskOptions())
+    assert any("of a deleted message" in line for line in lines)
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -85,11 +121,13 @@ def test_a_word_for_a_missing_value_as_text_is_counted(tmp_path: Path, word: str
 @pytest.mark.parametrize(
     "text",
     ["a #NV inside", "#WERT! is what Excel says", "Err:502 came up", "\\N is NULL", "#nevada", "#WOW!", "?", "-",
-     "Error: 404", "<b>null</b>", "the (null) hypothesis", "#1"],
+     "Error: 404", "<b>null</b>", "the (null) hypothesis", "#1", "##", "My post was removed", "deleted",
+     "They unsent it", "This video is available",
+     "This message was deleted by mistake, can you get it back?", "[deleted] said so", "Image omitted from the report"],
 )  # fmt: skip
 def test_honest_texts_are_text(tmp_path: Path, text: str) -> None:
     file = with_cell(tmp_path, 0, text, 3)
-    assert pairs(file)[3][0] == text and "missing" not in notes(file)
+    assert pairs(file)[3][0] == text and not re.search("missing|deleted message", notes(file))
 
 
 @pytest.mark.parametrize("label", ["n/a", "C#", "#metoo", "-1", "other", "No", "99", "(don't know)"])

@@ -15,7 +15,14 @@ from semtune.errors import DataError
 from semtune.tasks.cell_kinds import flattening, kind_of_cell
 from semtune.tasks.characters import check_characters, is_blank
 from semtune.tasks.garbled import remark_damaged
-from semtune.tasks.missing_marks import is_missing_word, missing_mark, spreadsheet_error
+from semtune.tasks.missing_marks import (
+    DELETED_REMARK,
+    is_deleted_mark,
+    is_missing_word,
+    is_too_narrow,
+    missing_mark,
+    spreadsheet_error,
+)
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.written_float import WrittenFloat
 
@@ -108,6 +115,11 @@ def _check_no_error(value: str, column: str, where: str, remarks: Remarks) -> No
             f'{remarks.source}, {where} has the spreadsheet error {error} in column "{column}"; mend the formula, or '
             "remove the row."
         )
+    if is_too_narrow(value):
+        raise DataError(
+            f'{remarks.source}, {where} has {shown(value.strip())} in column "{column}", which a spreadsheet '
+            "writes for a value that its column is too narrow for; widen it and save the file again, or remove the row."
+        )
 
 
 def _check_not_missing(text: str, column: str, where: str, remarks: Remarks) -> None:
@@ -118,7 +130,9 @@ def _check_not_missing(text: str, column: str, where: str, remarks: Remarks) -> 
             f'{remarks.source}, {where} has {shown(text.strip())} in column "{column}", with which {writers} mark a '
             "missing value; fill it in, or remove the row."
         )
-    if is_missing_word(text) and any(map(str.isalpha, text)):
+    if is_deleted_mark(text):
+        remarks.row(DELETED_REMARK, where, example=shown(text.strip()), advice="remove such rows")
+    elif is_missing_word(text) and (any(map(str.isalpha, text)) or text.strip().startswith("###")):
         remarks.row(
             "a text is a word with which tables mark a missing value, and was taken as it stands,",
             where,

@@ -4,6 +4,7 @@
     mark          #N/A  #NV  \\N  <NULL>       what programs write for a missing value; refused as text and as label
     word          n/a  nan  null             may be a value of its own; remarked
     placeholder   unknown  k.A.  -99         may stand for labels that are hidden or were not given; remarked
+    deleted       [removed]  <Media omitted>   stands in place of a message in dumps and exports; remarked as text
 
 The names of errors are those that Excel, LibreOffice and Google Sheets have in their translations.
 """
@@ -11,6 +12,8 @@ The names of errors are those that Excel, LibreOffice and Google Sheets have in 
 from __future__ import annotations
 
 import re
+
+from semtune.tasks.characters import visible
 
 _ERRORS = """
     #NULL! #DIV/0! #VALUE! #REF! #NAME? #NUM! #GETTING_DATA #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #UNKNOWN!
@@ -32,6 +35,11 @@ SPREADSHEET_ERRORS = frozenset(_ERRORS.split())
 _NUMBERED_ERROR = re.compile(r"(?:Err|Error|Erreur|Errore|Erro|Fehler|Fout):\s?5\d\d")
 """LibreOffice's errors; the codes are 501 to 540."""
 
+_TOO_NARROW = re.compile(r"#{7,}")
+"""What a spreadsheet shows, and some save, where a column is too narrow for its numbers and dates."""
+_MAY_BE_TOO_NARROW = re.compile(r"#{3,6}")
+"""Beside # and ##, these may be the levels of headings."""
+
 _SPREADSHEET_MARKS = frozenset(
     {"#n/a", "#nv", "#n/d", "#n/d!", "#n/b", "#i/t", "#н/д", "#yok", "#saknas!", "#puuttuu!", "#hiányzik"}
     | {"#není_k_dispozici", "#n/a n/a", "#n/a!", "#na"}
@@ -49,6 +57,46 @@ PLACEHOLDERS = frozenset(
     | {"no answer", "no response", "not answered", "no label", "keine angabe", "keine antwort", "unbekannt", "leer"}
     | {"vide", "inconnu", "en blanco", "sin datos", "sin respuesta", "desconocido", "vuoto", "em branco"}
 )
+_THING = (
+    "(?:message|tweet|post|comment|reply|content|status|video|photo|image|story|thread|submission|question|answer|"
+    "review)"
+)
+_GONE = "(?:deleted|removed|unsent|recalled|flagged|moderated|redacted|withheld|hidden)"
+_BY = r"(?: by [\w ]+)?"
+_DELETED = re.compile(
+    "|".join(
+        (
+            rf"[\[<({{*]+ ?(?:(?:{_THING}|account|original message|user) )?(?:was )?(?:{_GONE}|dead|unavailable)"
+            r"(?: by [^\])>}*]*)? ?[\])>}*]+",
+            rf"(?:this|original) {_THING} (?:(?:was|is|has been) )?(?:{_GONE}|unavailable|"
+            rf"(?:not|no longer) available|from a suspended account){_BY}",
+            rf"this {_THING} isn['’]t available(?: right now| anymore)?",
+            rf"(?:tweet|post|comment|message) (?:not found|deleted|removed){_BY}",
+            r"not available|(?:deleted|removed) (?:message|comment|post|tweet|by [\w ]+)",
+            "you (?:deleted|unsent|recalled) (?:this|a) message",
+            r"(?:\S+ ){1,3}(?:sent an attachment|unsent a message)",
+            "<?(?:media|image|photo|video|video note|audio|voice message|sticker|gif|document|file|contact card|poll) "
+            "omitted>?",
+            "<?(?:medien|bild|video|audio|sticker|gif|dokument) (?:ausgeschlossen|weggelassen)>?",
+            "(?:diese nachricht wurde|du hast diese nachricht) gelöscht",
+            "<?(?:multimedia|imagen|video|audio|sticker|gif|documento) omitid[oa]>?",
+            "se eliminó este mensaje|este mensaje fue eliminado|eliminaste este mensaje",
+            "<?(?:médias?|fichier|image|vidéo|audio|sticker) (?:omise?s?|absente?)>?",
+            "ce message a été supprimé|vous avez supprimé ce message",
+            "<?(?:mídia|arquivo de mídia|imagem|vídeo|áudio|figurinha|documento) (?:ocult|omitid)[oa]>?",
+            "(?:esta )?mensagem (?:foi )?apagada|você apagou esta mensagem",
+            "<?(?:media|immagine|video|audio|sticker|documento) omess[oai]>?",
+            "questo messaggio è stato eliminato|hai eliminato questo messaggio",
+            "<?(?:без медиафайлов|изображение опущено)>?|(?:данное )?сообщение удалено",
+        )
+    ),
+    re.IGNORECASE,
+)
+"""What Reddit, Twitter, WhatsApp, Facebook and others put in place of a message that is gone or was left out."""
+DELETED_REMARK = (
+    "a text is a mark of a deleted message or of an attachment that was left out, and was taken as it stands,"
+)
+_LONGEST_MARK = 120
 _BRACKETED = re.compile(r"[<(\[{]\s*(.*?)\s*[>)\]}]")
 
 
@@ -60,6 +108,21 @@ def spreadsheet_error(cell: str) -> str | None:
     """
     text = cell.strip()
     return text if text in SPREADSHEET_ERRORS or _NUMBERED_ERROR.fullmatch(text) else None
+
+
+def is_too_narrow(cell: str) -> bool:
+    """Whether `cell` is what a spreadsheet shows of a value for which its column is too narrow."""
+    return _TOO_NARROW.fullmatch(cell.strip()) is not None
+
+
+def is_deleted_mark(cell: str) -> bool:
+    """Whether `cell` stands in place of a message that was deleted, or of an attachment.
+
+    >>> is_deleted_mark("[removed]"), is_deleted_mark("They removed my post")
+    (True, False)
+    """
+    text = visible(cell)
+    return len(text) < _LONGEST_MARK and _DELETED.fullmatch(text.removesuffix(".")) is not None
 
 
 def missing_mark(cell: str) -> str | None:
@@ -78,7 +141,8 @@ def missing_mark(cell: str) -> str | None:
 
 def is_missing_word(text: str) -> bool:
     """Whether tables mark missing values by this word or sign."""
-    return text.strip().casefold() in MISSING_WORDS or missing_mark(text) is not None
+    word = text.strip().casefold()
+    return word in MISSING_WORDS or missing_mark(text) is not None or _MAY_BE_TOO_NARROW.fullmatch(word) is not None
 
 
 def is_placeholder(text: str) -> bool:

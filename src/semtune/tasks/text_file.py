@@ -14,7 +14,7 @@ from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import QuotingOption
 from semtune.tasks.garbled import remark_damaged
 from semtune.tasks.header import TEXT_COLUMNS
-from semtune.tasks.missing_marks import missing_mark, spreadsheet_error
+from semtune.tasks.missing_marks import DELETED_REMARK, is_deleted_mark, is_too_narrow, missing_mark, spreadsheet_error
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB
 from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, find_column, is_separated, read_table, suffix_of
@@ -62,7 +62,9 @@ def read_texts(
     remarks = Remarks(str(path))
     for number, line in enumerate(lines, start=1):
         remark_damaged(line, f"line {number}", remarks)
-        if spreadsheet_error(line) or missing_mark(line):
+        if is_deleted_mark(line):
+            remarks.row(DELETED_REMARK, f"line {number}", example=shown(line), advice="empty such lines")
+        elif spreadsheet_error(line) or missing_mark(line) or is_too_narrow(line):
             what = "a text is a spreadsheet's error or a mark of a missing value, and was taken as it stands,"
             remarks.row(what, f"line {number}", example=shown(line), advice="empty such lines if they lack a text")
     return ["" if is_blank(line) else line for line in lines], (
