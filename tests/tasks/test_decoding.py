@@ -65,6 +65,7 @@ def test_nul_characters_and_other_kinds_of_file(tmp_path: Path) -> None:
         (b"\n<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x1f\x8bbroken", "broken gzip"),
+        (gzip.compress(gzip.compress(b"text,label")), "a gzip file inside another one, not text; unpack it once"),
     ):
         path.write_bytes(beginning)
         assert said in refused(path)

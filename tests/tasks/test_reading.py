@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +378,30 @@ def test_json_of_another_shape_says_how_to_write_it(tmp_path: Path, text: str, a
     file = tmp_path / "t.json"
     file.write_text(text)
     assert advice in refused(file)
+
+
+@pytest.mark.parametrize(("deep", "said"), [("[" * 99_999, "nested too deeply"), ("1" * 5000, "thousands of digits")])
+def test_json_beyond_reading_is_said_without_pythons_words(tmp_path: Path, deep: str, said: str) -> None:
+    for name in ("t.json", "t.jsonl"):
+        message = refused(save(tmp_path / name, f'{{"text": "a", "label": {deep}'))
+        assert said in message and not re.search("recursion|sys", message)
+
+
+@pytest.mark.parametrize("keys", [("role", "content"), ("from", "value")])
+@pytest.mark.parametrize("options", [{}, {"text_column": "chat"}])
+def test_chats_are_said_to_need_two_columns(tmp_path: Path, keys: tuple[str, str], options: dict[str, str]) -> None:
+    chat = [dict(zip(keys, said, strict=True)) for said in (("user", "warm soup"), ("assistant", "good"))]
+    said = refused(save(tmp_path / "t.jsonl", json.dumps({"chat": chat}) + "\n"), **options)
+    assert 'chats in its column "chat"; write the content of the user' in said
+
+
+def test_single_quotes_are_said_to_be_none(tmp_path: Path) -> None:
+    rows = [(f"'{text}, really'", f"'{label}'") for text, label in ROWS]
+    assert "'single quotes' do not protect it" in refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
+    rows = [("'text'", "'label'"), *((f"'{text}'", f"'{label}'") for text, label in ROWS)]
+    assert "header is in 'single quotes'" in refused(save(tmp_path / "t.csv", joined(rows, ",")))
+    rows = [(f"'tis {text}, really", label) for text, label in ROWS]
+    assert "'single" not in refused(save(tmp_path / "t.csv", joined([HEADER, *rows], ",")))
 
 
 @pytest.mark.parametrize("named", ["comment", "data.comment"])

@@ -37,6 +37,7 @@ FOREIGN_FILES = (
     (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
     (b"{\\rtf", "a document in Rich Text Format", "save it as plain text (UTF-8)"),
     (b"%PDF-", "a PDF", "export the table as CSV"),
+    (GZIP, "a gzip file inside another one", "unpack it once"),
     (b"BZh91AY&SY", "a bzip2 archive", "unpack it"),
     (b"\xfd7zXZ\x00", "an xz archive", "unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it"),

@@ -30,8 +30,8 @@ def parse_json(text: str, path: Path) -> Any:
         raise DataError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or endless nesting
-        raise DataError(f"{path} is not usable JSON ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} {_beyond_reading(error)}.") from error
 
 
 def parse_json_list(text: str, path: Path) -> list[dict[str, Any]]:
@@ -85,11 +85,18 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
                 "each line must be one JSON object."
             ) from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number} is not usable JSON ({error}).") from error
+            raise DataError(f"{path}, line {number} {_beyond_reading(error)}.") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number} must be a JSON object, but it is {kind_of(row)}.")
         rows.append((number, row))
     return rows
+
+
+def _beyond_reading(error: ValueError | RecursionError) -> str:
+    """What JSON holds that Python does not read, and what to do, behind the place in a sentence."""
+    if isinstance(error, RecursionError):
+        return "holds lists or objects that are nested too deeply to be read; write them flat"
+    return "holds a whole number of thousands of digits; write it in quotes, as a text"
 
 
 class _RepeatedKeyError(Exception):

@@ -36,6 +36,8 @@ from semtune.tasks.wrapped import ADVICE, is_wrapped
 
 _PLAIN = TaskOptions()
 """The options where none is given."""
+_MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
+"""Keys of a chat's messages, as OpenAI's API and as ShareGPT write them."""
 Rows = list[tuple[str, dict[str, Any]]]
 """(location, row): the location, as "row 3" or "line 3", is for messages."""
 
@@ -108,6 +110,13 @@ def find_column(table: RawTable, given: str | None, usual: Sequence[str], what: 
         advice = table.title_advice(wanted)
         if advice is not None:
             raise DataError(f'{table.source} has no column "{missing}": {advice}.')
+        chat = _chat(table) if what in ("text", "label") else None
+        if chat is not None:
+            raise DataError(
+                f"{table.source} has no column {shown(missing)}, but chats in its column {shown(chat)}; write the "
+                "content of the user's message into a column \"text\", and that of the assistant's into a column "
+                '"label".'
+            )
         holder = _holder(table, missing)
         if holder is not None:
             raise DataError(
@@ -140,12 +149,24 @@ def _holder(table: RawTable, missing: str) -> str | None:
     return None
 
 
+def _chat(table: RawTable) -> str | None:
+    """The column whose cells are lists of messages, as chat models are tuned on: objects with a role and a content."""
+    for _, row in table.rows[:1]:
+        for name, cell in row.items():
+            messages = cell if isinstance(cell, list) else []
+            if any(isinstance(m, dict) and any(keys <= m.keys() for keys in _MESSAGE_KEYS) for m in messages):
+                return name
+    return None
+
+
 def _header_hint(columns: Sequence[str], missing: str) -> str:
     """What may be wrong with a header that lacks a column; "" where nothing looks wrong."""
     if len(columns) == 1 and '" "' in columns[0]:
         return "its header is one cell, but holds quoted names, so name what separates the columns, --separator space; "
     if len(columns) == 1 and missing in columns[0]:
         return "its header is one cell, so name what separates the columns with --separator; "
+    if any(name.strip("'") == missing for name in columns):
+        return "its header is in 'single quotes', which are no quotes here, so write \"double quotes\" in the file; "
     for separator in SEPARATORS:
         whole = next((name for name in columns if missing in map(visible, name.split(separator))), None)
         if whole is not None:
@@ -225,8 +246,16 @@ def _too_wide(found: Sequence[Row], row: Row, first_lines: Lines, options: TaskO
 
 def _protected(found: Sequence[Row]) -> str:
     """What to do with a cell that holds a separator."""
+    if any(map(_in_single_quotes, found)):
+        return "put \"double quotes\" around cells that hold a separator, as 'single quotes' do not protect it"
     drawn = len(found) > 1 and not found[1].blank and is_rule(found[1].cells)
     return 'put "quotes" around cells that hold a separator' + (" (in Markdown, write \\| for a pipe)" if drawn else "")
+
+
+def _in_single_quotes(row: Row) -> bool:
+    """Whether a separator seems to stand in single quotes: one opens a cell, and a later cell ends with one."""
+    opened = [i for i, cell in enumerate(row.cells) if cell.startswith("'") and not cell.rstrip().endswith("'")]
+    return bool(opened) and any(cell.rstrip().endswith("'") for cell in row.cells[opened[0] + 1 :])
 
 
 def wanted_columns(options: TaskOptions) -> list[str]:
