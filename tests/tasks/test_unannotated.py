@@ -45,7 +45,7 @@ def test_other_labels_are_not_remarked(tmp_path: Path) -> None:
 def test_rows_that_the_annotator_rejected_are_said(column: str, word: object, tmp_path: Path) -> None:
     given = [{**row, column: word if i % 4 == 0 else "accept"} for i, row in enumerate(rows("a", "b"))]
     said = notes(tmp_path, given)
-    assert f'the column "{column}" marks an annotation as rejected or skipped' in said
+    assert f'the column "{column}" marks a row as rejected, deleted or excluded' in said
     assert "in 10 rows" in said and "remove such rows" in said
     assert "rejected" not in notes(tmp_path, [{**row, column: "accept"} for row in given])
 
@@ -71,20 +71,59 @@ def test_options_of_separated_files_are_idle_elsewhere(options: dict[str, str], 
         ("skipped", "TRUE"),
         ("discarded", 1),
         ("is_confirmed", False),
+        ("is_deleted", "TRUE"),
+        ("isDuplicate", 1),
+        ("exclude", "x"),
+        ("Ausgeschlossen", "ja"),
+        ("keep", "0"),
+        ("use", "no"),
+        ("Finished", "FALSE"),
+        ("attention_check", "failed"),
+        ("review_status", "rejected"),
+        ("annotation_status", "Discarded"),
+        ("row_status", "deleted"),
+        ("verdict", "reject"),
+        ("action", "skip"),
+        ("Status", "Survey Preview"),
+        ("_answer", "reject"),
+        ("to_be_removed", "yes"),
+        ("approved", "False"),
     ],
 )
 def test_rows_that_other_tools_mark_as_not_counting_are_said(column: str, word: object, tmp_path: Path) -> None:
     given = [{**row, column: word if i % 4 == 0 else "other"} for i, row in enumerate(rows("a", "b"))]
     said = notes(tmp_path, given)
-    assert f'the column "{column}" marks an annotation as rejected or skipped' in said and "in 10 rows" in said
+    assert f'the column "{column}" marks a row as rejected, deleted or excluded' in said and "in 10 rows" in said
+
+
+def test_a_column_valid_is_said_to_have_two_meanings(tmp_path: Path) -> None:
+    said = notes(tmp_path, [{**row, "valid": "yes" if i % 4 else "no"} for i, row in enumerate(rows("a", "b"))])
+    assert "--split-column valid" in said and "if it says whether a row is valid, remove those that are not" in said
 
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("status", "submitted"), ("status", "closed"), ("skipped", False), ("order status", "x"), ("rejections", 1)],
+    [
+        ("status", "submitted"),
+        ("status", "closed"),
+        ("skipped", False),
+        ("order status", "x"),
+        ("rejections", 1),
+        ("order_status", "deleted"),
+        ("decision", "reject"),
+        ("state", "Texas"),
+        ("is_deleted", "FALSE"),
+        ("keep", 1),
+        ("exclude", ""),
+        ("user", "no"),
+        ("attention", "high"),
+        ("deleted_count", 1),
+        ("approved_by", "no"),
+        ("", "x"),
+    ],
 )
 def test_honest_columns_are_not_taken_for_marks(column: str, value: object, tmp_path: Path) -> None:
-    assert "rejected or skipped" not in notes(tmp_path, [{**row, column: value} for row in rows("a", "b")])
+    assert "rejected, deleted" not in notes(tmp_path, [{**row, column: value} for row in rows("a", "b")])
 
 
 @pytest.mark.parametrize("written", [list, str, json.dumps])

@@ -13,16 +13,52 @@ from semtune.tasks.characters import visible
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.table_files import RawTable
 
+_REJECTED = frozenset(
+    {"discard", "discarded", "reject", "rejected", "skip", "skipped", "ignore", "ignored", "excluded"}
+)
+_STATUS = _REJECTED | {"draft", "spam", "survey preview", "survey test"}
+_OF_ROW = _STATUS | {"deleted", "removed", "cancelled", "canceled", "invalid", "failed", "declined", "duplicate"}
+_TRUE = frozenset({"true", "1", "1.0", "yes", "x", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
+_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "nein", "falsch", "non", "faux", "não"})
+_FAILED = frozenset({"failed", "fail", "incorrect", "wrong", "not passed"}) | _FALSE
+_AGAINST = frozenset(
+    word
+    for words in (
+        "cancelled canceled skip skipped discard discarded reject rejected ignore ignored exclude excluded exclusion",
+        "delete deleted remove removed drop dropped duplicate duplicated invalid withdrawn",
+        "ausgeschlossen gelöscht verworfen abgelehnt ungültig duplikat",
+        "exclu supprimé rejeté excluido eliminado rechazado excluído rejeitado",
+    )
+    for word in words.split()
+)
+"""Columns that say of a row that it does not count: Label Studio, and spreadsheets."""
+_FOR = frozenset(
+    word
+    for words in (
+        "accept accepted approve approved confirmed keep kept include included use usable eligible",
+        "finished complete completed",
+        "behalten verwenden beendet gültig einschließen garder inclure conservar incluir",
+    )
+    for word in words.split()
+)
+"""Columns that say of a row that it counts: doccano, Qualtrics."""
 UNACCEPTED: Mapping[str, frozenset[str]] = {
     "answer": frozenset({"reject", "ignore"}),  # Prodigy
-    "status": frozenset({"discarded", "rejected", "skipped", "ignored", "draft"}),  # Argilla
-    **dict.fromkeys(
-        ("was_cancelled", "cancelled", "skip", "skipped", "discarded", "rejected", "ignored", "excluded", "deleted"),
-        frozenset({"true", "1", "yes", "x"}),  # Label Studio, and spreadsheets
-    ),
-    **dict.fromkeys(("accepted", "approved", "is_confirmed"), frozenset({"false", "0", "no"})),  # doccano
+    "status": _STATUS,  # Argilla, Qualtrics
+    **dict.fromkeys(("state", "verdict"), _REJECTED),
+    **dict.fromkeys(("decision", "action"), _REJECTED - {"reject", "rejected"}),  # what a review or a mail may be about
+    **dict.fromkeys(_AGAINST, _TRUE),
+    **dict.fromkeys(_FOR, _FALSE),
+    **dict.fromkeys(("attention_check", "quality_check", "manipulation_check", "control_question"), _FAILED),
 }
-"""Columns in which annotation tools say that a row's annotation does not count, with the words for it."""
+"""Columns in which annotation tools and surveys say that a row does not count, with the words for it."""
+_ABOUT_ROWS = frozenset(
+    {"annotation", "annotator", "label", "review", "reviewer", "record", "response", "row", "item", "sample", "example"}
+    | {"entry", "text", "moderation", "approval", "quality", "qc", "qa", "validation", "audit", "curation"}
+)
+"""Words in front of "status", "verdict" or "state" that make it one of the row, whatever the texts are about."""
+_ASKING = frozenset({"is", "was", "to", "should", "be", "has", "been", "flag", "flagged", "ist", "est"})
+"""Words around the name of a column of true and false."""
 _ANNOTATORS = frozenset(
     {"user", "users", "annotator", "annotators", "worker", "workers", "rater", "raters", "coder", "coders", "judge"}
     | {"judges", "labeler", "labelers", "labeller", "labellers", "reviewer", "reviewers", "respondent", "respondents"}
@@ -31,14 +67,15 @@ _ANNOTATORS = frozenset(
 
 
 def remark_unaccepted(row: Mapping[str, Any], used: set[str], row_name: str, remarks: Remarks) -> None:
-    """Remark a row that its annotation tool marks as rejected or skipped; `used`: the columns that are read."""
+    """Remark a row that a column marks as rejected, deleted or excluded; `used`: the columns that are read."""
     for column, cell in row.items():
-        words = UNACCEPTED.get(_kind(column), frozenset()) if column not in used else frozenset()
+        words = _words_against(column) if column not in used else frozenset()
         if words and not words.isdisjoint(str(item).strip().casefold() for item in _items(cell) or [cell]):
             remarks.row(
-                f'the column "{column}" marks an annotation as rejected or skipped, and its text and label were read '
+                f'the column "{column}" marks a row as rejected, deleted or excluded, and its text and label were read '
                 "like any other",
                 row_name,
+                example=shown(str(cell)),
                 advice="remove such rows if they do not count",
             )
 
@@ -66,9 +103,17 @@ def check_one_annotator(table: RawTable, label_column: str) -> None:
 
 
 @functools.cache
-def _kind(column: str) -> str:
-    """What a column's name says at its end: "status" for "label.responses.status" and "_status"."""
-    return re.sub(r"[\s-]+", "_", visible(column).casefold().rpartition(".")[2].strip("_ "))
+def _words_against(column: str) -> frozenset[str]:
+    """The words in a column of this name that say that a row does not count.
+
+    Its end says what it is: "status" in "label.responses.status" and "_status", "deleted" in "isDeleted".
+    """
+    end = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", visible(column).rpartition(".")[2])
+    words = [word for word in re.split(r"[\s_-]+", end.casefold()) if word]
+    if words[:-1] and words[-1] in ("status", "state", "verdict", "decision") and _ABOUT_ROWS.issuperset(words[:-1]):
+        return _OF_ROW
+    bare = [word for word in words if word not in _ASKING]
+    return UNACCEPTED.get("_".join(bare), frozenset())
 
 
 def _lists_annotators(column: str) -> bool:

@@ -185,7 +185,10 @@ def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], opt
             raise DataError(
                 f"{source} has {said}, but all rows would be taken for training and split anew; {use}, or rename it."
             )
-        notes.append(f"{source}: has {said}, which is not read; if it says which split a row belongs to, {use}")
+        other_meaning = "; if it says whether a row is valid, remove those that are not" if _may_be_valid(name) else ""
+        notes.append(
+            f"{source}: has {said}, which is not read; if it says which split a row belongs to, {use}{other_meaning}"
+        )
     return tuple(notes)
 
 
@@ -293,6 +296,10 @@ def _flag_name(name: str) -> _Flag | None:
     if split is None:
         return None
     return _Flag(split, "test" if split == "train" else "train", asked and word not in ("valid", "val"))
+
+
+def _may_be_valid(name: str) -> bool:
+    return not _words_of(name).isdisjoint({"valid", "validated"})
 
 
 def _is_flag(counts: Mapping[str, int]) -> bool:
