@@ -15,7 +15,10 @@ from semtune.tasks.table import Table
     "name",
     ["user_id", "Author", "patientID", "conversation_id", "userName", "username", "url", "source_url", "tweet author",
      "Versuchsperson", "VP-Nr", "Nutzer-ID", "Patientennummer", "Quelle", "id_usuario", "código do cliente",
-     "auteur", "utente", "użytkownik", "ID пользователь", "用户ID", "ユーザー", "product name"],
+     "auteur", "utente", "użytkownik", "ID пользователь", "用户ID", "ユーザー", "product name",
+     "email", "E-mail", "e_mail_address", "From", "from_id", "Absender", "screen_name", "@author.screen_name", "handle",
+     "thread", "conversation", "customer", "account", "Kunde", "phone", "msisdn", "household", "class_id", "channel_id",
+     "chat", "repo", "ip address", "Telefonnummer", "Отправитель", "客户"],
 )  # fmt: skip
 def test_groups_that_are_split_apart_are_noted(name: str) -> None:
     columns = {name: [i % 8 for i in range(40)], "text_id": [i % 8 for i in range(40)]}
@@ -26,10 +29,18 @@ def test_groups_that_are_split_apart_are_noted(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "groups"),
     [("user_id", 2), ("user_id", 30), ("user_id", 40), ("subject", 8), ("user_mood", 8), ("num_users", 8),
-     ("no_links", 8), ("product", 8), ("id", 8), ("paid", 8), ("rating", 8), ("name", 8), ("", 8)],
+     ("no_links", 8), ("product", 8), ("id", 8), ("paid", 8), ("rating", 8), ("name", 8), ("", 8),
+     ("channel", 8), ("class", 8), ("class_name", 8), ("valid_from", 8), ("account_type", 8), ("address", 8),
+     ("mail", 8), ("phone_model", 8), ("has_email", 8), ("screen", 8), ("e", 8)],
 )  # fmt: skip
 def test_other_columns_are_no_groups(name: str, groups: int) -> None:
     assert group_notes("t.csv", {name: [i % groups for i in range(40)]}, "splits") == []
+
+
+def test_a_column_that_repeats_the_labels_is_no_group() -> None:
+    labels = [f"topic {i % 8}" for i in range(40)]
+    assert group_notes("t.csv", {"class_id": [i % 8 for i in range(40)]}, "splits", labels) == []
+    assert group_notes("t.csv", {"class_id": [i // 5 for i in range(40)]}, "splits", labels) != []
 
 
 def test_empty_cells_are_no_group() -> None:

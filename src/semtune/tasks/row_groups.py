@@ -16,15 +16,20 @@ _GROUPS = frozenset(
     word
     for words in (
         "user author speaker patient participant respondent reviewer writer sender poster person pupil interviewee",
-        "screenname nickname url uri link permalink source outlet newspaper publisher website hostname filename",
+        "screenname nickname handle from email mailaddress phone msisdn uid customer account household student teacher",
+        "doctor physician therapist url uri link permalink source outlet newspaper publisher website hostname filename",
+        "conversation thread chat repo repository ip asin isbn classid",
         "versuchsperson vp vpn proband probandin teilnehmer teilnehmerin nutzer nutzerin benutzer autor autorin",
         "verfasser sprecher sprecherin patientin befragte befragter schüler schülerin quelle",
-        "utilisateur auteur locuteur répondant élève personne",
+        "absender absenderin kunde kundin kunden konto haushalt telefon arzt ärztin gespräch mailadresse",
+        "utilisateur auteur locuteur répondant élève personne expéditeur téléphone",
+        "remitente remetente mittente afzender nadawca avsändare gönderen cliente correo teléfono telefone klant",
         "usuario hablante participante paciente encuestado persona fuente usuário utilizador falante pessoa fonte",
         "utente autore parlante partecipante paziente gebruiker spreker deelnemer proefpersoon patiënt bron",
         "użytkownik uczestnik pacjent źródło osoba kullanıcı yazar hasta katılımcı kaynak",
-        "пользователь автор спикер участник пациент респондент испытуемый источник",
+        "пользователь автор спикер участник пациент респондент испытуемый источник отправитель клиент",
         "用户 用戶 作者 说话人 患者 参与者 被试 来源 ユーザー 著者 話者 参加者 被験者 出典",
+        "发件人 客户 差出人 送信者 顧客 고객",
         "사용자 저자 화자 환자 참가자 출처",
     )
     for word in words.split()
@@ -33,12 +38,13 @@ _GROUPS = frozenset(
 _NUMBERED = frozenset(
     word
     for words in (
-        "subject case customer client member account session conversation dialog dialogue thread document doc article",
+        "subject case client member session dialog dialogue document doc article screen school hospital clinic",
+        "channel room guild project team site family",
         "page post story book chapter essay video movie film product hotel restaurant business paragraph passage",
         "context question prompt parent group interview meeting file",
-        "dokument artikel kunde kundin kunden patienten gespräch sitzung fall buch gruppe",
-        "sujet cliente documento artículo artigo articolo conversación klant gesprek klient",
-        "клиент документ статья диалог 文档 文章 客户 会话 文書 記事 顧客 문서 기사 고객",
+        "dokument artikel patienten sitzung fall buch gruppe schule kanal familie",
+        "sujet documento artículo artigo articolo conversación gesprek klient",
+        "документ статья диалог 文档 文章 会话 文書 記事 문서 기사",
     )
     for word in words.split()
 )
@@ -46,7 +52,8 @@ _NUMBERED = frozenset(
 _NUMBERS = frozenset(
     word
     for words in (
-        "id ids no nr num number name key uuid guid hash code kennung nummer identifiant identificador código codigo",
+        "id ids no nr num number name key uuid guid hash code address kennung nummer adresse identifiant identificador",
+        "código codigo",
         "nom nombre nome номер код 编号 番号 번호",
     )
     for word in words.split()
@@ -67,18 +74,25 @@ _APART = {
 }
 
 
-def group_notes(source: str, columns: Mapping[str, Sequence[Any]], by: Literal["splits", "folds"]) -> list[str]:
+def group_notes(
+    source: str, columns: Mapping[str, Sequence[Any]], by: Literal["splits", "folds"], labels: Sequence[Any] = ()
+) -> list[str]:
     """Notes on columns whose rows belong together in groups and are split apart by splits that are made, or by folds.
 
     Args:
         columns: cells by name of column, without the columns that the user names.
+        labels: the label cells of the same rows: a column that says the same in other words (class_id) is no group.
     """
     notes: list[str] = []
+    written = [str(label) for label in labels]
     for name, cells in columns.items():
         if not _names_groups(name):
             continue
         filled = [str(cell) for cell in cells if cell is not None and not is_blank(str(cell))]
         groups = set(filled)
+        pairs = {*zip(map(str, cells), written, strict=False)}  # dev may lack the column, whose cells come last
+        if len(groups) == len(set(written)) == len(pairs):
+            continue
         if _FEWEST <= len(groups) <= len(filled) / 2 and max(map(len, groups)) <= _LONGEST:
             notes.append(
                 f'{source}: column "{name}" has {len(groups):,} different values in {len(filled):,} rows, and '
@@ -93,13 +107,17 @@ def _names_groups(name: str) -> bool:
     Other words may stand in front (tweet_author), but none that asks or counts (has_url, num_users).
     """
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", visible(name)).casefold()
+    apart = re.sub(r"\be[\W_]?mails?(?=\b|_)", "email", apart)
     words = [word for word in re.split(r"[\W_]+", apart) if word and word not in _BETWEEN]
+    whole = "".join(words)  # class_id, but not class_name, which is rather a label's
     numbered = False
     while len(words) > 1 and (words[-1] in _NUMBERS or words[0] in _NUMBERS_IN_FRONT):
         words = words[:-1] if words[-1] in _NUMBERS else words[1:]
         numbered = True
     if not words or not {"has", "is", "num", "number", "no", "n", "count"}.isdisjoint(words[:-1]):
         return False
+    if words[-1] == "from" and len(words) > 1:  # a day, as in valid_from
+        return False
     bare = _JOINED.sub("", words[-1])
-    forms = {words[-1], words[-1].removesuffix("s"), bare}
+    forms = {whole, words[-1], words[-1].removesuffix("s"), bare}
     return not forms.isdisjoint(_GROUPS) or ((numbered or bare != words[-1]) and not forms.isdisjoint(_NUMBERED))

@@ -160,12 +160,14 @@ class Table(BaseTask):
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
-            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]), "splits")
+            said = [row.get(label_column) for _, row in tables["train"].rows]
+            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]), "splits", said)
         held.setdefault("test", [])
         notes += _without_effect(options, made)
         folded = [self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables]
         joined = {name: [cell for own in folded for cell in own.get(name, ())] for name in folded[0]}
-        groups = group_notes(tables["train"].source, joined, "folds")
+        said = [row.get(label_column) for split in ("train", "dev") if split in tables for _, row in tables[split].rows]
+        groups = group_notes(tables["train"].source, joined, "folds", said)
         return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)), tuple(groups))
 
     def _tables(self) -> dict[str, RawTable]:
