@@ -30,6 +30,7 @@ from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
 from semtune.tasks.row_groups import group_notes
 from semtune.tasks.row_ids import check_no_shared_ids, unique_id
+from semtune.tasks.row_weights import weight_notes
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_split, read_tables, split_paths
 from semtune.tasks.splits import make_splits
@@ -163,6 +164,7 @@ class Table(BaseTask):
             said = [row.get(label_column) for _, row in tables["train"].rows]
             notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]), "splits", said)
         held.setdefault("test", [])
+        notes += weight_notes(tables["train"].source, self._unnamed_columns(tables["train"]))
         notes += _without_effect(options, made)
         folded = [self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables]
         joined = {name: [cell for own in folded for cell in own.get(name, ())] for name in folded[0]}
