@@ -37,6 +37,14 @@ def test_other_columns_are_no_groups(name: str, groups: int) -> None:
     assert group_notes("t.csv", {name: [i % groups for i in range(40)]}, "splits") == []
 
 
+@pytest.mark.parametrize("form", ["u{}@x.org", "Ann {0} <u{0}@x.org>", "https://x.org/{}"])
+def test_addresses_are_groups_under_any_name(form: str) -> None:
+    cells: list[object] = [form.format(i % 8) for i in range(40)]
+    assert group_notes("t.csv", {"de": [None, "", *cells]}, "splits") != []
+    assert group_notes("t.csv", {"de": [*cells, "none"]}, "splits") == []
+    assert group_notes("t.csv", {"de": [], "few": cells[:4] * 9}, "splits") == []
+
+
 def test_a_column_that_repeats_the_labels_is_no_group() -> None:
     labels = [f"topic {i % 8}" for i in range(40)]
     assert group_notes("t.csv", {"class_id": [i % 8 for i in range(40)]}, "splits", labels) == []

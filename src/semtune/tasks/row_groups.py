@@ -62,6 +62,8 @@ _NUMBERS_IN_FRONT = _NUMBERS - {"no", "num", "number"}
 """Those that Romance languages write in front; num_users and no_link say something else."""
 _BETWEEN = frozenset({"de", "do", "da", "del", "du", "di", "of", "der", "des"})
 _JOINED = re.compile(r"(?<=\w)(?:id|uuid|name|nr|nummer|编号|番号|번호)$")
+_ADDRESS = re.compile(r"(?:[^<>@]* <)?[^\s<>@]+@[^\s<>@]+\.\w+>?|https?://\S+")
+"""An e-mail address or a URL, which names a group under any name of a column."""
 _FEWEST = 5
 """Groups from which on they are noted."""
 _LONGEST = 200
@@ -86,10 +88,14 @@ def group_notes(
     notes: list[str] = []
     written = [str(label) for label in labels]
     for name, cells in columns.items():
-        if not _names_groups(name):
+        first = next((str(cell) for cell in cells if cell is not None and not is_blank(str(cell))), "")
+        named = _names_groups(name)
+        if not named and not _ADDRESS.fullmatch(first):
             continue
         filled = [str(cell) for cell in cells if cell is not None and not is_blank(str(cell))]
         groups = set(filled)
+        if not named and not all(map(_ADDRESS.fullmatch, groups)):
+            continue
         pairs = {*zip(map(str, cells), written, strict=False)}  # dev may lack the column, whose cells come last
         if len(groups) == len(set(written)) == len(pairs):
             continue
