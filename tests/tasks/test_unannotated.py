@@ -45,7 +45,7 @@ def test_other_labels_are_not_remarked(tmp_path: Path) -> None:
 def test_rows_that_the_annotator_rejected_are_said(column: str, word: object, tmp_path: Path) -> None:
     given = [{**row, column: word if i % 4 == 0 else "accept"} for i, row in enumerate(rows("a", "b"))]
     said = notes(tmp_path, given)
-    assert f'the column "{column}" marks a row as rejected, deleted or excluded' in said
+    assert f'the column "{column}" marks a row as rejected, excluded or unfinished' in said
     assert "in 10 rows" in said and "remove such rows" in said
     assert "rejected" not in notes(tmp_path, [{**row, column: "accept"} for row in given])
 
@@ -93,7 +93,7 @@ def test_options_of_separated_files_are_idle_elsewhere(options: dict[str, str], 
 def test_rows_that_other_tools_mark_as_not_counting_are_said(column: str, word: object, tmp_path: Path) -> None:
     given = [{**row, column: word if i % 4 == 0 else "other"} for i, row in enumerate(rows("a", "b"))]
     said = notes(tmp_path, given)
-    assert f'the column "{column}" marks a row as rejected, deleted or excluded' in said and "in 10 rows" in said
+    assert f'the column "{column}" marks a row as rejected, excluded or unfinished' in said and "in 10 rows" in said
 
 
 def test_a_column_valid_is_said_to_have_two_meanings(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_column_valid_is_said_to_have_two_meanings(tmp_path: Path) -> None:
     ],
 )
 def test_honest_columns_are_not_taken_for_marks(column: str, value: object, tmp_path: Path) -> None:
-    assert "rejected, deleted" not in notes(tmp_path, [{**row, column: value} for row in rows("a", "b")])
+    assert "rejected, excluded" not in notes(tmp_path, [{**row, column: value} for row in rows("a", "b")])
 
 
 @pytest.mark.parametrize("written", [list, str, json.dumps])

@@ -67,13 +67,13 @@ _ANNOTATORS = frozenset(
 
 
 def remark_unaccepted(row: Mapping[str, Any], used: set[str], row_name: str, remarks: Remarks) -> None:
-    """Remark a row that a column marks as rejected, deleted or excluded; `used`: the columns that are read."""
+    """Remark a row that a column marks as rejected, excluded or unfinished; `used`: the columns that are read."""
     for column, cell in row.items():
         words = _words_against(column) if column not in used else frozenset()
         if words and not words.isdisjoint(str(item).strip().casefold() for item in _items(cell) or [cell]):
             remarks.row(
-                f'the column "{column}" marks a row as rejected, deleted or excluded, and its text and label were read '
-                "like any other",
+                f'the column "{column}" marks a row as rejected, excluded or unfinished, and its text and label were '
+                "read like any other",
                 row_name,
                 example=shown(str(cell)),
                 advice="remove such rows if they do not count",

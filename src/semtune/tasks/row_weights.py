@@ -44,7 +44,7 @@ def weight_notes(source: str, columns: Mapping[str, Sequence[Any]]) -> list[str]
         low, high = (f"{number:g}" for number in (min(numbers), max(numbers)))
         notes.append(
             f'{source}: column "{name}" (from {low} to {high}) is not read: each row counts once; if it says how '
-            "often a row counts, write the row as many times"
+            "often or how much a row counts, repeat rows of the file in that proportion"
         )
     return notes
 
