@@ -262,7 +262,7 @@ def test_texts_and_labels_go_with_a_frame_whose_columns_have_other_names(tmp_pat
 @pytest.mark.parametrize(("column", "word"), [("answer", "reject"), ("was_cancelled", True)])
 def test_annotations_that_do_not_count_are_noted_as_in_a_file(column: str, word: Any, tmp_path: Path) -> None:
     task = table(FRAME.assign(**{column: [word, *[""] * (len(TEXTS) - 1)]}), tmp_path)
-    assert any(f'the column "{column}" marks an annotation as rejected' in note for note in task.notes)
+    assert any(f'the column "{column}" marks a row as rejected' in note for note in task.notes)
 
 
 def test_texts_ids_and_vectors_of_other_columns_are_not_written(tmp_path: Path) -> None:

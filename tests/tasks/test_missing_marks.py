@@ -57,7 +57,7 @@ def test_fewer_number_signs_may_be_such_values(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "mark",
-    ["[deleted]", "[removed]", "[ Removed by Reddit ]", "[deleted by user]", "<Media omitted>", "image omitted",
+    ["[deleted]", "[removed]", "[ Removed by Reddit ]", "deleted by user", "<Media omitted>", "image omitted",
      "\u200eGIF omitted", "video note omitted", "This message was deleted", "You deleted this message.",
      "Not Available", "This video is no longer available", "This Tweet is from a suspended account.",
      "This content isn't available right now", "[redacted]",
@@ -122,7 +122,8 @@ def test_a_word_for_a_missing_value_as_text_is_counted(tmp_path: Path, word: str
     "text",
     ["a #NV inside", "#WERT! is what Excel says", "Err:502 came up", "\\N is NULL", "#nevada", "#WOW!", "?", "-",
      "Error: 404", "<b>null</b>", "the (null) hypothesis", "#1", "##", "My post was removed", "deleted",
-     "They unsent it", "This video is available",
+     "They unsent it", "This video is available", "Removed by mistake", "This post was deleted by accident",
+     "He sent an attachment",
      "This message was deleted by mistake, can you get it back?", "[deleted] said so", "Image omitted from the report"],
 )  # fmt: skip
 def test_honest_texts_are_text(tmp_path: Path, text: str) -> None:

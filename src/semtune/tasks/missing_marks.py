@@ -62,7 +62,7 @@ _THING = (
     "review)"
 )
 _GONE = "(?:deleted|removed|unsent|recalled|flagged|moderated|redacted|withheld|hidden)"
-_BY = r"(?: by [\w ]+)?"
+_BY = r"(?: by (?!mistake|accident|error|default)[\w ]+)?"
 _DELETED = re.compile(
     "|".join(
         (
@@ -72,9 +72,10 @@ _DELETED = re.compile(
             rf"(?:not|no longer) available|from a suspended account){_BY}",
             rf"this {_THING} isn['’]t available(?: right now| anymore)?",
             rf"(?:tweet|post|comment|message) (?:not found|deleted|removed){_BY}",
-            r"not available|(?:deleted|removed) (?:message|comment|post|tweet|by [\w ]+)",
+            r"not available|(?:deleted|removed) (?:message|comment|post|tweet)",
+            r"(?:deleted|removed) by (?:the |its )?(?:user|author|owner|reddit|\w*moderators?|admin(?:istrator)?s?)",
             "you (?:deleted|unsent|recalled) (?:this|a) message",
-            r"(?:\S+ ){1,3}(?:sent an attachment|unsent a message)",
+            r"(?!(?:i|he|she|it|we|they|who) )(?:\S+ ){1,3}(?:sent an attachment|unsent a message)",
             "<?(?:media|image|photo|video|video note|audio|voice message|sticker|gif|document|file|contact card|poll) "
             "omitted>?",
             "<?(?:medien|bild|video|audio|sticker|gif|dokument) (?:ausgeschlossen|weggelassen)>?",
