@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import re
 
-from semtune.tasks.characters import visible
-
 _ERRORS = """
     #NULL! #DIV/0! #VALUE! #REF! #NAME? #NUM! #GETTING_DATA #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #UNKNOWN!
     #BUSY! #PYTHON! #TIMEOUT! #EXTERNAL! #ERROR! #ERR!
@@ -122,8 +120,10 @@ def is_deleted_mark(cell: str) -> bool:
     >>> is_deleted_mark("[removed]"), is_deleted_mark("They removed my post")
     (True, False)
     """
-    text = visible(cell)
-    return len(text) < _LONGEST_MARK and _DELETED.fullmatch(text.removesuffix(".")) is not None
+    if len(cell) > _LONGEST_MARK:
+        return False
+    text = cell.strip().strip("\u200e\u200f").removesuffix(".")  # WhatsApp writes marks of direction
+    return _DELETED.fullmatch(text) is not None
 
 
 def missing_mark(cell: str) -> str | None:
