@@ -172,8 +172,9 @@ def _chosen(
     value: Any, columns: Mapping[str, Any], counts: Mapping[str, int], split: str, options: Mapping[str, Any]
 ) -> dict[str, str]:
     """The columns that are read, by the option that names each, found as in a file. Raises DataError."""
+    from semtune.tasks.find_column import find_column
     from semtune.tasks.header import LABEL_COLUMNS, LINES, TEXT_COLUMNS
-    from semtune.tasks.table_files import RawTable, find_column
+    from semtune.tasks.table_files import RawTable
 
     first = {name: list(islice(value[own], LINES)) for name, own in columns.items() if counts[name] == 1}
     size = max(map(len, first.values()), default=0)

@@ -9,7 +9,8 @@ from typing import Any
 
 from semtune.tasks.cells import written_list, written_object
 from semtune.tasks.remarks import shown
-from semtune.tasks.split_column import named_split, says_splits
+from semtune.tasks.split_column import says_splits
+from semtune.tasks.split_words import named_split
 
 _DEEPEST = 5
 """Levels of objects and lists that are looked into."""

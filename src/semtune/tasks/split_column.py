@@ -7,9 +7,7 @@ where name and cells leave little doubt, and noted where they leave some, such a
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +16,10 @@ from typing import Any
 from semtune.errors import DataError, OptionError
 from semtune.tasks.base import SPLITS
 from semtune.tasks.characters import is_blank, visible
+from semtune.tasks.find_column import find_column
 from semtune.tasks.remarks import shown
-from semtune.tasks.split_files import SPLIT_OF_NAME
-from semtune.tasks.table_files import RawTable, find_column
+from semtune.tasks.split_words import DEVELOPMENT_WORDS, plain_word, split_hints, split_of, word_forms
+from semtune.tasks.table_files import RawTable
 
 USUAL_NAMES = frozenset(
     {"split", "splits", "set", "subset", "dataset", "partition", "fold", "folds", "kfold", "part", "usage", "phase"}
@@ -30,25 +29,11 @@ USUAL_NAMES = frozenset(
 """Names that such a column often has, or words in them."""
 _OUTRIGHT = frozenset({"split", "splits", "partition", "fold", "folds", "kfold", "traintest", "datasplit", "mluse"})
 """Those that hardly name anything else."""
-_TRAIN_WORDS = frozenset({"derivation", "discovery"})
-"""Words of medical studies for the rows that a model is made from."""
-_OTHER_WORDS = frozenset({"eval", "evaluation", "holdout", "heldout", "blind", "private", "public", "oof"})
-"""Words for rows kept from training that do not say which split they are."""
-_IN_OTHER_LANGUAGES = {
-    "train": "entrenamiento entreno apprentissage entraînement treino treinamento addestramento allenamento lernen "
-    "trainieren trening uczenie обучение обучающая тренировочная 训练 訓練 学習",
-    "dev": "validación desarrollo développement validierung entwicklung validação desenvolvimento validazione "
-    "convalida walidacja валидация валидационная 验证 驗證 検証",
-    "test": "prueba pruebas essai teste testes testen prova collaudo тест тестовая 测试 測試 テスト",
-}
-"""Spanish, French, Portuguese, Italian, German, Polish, Russian, Chinese and Japanese words by split."""
 _NO_SPLIT = frozenset(
     {"", "none", "null", "nan", "na", "n/a", "-", "?", "unsupervised", "unsup", "unlabeled", "unlabelled", "extra"}
     | {"unused", "ignore", "ignored", "exclude", "excluded", "other", "unassigned"}
 )
 """What such a column says of rows that belong to no split."""
-_DEVELOPMENT = frozenset({"dev", "development", "desarrollo", "développement", "entwicklung", "desenvolvimento"})
-"""Words for dev that are none for validation: a column that has both means two splits."""
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
 _FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan", "nein", "falsch", "non", "faux", "não"})
 _KNOWN_SHARE = 0.75
@@ -57,11 +42,6 @@ _FEW_VALUES = 20
 """Most different cells of a column that assigns rows to folds or splits."""
 _LONGEST = 40
 """Most characters of a cell that names a split."""
-_ADJECTIVES = re.compile(r"^(public|private|hidden|blind|final|official|internal|external)(?=[a-z])")
-_WORD_ENDS = re.compile(
-    r"[\s_-]*(?:set|split|data|sample|samples|rows|cohort|s?(?:daten|datensatz|menge)|集|データ)$"
-    r"|^(?:conjunto|jeu|ensemble|insieme|set|datos|dados|dati|données|base|échantillon)\s+(?:de|di|do|da|d['’])\s*"
-)
 _ASKING = frozenset({"is", "in", "used", "use", "for", "ist", "est", "es"})
 """Words before a split's name in the name of a column of true and false."""
 _FLAG_ENDS = frozenset({"set", "split", "data", "row", "sample", "mask", "indicator"})
@@ -99,9 +79,9 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
     written: Counter[str] = Counter()
     for where, row in table.rows:
         cell = row.get(column)
-        word = _word(cell)
+        word = plain_word(cell)
         written[word] += 1
-        split = _split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
+        split = split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
         if split is None:
             found = shown("" if cell is None else str(cell))
             raise DataError(
@@ -131,8 +111,8 @@ def _joined_spellings(source: str, written: Counter[str]) -> list[str]:
     """
     notes = []
     for split in SPLITS:
-        words = [word for word in written if _split_of(word) == split]
-        kinds = {not _DEVELOPMENT_WORDS.isdisjoint(_forms(word)) for word in words}
+        words = [word for word in written if split_of(word) == split]
+        kinds = {not DEVELOPMENT_WORDS.isdisjoint(word_forms(word)) for word in words}
         counts = [f"{shown(word)} ({written[word]:,} row{'s' * (written[word] != 1)})" for word in words]
         named = " and ".join(counts)
         if split == "dev" and len(kinds) > 1:
@@ -167,9 +147,9 @@ def check_no_split_column(source: str, columns: Mapping[str, Iterable[Any]], opt
             refused = flag.outright
         elif named:
             said = f'a column "{name}", which says {_said(counts)}'
-            other = [word for word in counts if _split_of(word) is None]
+            other = [word for word in counts if split_of(word) is None]
             use = f"use it with {named_option}"
-            if len(other) < len(counts) and "train" not in map(_split_of, counts):
+            if len(other) < len(counts) and "train" not in map(split_of, counts):
                 said = f'a column "{name}" ({_list(list(counts))})'
                 use = f"write train, dev or test there and {use}"
             elif other:
@@ -202,46 +182,8 @@ def _counted(cells: Iterable[Any]) -> Counter[str]:
             return Counter()
     counts: Counter[str] = Counter()
     for written, count in raw.items():
-        counts[_word(written)] += count
+        counts[plain_word(written)] += count
     return counts
-
-
-def _word(cell: Any) -> str:
-    return "" if cell is None else visible(str(cell)).casefold()
-
-
-def _bare(word: str) -> str:
-    """A word without accents."""
-    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
-
-
-_SPLIT_OF_WORD = SPLIT_OF_NAME | {
-    _bare(word): split for split, words in _IN_OTHER_LANGUAGES.items() for word in words.split()
-}
-
-
-_DEVELOPMENT_WORDS = frozenset(map(_bare, _DEVELOPMENT))
-
-
-def _forms(word: str) -> tuple[str, str]:
-    """A word without accents, with and without "set" behind it."""
-    return _bare(word), _bare(_WORD_ENDS.sub("", word))
-
-
-def _split_of(word: str) -> str | None:
-    """The split that a word names, with or without "set" behind it."""
-    return next(filter(None, map(_SPLIT_OF_WORD.get, _forms(word))), None)
-
-
-def _hints_in(word: str) -> set[str]:
-    """The splits, or "other", that parts of a word hint at though it is none's name: eval, test1, PrivateTest."""
-    if word in _TRAIN_WORDS:
-        return {"train"}
-    if len(re.findall(r"[^\W\d_]+\S*", word)) > 1:  # words of a phrase, such as "test driver", mean something else
-        return set()
-    parts = [part for part in re.split(r"[\W\d_]+", _ADJECTIVES.sub(r"\1 ", word)) if part]
-    named = {_SPLIT_OF_WORD.get(_bare(part)) or ("other" if part in _OTHER_WORDS else "") for part in parts}
-    return named - {""}
 
 
 def _names_splits(counts: Mapping[str, int]) -> bool:
@@ -251,19 +193,19 @@ def _names_splits(counts: Mapping[str, int]) -> bool:
     """
     if {"development", "validation"} <= counts.keys():
         return True
-    held = [{found} if (found := _split_of(word)) is not None else _hints_in(word) for word in counts]
+    held = [{found} if (found := split_of(word)) is not None else split_hints(word) for word in counts]
     return {"train"} in held and any(hints - {"train"} for hints in held)
 
 
 def _share_of_known(counts: Counter[str]) -> float:
-    known = sum(n for word, n in counts.items() if _split_of(word) or _hints_in(word) or word in _NO_SPLIT)
+    known = sum(n for word, n in counts.items() if split_of(word) or split_hints(word) or word in _NO_SPLIT)
     return known / counts.total()
 
 
 def _said(counts: Mapping[str, int]) -> str:
     """What the cells say, splits first, and of how many rows they say nothing."""
-    splits = {_split_of(word) for word in counts}
-    others = [word for word in counts if _split_of(word) is None and not is_blank(word)]
+    splits = {split_of(word) for word in counts}
+    others = [word for word in counts if split_of(word) is None and not is_blank(word)]
     parts = [*(split for split in SPLITS if split in splits), *map(shown, others[:_SHOWN])]
     blank = sum(n for word, n in counts.items() if is_blank(word))
     nothing = [f"nothing in {blank} row{'' if blank == 1 else 's'}"] if blank else []
@@ -292,7 +234,7 @@ def _flag_name(name: str) -> _Flag | None:
     while len(words) > 1 and words[-1] in _FLAG_ENDS:
         words = words[:-1]
     word = "".join(words)
-    split = _split_of(word) or ("test" if word in {"eval", "evaluation", "holdout", "heldout"} else None)
+    split = split_of(word) or ("test" if word in {"eval", "evaluation", "holdout", "heldout"} else None)
     if split is None:
         return None
     return _Flag(split, "test" if split == "train" else "train", asked and word not in ("valid", "val"))
@@ -319,9 +261,3 @@ def says_splits(name: str, cells: Iterable[Any]) -> str | None:
     if _flag_name(name) is not None:
         return " (true and false)" if _is_flag(counts) else None
     return f", which says {_said(counts)}" if _names_splits(counts) else None
-
-
-@functools.lru_cache(maxsize=65536)
-def named_split(word: str) -> str | None:
-    """The split whose name a word is."""
-    return _split_of(_word(word))

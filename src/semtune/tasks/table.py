@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from semtune.errors import DataError, OptionError
-from semtune.records import Example, TargetKind, TaskOptions, label_target
+from semtune.records import Example, TargetKind, TaskOptions
 from semtune.tasks.annotations import check_one_annotator, remark_unaccepted
 from semtune.tasks.base import SPLITS, BaseTask
 from semtune.tasks.cells import text_of
-from semtune.tasks.characters import is_blank
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import check_one_encoding, path_of
 from semtune.tasks.dialect import checked_separator
+from semtune.tasks.find_column import find_column
 from semtune.tasks.footers import rows_without
 from semtune.tasks.header import LABEL_COLUMNS, TEXT_COLUMNS
 from semtune.tasks.inner_splits import inner_split_notes
 from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.label_notations import checked_label_separator
+from semtune.tasks.label_set import absent_label_notes, check_label_set, in_label_order, labels_in
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
@@ -34,7 +35,7 @@ from semtune.tasks.row_weights import weight_notes
 from semtune.tasks.split_column import check_no_split_column, split_by_column
 from semtune.tasks.split_files import read_split, read_tables, split_paths
 from semtune.tasks.splits import make_splits
-from semtune.tasks.table_files import RawTable, find_column, suffix_of, wanted_columns
+from semtune.tasks.table_files import RawTable, suffix_of, wanted_columns
 from semtune.tasks.wrapped import lone_quote_notes
 
 
@@ -80,7 +81,7 @@ class Table(BaseTask):
         if options.separator is not None:
             checked_separator(options.separator)
         if options.labels is not None:
-            _check_label_set(options.labels)
+            check_label_set(options.labels)
         self._loaded: _Loaded | None = None
 
     @property
@@ -152,11 +153,11 @@ class Table(BaseTask):
             notes += id_notes(e.id for examples in splits.values() for e in examples)
         splits, hidden = with_hidden_labels(splits) if options.labels is None else with_empty_test_hidden(splits)
         notes += hidden
-        labels = options.labels or _inferred(splits, tables["train"].source, label_column, kind)
-        notes += _absent(labels, splits)
+        labels = options.labels or labels_in(splits, tables["train"].source, label_column, kind)
+        notes += absent_label_notes(labels, splits)
         notes += label_notes(splits, kind, named=options.labels is not None, listed=reader.listed)
         notes += lone_quote_notes(labels if options.labels is None else ())
-        held = {split: [_in_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
+        held = {split: [in_label_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
         if made:
@@ -272,26 +273,6 @@ def _check_no_near_column(table: RawTable, column: str) -> None:
         )
 
 
-def _check_label_set(labels: tuple[str, ...]) -> None:
-    if not labels or any(is_blank(label) or label != label.strip() for label in labels):
-        raise OptionError("--labels must name at least one label, none of them blank or edged by spaces.")
-    if labels[0].startswith("[") and "]" not in labels[0] and labels[-1].endswith("]") and "[" not in labels[-1]:
-        raise OptionError(
-            f"--labels names {shown(labels[0])} and {shown(labels[-1])}, the ends of a list; write it as a JSON list "
-            'of texts (["a", "b"]), or without brackets (a,b).'
-        )
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise OptionError(f'--labels names "{twice}" twice; name each label once.')
-
-
-def _absent(labels: Sequence[str], splits: Mapping[str, Sequence[Example]]) -> list[str]:
-    """A note on named labels that no text has."""
-    seen = {label for examples in splits.values() for e in examples for label in e.labels or ()}
-    absent = [shown(label) for label in labels if label not in seen]
-    return [f"no text has {'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent)}"] if absent else []
-
-
 def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:
     """Notes on options for splits that semtune makes, where it makes none."""
     plain = TaskOptions()
@@ -308,25 +289,3 @@ def _without_effect(options: TaskOptions, made: Sequence[str]) -> list[str]:
 
 def _field(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
-
-
-def _inferred(
-    splits: Mapping[str, Sequence[Example]], source: str, label_column: str, kind: TargetKind
-) -> tuple[str, ...]:
-    labels = sorted({label for examples in splits.values() for e in examples for label in e.labels or ()})
-    if len(labels) < (2 if kind == "single_label" else 1):
-        found = f'only the label "{labels[0]}"' if labels else "no label at all"
-        raise DataError(
-            f'{source} has {found} in column "{label_column}", so there is nothing to learn; '
-            "check --label-column, or name all labels with --labels."
-        )
-    return tuple(labels)
-
-
-def _in_order(example: Example, labels: Sequence[str], kind: TargetKind) -> Example:
-    """`example` with its labels in the order of the label set."""
-    if example.labels is None:
-        return example
-    given = set(example.labels)
-    in_order = tuple(label for label in labels if label in given)
-    return dataclasses.replace(example, target=label_target(kind, in_order))

@@ -12,12 +12,13 @@ from semtune.tasks.cells import text_of
 from semtune.tasks.characters import is_blank, visible
 from semtune.tasks.decoding import decode_file
 from semtune.tasks.dialect import QuotingOption
+from semtune.tasks.find_column import find_column
 from semtune.tasks.garbled import remark_damaged
 from semtune.tasks.header import TEXT_COLUMNS
 from semtune.tasks.missing_marks import DELETED_REMARK, is_deleted_mark, is_too_narrow, missing_mark, spreadsheet_error
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.separated import SEPARATORS, TAB
-from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, find_column, is_separated, read_table, suffix_of
+from semtune.tasks.table_files import LINES_SUFFIX, SUFFIXES, is_separated, read_table, suffix_of
 
 
 def read_texts(
