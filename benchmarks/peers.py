@@ -50,13 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record.write_json(folder, "environment.json", surroundings)
         runs: list[Run] = []
         try:
-            kept = all_rounds(rounds, common, launch.launch, lambda run: _note(folder, runs, run), native=native)
+            kept, whole = all_rounds(rounds, common, launch.launch, lambda run: _note(folder, runs, run), native=native)
         except KeyboardInterrupt:
-            say(f"stopped; {record.shown(folder)}/runs.jsonl holds what was measured so far")
+            say(f"stopped in the first round; {record.shown(folder)}/runs.jsonl holds what was measured so far")
             return 130
+    if whole < rounds:
+        say(f"stopped; the figures are those of the {whole} whole rounds of {rounds}")
+    runs = [run for run in runs if run.round < whole]
     found = figures.figures(runs, kept)
     about = {
-        "rounds": rounds,
+        "rounds": whole,
         "quick": options.quick,
         "dtypes": ["bf16", "fp32"] if native else ["fp32"],
         "data": data,
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (folder / "tables.txt").write_text(text, encoding="utf-8")
     print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
     print(json.dumps(result), flush=True)
-    return 0
+    return 0 if whole == rounds else 130
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -88,10 +91,10 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def all_rounds(
     rounds: int, common: Mapping[str, Any], start: Launch, note: Callable[[Run], None], *, native: bool = True
-) -> dict[str, list[str]]:
-    """Run everything; the peers of each class that ran in all rounds.
+) -> tuple[dict[str, list[str]], int]:
+    """Run everything; the peers of each class that ran in all rounds, and the number of whole rounds.
 
-    After the first round the peers are screened, and what is measured once is measured.
+    After the first round the peers are screened, and what is measured once is measured. Ctrl-C ends a later one.
 
     Args:
         common: settings of all contestants.
@@ -104,15 +107,20 @@ def all_rounds(
     everyone = schedule.sensible(schedule.CONTESTANTS, native_bf16=native)
     field: Sequence[Contestant] = everyone
     for round_ in range(rounds):
-        for contestant in schedule.order(field, round_, rounds):
-            seen.append(one(contestant, round_, common, start))
-            note(seen[-1])
+        try:
+            for contestant in schedule.order(field, round_, rounds):
+                seen.append(one(contestant, round_, common, start))
+                note(seen[-1])
+        except KeyboardInterrupt:
+            if round_ == 0:
+                raise
+            return kept, round_
         if round_ == 0:
             kept = schedule.screen(seen, schedule.peer_classes(everyone))
             for contestant in schedule.ONCE:
                 note(one(contestant, 0, common, start))
         field = schedule.going_on(everyone, kept, seen)
-    return kept
+    return kept, rounds
 
 
 def one(contestant: Contestant, round_: int, common: Mapping[str, Any], start: Launch) -> Run:

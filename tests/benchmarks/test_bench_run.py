@@ -43,7 +43,9 @@ def made_up(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def bench(rounds: int, start: peers.Launch = made_up) -> tuple[list[Run], dict[str, list[str]]]:
     runs: list[Run] = []
-    return runs, peers.all_rounds(rounds, COMMON, start, runs.append)
+    kept, whole = peers.all_rounds(rounds, COMMON, start, runs.append)
+    assert whole == rounds
+    return runs, kept
 
 
 def test_round_1_runs_all_and_later_ones_only_the_kept_peers() -> None:
@@ -68,12 +70,29 @@ def test_without_bf16_instructions_no_peer_runs_in_bf16_and_answers_are_in_fp32(
         return made_up(program, settings)
 
     runs: list[Run] = []
-    kept = peers.all_rounds(1, COMMON, start, runs.append, native=False)
+    kept, _ = peers.all_rounds(1, COMMON, start, runs.append, native=False)
     ran = {run.contestant for run in runs}
     assert {"peft lora-fp32", "peft qlora-fp32", "trl lora-tuned-fp32", "semtune lora"} <= ran
     assert not {c.key for c in CONTESTANTS if c.dtype == "bf16"} & ran
     assert all(kept[name] for name in ("lora", "lora tuned", "qlora", "full"))
     assert {dtype for program, dtype in seen if program in ("predict", "label_scoring")} == {"fp32"}
+
+
+def test_ctrl_c_leaves_the_whole_rounds() -> None:
+    def stopped_in(round_: int) -> peers.Launch:
+        def start(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+            if (program, settings.get("seed")) == ("startup", round_):
+                raise KeyboardInterrupt
+            return made_up(program, settings)
+
+        return start
+
+    runs: list[Run] = []
+    kept, whole = peers.all_rounds(4, COMMON, stopped_in(2), runs.append)
+    assert whole == 2
+    assert kept == bench(2)[1]
+    with pytest.raises(KeyboardInterrupt):
+        peers.all_rounds(4, COMMON, stopped_in(0), runs.append)
 
 
 def test_who_failed_twice_is_not_tried_again() -> None:
