@@ -55,6 +55,27 @@ def test_predictions_of_a_run_can_be_evaluated(
     assert "not those that this run predicted, and ids are row numbers" in moved.stderr
 
 
+def test_predictions_of_rows_with_other_ids_are_said(semtune: Semtune, tmp_path: Path) -> None:
+    rows = [(f"{word} soup, {n}", label) for n in range(10) for word, label in (("warm", "good"), ("cold", "bad"))]
+    table = tmp_path / "t.csv"
+
+    def write(order: list[tuple[str, str]]) -> None:
+        lines = [f'{n},"{text}",{label}' for n, (text, label) in enumerate(order)]
+        table.write_text("\n".join(["id,text,label", *lines]) + "\n", encoding="utf-8")
+
+    write(rows)
+    semtune(
+        "tune", "--task", "table", "--data", table, "--id-column", "id",
+        "--approach", "baseline", "--baseline", "tfidf", "--out", "run",
+    )  # fmt: skip
+    asked = ["evaluate", "--task", "table", "--data", table, "--id-column", "id", "--split", "test"]
+    asked += ["--predictions", "run/predictions-test.json"]
+    assert "not those that this run predicted" not in semtune(*asked).stderr
+    write(sorted(rows))
+    said = " ".join(semtune(*asked, check=None).stderr.split())
+    assert "the data are not those that this run predicted: where an id stands at another text now" in said
+
+
 def test_a_study_compares_and_goes_on_where_it_stopped(semtune: Semtune, tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semtune.tasks.overlap import NearDuplicates, normal_form
+
 COUNTED = {"demonstrations": "demonstrations", "knowledge": "entries of --knowledge"}
 """Key of a note -> what it lists; a note with it has the number that did not fit under `dropped_<key>`."""
 MOST_CITED = 5
 """Entries of knowledge that a note names."""
+_CONTAINED = 20
+"""Characters of the shortest text that is looked for inside longer entries: shorter ones stand in many by chance."""
 
 
 class PromptCounts:
@@ -19,10 +23,10 @@ class PromptCounts:
         self._prompts = 0
         self._given, self._dropped = dict.fromkeys(COUNTED, 0), dict.fromkeys(COUNTED, 0)
         self._cited: Counter[str] = Counter()
-        self._texts_with_knowledge = 0
+        self._texts_with_knowledge = self._texts_told = 0
 
-    def add(self, notes: Sequence[Mapping[str, Any]]) -> None:
-        """Count the notes of one example."""
+    def add(self, notes: Sequence[Mapping[str, Any]], text: str) -> None:
+        """Count the notes of one example, whose text is `text`."""
         self._prompts += 1
         for key in COUNTED:
             self._given[key] += sum(len(note.get(key, ())) for note in notes)
@@ -30,6 +34,8 @@ class PromptCounts:
         cited = {_named(entry) for note in notes for entry in note.get("knowledge", ())}
         self._cited.update(sorted(cited))
         self._texts_with_knowledge += bool(cited)
+        entries = [str(entry["text"]) for note in notes for entry in note.get("knowledge", ())]
+        self._texts_told += bool(entries) and _has(entries, text)
 
     def mean(self, key: str) -> float | None:
         """How many of a key of `COUNTED` were in a prompt on average; None where no prompt had any."""
@@ -47,6 +53,11 @@ class PromptCounts:
                 f"{self._texts_with_knowledge} of {self._prompts} prompts cite entries of --knowledge, "
                 f"{len(self._cited)} of them; most often (prompts): {self.most_cited()}"
             )
+        if self._texts_told:
+            found.append(
+                f"{self._texts_told} of {self._prompts} prompts cite an entry of --knowledge that is (nearly) the text "
+                "itself: where such entries say the answer, take them out, as the scores say nothing with them"
+            )
         for key, what in COUNTED.items():
             if self._dropped[key]:
                 wanted = (self._given[key] + self._dropped[key]) / self._prompts
@@ -55,6 +66,14 @@ class PromptCounts:
                     "left out, as it would have been longer than the strategy's option prompt_tokens allows"
                 )
         return tuple(found)
+
+
+def _has(entries: Sequence[str], text: str) -> bool:
+    """Whether one of the entries is nearly the text, or holds it."""
+    form = normal_form(text)
+    if len(form) >= _CONTAINED and any(form in normal_form(entry) for entry in entries):
+        return True
+    return any(map(NearDuplicates(entries).of(text), range(len(entries))))
 
 
 def _named(entry: Mapping[str, Any]) -> str:

@@ -230,7 +230,7 @@ class Prompted:
         for index, example in enumerate(examples):
             prediction, recorder = answers[index]
             self._transcripts.append(transcript_line(example, prediction, recorder.calls, recorder.notes))
-            self._counts.add(recorder.notes)
+            self._counts.add(recorder.notes, example.text)
             self._limit = recorder.max_length
         return [answers[index][0] for index in range(len(examples))]
 

@@ -36,19 +36,10 @@ def evaluate(
     chosen = TASKS.get(task)(options)
     for note in chosen.data_notes:
         o.say(note)
-    if options.data is not None and options.id_column is None:
-        known = _is_of_these_data(predictions, chosen)
-        if known is None:
-            o.say(
-                f"ids are row numbers, and {predictions} is in no run folder that says which data it is of: unless the "
-                "data have the same rows in the same order as then, predictions are held against other texts; predict "
-                "again, or give rows ids (--id-column)"
-            )
-        elif not known:
-            o.say(
-                "the data are not those that this run predicted, and ids are row numbers: where rows have moved, "
-                "predictions are held against other texts; predict again, or give rows ids (--id-column)"
-            )
+    if options.data is not None:
+        doubt = _doubt(predictions, _is_of_these_data(predictions, chosen), has_ids=options.id_column is not None)
+        if doubt is not None:
+            o.say(doubt)
     gold, predicted = chosen.load(split), chosen.read_predictions(predictions)
     scores, intervals = chosen.score(gold, predicted), intervals_of(chosen, gold, predicted)
     for metric in chosen.metrics:
@@ -69,6 +60,28 @@ def evaluate(
     for label, s in scores.per_label.items():
         o.show(f"{on_one_line(label):{width}}  {s.precision:9.3f}  {s.recall:6.3f}  {s.f1:5.3f}  {s.support:5d}")
     return 0
+
+
+def _doubt(predictions: Path, known: bool | None, *, has_ids: bool) -> str | None:
+    """What to say where predictions may be of other texts; None: nothing. `known`: see `_is_of_these_data`."""
+    other = "the data are not those that this run predicted"
+    if known is False and has_ids:
+        return (
+            f"{other}: where an id stands at another text now, its prediction is held against that one; predict again "
+            "unless every text has kept its id"
+        )
+    if known is False:
+        return (
+            f"{other}, and ids are row numbers: where rows have moved, predictions are held against other texts; "
+            "predict again, or give rows ids (--id-column)"
+        )
+    if known is None and not has_ids:
+        return (
+            f"ids are row numbers, and {predictions} is in no run folder that says which data it is of: unless the "
+            "data have the same rows in the same order as then, predictions are held against other texts; predict "
+            "again, or give rows ids (--id-column)"
+        )
+    return None
 
 
 def _is_of_these_data(predictions: Path, task: Task) -> bool | None:

@@ -92,7 +92,7 @@ def read(
         for line in _lines(folder / transcripts.path):
             try:
                 text = text_of(line, unlabelled=line.get("split") in unlabelled)
-                transcripts.counts.add(line.get("notes", ()))
+                transcripts.counts.add(line.get("notes", ()), line.get("text", ""))
             except _UNREADABLE:
                 transcripts.unreadable_lines += 1
                 continue

@@ -232,12 +232,14 @@ class _ActiveRun:
                 predict_seconds=seconds,
                 predict_examples_per_second=len(examples) / seconds,
             )
-        self._take_notes()
+        for note in self._take_notes():
+            self.progress.say(note)
 
-    def _take_notes(self) -> None:
-        """Record what the approach has to say now beside what it said before."""
-        notes = tuple(dict.fromkeys((*self.result.notes, *self.approach.notes)))
-        self.result = replace(self.result, notes=notes)
+    def _take_notes(self) -> list[str]:
+        """Record what the approach has to say now beside what it said before; what is new."""
+        new = [note for note in dict.fromkeys(self.approach.notes) if note not in self.result.notes]
+        self.result = replace(self.result, notes=(*self.result.notes, *new))
+        return new
 
     def _count_cut(self, split: str, examples: list[Example]) -> None:
         """Record and say how many texts of a split were cut, and by how much, where any were."""
