@@ -36,6 +36,8 @@ HONEST = (
     "100%20off", "menu2019 EU2020", "b'so", "lulu00a", "<U+>", "=?what?=", "+Jonathan-", "[31m]", "is it b'x' so",
     "été à l'œuvre, L'HAŸ", "zażółć gęślą jaźń", "güneş çıktı, İstanbul'da", "Đây là Ý kiến", "iPhone 20m²groß",
     "hola¿qué tal?", "na hÉireann, i dtÓ", "#mojeŽena", "LeDébut", "það er þýð", "Łódź",
+    "þýska, lýðveldi og prýði", "nýbýlavegur, ýmis, ýtið", "alþýða á þjóðþingi", "Hafþór og Guðni", "ýðin fólk",
+    "výborný, východný", "þeyttur rjómi", "liðþjálfi, blýþungur", "Aþena",
     "col·lecció", "Ž Žena Šla", "nº1",
     "bin\\table.txt", "\\theta + \\nabla", "$a\\times b$", "a \\n", "x\\textbf{y}",
 )  # fmt: skip
@@ -75,7 +77,8 @@ def test_mojibake_of_other_encodings(tmp_path: Path, meant: str, encoding: str) 
         ("für", "mac_roman", "cp1252"), ("übel", "mac_roman", "cp1252"), ("nächste", "mac_roman", "cp1252"),
         ("don’t", "mac_roman", "cp1252"), ("première", "cp1252", "mac_roman"), ("schöne", "cp1252", "mac_roman"),
         ("młody", "cp1250", "cp1252"), ("młody", "cp1250", "mac_roman"), ("güneş", "cp1254", "cp1252"),
-        ("président", "cp850", "cp1252"),
+        ("président", "cp850", "cp1252"), ("değil", "cp1254", "cp1252"), ("şey", "cp1254", "cp1252"),
+        ("ışığı", "cp1254", "cp1252"), ("başka", "cp1254", "cp1252"), ("ığdır", "cp1254", "cp1252"),
     ],
 )  # fmt: skip
 def test_one_latin_encoding_read_as_another_is_remarked(tmp_path: Path, meant: str, own: str, read: str) -> None:

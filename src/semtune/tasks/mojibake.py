@@ -96,8 +96,13 @@ _INSIDE = re.compile(
     rf"|(?<=[a-z]{{3}})[{_CAPITALS}](?![A-Z{_CAPITALS}])"
 )
 """A sign or an accented capital within or at the end of a word of small letters."""
+_TURKISH = re.compile(
+    r"[a-zçöü]þ(?!\w)|[ðþ]\w*[üç]|[üç]\w*[ðþ]|[a-zýöç]þ[bcdfgklmnpstz]|(?<!\w)ý[ðþ](?=[bcdfgklmnpstzý])"
+    r"|\w[ðþ]ý(?!\w)|ý\w*[ðþ]\w*ý|[ðþ]\w*ý\w*ý|ý\w*ý\w*[ðþ]|(?<!\w)(?:[Dd]eðil|þey(?:i|e|in|ler\w*)?(?!\w))"
+)
+"""Turkish ğ, ş and ı where Icelandic and Faroese never have ð, þ and ý: there þ begins a syllable."""
 _MISREAD = (
-    (re.compile(r"[a-zçöü]þ(?!\w)|[ðþ]\w*[üç]|[üç]\w*[ðþ]"), ("cp1254", "cp1252")),  # letters of no common language
+    (_TURKISH, ("cp1254", "cp1252")),
     (re.compile(r"(?<=[a-z])[ˆ‰¸](?=[a-z])"), ("cp1252", "mac_roman")),
     (_INSIDE, ("mac_roman", "cp1252"), ("cp1250", "cp1252"), ("cp850", "cp1252"), ("cp1252", "mac_roman"),
      ("cp1250", "mac_roman")),
