@@ -113,7 +113,56 @@ def test_encodings_of_the_latin_script_are_named_and_doubted(tmp_path: Path, tex
 def test_bytes_that_cp1252_lacks_lead_to_other_encodings(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", joined([HEADER, *((f"très {t}", b) for t, b in ROWS)], ","), "mac_roman")
     assert "cp1252 (" not in refused(path) and "mac_roman (older Macs)" in refused(path)
-    assert "is it --encoding mac_roman or cp850?" in notes(path, encoding="latin-1")
+    assert "is it --encoding mac_roman?" in notes(path, encoding="latin-1")
+
+
+_RUSSIAN = "очень плохой сервис в гостинице и мы не советую никому"
+_UKRAINIAN = "всі люди народжуються вільними і рівними у своїй гідності"
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "read", "named"),
+    [
+        (_RUSSIAN, "koi8-r", "cp1251", "koi8-r"),
+        (_RUSSIAN.upper(), "koi8-r", "cp1251", "koi8-r"),
+        (_RUSSIAN, "cp866", "cp1251", "cp866"),
+        (_RUSSIAN, "cp1251", "koi8-r", "cp1251"),
+        (_RUSSIAN, "cp1251", "cp866", "cp1251"),
+        (_UKRAINIAN, "cp1251", "koi8-u", "cp1251"),
+        ("问题很多好评差评", "gb18030", "big5", "gb18030"),
+        ("50 € cœur", "iso8859-15", "latin-1", "iso8859-15"),
+        ("le cœur", "iso8859-15", "cp1252", "iso8859-15"),
+        ("że źle świat", "cp1250", "iso8859-2", "cp1250"),
+        ("café naïve “x”", "mac_roman", "latin-1", "mac_roman"),
+        ("don’t “so” – naïve", "cp1252", "latin-1", "cp1252"),
+        ("“a\xa0b”\xa0: «so»\xa0!", "cp1252", "latin-1", "cp1252"),
+    ],
+)
+def test_the_likely_encoding_is_named_in_place_of_a_wrong_one(
+    tmp_path: Path, text: str, own: str, read: str, named: str
+) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *((f"{text} {t}", b) for t, b in ROWS)], ","), own)
+    assert f"is it --encoding {named}?" in notes(path, encoding=read)
+    assert "is it --encoding" not in notes(path, encoding=own)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("ОЧЕНЬ ПЛОХО, ВСЁ НЕ РАБОТАЕТ", "cp1251"),
+        ("съешь ЕГЭшный", "koi8-r"),
+        (_UKRAINIAN, "cp1251"),
+        ("сва људска бића рађају се слободна и једнака у достојанству", "cp1251"),
+        ("барлык адамдар тумысынан азат жане кадир-касиети мен укыктары тен", "cp1251"),
+        ("人人生而自由在尊嚴和權利上一律平等", "big5"),
+        ("人人生而自由在尊嚴和權利上一律平等", "gbk"),
+        ("龘靐齉爩鱻麤", "gbk"),
+        ("2½ cups, ½ l, ¤ first point", "latin-1"),
+    ],
+)
+def test_no_other_encoding_is_named_for_honest_text(tmp_path: Path, text: str, encoding: str) -> None:
+    path = save(tmp_path / "t.csv", joined([HEADER, *((f"{text} {t}", b) for t, b in ROWS)], "\t"), encoding)
+    assert "--encoding" not in notes(path, encoding=encoding)
 
 
 def files_of(folder: Path, train: str, test: str) -> Path:

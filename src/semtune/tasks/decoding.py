@@ -18,6 +18,7 @@ from pathlib import Path
 
 from semtune.errors import DataError, OptionError, PathError
 from semtune.runtime.files import check_path, no_file
+from semtune.tasks.doubtful_encoding import doubts, letters_side_by_side
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -46,11 +47,6 @@ FOREIGN_FILES = (
 """First bytes of files that are no text, what they are, and what to do."""
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
-_C1_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
-"""U+0085 is left out: it is a line end in some encodings, and appears in real texts."""
-
-
 _LATIN = "cp1252 (western Europe); cp1250 (central Europe); cp1254 (Turkish); mac_roman (older Macs); cp850 (DOS)"
 """Encodings of the Latin script, the most frequent first; mac_roman and cp850 decode any bytes."""
 
@@ -98,7 +94,7 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
     _check_characters(path, raw, text, encoding_option)
     if not text.strip():
         raise DataError(f"{path} is empty.")
-    return Decoded(_with_line_feeds(text), _doubts(path, raw, text, codec))
+    return Decoded(_with_line_feeds(text), doubts(path, raw, text, codec))
 
 
 def check_one_encoding(paths: Iterable[Path]) -> None:
@@ -220,7 +216,7 @@ def _wrong_encoding(path: Path, raw: bytes, encoding: str, error: UnicodeError, 
                 f"{what}, though {foreign} other lines with letters beyond ASCII are: the file mixes encodings; repair "
                 f"line {broken[0]}{more}, or name another encoding with --encoding."
             )
-        if _letters_side_by_side(raw):
+        if letters_side_by_side(raw):
             likely = "cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese) or euc_kr (Korean)"
         else:
             names = [name for name in _LATIN.split("; ") if _decodes(raw, name.split()[0])][:4]
@@ -244,12 +240,6 @@ def _utf8_lines(raw: bytes) -> tuple[list[int], int]:
 
 def _other_encoding(raw: bytes) -> str:
     return next((name for name in ("utf-8", "cp1252") if _decodes(raw, name)), "latin-1")
-
-
-def _letters_side_by_side(raw: bytes) -> bool:
-    """Whether bytes beyond ASCII mostly follow each other; accents of the Latin script stand alone."""
-    runs = _BEYOND_ASCII.findall(raw)
-    return bool(runs) and sum(map(len, runs)) > 2 * len(runs)
 
 
 def _decodes(raw: bytes, encoding: str) -> bool:
@@ -282,23 +272,6 @@ def _utf16_order(raw: bytes) -> str | None:
         if half and high.count(0) > 0.4 * half and _decodes(raw, name):
             return name
     return None
-
-
-def _doubts(path: Path, raw: bytes, text: str, codec: str) -> tuple[str, ...]:
-    """Notes on an encoding that the bytes make doubtful; any bytes decode with some of the single-byte encodings."""
-    if raw.isascii() or codec.startswith("utf"):
-        return ()
-    if _decodes(raw, "utf-8"):
-        return (f"{path}: read as {codec}, as asked, but its bytes are valid UTF-8; is --encoding right?",)
-    if codec in ("cp1252", "iso8859-1", "iso8859-15") and _letters_side_by_side(raw):
-        return (f"{path}: read as {codec}, as asked, but hardly as a Latin script; is --encoding right?",)
-    controls = len(_C1_CONTROLS.findall(text)) if codec.startswith("iso8859") else 0
-    if controls:
-        windows = _decodes(raw, "cp1252")
-        has = "cp1252 has quotation marks and dashes" if windows else "mac_roman and cp850 have letters"
-        likely = "cp1252" if windows else "mac_roman or cp850"
-        return (f"{path}: {controls} control characters under {codec}, where {has}; is it --encoding {likely}?",)
-    return ()
 
 
 def _with_line_feeds(text: str) -> str:
