@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from semtune.errors import OptionError
+from semtune.tasks.remarks import shown
 
 from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
 
@@ -87,6 +88,34 @@ def test_brackets_without_quotes_are_remarked(tmp_path: Path, label: str) -> Non
     assert pairs(file)[0][1] == label
     said = notes(file)
     assert f'the label "{label}" is in brackets, like a list of another program' in said and "JSON" in said
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        'c("a", "b")',
+        "c('a','b')",
+        'list("a", "b")',
+        'list("a")',
+        "character(0)",
+        "c(1, 2)",
+        "List(a, b)",
+        'list(x = "a")',
+    ],
+)
+def test_vectors_of_r_are_remarked(tmp_path: Path, label: str) -> None:
+    file = cells(tmp_path, [label, "a", "b"])
+    assert pairs(file)[0][1] == label
+    said = notes(file)
+    assert f"the label {shown(label)} looks like a vector or list, as R prints it, and was taken as one label" in said
+    assert "joined" not in notes(cells(tmp_path, ['c("a", "b")', 'c("a", "c")', 'c("b", "c")', 'c("c", "b")']))
+
+
+@pytest.mark.parametrize(
+    "label", ["C(sp3)", "set (mathematics)", "list", "vector(3)", "abc(a, b)", "c (a, b)", "print()"]
+)
+def test_words_before_brackets_are_no_vectors(tmp_path: Path, label: str) -> None:
+    assert "as R prints it" not in notes(cells(tmp_path, [label, "a", "b"]))
 
 
 @pytest.mark.parametrize("label", ["<sunny><windy>", "[sunny][windy]", "{sunny}{windy}"])

@@ -2,6 +2,7 @@
 
 [1, 0, 1]            a number for each label of a list that stands elsewhere
 {a,b}   [a, b]       brackets without quotes, as databases write arrays
+c("a", "b")          the same with a word before them, as R and Scala print vectors and lists
 <a><b>   [a][b]      each label in brackets of its own, as Stack Overflow writes tags
 a:0.8,b:0.2          a probability for each label
 "a"   'b'            quotes that a program wrote around each label
@@ -49,6 +50,12 @@ _DIGITS = re.compile(r"[\[({]?\s*[01]\.?(?:[\s,;|]*[01]\.?)+\s*[\])}]?")
 """0 and 1 for each of several labels, perhaps as NumPy prints an array."""
 _CHAIN = re.compile(r"(?:<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}){2,}")
 """Labels in brackets of their own, one after the other."""
+_CALL = re.compile(
+    r"(?:c|list|character|vector|factor|array|wrapped ?array|arrayseq|buffer|set|hashset|seq|tuple|series|index)"
+    r"\(\s*(?:[\w.]*\s*=?\s*(['\"]).*\1|[^()]*,[^()]*|0|)\s*\)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A vector or list as R and Scala print it."""
 _OF_LABEL = r"[^\s:=,;|][^:=,;|]*[:=]\s*(?:[01](?:\.\d*)?|\.\d+)"
 _PROBABILITIES = re.compile(rf"{_OF_LABEL}(?:\s*[,;|\s]\s*{_OF_LABEL})+")
 """A number from 0 to 1 behind each of several names."""
@@ -175,6 +182,12 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
             f"the label {shown(held[0])} is in brackets, like a list of another program, and was taken as one "
             f"label{_others(held)}; if it is a list, {_AS_JSON}"
         )
+    called = [label for label in known if _CALL.fullmatch(label)]
+    if called:
+        notes.append(
+            f"the label {shown(called[0])} looks like a vector or list, as R prints it, and was taken as one "
+            f"label{_others(called)}; if it is, {_AS_JSON}"
+        )
     chained = [label for label in known if _CHAIN.fullmatch(label)]
     if chained:
         notes.append(
@@ -193,7 +206,7 @@ def notation_notes(labels: Iterable[str], *, listed: bool = False) -> list[str]:
             f"the label {shown(known[0])} looks like a number for each label of a list that stands elsewhere; if it "
             "is, write the names of the labels that apply instead"
         )
-    joined = joined_labels(known)
+    joined = joined_labels(label for label in known if label not in called)
     if joined is not None:
         advice = "write them as items of their own" if listed else "name that with --label-separator"
         notes.append(
