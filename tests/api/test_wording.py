@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import semtune
 from semtune.api.wording import in_python, spoken_python
-from semtune.errors import DataError, ModelError
+from semtune.errors import DataError, ModelError, OptionError
 
 from .conftest import MOODS, TEXTS
 
@@ -52,6 +53,21 @@ def test_options_are_keywords(said: str, meant: str) -> None:
 )
 def test_files_that_hold_data_in_memory_are_splits(said: str, meant: str) -> None:
     assert in_python(said, FOLDER) == meant
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"labels": "good,bad"}, 'must be a list, not "good,bad"; write labels=["good", "bad"].'),
+        ({"labels": "no"}, 'must be a list, not "no"; write labels=["no"].'),
+        ({"epochs": True}, '"epochs" must be a number, not True.'),
+        ({"precision": True}, '"precision" must be a text, not True.'),
+    ],
+)
+def test_values_are_not_written_as_in_a_file(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        semtune.tune((TEXTS, MOODS), model="any", out=tmp_path / "run", **options)
+    assert str(caught.value).endswith(said)
 
 
 def sentences() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ _BEFORE_VALUES = ("give", "e.g.", "with", "use", "(", "or")
 _COMMAND = re.compile(r"`(?:semtune|pip|python)\b[^`]*`")
 _OPTION = re.compile(r"""(?<![\w-])--(no-)?([a-z][a-z-]*[a-z])(?: ('[^']*'|"[^"]*"|\w(?:[\w.+-]*\w)?))?(?![\w-])""")
 
+_YAML_LIST = re.compile(r"(?<=; write )(\w+): (\[.*\])(?=\.$)", re.DOTALL)
+"""What a list is to look like in a file."""
+_YAML_READS = re.compile(r" \(YAML reads [^)]*\)(?:; if it has capitals, .*(?=\.$))?")
+"""What YAML may have done with a value that was given in Python."""
+
 
 @contextlib.contextmanager
 def spoken_python(data_folder: Path) -> Iterator[None]:
@@ -47,8 +53,9 @@ def spoken_python(data_folder: Path) -> Iterator[None]:
 def in_python(message: str, data_folder: Path) -> str:
     """`message` with `--text-column NAME` as `text_column=NAME`, and files written for data in memory as splits.
 
-    Commands in backticks stay as they are.
+    Commands in backticks stay as they are. Values are not written as in YAML.
     """
+    message = _YAML_READS.sub("", _YAML_LIST.sub(_keyword_list, message))
     places = rf"{re.escape(str(data_folder))}[/\\]{WRITTEN.pattern}(?:, (line|row) (\d+))?"
     message = re.sub(places, _place, message)
     commands = _COMMAND.findall(message)
@@ -59,6 +66,13 @@ def in_python(message: str, data_folder: Path) -> str:
 def _place(found: re.Match[str]) -> str:
     split, _, number = found.groups()
     return f"the {split} split" if number is None else f"row {number} of the {split} split"
+
+
+def _keyword_list(found: re.Match[str]) -> str:
+    """A list of YAML as the value of a keyword."""
+    import yaml
+
+    return f"{found[1]}={json.dumps(yaml.safe_load(found[2]), ensure_ascii=False)}"
 
 
 def _keyword(found: re.Match[str]) -> str:
