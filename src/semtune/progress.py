@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -28,9 +29,14 @@ class RunBar:
     display instead, which every notebook front end has.
     """
 
-    def __init__(self, metric: str = "", console: Console | None = None) -> None:
-        """`metric`: the title of the task's primary metric, for the line of an epoch; "": its name."""
-        self._metric = metric
+    def __init__(self, metric: str = "", console: Console | None = None, wording: Callable[[str], str] = str) -> None:
+        """
+        Args:
+            metric: the title of the task's primary metric, for the line of an epoch; "": its name.
+            console: where to draw; None: standard error.
+            wording: says a line in the words of the caller's interface.
+        """
+        self._metric, self._wording = metric, wording
         self._console = console or Console(file=forgiving(sys.stderr))
         self._notebook = self._console.is_jupyter and "SEMTUNE_NO_PROGRESS" not in os.environ
         self._bar = Progress(
@@ -64,7 +70,7 @@ class RunBar:
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the bar."""
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        self._console.print(Text(printable(self._wording(text))), soft_wrap=True)
 
     def on_phase(self, text: str, total: int | None) -> None:
         """A new bar; without a total it only shows that something goes on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from semtune.errors import DataError, ModelError, OptionError
 
 from .conftest import MOODS, TEXTS
 
+Tune = Callable[..., semtune.Run]
 SOURCE = Path(semtune.__file__).parent
 FOLDER = Path("/somewhere/run/data")
 
@@ -68,6 +70,12 @@ def test_values_are_not_written_as_in_a_file(tmp_path: Path, options: dict[str, 
     with pytest.raises(OptionError) as caught:
         semtune.tune((TEXTS, MOODS), model="any", out=tmp_path / "run", **options)
     assert str(caught.value).endswith(said)
+
+
+def test_notes_that_are_shown_name_keywords(tune: Tune, capsys: pytest.CaptureFixture[str]) -> None:
+    tune((TEXTS, ["good;bad" if i % 5 == 0 else mood for i, mood in enumerate(MOODS)]), progress=True)
+    shown = capsys.readouterr().err
+    assert "name that with label_separator=" in shown and "--label" not in shown
 
 
 def sentences() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 import sys
@@ -23,7 +24,7 @@ from semtune.api.own_data import (
 from semtune.api.run import Run, caller_state_kept, observer, temporary_folder
 from semtune.api.run_options import run_spec, split_task_options
 from semtune.api.study import Study
-from semtune.api.wording import spoken_python
+from semtune.api.wording import in_python, spoken_python
 from semtune.errors import (
     DivergedError,
     DoesNotFitError,
@@ -250,7 +251,8 @@ def _run(spec: RunSpec, folder: Path, *, overwrite: bool, fit: bool, planned: bo
     from semtune.specs import resolve
 
     title = TASKS.get(spec.task)(spec.task_options).metrics[0].title
-    with observer(progress, title) as watch, caller_state_kept():
+    wording = functools.partial(in_python, data_folder=DataFolder(folder).path)
+    with observer(progress, title, wording) as watch, caller_state_kept():
         watch.on_phase("starting", None)
         from semtune.measure.memory import resident_bytes
         from semtune.plan.requests import fit_to_memory, load_data

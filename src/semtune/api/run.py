@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,11 +170,11 @@ def temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="semtune-run-"))
 
 
-def observer(progress: bool, metric: str = "") -> RunBar | NoProgress:
-    """What watches a run, as a context manager. `metric`: the title of the task's primary metric."""
+def observer(progress: bool, metric: str = "", wording: Callable[[str], str] = str) -> RunBar | NoProgress:
+    """What watches a run, as a context manager; `metric` and `wording` are those of a RunBar."""
     from semtune.progress import NoProgress, RunBar
 
-    return RunBar(metric) if progress else NoProgress()
+    return RunBar(metric, wording=wording) if progress else NoProgress()
 
 
 @contextlib.contextmanager
