@@ -167,6 +167,13 @@ def test_lists_of_one_label_each_are_remarked(tmp_path: Path) -> None:
     assert not any("exactly one" in note for note in task_of(file).data_notes)
 
 
+def test_separated_labels_of_one_each_are_remarked(tmp_path: Path) -> None:
+    file = table(tmp_path, USUAL)
+    said = task_of(file, label_separator=";").data_notes
+    assert any("exactly one label, under --label-separator: scored as sets" in note for note in said)
+    assert not any("in a list" in note for note in said)
+
+
 def test_named_labels_that_no_text_has(tmp_path: Path) -> None:
     file = table(tmp_path, USUAL)
     options = TaskOptions(data=str(file), text_column="text", label_column="label", labels=("x", "y", "absent"))

@@ -27,6 +27,11 @@ def parse_json(text: str, path: Path) -> Any:
     except _RepeatedKeyError as error:
         raise DataError(f"{path} holds an object with two values for {shown(str(error))}; keep one.") from error
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text[error.pos :].lstrip(", \t\r\n").startswith(("{", "[")):
+            raise DataError(
+                f"{path} holds several objects or lists one after another (the second: line {error.lineno}), as jq "
+                "writes them; write one object a line (jq -c), or one list of all objects (jq -s)."
+            ) from error
         raise DataError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
         ) from error
@@ -80,9 +85,10 @@ def parse_json_lines(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
         except _RepeatedKeyError as error:
             raise DataError(f"{path}, line {number} has two values for {shown(str(error))}; keep one.") from error
         except json.JSONDecodeError as error:
+            written = " (jq -c writes them so)" if line.strip() == "{" else ""
             raise DataError(
                 f"{path}, line {number} is not valid JSON (column {error.colno}: {error.msg}); "
-                "each line must be one JSON object."
+                f"each line must be one JSON object{written}."
             ) from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} {_beyond_reading(error)}.") from error

@@ -141,7 +141,8 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool =
     if kind == "single_label" and len(counts) > max(20, len(examples) / 2):
         notes.append(f"{len(counts)} labels for {len(examples)} texts: is --label-column the right column?")
     if kind == "label_set" and len(examples) > _MANY_TEXTS and all(len(_labels(e)) == 1 for e in examples):
-        notes.append("every text has exactly one label, in a list: scored as sets of labels, not as one label a text")
+        how = "in a list" if listed else "under --label-separator"
+        notes.append(f"every text has exactly one label, {how}: scored as sets of labels, not as one label a text")
     if not named:
         notes += _single_rows(counts)
     notes += _quoted_texts(examples)
