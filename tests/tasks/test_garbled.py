@@ -49,6 +49,15 @@ def garbled_file(path: Path, text: str, *rows: int) -> Path:
     return save(path, joined([HEADER, *kept], "\t"))
 
 
+@pytest.mark.parametrize("head", ["", r"\ansi\deff0{\fonttbl{\f0 Arial;}}\f0\fs24 "])
+def test_rtf_is_remarked_alone(tmp_path: Path, head: str) -> None:
+    rows = [(rf"{{\rtf1{head or ' '}{text} caf\'e9\par}}", label) for text, label in ROWS]
+    said = notes(save(tmp_path / "t.tsv", joined([HEADER, *rows], "\t")))
+    assert "a text is RTF with its commands" in said and "convert it to plain text first" in said
+    assert f'for "{ROWS[0][0]} caf' in said and "line end" not in said
+    assert "RTF" not in notes(garbled_file(tmp_path / "u.tsv", r"I opened {\rtf1 in a file", 3))
+
+
 @pytest.mark.parametrize("meant", MOJIBAKE)
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 def test_mojibake_is_remarked_and_kept(tmp_path: Path, meant: str, encoding: str) -> None:

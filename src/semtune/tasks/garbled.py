@@ -5,6 +5,7 @@
     HTML entity        R&amp;D           a character's name in HTML
     Excel's escape     end_x000D_        a control character in an .xlsx file, as its XML spells it
     JSON's escape      caf\\u00e9        a character's code in JSON or source code
+    RTF                {\\rtf1 end}      a word processor's file, with its commands
     line end           end.\\nNext       a line end in source code
     white space        end\\nNext, a\\tb  a line end or tab, as databases export it
     formula            ="text"           a cell that a spreadsheet should not convert
@@ -44,7 +45,8 @@ _CONTEXT = 20
 def remark_garbled(texts: Iterable[str], what: str, where: str, remarks: Remarks) -> None:
     """Add a remark for each way in which one of a row's `texts` seems garbled; they are `what`: "text" or "label"."""
     held = [*texts]
-    for kind in _KINDS:
+    rich = any(map(_rtf, held))
+    for kind in _KINDS[:1] if rich else _KINDS[1:]:
         found = next(filter(None, map(kind.find, held)), None)
         if found is not None:
             written, meant, how = found
@@ -76,6 +78,8 @@ _Found = tuple[str, str, str] | None
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _EXCEL = re.compile(r"_x[0-9A-Fa-f]{4}_")
 _JSON = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_RTF = re.compile(r"\s*\{\\rtf\d")
+_RTF_COMMAND = re.compile(r"\{\\(?:fonttbl|colortbl|\*)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\\[a-z]+-?\d* ?|[{}]")
 _LINE_END = re.compile(r"\\r\\n|\\n\\n|[.!?,]\\n(?![a-z])")
 _WHITE_SPACE = re.compile(r"(?<=[^\s\\:])\\[nrt](?![\w{]*[\\{])(?=\w|\s|$)")
 """A line end or a tab that is written out behind a word."""
@@ -117,6 +121,10 @@ def _excel(text: str) -> _Found:
 def _json(text: str) -> _Found:
     match = _JSON.search(text) if "\\u" in text else None
     return None if match is None else (match[0], str(json.loads(f'"{match[0]}"')), "")
+
+
+def _rtf(text: str) -> _Found:
+    return (text, _RTF_COMMAND.sub("", text).strip(), "") if _RTF.match(text) else None
 
 
 def _line_end(text: str) -> _Found:
@@ -243,6 +251,7 @@ class _Kind:
 
 
 _KINDS = (
+    _Kind(_rtf, "is RTF with its commands", "convert it to plain text first"),  # whose escapes are no other kind's
     _Kind(
         mojibake,
         "looks like UTF-8 that an earlier program read as {how}",
