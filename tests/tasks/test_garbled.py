@@ -49,6 +49,14 @@ def garbled_file(path: Path, text: str, *rows: int) -> Path:
     return save(path, joined([HEADER, *kept], "\t"))
 
 
+@pytest.mark.parametrize(
+    ("text", "lost"), [("???? ?????? ?????", True), ("caf? ???? ??", True), ("??? ???", False), ("why ??? no", False)]
+)
+def test_question_marks_in_place_of_letters_are_remarked(tmp_path: Path, text: str, lost: bool) -> None:
+    said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
+    assert ("seems to hold question marks in place of letters" in said) == lost
+
+
 @pytest.mark.parametrize("head", ["", r"\ansi\deff0{\fonttbl{\f0 Arial;}}\f0\fs24 "])
 def test_rtf_is_remarked_alone(tmp_path: Path, head: str) -> None:
     rows = [(rf"{{\rtf1{head or ' '}{text} caf\'e9\par}}", label) for text, label in ROWS]

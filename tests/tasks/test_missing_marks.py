@@ -63,12 +63,13 @@ def test_fewer_number_signs_may_be_such_values(tmp_path: Path) -> None:
      "This content isn't available right now", "[redacted]",
      "[flagged]", "Anna Smith sent an attachment.", "<Medien ausgeschlossen>", "Diese Nachricht wurde gelöscht.",
      "imagen omitida",
-     "Se eliminó este mensaje.", "Ce message a été supprimé", "Mensagem apagada", "(message deleted)"],
+     "Se eliminó este mensaje.", "Ce message a été supprimé", "Mensagem apagada", "(message deleted)",
+     "\ufffc", "\ufffc\ufffc", "Loading...", "Loading…", "Wird geladen …"],
 )  # fmt: skip
 def test_marks_of_deleted_messages_are_counted(tmp_path: Path, mark: str) -> None:
     file = with_cell(tmp_path, 0, mark, 3, 9)
     said = notes(file)
-    assert "a text is a mark of a deleted message or of an attachment that was left out" in said
+    assert "a text is a mark of a deleted message or of content that was left out or not loaded" in said
     assert "in 2 rows (first: row 4" in said and pairs(file)[3][0] == mark
     _, lines = read_texts(save(tmp_path / "t.txt", f"fine\n{mark}\n"), TaskOptions())
     assert any("of a deleted message" in line for line in lines)

@@ -16,6 +16,7 @@
     Python's bytes     b'so'             bytes that were printed
     R's escape         caf<U+00E9>       a character that R's locale lacks
     escaped quotes     it\\'s  it''s     as programs write them in source code and SQL
+    lost letters       ???? ?????        characters that an encoding lacks
     lost backslash     donu2019t         JSON's escape without its backslash
     terminal's escape  ESC[31m           colours of a terminal
     ISO-2022-JP        ESC$B…ESC(B       Japanese text that was read as ASCII
@@ -103,6 +104,7 @@ _DOUBLED = re.compile(r"\w+''(?:s|t|re|ve|ll|d|m)\b|\b(?:[ldjmtnsc]|qu)''\w+", r
 _WIKI = re.compile(r"(?<!\w)''(?=\w)")
 """The beginning of italics in a wiki."""
 _LOST_BACKSLASH = re.compile(r"(?<=[^\W\d_])u(?:201[89](?=[^\W\d_])|00[c-f][0-9a-f](?!\d))")
+_LOST_LETTERS = re.compile(r"(?<!\S)\?{2,}(?:[,.]? \?{2,})+(?!\S)")  # "??? ???" may be what somebody wrote
 _TERMINAL = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 _ISO_2022 = re.compile("\x1b\\$[@B][!-~]+(?:\x1b\\([BJ])?")
 _QUOTED_PRINTABLE = re.compile(r"=[C-F][0-9A-F](?:=[89AB][0-9A-F])+")
@@ -228,6 +230,11 @@ def _lost_backslash(text: str) -> _Found:
     return word, _LOST_BACKSLASH.sub(lambda match: chr(int(match[0][1:], 16)), word), ""
 
 
+def _lost_letters(text: str) -> _Found:
+    runs = (match[0] for match in _LOST_LETTERS.finditer(text) if len(set(re.findall(r"\?+", match[0]))) > 1)
+    return None if (run := next(runs, None)) is None else (run, "words in letters that are lost", "")
+
+
 def _terminal(text: str) -> _Found:
     match = _TERMINAL.search(text) if "\x1b" in text else None
     if match is None:
@@ -285,6 +292,7 @@ _KINDS = (
     _Kind(_backslashed, "holds quotes behind backslashes", "remove these in the file where that is not meant"),
     _Kind(_doubled, "holds a doubled apostrophe, as SQL writes it", "write one in the file where that is not meant"),
     _Kind(_lost_backslash, "seems to hold an escape of JSON without its backslash", "export the original again"),
+    _Kind(_lost_letters, "seems to hold question marks in place of letters", "export the original again as UTF-8"),
     _Kind(_terminal, "holds escapes of a terminal", "write the file without colours"),
     _Kind(_iso_2022, "is in ISO-2022-JP, read as ASCII", "read the file with --encoding iso2022_jp"),
     _Kind(_quoted_printable, "looks like an e-mail's quoted-printable form", "decode the file first"),

@@ -77,6 +77,7 @@ _DELETED = re.compile(
             "<?(?:media|image|photo|video|video note|audio|voice message|sticker|gif|document|file|contact card|poll) "
             "omitted>?",
             "<?(?:medien|bild|video|audio|sticker|gif|dokument) (?:ausgeschlossen|weggelassen)>?",
+            "\ufffc+|(?:loading|wird geladen|chargement|cargando|carregando|caricamento|загрузка) ?(?:[.]{2}|…)",
             "(?:diese nachricht wurde|du hast diese nachricht) gelöscht",
             "<?(?:multimedia|imagen|video|audio|sticker|gif|documento) omitid[oa]>?",
             "se eliminó este mensaje|este mensaje fue eliminado|eliminaste este mensaje",
@@ -93,7 +94,7 @@ _DELETED = re.compile(
 )
 """What Reddit, Twitter, WhatsApp, Facebook and others put in place of a message that is gone or was left out."""
 DELETED_REMARK = (
-    "a text is a mark of a deleted message or of an attachment that was left out, and was taken as it stands,"
+    "a text is a mark of a deleted message or of content that was left out or not loaded, and was taken as it stands,"
 )
 _LONGEST_MARK = 120
 _BRACKETED = re.compile(r"[<(\[{]\s*(.*?)\s*[>)\]}]")
