@@ -21,7 +21,7 @@ from semtune.records import TaskOptions
 from semtune.tasks.missing_marks import missing_mark, spreadsheet_error
 from semtune.tasks.table import Table
 
-from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, refused, save, table
+from .tables import HEADER, LABELS, ROWS, joined, notes, pairs, read, refused, save, table
 
 # Quotes in tab-separated files are characters of the text, unless the file is written in the csv form.
 
@@ -410,3 +410,11 @@ def test_a_column_inside_objects_is_named(tmp_path: Path, named: str) -> None:
     file.write_text('{"data": {"comment": "warm soup"}, "ann": {"mood": "good"}}\n' * 3)
     said = refused(file, text_column=named, label_column="mood")
     assert 'has "comment" inside the objects of its column "data"' in said and "json_normalize" in said
+
+
+@pytest.mark.parametrize(("end", "said"), [("\r\n", True), ("\r", True), ("\n", False)])
+def test_line_ends_that_change_inside_cells_are_said(tmp_path: Path, end: str, said: bool) -> None:
+    rows = ["text,label", *(f'"soup{end}is warm {n}",{"good" if n % 2 else "bad"}' for n in range(20))]
+    path = save(tmp_path / "t.csv", end.join(rows) + end)
+    assert ("a line end inside a cell (CR LF or CR) became a line feed in 20 rows" in notes(path)) == said
+    assert {e.text.partition(" ")[0] for e in read(path)} == {"soup\nis"}

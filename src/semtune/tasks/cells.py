@@ -166,9 +166,9 @@ def written_list(cell: Any) -> list[Any] | None:
     if not any(text.startswith(start) and text.endswith(end) for start, end in LIST_MARKS):
         return None
     value = _written_value(text)
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else None
+    if isinstance(value, list):
+        return sorted(value, key=str) if text.startswith("{") else value
+    return None
 
 
 def is_written_object(cell: Any) -> bool:
@@ -184,15 +184,45 @@ def written_object(cell: Any) -> dict[str, Any] | None:
 
 def _written_value(text: str) -> Any:
     """The value that `text` is in JSON or Python; None: it is neither, or an array as NumPy prints it."""
-    for read in (json.loads, ast.literal_eval):
+    for read in (_json_value, _python_value):
         try:
             with warnings.catch_warnings():  # Python warns of "\\d" in a string
                 warnings.simplefilter("ignore")
                 value = read(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
-        return None if read is ast.literal_eval and _PRINTED_ARRAY.search(text) else value
+        return None if read is _python_value and _PRINTED_ARRAY.search(text) else value
     return None
+
+
+def _json_value(text: str) -> Any:
+    return json.loads(text, parse_float=WrittenFloat)
+
+
+def _python_value(text: str) -> Any:
+    """A Python literal, tuples and sets as lists: a set would merge 1.1 and 1.10 before anybody could say so.
+
+    Raises ValueError too for whole numbers in another form than usual, such as 0x10.
+    """
+    tree = ast.parse(text, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            written = ast.get_source_segment(text, node) or ""
+            if isinstance(node.value, float):
+                node.value = WrittenFloat(written.replace("_", ""))
+            elif written != str(node.value):
+                raise ValueError(written)
+    return ast.literal_eval(_Lists().visit(tree))
+
+
+class _Lists(ast.NodeTransformer):
+    """Tuples and sets of a literal as lists."""
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
+        return ast.List([self.visit(item) for item in node.elts], ast.Load())
+
+    def visit_Set(self, node: ast.Set) -> ast.AST:
+        return ast.List([self.visit(item) for item in node.elts], ast.Load())
 
 
 def looks_like_list(cell: Any) -> bool:

@@ -57,6 +57,8 @@ class Decoded:
 
     text: str
     notes: tuple[str, ...] = ()
+    other_line_ends: bool = False
+    """Whether the file has line ends that became "\\n"."""
 
 
 def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = False) -> Decoded:
@@ -94,7 +96,8 @@ def decode_file(path: Path, encoding: str = "utf-8", *, encoding_option: bool = 
     _check_characters(path, raw, text, encoding_option)
     if not text.strip():
         raise DataError(f"{path} is empty.")
-    return Decoded(_with_line_feeds(text), doubts(path, raw, text, codec))
+    lines = _with_line_feeds(text)
+    return Decoded(lines, doubts(path, raw, text, codec), other_line_ends=lines != text)
 
 
 def check_one_encoding(paths: Iterable[Path]) -> None:

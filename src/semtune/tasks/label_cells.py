@@ -59,13 +59,14 @@ class LabelCells:
             label set without it.
         """
         items: list[Any]
+        is_list = isinstance(cell, list)
         if is_nested(cell):
             raise no_label(cell, where, remarks)
-        if isinstance(cell, list):
+        if is_list:
             items = cell
         elif self.written and (found := written_list(cell)) is not None:
             remarks.row("a list written out in a label cell was read as its labels", where)
-            items = found
+            items, is_list = found, True
         elif is_written_object(cell):
             advice = "give each label as text"
             if '"ImportId"' in cell:
@@ -80,7 +81,7 @@ class LabelCells:
             remarks.row("white space around a label was left out", where)
         labels = [text for item in items if (text := label_text(item, self.column, where, remarks)) is not None]
         remark_garbled(labels, "label", where, remarks)
-        if isinstance(cell, list) and len(labels) < len(items):
+        if is_list and len(labels) < len(items):
             remarks.row("an empty item of a label list was left out", where)
         if len(set(labels)) < len(labels):
             advice = "if a cell has the answers of several annotators, write the one that counts"

@@ -133,6 +133,8 @@ def _read_separated(
             remarks.row("empty cells beyond the header's columns were left out", where)
         elif len(cells) < len(names):
             remarks.row("a row has fewer cells than the header", where)
+        if decoded.other_line_ends and any("\n" in cell for cell in cells):
+            remarks.row("a line end inside a cell (CR LF or CR) became a line feed", where)
         rows.append((where, _first_of_each(names, cells)))
         kept.append(record)
     stray = stray_cell(names, kept, remarks)
