@@ -8,6 +8,7 @@ from pathlib import Path
 from semtune.records import RunResult
 from semtune.runs.folder import read_result
 from semtune.runs.repeated import differences, earlier_result
+from semtune.specs import read_spec
 
 from .conftest import Semtune
 
@@ -31,6 +32,7 @@ def test_what_differs(semtune: Semtune, tmp_path: Path) -> None:
     then = earlier_result(tmp_path / "run" / "spec.yaml")
     assert then == read_result(tmp_path / "run" / "result.json")
     assert isinstance(then, RunResult)
+    spec = read_spec(tmp_path / "run" / "spec.yaml")
     then = dataclasses.replace(then, model_fingerprint="1", file_fingerprints={"knowledge": "1", "prices": "1"})
     for changes, expected in [
         ({}, []),
@@ -39,6 +41,6 @@ def test_what_differs(semtune: Semtune, tmp_path: Path) -> None:
         ({"file_fingerprints": {"knowledge": "2", "prices": "1"}}, ["knowledge"]),
         ({"data_fingerprint": "2", "spec_fingerprint": "2"}, []),
     ]:
-        assert differences(then, dataclasses.replace(then, **changes)) == expected
+        assert differences(then, dataclasses.replace(then, **changes), spec) == expected
     (tmp_path / "run" / "result.json").write_text("{", encoding="utf-8")
     assert earlier_result(tmp_path / "run" / "spec.yaml") is None

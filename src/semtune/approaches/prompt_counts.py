@@ -31,11 +31,11 @@ class PromptCounts:
         for key in COUNTED:
             self._given[key] += sum(len(note.get(key, ())) for note in notes)
             self._dropped[key] += sum(note.get(f"dropped_{key}", 0) for note in notes)
-        cited = {_named(entry) for note in notes for entry in note.get("knowledge", ())}
+        entries = [entry for note in notes for entry in note.get("knowledge", ())]
+        cited = set(map(_named, entries))
         self._cited.update(sorted(cited))
         self._texts_with_knowledge += bool(cited)
-        entries = [str(entry["text"]) for note in notes for entry in note.get("knowledge", ())]
-        self._texts_told += bool(entries) and _has(entries, text)
+        self._texts_told += bool(entries) and _has([str(entry["text"]) for entry in entries], text)
 
     def mean(self, key: str) -> float | None:
         """How many of a key of `COUNTED` were in a prompt on average; None where no prompt had any."""

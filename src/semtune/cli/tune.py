@@ -56,7 +56,7 @@ def tune(
     repeats = None if spec is None else _earlier_result(spec)
     result = _run(run_spec, out, overwrite, fit=fit, file=str(spec or ""))
     if repeats is not None:
-        _say_differences(repeats, result)
+        _say_differences(repeats, result, run_spec)
     if json:
         from semtune.records import to_plain
 
@@ -71,11 +71,11 @@ def _earlier_result(spec: Path) -> RunResult | None:
     return earlier_result(spec)
 
 
-def _say_differences(then: RunResult, now: RunResult) -> None:
+def _say_differences(then: RunResult, now: RunResult, spec: RunSpec) -> None:
     """Say what a repeated run had that the first one had not."""
     from semtune.runs.repeated import differences
 
-    changed = differences(then, now)
+    changed = differences(then, now, spec)
     if changed:
         o.say(
             f"note: this run repeats {then.out} by its spec.yaml, but not its {' and '.join(changed)}, which "

@@ -67,6 +67,13 @@ def model_fingerprint(spec: RunSpec, *, sampled: bool = False) -> str | None:
         return None
 
 
+def changed_files(then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> set[str]:
+    """The options of `given_files` whose file is not as it was; none where the fingerprints are not on record."""
+    if then is None or now is None:
+        return set()
+    return {name for name in {*then, *now} if then.get(name) != now.get(name)}
+
+
 def given_files(spec: RunSpec) -> dict[str, str]:
     """16 hexadecimal digits over the content of each of `GIVEN_FILES` that the spec names and that is here."""
     found: dict[str, str] = {}

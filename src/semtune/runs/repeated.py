@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from semtune.errors import SemtuneError
-from semtune.records import RunResult
+from semtune.records import RunResult, RunSpec
+from semtune.runs.fingerprints import changed_files, model_fingerprint
 from semtune.runs.folder import RunFolder, read_result
 
 
@@ -20,7 +21,7 @@ def earlier_result(spec_file: Path) -> RunResult | None:
         return None
 
 
-def differences(then: RunResult, now: RunResult) -> list[str]:
+def differences(then: RunResult, now: RunResult, spec: RunSpec) -> list[str]:
     """What the same spec named then and names now, and is not the same: "data", "model", "knowledge"; [] where the
     spec was changed, or the fingerprints are not on record.
     """
@@ -29,9 +30,10 @@ def differences(then: RunResult, now: RunResult) -> list[str]:
     found = []
     if None not in (then.data_fingerprint, now.data_fingerprint) and then.data_fingerprint != now.data_fingerprint:
         found.append("data")
-    if None not in (then.model_fingerprint, now.model_fingerprint) and then.model_fingerprint != now.model_fingerprint:
+    if (
+        None not in (then.model_fingerprint, now.model_fingerprint)
+        and then.model_fingerprint != now.model_fingerprint
+        and then.model_fingerprint != model_fingerprint(spec, sampled=True)  # of an earlier version
+    ):
         found.append("model")
-    before, after = then.file_fingerprints, now.file_fingerprints
-    if before is not None and after is not None:
-        found += sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    return found
+    return found + sorted(changed_files(then.file_fingerprints, now.file_fingerprints))

@@ -11,7 +11,7 @@ from typing import Any
 
 from semtune.errors import SemtuneError
 from semtune.records import Metric, RunResult, RunSpec
-from semtune.runs.fingerprints import code_version, given_files, model_fingerprint
+from semtune.runs.fingerprints import changed_files, code_version, given_files, model_fingerprint
 from semtune.runs.folder import RunFolder, read_json, read_result
 from semtune.runs.identity import same_run
 from semtune.specs import read_spec, resolve
@@ -53,7 +53,7 @@ class Judge:
             return Verdict(None, "its data have changed")
         if not self._same_model(result, spec):
             return Verdict(None, "its model's files have changed")
-        changed = _changed_files(result, spec)
+        changed = changed_files(result.file_fingerprints, given_files(spec))
         if "knowledge" in changed:
             return Verdict(None, "its knowledge has changed")
         remark = self._kept_from(result, spec, paths, other_prices="prices" in changed)
@@ -88,12 +88,6 @@ class Judge:
         elif result.file_fingerprints is None and spec.knowledge is not None:
             differences.append(f"whether its knowledge is that of now is not on record ({UNKNOWN})")
         return f"measured on {_day(result, paths)}, {', '.join(differences)}" if differences else None
-
-
-def _changed_files(result: RunResult, spec: RunSpec) -> set[str]:
-    """The options of `given_files` whose file is not as it was; none of a result without their fingerprints."""
-    then, now = result.file_fingerprints, given_files(spec)
-    return set() if then is None else {name for name in {*then, *now} if then.get(name) != now.get(name)}
 
 
 def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -12,15 +12,14 @@ from semtune.tasks.cells import written_list
 from semtune.tasks.characters import visible
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.table_files import RawTable
+from semtune.tasks.yes_no import FALSE, TRUE
 
 _REJECTED = frozenset(
     {"discard", "discarded", "reject", "rejected", "skip", "skipped", "ignore", "ignored", "excluded"}
 )
 _STATUS = _REJECTED | {"draft", "spam", "survey preview", "survey test"}
 _OF_ROW = _STATUS | {"deleted", "removed", "cancelled", "canceled", "invalid", "failed", "declined", "duplicate"}
-_TRUE = frozenset({"true", "1", "1.0", "yes", "x", "y", "t", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
-_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "nein", "falsch", "non", "faux", "não"})
-_FAILED = frozenset({"failed", "fail", "incorrect", "wrong", "not passed"}) | _FALSE
+_FAILED = frozenset({"failed", "fail", "incorrect", "wrong", "not passed"}) | FALSE
 _AGAINST = frozenset(
     word
     for words in (
@@ -47,8 +46,8 @@ UNACCEPTED: Mapping[str, frozenset[str]] = {
     "status": _STATUS,  # Argilla, Qualtrics
     **dict.fromkeys(("state", "verdict"), _REJECTED),
     **dict.fromkeys(("decision", "action"), _REJECTED - {"reject", "rejected"}),  # what a review or a mail may be about
-    **dict.fromkeys(_AGAINST, _TRUE),
-    **dict.fromkeys(_FOR, _FALSE),
+    **dict.fromkeys(_AGAINST, TRUE),
+    **dict.fromkeys(_FOR, FALSE),
     **dict.fromkeys(("attention_check", "quality_check", "manipulation_check", "control_question"), _FAILED),
 }
 """Columns in which annotation tools and surveys say that a row does not count, with the words for it."""

@@ -20,6 +20,7 @@ from semtune.tasks.find_column import find_column
 from semtune.tasks.remarks import shown
 from semtune.tasks.split_words import DEVELOPMENT_WORDS, plain_word, split_hints, split_of, word_forms
 from semtune.tasks.table_files import RawTable
+from semtune.tasks.yes_no import FALSE, TRUE
 
 USUAL_NAMES = frozenset(
     {"split", "splits", "set", "subset", "dataset", "partition", "fold", "folds", "kfold", "part", "usage", "phase"}
@@ -34,8 +35,7 @@ _NO_SPLIT = frozenset(
     | {"unused", "ignore", "ignored", "exclude", "excluded", "other", "unassigned"}
 )
 """What such a column says of rows that belong to no split."""
-_TRUE = frozenset({"true", "1", "1.0", "yes", "y", "t", "x", "ja", "wahr", "oui", "vrai", "sí", "si", "sim"})
-_FALSE = frozenset({"false", "0", "0.0", "no", "n", "f", "", "none", "nan", "nein", "falsch", "non", "faux", "não"})
+_FALSE_OR_BLANK = FALSE | {"", "none", "nan"}
 _KNOWN_SHARE = 0.75
 """Share of the cells that must name a split, or no split, in a column that is refused."""
 _FEW_VALUES = 20
@@ -81,7 +81,7 @@ def split_by_column(tables: Mapping[str, RawTable], column: str) -> dict[str, Ra
         cell = row.get(column)
         word = plain_word(cell)
         written[word] += 1
-        split = split_of(word) if flag is None else flag.true if word in _TRUE else flag.false
+        split = split_of(word) if flag is None else flag.true if word in TRUE else flag.false
         if split is None:
             found = shown("" if cell is None else str(cell))
             raise DataError(
@@ -245,14 +245,14 @@ def _may_be_valid(name: str) -> bool:
 
 
 def _is_flag(counts: Mapping[str, int]) -> bool:
-    return len(counts) > 1 and set(counts) <= _TRUE | _FALSE and not _TRUE.isdisjoint(counts)
+    return len(counts) > 1 and set(counts) <= TRUE | _FALSE_OR_BLANK and not TRUE.isdisjoint(counts)
 
 
 def _flag_of(column: str, cells: Iterable[Any]) -> _Flag | None:
     """What a column named by the user means where it holds true and false; None: it holds words."""
     counts = _counted(cells)
     filled = set(counts) - {""}
-    return _flag_name(column) if filled and filled <= _TRUE | _FALSE else None
+    return _flag_name(column) if filled and filled <= TRUE | _FALSE_OR_BLANK else None
 
 
 def says_splits(name: str, cells: Iterable[Any]) -> str | None:

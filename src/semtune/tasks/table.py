@@ -160,16 +160,16 @@ class Table(BaseTask):
         held = {split: [in_label_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
+        unread = {split: self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables}
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
             said = [row.get(label_column) for _, row in tables["train"].rows]
-            notes += group_notes(tables["train"].source, self._unnamed_columns(tables["train"]), "splits", said)
+            notes += group_notes(tables["train"].source, unread["train"], "splits", said)
         held.setdefault("test", [])
-        notes += weight_notes(tables["train"].source, self._unnamed_columns(tables["train"]))
+        notes += weight_notes(tables["train"].source, unread["train"])
         notes += _without_effect(options, made)
-        folded = [self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables]
-        joined = {name: [cell for own in folded for cell in own.get(name, ())] for name in folded[0]}
-        said = [row.get(label_column) for split in ("train", "dev") if split in tables for _, row in tables[split].rows]
+        joined = {name: [cell for own in unread.values() for cell in own.get(name, ())] for name in unread["train"]}
+        said = [row.get(label_column) for split in unread for _, row in tables[split].rows]
         groups = group_notes(tables["train"].source, joined, "folds", said)
         return _Loaded(labels, kind, held, made, tuple(dict.fromkeys(notes)), tuple(groups))
 
