@@ -49,7 +49,12 @@ def test_a_label_that_shows_nothing_is_missing(tmp_path: Path, blank: str) -> No
 
 
 @pytest.mark.parametrize(
-    "stored", [pa.float16(), pa.float32(), pa.float64(), pa.list_(pa.float32()), pa.list_(pa.float32(), 1)], ids=str
+    "stored",
+    [
+        *(pa.float16(), pa.float32(), pa.float64()),
+        *(pa.list_(pa.float16()), pa.list_(pa.float32()), pa.list_(pa.float32(), 1)),
+    ],
+    ids=str,
 )
 def test_numbers_of_parquet_files_are_labels_as_they_are_written(tmp_path: Path, stored: pa.DataType) -> None:
     values = [0.1, 0.7] * 12
@@ -57,6 +62,12 @@ def test_numbers_of_parquet_files_are_labels_as_they_are_written(tmp_path: Path,
     table = pa.table({"text": [text for text, _ in ROWS], "label": labels}).replace_schema_metadata({"kept": "yes"})
     pq.write_table(table, tmp_path / "t.parquet")
     assert {label for _, label in pairs(tmp_path / "t.parquet")} == {"0.1", "0.7"}
+
+
+def test_times_of_parquet_files_keep_their_nanoseconds(tmp_path: Path) -> None:
+    times = pa.array([34_200_000_000_001, 34_200_000_000_002] * 12, pa.time64("ns"))
+    pq.write_table(pa.table({"text": [text for text, _ in ROWS], "label": times}), tmp_path / "t.parquet")
+    assert {label for _, label in pairs(tmp_path / "t.parquet")} == {"09:30:00.000000001", "09:30:00.000000002"}
 
 
 def test_numbers_of_a_data_set_with_features_too() -> None:

@@ -55,6 +55,16 @@ def test_what_may_be_a_split_is_named(tmp_path: Path, name: str) -> None:
     assert said not in notes(tmp_path, **{own: str(tmp_path / "own.csv")}), "the split is given by an option"
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_folder_beside_the_file_of_its_split_is_named(tmp_path: Path, split: str) -> None:
+    for name in ("train", "test"):
+        save(tmp_path / f"{name}.csv", joined([HEADER, *[(f"{name} {text}", label) for text, label in ROWS]], ","))
+    assert "left out" not in notes(tmp_path)
+    (tmp_path / split).mkdir()
+    save(tmp_path / split / "part1.csv", joined([HEADER, ("more soup", "good")], ","))
+    assert f"left out {split}/, whose names are those of splits" in notes(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["test.py", "test.ipynb", "dev.md", "train.log", "tests", ".test.csv.swp"])
 def test_what_only_shares_the_name_is_not(tmp_path: Path, name: str) -> None:
     save(tmp_path / "train.csv", joined([HEADER, *ROWS], ","))

@@ -37,15 +37,9 @@ def shorten_column(rows: Iterable[tuple[str, dict[str, Any]]], column: str, feat
     type_name = narrow_type(str(getattr(inner, "dtype", "")))
     if type_name is None:
         return
-
-    def shortened(value: Any) -> Any:
-        if isinstance(value, list):
-            return [shortened(item) for item in value]
-        return shortest(value, type_name) if isinstance(value, float) else value
-
     for _, row in rows:
         if column in row:
-            row[column] = shortened(row[column])
+            row[column] = _shortened(row[column], type_name)
 
 
 def widen(table: pa.Table) -> pa.Table:
@@ -57,11 +51,18 @@ def widen(table: pa.Table) -> pa.Table:
         found = column.type
         in_lists = kinds.is_list(found) or kinds.is_large_list(found) or kinds.is_fixed_size_list(found)
         number = found.value_type if in_lists else found
+        text, wide = (pa.list_(pa.string()), pa.list_(pa.float64())) if in_lists else (pa.string(), pa.float64())
         if kinds.is_float32(number):
-            text, wide = (pa.list_(pa.string()), pa.list_(pa.float64())) if in_lists else (pa.string(), pa.float64())
             plain = table.column(index).cast(pa.list_(number)) if in_lists else table.column(index)
             table = table.set_column(index, column.name, plain.cast(text).cast(wide))
-        elif kinds.is_float16(number) and not in_lists:
-            values = [None if v is None else shortest(v, "float16") for v in table.column(index).to_pylist()]
-            table = table.set_column(index, column.name, pa.array(values, pa.float64()))
+        elif kinds.is_float16(number):  # which Arrow writes as no text
+            values = _shortened(table.column(index).to_pylist(), "float16")
+            table = table.set_column(index, column.name, pa.array(values, wide))
     return table
+
+
+def _shortened(value: Any, type_name: str) -> Any:
+    """`value`, a number or a list, with the shortest decimals; anything else as it is."""
+    if isinstance(value, list):
+        return [_shortened(item, type_name) for item in value]
+    return shortest(value, type_name) if isinstance(value, float) else value

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semtune.errors import DataError, first_line
 from semtune.runtime.files import no_file
 from semtune.tasks.class_names import name_classes
 from semtune.tasks.narrow_floats import widen
 from semtune.tasks.remarks import Remarks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HUB_METADATA = b"huggingface"
 """Key under which the `datasets` package writes the features of its columns, as JSON."""
@@ -35,7 +38,7 @@ def read_parquet(path: Path, remarks: Remarks) -> ParquetRows:
     try:
         # Not read_table: it would also take the folder's name for a column, where that has the form "key=value".
         with pq.ParquetFile(path) as file:
-            table = widen(file.read())
+            table = _fine_times(widen(file.read()))
         columns: list[str] = list(table.column_names)
         first = [columns.index(name) for name in dict.fromkeys(columns)]
         rows: list[dict[str, Any]] = table.select(first).to_pylist()
@@ -46,6 +49,21 @@ def read_parquet(path: Path, remarks: Remarks) -> ParquetRows:
         if name_classes(located, name, feature, str(path)):
             remarks.general(f'class numbers in column "{name}" were read as the names in the file\'s metadata')
     return ParquetRows(columns, rows)
+
+
+def _fine_times(table: pa.Table) -> pa.Table:
+    """`table` with times of day as texts where Python's own, which end at microseconds, would make two of them one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for index, column in enumerate(table.schema):
+        if column.type != pa.time64("ns"):
+            continue
+        times = table.column(index)
+        nanoseconds = times.cast(pa.int64()).to_pylist()
+        if any((count or 0) % 1000 for count in nanoseconds):
+            table = table.set_column(index, column.name, pc.cast(times, pa.string()))
+    return table
 
 
 def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def read_tables(options: TaskOptions) -> dict[str, RawTable]:
         if not files and not (split != "train" and getattr(options, f"{split}_data")):
             _check_no_unreadable(held, folders, split)
             passed_over += _passed_over([*held, *folders], split)
+        elif files:  # other files of that name are copies, as a rule: the workbook, the archive
+            passed_over += _passed_over(folders, split)
         check_shards(files, SPLIT_OF_NAME)
         if len(files) > 1:
             found = ", ".join(file.name for file in files)
