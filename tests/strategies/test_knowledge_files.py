@@ -175,3 +175,32 @@ def test_entries_that_no_date_holds_back_are_noted(tmp_path: Path) -> None:
     assert fitted("few-shot", knowledge=str(file), newer_entries="included").notes == ()
     file.write_text("text\nsoup\nbread\n", encoding="utf-8")
     assert fitted("zero-shot", knowledge=str(file)).notes == ()
+
+
+def test_front_matter_gives_title_and_date_to_all_entries(tmp_path: Path) -> None:
+    head = f"---\ntitle: Slang\ndate: {MAY}\ntags: [words]\n---\n"
+    (tmp_path / "k.md").write_text(f"{head}\nsoup\n\n# Bread\n\n- crust\n\n## 2022-05-08\n\ntea\n", encoding="utf-8")
+    knowledge = Knowledge.read(tmp_path / "k.md")
+    found = [(entry.id, entry.title, entry.text, entry.date) for entry in knowledge.entries]
+    assert found == [
+        ("line 7", "Slang", "soup", MAY),
+        ("line 11", "Bread", "crust", MAY),
+        ("line 15", "", "tea", "2022-05-08"),
+    ]
+    assert f'front matter: the title "Slang" and the date {MAY} taken for all entries' in " ".join(knowledge.notes)
+
+
+@pytest.mark.parametrize(
+    "text", ["---\n\nsoup: warm\n", "---\nsoup\n---\n", "--- soup: a\n---\nb\n", "---\na: [\n---\n"]
+)
+def test_rules_and_broken_fields_are_no_front_matter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "k.md").write_text(f"{text}\nbread\n", encoding="utf-8")
+    knowledge = Knowledge.read(tmp_path / "k.md")
+    assert "front matter" not in " ".join(knowledge.notes) and knowledge.entries[-1].text == "bread"
+
+
+def test_comments_in_markdown_are_no_entries(tmp_path: Path) -> None:
+    (tmp_path / "k.md").write_text("<!-- to do:\nall -->\n\nsoup <!-- hot -->\n", encoding="utf-8")
+    knowledge = Knowledge.read(tmp_path / "k.md")
+    assert [(entry.id, entry.text) for entry in knowledge.entries] == [("line 4", "soup")]
+    assert "comments of HTML were left out" in " ".join(knowledge.notes)

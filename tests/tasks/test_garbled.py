@@ -105,6 +105,15 @@ def test_one_latin_encoding_read_as_another_is_remarked(tmp_path: Path, meant: s
     assert f'"{text}" for "{meant}"; check the file\'s encoding (--encoding mac_roman, cp1250,' in said
 
 
+def test_texts_as_web_forms_send_them_are_remarked(tmp_path: Path) -> None:
+    sent = [(text.replace(" ", "+"), label) for text, label in ROWS[:2]]
+    assert all(text.count("+") > 2 for text, _ in sent)
+    said = notes(save(tmp_path / "t.csv", joined([HEADER, *sent, *ROWS[2:]], ",")))
+    assert "has + in place of spaces, as web forms send it, and was taken as it stands, in 2 rows" in said
+    sums = [("a+b+c+d=e", "good"), ("C++", "bad"), ("read+write", "bad")]
+    assert "in place of spaces" not in notes(save(tmp_path / "s.csv", joined([HEADER, *sums, *ROWS], ",")))
+
+
 @pytest.mark.parametrize("text", HONEST)
 def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
     said = notes(garbled_file(tmp_path / "t.tsv", text, 3))
@@ -129,6 +138,7 @@ def test_honest_texts_are_not_remarked(tmp_path: Path, text: str) -> None:
         ("bread\\r\\nsecond", '"\\r\\n" for "⏎"'),
         ("\ufefffirst", "holds a byte-order mark (U+FEFF), as files that were joined leave it"),
         ("it=E2=80=99s", '"=E2=80=99" for "’"'),
+        ('a ""good"" end', "holds doubled quotes, as within quotes of CSV"),
         (
             "=?UTF-8?B?Q2Fmw6k=?=",
             "is encoded as in an e-mail's header, and was taken as it stands, in row 4, \"=?UTF-8?B?",

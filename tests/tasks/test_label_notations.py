@@ -118,6 +118,26 @@ def test_words_before_brackets_are_no_vectors(tmp_path: Path, label: str) -> Non
     assert "as R prints it" not in notes(cells(tmp_path, [label, "a", "b"]))
 
 
+@pytest.mark.parametrize("label", ["1. taste\n2. price", "1) taste\n2) price", "- taste\n- price"])
+def test_lists_that_are_typed_into_a_cell_are_remarked(tmp_path: Path, label: str) -> None:
+    file = cells(tmp_path, [label, "smell", "service"])
+    assert 'looks like several labels joined by "\\n"' in notes(file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "joined"),
+    [
+        (["1/2/2024", "01/02/2024", "1/3/2024", "2/2/2024"], False),
+        (["1/5", "5/5", "2/5", "4/5"], False),
+        (["5/5", "5", "1"], False),
+        (["1/2", "1", "2"], True),
+        (["a/b", "a", "b"], True),
+    ],
+)
+def test_dates_and_points_of_so_many_are_not_joined_labels(tmp_path: Path, labels: list[str], joined: bool) -> None:
+    assert ('joined by "/"' in notes(cells(tmp_path, labels))) == joined
+
+
 @pytest.mark.parametrize("label", ["<sunny><windy>", "[sunny][windy]", "{sunny}{windy}"])
 def test_labels_in_brackets_of_their_own_are_remarked(tmp_path: Path, label: str) -> None:
     file = cells(tmp_path, [label, label[: len(label) // 2]])

@@ -106,7 +106,10 @@ def test_a_mark_in_the_test_split_hides_its_labels(tmp_path: Path, mark: str) ->
     assert "placeholder of hidden labels" in "\n".join(task.notes)
 
 
-@pytest.mark.parametrize("word", ["k.A.", "-99", "(blank)", "<empty>", "keine Angabe", "n.a.", "(n/a)", "[none]"])
+@pytest.mark.parametrize(
+    "word",
+    ["k.A.", "-99", "(blank)", "<empty>", "keine Angabe", "n.a.", "(n/a)", "[none]", "Choose an item.", "- Select -"],
+)
 def test_placeholders_among_labels_are_said(tmp_path: Path, word: str) -> None:
     file = with_cell(tmp_path, 1, word, 3, 4, 5)
     assert f'the label "{word}" (3 texts) is read as a label like any other' in notes(file)

@@ -18,6 +18,8 @@ from semtune.tasks.table import Table
      "auteur", "utente", "użytkownik", "ID пользователь", "用户ID", "ユーザー", "product name",
      "email", "E-mail", "e_mail_address", "From", "from_id", "Absender", "screen_name", "@author.screen_name", "handle",
      "thread", "conversation", "customer", "account", "Kunde", "phone", "msisdn", "household", "class_id", "channel_id",
+     "Ticket ID", "order_id", "artist", "Requester Name", "original_text", "augmented_from", "pair_id", "template_id",
+     "cluster_id", "orig_id", "company",
      "chat", "repo", "ip address", "Telefonnummer", "Отправитель", "客户"],
 )  # fmt: skip
 def test_groups_that_are_split_apart_are_noted(name: str) -> None:
@@ -31,7 +33,8 @@ def test_groups_that_are_split_apart_are_noted(name: str) -> None:
     [("user_id", 2), ("user_id", 30), ("user_id", 40), ("subject", 8), ("user_mood", 8), ("num_users", 8),
      ("no_links", 8), ("product", 8), ("id", 8), ("paid", 8), ("rating", 8), ("name", 8), ("", 8),
      ("channel", 8), ("class", 8), ("class_name", 8), ("valid_from", 8), ("account_type", 8), ("address", 8),
-     ("mail", 8), ("phone_model", 8), ("has_email", 8), ("screen", 8), ("e", 8)],
+     ("mail", 8), ("phone_model", 8), ("has_email", 8), ("order", 8), ("cluster", 8), ("text", 8),
+     ("screen", 8), ("e", 8)],
 )  # fmt: skip
 def test_other_columns_are_no_groups(name: str, groups: int) -> None:
     assert group_notes("t.csv", {name: [i % groups for i in range(40)]}, "splits") == []

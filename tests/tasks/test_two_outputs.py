@@ -50,6 +50,24 @@ def test_what_says_the_same_or_is_no_output_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, [order], TargetSpace("label_set", ("bad", "good")))[0].labels == ("bad", "good")
 
 
+@pytest.mark.parametrize(
+    "key", ["output", "response", "answer", "generated_text", "llm_label", "classification", "Labels", "model_output"]
+)
+def test_an_answer_beside_labels_that_are_the_gold_ones_is_refused(tmp_path: Path, key: str) -> None:
+    rows = [{"id": "1", "labels": ["good"], key: "good"}, {"id": "2", "labels": ["good"], key: "bad"}]
+    with pytest.raises(DataError, match=rf'row 2 \(id "2"\) has "labels" and "{key}", which differ'):
+        read(tmp_path, rows)
+
+
+def test_a_completion_beside_the_labels_that_were_read_from_it(tmp_path: Path) -> None:
+    rows = [{"id": "1", "labels": ["good"], "output": " Good.\n", "prompt": "bad", "gold_labels": ["bad"]}]
+    assert read(tmp_path, rows)[0].labels == ("good",)
+    with pytest.raises(DataError, match='has "labels" and "completion", which differ'):
+        read(tmp_path, [{"id": "1", "labels": ["good"], "completion": "It is bad."}])
+    with pytest.raises(DataError, match='has no "labels" but "response"'):
+        read(tmp_path, [{"id": "1", "response": "good"}])
+
+
 @pytest.mark.parametrize("key", ["output", "prediction", "predicted_text"])
 def test_a_free_text_beside_the_text_that_was_given(tmp_path: Path, key: str) -> None:
     with pytest.raises(DataError, match=f'has "text" and "{key}", which differ'):

@@ -4,7 +4,8 @@ A table (any format that `--data` reads, but .txt) has an entry in each row: its
 definition, meaning, body or content; its date in the column of `--date-column`'s name or one of `DATE_COLUMNS`; its
 title in title, term, word or name. In Markdown (.md) paragraphs and list items are entries, with the nearest heading
 above them as their title; in any other text, paragraphs are. There a date stands at the beginning of an entry, in a
-line of its own, or in a heading above it. A month, quarter or year counts as its last day.
+line of its own, or in a heading above it; Markdown's front matter may have one, and a title, for the whole file. A
+month, quarter or year counts as its last day.
 
 Dates have the form 2021-03-05 (a time may follow) or one of `tasks.written_dates`. Paragraphs of more than 120 words
 are cut into passages of as many.
@@ -20,6 +21,7 @@ from typing import Any
 
 from semtune.errors import DataError
 from semtune.records import TaskOptions
+from semtune.strategies._front_matter import front_matter, without_comments
 from semtune.tasks.cells import text_of
 from semtune.tasks.dates import plain_date
 from semtune.tasks.decoding import decode_file
@@ -181,6 +183,13 @@ def _paragraphs(text: str, path: Path, remarks: Remarks, *, markdown: bool) -> I
     in a paragraph of its own, up to the next heading.
     """
     title, dates = "", dict[int, Span | None]()
+    if markdown:
+        fields, text = front_matter(text)
+        title, date = _front(fields, remarks)
+        dates[0] = None if date is None else (date, date)  # above all headings
+        if (plain := without_comments(text)) != text:
+            remarks.general("comments of HTML were left out")
+            text = plain
     for line, block in _blocks(text, markdown=markdown):
         heading = _HEADING.fullmatch(block) if markdown else None
         where = f"{path}, line {line}"
@@ -199,6 +208,19 @@ def _paragraphs(text: str, path: Path, remarks: Remarks, *, markdown: bool) -> I
         for number, passage in enumerate(_passages(rest)):
             place = f"line {line}" if number == 0 else f"line {line}.{number + 1}"
             yield KnowledgeEntry(place, passage, title, None if span is None else span[1])
+
+
+def _front(fields: Mapping[str, Any], remarks: Remarks) -> tuple[str, str | None]:
+    """Title and date of a file's front matter."""
+    if not fields:
+        return "", None
+    by_name = {_key(name): value for name, value in fields.items()}
+    title = next((str(by_name[name]) for name in TITLE_COLUMNS if by_name.get(name)), "")
+    named = (str(by_name[_key(name)]) for name in (*DATE_COLUMNS, *OTHER_DATE_COLUMNS) if _key(name) in by_name)
+    date = next(filter(None, map(cell_date, named)), None)
+    read = " and ".join([f"the title {shown(title)}"] * bool(title) + [f"the date {date}"] * (date is not None))
+    remarks.general(f"front matter: {read or 'neither title nor date'} taken for all entries, and nothing else read")
+    return title, date
 
 
 def _latest(dates: Mapping[int, Span | None]) -> Span | None:

@@ -18,13 +18,15 @@ _REJECTED = frozenset(
     {"discard", "discarded", "reject", "rejected", "skip", "skipped", "ignore", "ignored", "excluded"}
 )
 _STATUS = _REJECTED | {"draft", "spam", "survey preview", "survey test"}
-_OF_ROW = _STATUS | {"deleted", "removed", "cancelled", "canceled", "invalid", "failed", "declined", "duplicate"}
+_OF_ROW = frozenset(
+    {*_STATUS, "deleted", "removed", "cancelled", "canceled", "invalid", "failed", "fail", "declined", "duplicate"}
+)
 _FAILED = frozenset({"failed", "fail", "incorrect", "wrong", "not passed"}) | FALSE
 _AGAINST = frozenset(
     word
     for words in (
         "cancelled canceled skip skipped discard discarded reject rejected ignore ignored exclude excluded exclusion",
-        "delete deleted remove removed drop dropped duplicate duplicated invalid withdrawn",
+        "delete deleted remove removed drop dropped duplicate duplicated invalid withdrawn tainted",
         "ausgeschlossen gelöscht verworfen abgelehnt ungültig duplikat",
         "exclu supprimé rejeté excluido eliminado rechazado excluído rejeitado",
     )
@@ -48,12 +50,15 @@ UNACCEPTED: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("decision", "action"), _REJECTED - {"reject", "rejected"}),  # what a review or a mail may be about
     **dict.fromkeys(_AGAINST, TRUE),
     **dict.fromkeys(_FOR, FALSE),
+    **dict.fromkeys(("valid_response", "response_valid", "valid_row", "row_valid", "valid_answer"), FALSE),
+    "distribution_channel": frozenset({"preview", "test"}),  # Qualtrics
     **dict.fromkeys(("attention_check", "quality_check", "manipulation_check", "control_question"), _FAILED),
 }
 """Columns in which annotation tools and surveys say that a row does not count, with the words for it."""
 _ABOUT_ROWS = frozenset(
     {"annotation", "annotator", "label", "review", "reviewer", "record", "response", "row", "item", "sample", "example"}
     | {"entry", "text", "moderation", "approval", "quality", "qc", "qa", "validation", "audit", "curation"}
+    | {"assignment", "task", "hit"}  # Mechanical Turk, Toloka
 )
 """Words in front of "status", "verdict" or "state" that make it one of the row, whatever the texts are about."""
 _ASKING = frozenset({"is", "was", "to", "should", "be", "has", "been", "flag", "flagged", "ist", "est"})
@@ -108,10 +113,12 @@ def _words_against(column: str) -> frozenset[str]:
     Its end says what it is: "status" in "label.responses.status" and "_status", "deleted" in "isDeleted".
     """
     end = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", visible(column).rpartition(".")[2])
-    words = [word for word in re.split(r"[\s_-]+", end.casefold()) if word]
+    words = [word for word in re.split(r"[\W_]+", end.casefold()) if word]
     if words[:-1] and words[-1] in ("status", "state", "verdict", "decision") and _ABOUT_ROWS.issuperset(words[:-1]):
         return _OF_ROW
     bare = [word for word in words if word not in _ASKING]
+    if len(bare) > 1 and bare[-1] in ("ok", "okay"):
+        return FALSE
     return UNACCEPTED.get("_".join(bare), frozenset())
 
 

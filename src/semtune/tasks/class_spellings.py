@@ -7,7 +7,7 @@
     quotes, dashes    Don't know  18-25    beside Don’t know, 18–25
     forms of a letter POZİTİF  منفي        beside pozitif, منفی
     letters of another script              a Cyrillic о in "positive"
-    number and name   1: good              beside 1, or beside good
+    number and name   1: good  good (1)    beside 1, good or 1 - good; 2. good beside 1. good
     true and false    TRUE, 1, yes         beside each other
 
 They may also be two classes (cafe and café, C and C.), so they are noted, with the number of texts of each; labels that
@@ -47,7 +47,12 @@ _MARKS = re.compile("[\u0300-\u036f\u0591-\u05bd\u0640\u064b-\u065f\u0670]")
 _DASHES = re.compile(r"\s*[\-\u2010-\u2015\u2212]\s*")
 _APOSTROPHES = re.compile(r"(?<=\w)['’‘ʼ´`′](?=\w)")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
-_CODE_AND_NAME = re.compile(r"(?P<code>[-+]?\d{1,4}|[A-Za-z])\s*(?:[:=)\]]|\.\s|\s[-\u2010-\u2015]\s)\s*(?P<name>\S.*)")
+_CODE = r"(?P<code>[-+]?\d{1,6}|[A-Za-z]\d{0,3})"
+_CODE_AND_NAME = re.compile(rf"{_CODE}\s*(?:[:=)\]]|\.\s|\s[-\u2010-\u2015]\s)\s*(?P<name>\S.*)")
+_NAME_AND_CODE = re.compile(rf"(?P<name>\S.*?)\s*[(\[]{_CODE}[)\]]")
+_CODE_AND_BRACKETS = re.compile(rf"{_CODE}\s*[(\[](?P<name>.+)[)\]]")
+_LISTED = re.compile(r"\d{1,3}(?:\.\s|\)\s?)\s*(?P<name>\S.*)")
+"""An item of a numbered list, as people type it into a cell."""
 _TRUE = frozenset(
     {
         "true",
@@ -160,18 +165,30 @@ def _without_accents(text: str) -> str:
 
 
 def _coded(labels: Sequence[str]) -> list[tuple[str, ...]]:
-    """Labels of a number (or letter) and a name, beside the number or the name alone."""
+    """Labels of a number (or letter) and a name, beside the number or the name alone, or both in another notation."""
     by_key = {key: label for label in labels for key in (label.casefold(), _plain(label)) if key}
     groups: dict[str, list[str]] = defaultdict(list)
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for label in labels:
-        match = _CODE_AND_NAME.fullmatch(label)
-        if match is None:
+        parts = _code_and_name(label)
+        if parts is None:
             continue
-        for part in (match["code"].casefold(), _plain(match["name"])):
+        alike[parts].append(label)
+        for part in parts:
             other = by_key.get(part)
             if other is not None and other != label:
                 groups[label].append(other)
-    return [(label, *dict.fromkeys(others)) for label, others in groups.items()]
+        if (item := _LISTED.fullmatch(label)) is not None:
+            alike[(_plain(item["name"]),)].append(label)
+    found = [(label, *dict.fromkeys(others)) for label, others in groups.items()]
+    return found + [tuple(group) for group in alike.values() if len(group) > 1]
+
+
+def _code_and_name(label: str) -> tuple[str, str] | None:
+    """The number (or letter) and the name in a label such as "1: good" and "good (1)"; None: it has no such parts."""
+    notations = (_CODE_AND_NAME, _CODE_AND_BRACKETS, _NAME_AND_CODE)
+    match = next(filter(None, (notation.fullmatch(label) for notation in notations)), None)
+    return None if match is None else (match["code"].casefold(), _plain(match["name"]))
 
 
 def _truths(labels: Sequence[str]) -> list[tuple[str, ...]]:

@@ -16,6 +16,8 @@
     Python's bytes     b'so'             bytes that were printed
     R's escape         caf<U+00E9>       a character that R's locale lacks
     escaped quotes     it\\'s  it''s     as programs write them in source code and SQL
+    doubled quotes     a ""good"" end    as a CSV file has them within quotes
+    form's encoding    a+good+end        spaces, as a web form sends them
     lost letters       ???? ?????        characters that an encoding lacks
     lost backslash     donu2019t         JSON's escape without its backslash
     terminal's escape  ESC[31m           colours of a terminal
@@ -32,10 +34,10 @@ import html.entities
 import json
 import re
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from semtune.tasks import garbled_transport
 from semtune.tasks.mojibake import misread, mojibake
 from semtune.tasks.remarks import Remarks, shown
 
@@ -74,8 +76,7 @@ def entity_in(text: str) -> str | None:
     return None
 
 
-_Found = tuple[str, str, str] | None
-"""What is written, what it stands for, and how it came about; None: nothing was found."""
+_Found = garbled_transport.Found
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _EXCEL = re.compile(r"_x[0-9A-Fa-f]{4}_")
 _JSON = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
@@ -94,20 +95,17 @@ _TEX = frozenset(
 """Commands of TeX that begin with n, r or t."""
 _FORMULA = re.compile(r"=\s*(?:(?:T|TEXT|CONCATENATE|HYPERLINK|TRIM|CLEAN)\(.*\)|\"(?P<text>.*)\")", re.DOTALL)
 _APOSTROPHE = re.compile(r"'([-+]?\d+(?:[.,]\d+)?|=.*)", re.DOTALL)
-_MIME = re.compile(r"=\?[A-Za-z][\w-]*\?[BbQq]\?[^?\s]+\?=")
-_URL = re.compile(r"(?:%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f])+)+|(?<=[^\W\d_])%20(?=[^\W\d_])")
 _BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
 _R = re.compile(r"<U\+(?P<code>[0-9A-Fa-f]{4,8})>")
 _BACKSLASHED = re.compile(r"\w+\\'(?:s|t|re|ve|ll|d|m)\b|(?<!\S)\\([\"'])(?=\w)[^\\]*\\\1(?!\w)")
 """Quotes behind backslashes, where they are no accents of TeX, such as caf\\'e."""
 _DOUBLED = re.compile(r"\w+''(?:s|t|re|ve|ll|d|m)\b|\b(?:[ldjmtnsc]|qu)''\w+", re.IGNORECASE)
+_DOUBLED_QUOTES = re.compile(r'(?<!["\w])""(?=\w)[^"]*(?<=[\w.,!?])""(?!["\w])')
 _WIKI = re.compile(r"(?<!\w)''(?=\w)")
 """The beginning of italics in a wiki."""
 _LOST_BACKSLASH = re.compile(r"(?<=[^\W\d_])u(?:201[89](?=[^\W\d_])|00[c-f][0-9a-f](?!\d))")
 _LOST_LETTERS = re.compile(r"(?<!\S)\?{2,}(?:[,.]? \?{2,})+(?!\S)")  # "??? ???" may be what somebody wrote
 _TERMINAL = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
-_ISO_2022 = re.compile("\x1b\\$[@B][!-~]+(?:\x1b\\([BJ])?")
-_QUOTED_PRINTABLE = re.compile(r"=[C-F][0-9A-F](?:=[89AB][0-9A-F])+")
 
 
 def _entity(text: str) -> _Found:
@@ -168,37 +166,6 @@ def _byte_order_mark(text: str) -> _Found:
     return around, around.replace("\ufeff", ""), ""
 
 
-def _quoted_printable(text: str) -> _Found:
-    for match in _QUOTED_PRINTABLE.finditer(text) if "=" in text else ():
-        try:
-            return match[0], bytes.fromhex(match[0].replace("=", "")).decode("utf-8"), ""
-        except UnicodeDecodeError:
-            continue
-    return None
-
-
-def _mime(text: str) -> _Found:
-    match = _MIME.search(text) if "=?" in text else None
-    if match is None:
-        return None
-    from email.errors import HeaderParseError
-    from email.header import decode_header, make_header
-
-    try:
-        return match[0], str(make_header(decode_header(match[0]))), ""
-    except (HeaderParseError, LookupError, UnicodeDecodeError):
-        return match[0], "encoded text", ""
-
-
-def _url(text: str) -> _Found:
-    for word in text.split() if "%" in text else ():
-        if not {"/", "="} & set(word) and _URL.search(word):
-            meant = urllib.parse.unquote(word)
-            if "\ufffd" not in meant:
-                return word, meant, ""
-    return None
-
-
 def _bytes(text: str) -> _Found:
     if not _BYTES.fullmatch(text):
         return None
@@ -223,6 +190,11 @@ def _doubled(text: str) -> _Found:
     return None if match is None else (match[0], match[0].replace("''", "'"), "")
 
 
+def _doubled_quotes(text: str) -> _Found:
+    match = _DOUBLED_QUOTES.search(text) if '""' in text else None
+    return None if match is None else (match[0], match[0].replace('""', '"'), "")
+
+
 def _lost_backslash(text: str) -> _Found:
     if not _LOST_BACKSLASH.search(text):
         return None
@@ -241,11 +213,6 @@ def _terminal(text: str) -> _Found:
         return None
     around = text[match.start() : match.end() + _CONTEXT]
     return around, _TERMINAL.sub("", around), ""
-
-
-def _iso_2022(text: str) -> _Found:
-    match = _ISO_2022.search(text) if "\x1b" in text else None
-    return None if match is None else (match[0], match[0].encode().decode("iso2022_jp", errors="replace"), "")
 
 
 @dataclass(frozen=True)
@@ -285,15 +252,29 @@ _KINDS = (
         "holds a byte-order mark (U+FEFF), as files that were joined leave it",
         "join the files without their marks",
     ),
-    _Kind(_mime, "is encoded as in an e-mail's header", "decode it first (in Python: email.header.decode_header)"),
-    _Kind(_url, "holds escapes of a URL", "decode the file where that is not meant (in Python: urllib.parse.unquote)"),
+    _Kind(
+        garbled_transport.mime,
+        "is encoded as in an e-mail's header",
+        "decode it first (in Python: email.header.decode_header)",
+    ),
+    _Kind(
+        garbled_transport.url,
+        "holds escapes of a URL",
+        "decode the file where that is not meant (in Python: urllib.parse.unquote)",
+    ),
     _Kind(_bytes, "is written as Python's bytes", "decode the bytes where the file is written"),
     _Kind(_r, "holds an escape of R", "write the file in R as UTF-8 (fileEncoding, or readr::write_csv)"),
     _Kind(_backslashed, "holds quotes behind backslashes", "remove these in the file where that is not meant"),
     _Kind(_doubled, "holds a doubled apostrophe, as SQL writes it", "write one in the file where that is not meant"),
+    _Kind(_doubled_quotes, "holds doubled quotes, as within quotes of CSV", "write one in the file if not meant"),
+    _Kind(
+        garbled_transport.pluses,
+        "has + in place of spaces, as web forms send it",
+        "decode it (in Python: urllib.parse.unquote_plus)",
+    ),
     _Kind(_lost_backslash, "seems to hold an escape of JSON without its backslash", "export the original again"),
     _Kind(_lost_letters, "seems to hold question marks in place of letters", "export the original again as UTF-8"),
     _Kind(_terminal, "holds escapes of a terminal", "write the file without colours"),
-    _Kind(_iso_2022, "is in ISO-2022-JP, read as ASCII", "read the file with --encoding iso2022_jp"),
-    _Kind(_quoted_printable, "looks like an e-mail's quoted-printable form", "decode the file first"),
+    _Kind(garbled_transport.iso_2022, "is in ISO-2022-JP, read as ASCII", "read the file with --encoding iso2022_jp"),
+    _Kind(garbled_transport.quoted_printable, "looks like an e-mail's quoted-printable form", "decode the file first"),
 )

@@ -41,6 +41,9 @@ _WORDS_IN_NAMES = ("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "en", 
 """Words that do so."""
 _ENDS = (";", "|", ",")
 """Marks that some programs write behind every label."""
+_DATE = re.compile(r"\d{1,4}/\d{1,2}/\d{1,4}")
+_LISTED = re.compile(r"(?:\d{1,2}[.)]|[-*•·–])\s*\S.*")
+"""An item of a list, as people type it into a cell."""
 _TAG = re.compile(r"(?:#|@|__label__)\S+")
 """A label with a mark that begins labels in running text, and in files of fastText."""
 _RUN = re.compile(r"(?<=[\w\s])(?:[^\w\s]{2,}|<\w+ ?/?>|[^\w\s\x00-\x7f]|[<>*!?\\%\"'`])(?=[\w\s])")
@@ -253,7 +256,10 @@ def joined_labels(labels: Iterable[str]) -> tuple[str, str] | None:
     if comma_numbers(known):
         return None
     words = tuple(f" {word} " for word in _WORDS_IN_NAMES)
-    names = [label for label in sorted(known) if not _is_decimal(label)]
+    names = [label for label in sorted(known) if not _is_decimal(label) and not _is_quotient(label, known)]
+    listed = next((label for label in names if len(lines := _parts(label, "\n")) > 1 and _are_listed(lines)), None)
+    if listed is not None:
+        return listed, "\n"
     for mark in (*_MARKS, *_MARKS_IN_WORDS, *words, *_MARKS_IN_NAMES, *_rare_marks(known)):
         joined = {label: parts for label in names if len(parts := _parts(label, mark)) > 1}
         counts = Counter(part for parts in joined.values() for part in set(parts))
@@ -270,6 +276,18 @@ def _rare_marks(labels: Iterable[str]) -> list[str]:
     """Runs of signs inside labels that no list here names, such as "->" and "<br>"; few labels have any."""
     found = Counter(run for label in labels for run in set(_RUN.findall(label)))
     return [run for run, _ in found.most_common(_RUNS_TRIED)]
+
+
+def _is_quotient(label: str, known: set[str]) -> bool:
+    """Whether a label is a date, or points of so many (4/5) rather than two labels that a slash joins."""
+    points = re.fullmatch(r"(\d+)/(\d+)", label)
+    return bool(_DATE.fullmatch(label)) or (
+        points is not None and (points[1] == points[2] or not known.issuperset(points.groups()))
+    )
+
+
+def _are_listed(lines: Sequence[str]) -> bool:
+    return all(_LISTED.fullmatch(line) for line in lines)
 
 
 def _parts(label: str, mark: str) -> list[str]:

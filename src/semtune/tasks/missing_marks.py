@@ -53,6 +53,8 @@ PLACEHOLDERS = frozenset(
     | {"unlabeled", "unlabelled", "test", "blank", "empty", "redacted", "withheld", "-99", "-999", "-9999"}
     | {"n.a.", "n. a.", "n.d.", "n/d", "nd", "s/d", "k.a.", "k. a.", "k.a", "н/д", "no data", "not available"}
     | {"no answer", "no response", "not answered", "no label", "keine angabe", "keine antwort", "unbekannt", "leer"}
+    | {"choose an item", "choose an item.", "select one", "select an option", "please select", "please choose"}
+    | {"- select -", "-- select --", "--select--", "select...", "bitte wählen", "bitte auswählen"}
     | {"vide", "inconnu", "en blanco", "sin datos", "sin respuesta", "desconocido", "vuoto", "em branco"}
 )
 _THING = (

@@ -15,6 +15,7 @@ from decimal import Decimal
 from semtune.errors import DataError
 from semtune.records import Example, TargetKind
 from semtune.tasks.class_spellings import other_spellings, spelling_notes
+from semtune.tasks.cut_texts import cut_notes
 from semtune.tasks.label_names import difference
 from semtune.tasks.label_notations import is_quoted, notation_notes
 from semtune.tasks.missing_marks import is_missing_word, is_placeholder
@@ -146,6 +147,7 @@ def label_notes(splits: Splits, kind: TargetKind, *, named: bool, listed: bool =
     if not named:
         notes += _single_rows(counts)
     notes += _quoted_texts(examples)
+    notes += cut_notes(e.text for e in examples)
     return (*notes, *_dev_alone(splits), *_one_answer(splits), *_contradicting(examples, kind))
 
 

@@ -18,7 +18,8 @@ _GROUPS = frozenset(
         "user author speaker patient participant respondent reviewer writer sender poster person pupil interviewee",
         "screenname nickname handle from email mailaddress phone msisdn uid customer account household student teacher",
         "doctor physician therapist url uri link permalink source outlet newspaper publisher website hostname filename",
-        "conversation thread chat repo repository ip asin isbn classid",
+        "conversation thread chat repo repository ip asin isbn classid requester artist singer politician domain",
+        "original originaltext sourcetext augmentedfrom paraphraseof translationof company",
         "versuchsperson vp vpn proband probandin teilnehmer teilnehmerin nutzer nutzerin benutzer autor autorin",
         "verfasser sprecher sprecherin patientin befragte befragter schüler schülerin quelle",
         "absender absenderin kunde kundin kunden konto haushalt telefon arzt ärztin gespräch mailadresse",
@@ -42,6 +43,7 @@ _NUMBERED = frozenset(
         "channel room guild project team site family",
         "page post story book chapter essay video movie film product hotel restaurant business paragraph passage",
         "context question prompt parent group interview meeting file",
+        "ticket order album song cluster template pair orig",
         "dokument artikel patienten sitzung fall buch gruppe schule kanal familie",
         "sujet documento artículo artigo articolo conversación gesprek klient",
         "документ статья диалог 文档 文章 会话 文書 記事 문서 기사",
@@ -122,7 +124,7 @@ def _names_groups(name: str) -> bool:
         numbered = True
     if not words or not {"has", "is", "num", "number", "no", "n", "count"}.isdisjoint(words[:-1]):
         return False
-    if words[-1] == "from" and len(words) > 1:  # a day, as in valid_from
+    if words[-1] == "from" and len(words) > 1 and whole not in _GROUPS:  # a day, as in valid_from
         return False
     bare = _JOINED.sub("", words[-1])
     forms = {whole, words[-1], words[-1].removesuffix("s"), bare}

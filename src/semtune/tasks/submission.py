@@ -44,8 +44,18 @@ KEYS: dict[TargetKind, str] = {"label_set": "labels", "single_label": "labels", 
 """Kind of target -> the key of a row that is scored."""
 _PREDICTED = re.compile(r"(?:^|[\W_])y?pred(?!icate)|^y_?hat$", re.IGNORECASE)
 """A key under which other programs write what a model predicted."""
-_NEAR = {"labels": frozenset({"label"}), "text": frozenset({"output"})}
-"""Key that is scored -> further keys under which its value may stand (`semtune predict --json` writes "output")."""
+_ANSWERS = frozenset(
+    {"output", "model_output", "response", "model_response", "answer", "model_answer", "completion", "generation"}
+    | {"generated", "generated_text", "result", "guess", "hypothesis"}
+)
+"""Keys under which programs that ask language models keep the answers (`semtune predict --json` writes "output")."""
+_NEAR = {"labels": _ANSWERS | {"label"}, "text": frozenset({"output"})}
+"""Key that is scored -> further keys under which its value may stand."""
+_GIVEN = re.compile(
+    r"gold|true|truth|reference|target|expected|actual|human|annotat|input|text|prompt|question|split|source|lang",
+    re.IGNORECASE,
+)
+"""A part of keys under which a row may hold labels that are no output, such as "gold_labels", or a text."""
 _ABOUT = re.compile(r"prob|score|logit|conf|second|time|token|loss|file|path", re.IGNORECASE)
 """A part of keys that say something about a prediction, such as "predicted_probability"."""
 
@@ -73,7 +83,7 @@ def read(path: Path, space: TargetSpace, texts: Mapping[str, str] | None = None)
         example_id = checked_id(row, where, known)
         where = f'{where} (id "{example_id}")'
         target = _READERS[space.kind](row, space, where)
-        _check_one_output(row, KEYS[space.kind], where)
+        _check_one_output(row, KEYS[space.kind], space.labels, where)
         if KEYS[space.kind] != "text":
             _check_same_text(row.get("text"), (texts or {}).get(example_id), where)
         predictions.append(Prediction(id=example_id, output=target))
@@ -104,41 +114,56 @@ def _rows(path: Path, form: str) -> list[dict[str, Any]]:
         raise DataError(f"{error} Predictions are one JSON list: {form}.") from error
 
 
-def _check_one_output(row: Mapping[str, Any], key: str, where: str) -> None:
+def _check_one_output(row: Mapping[str, Any], key: str, labels: Sequence[str], where: str) -> None:
     """Raises DataError where the row holds another output beside that under `key`, and they differ."""
-    for other in _other_outputs(row, key):
-        if not _agree(row[key], row[other], key):
+    for other in _other_outputs(row, key, labels):
+        if not _agree(row[key], row[other], key, labels):
             raise DataError(
                 f'{where} has "{key}" and "{other}", which differ; "{key}" is what is scored, so write what was '
                 f'predicted under "{key}", and leave the other out.'
             )
 
 
-def _other_outputs(row: Mapping[str, Any], key: str) -> list[str]:
-    """The keys of `row` but `key` that may hold an output."""
+def _other_outputs(row: Mapping[str, Any], key: str, labels: Sequence[str]) -> list[str]:
+    """The keys of `row` but `key` that may hold an output: by their names, or as they hold nothing but labels."""
     near = _NEAR.get(key, frozenset())
     return [
         other
-        for other in row
-        if other != key and (other.casefold() in near or (_PREDICTED.search(other) and not _ABOUT.search(other)))
+        for other, value in row.items()
+        if other not in (key, "id")
+        and (
+            other.casefold() in near
+            or (_PREDICTED.search(other) and not _ABOUT.search(other))
+            or (key == "labels" and _holds_labels(value, labels) and not _GIVEN.search(other))
+        )
     ]
 
 
-def _agree(own: Any, other: Any, key: str) -> bool:
-    """Whether another value says what `own` says, or holds only numbers, such as probabilities by label."""
+def _holds_labels(value: Any, labels: Sequence[str]) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(isinstance(item, str) and item in labels for item in items)
+
+
+def _agree(own: Any, other: Any, key: str, labels: Sequence[str]) -> bool:
+    """Whether another value says what `own` says, or holds only numbers, such as probabilities by label.
+
+    A completion that names all labels of `own` says so too, unless it is a label itself.
+    """
     if isinstance(other, dict) and (key in other or "label" in other):
         other = other.get(key, other.get("label"))
     numbers = other.values() if isinstance(other, dict) else other if isinstance(other, list) else [other]
     if numbers and all(isinstance(number, float) for number in numbers):
         return True
     if isinstance(own, list) and all(isinstance(item, str) for item in own):
-        items = other if isinstance(other, list) else [] if other in (None, "") else [other]
+        if isinstance(other, str) and other not in labels:
+            return not other.strip() if not own else all(item.casefold() in other.casefold() for item in own)
+        items = other if isinstance(other, list) else [] if other is None else [other]
         return all(isinstance(item, str) for item in items) and set(items) == set(own)
     return bool(own == other)
 
 
 def _read_labels(row: Mapping[str, Any], space: TargetSpace, where: str) -> Target:
-    near = next(iter(_other_outputs(row, "labels")), None)
+    near = next(iter(_other_outputs(row, "labels", space.labels)), None)
     if "labels" not in row and near is not None:
         raise DataError(f'{where} has no "labels" but "{near}"; write "labels", a list of strings, for one label too.')
     if "labels" not in row:

@@ -26,6 +26,7 @@ from semtune.tasks.inner_splits import inner_split_notes
 from semtune.tasks.label_cells import LabelCells
 from semtune.tasks.label_notations import checked_label_separator
 from semtune.tasks.label_set import absent_label_notes, check_label_set, in_label_order, labels_in
+from semtune.tasks.more_labels import more_label_notes
 from semtune.tasks.near_ids import id_notes
 from semtune.tasks.remarks import Remarks, shown
 from semtune.tasks.review import label_notes, with_empty_test_hidden, with_hidden_labels
@@ -160,13 +161,14 @@ class Table(BaseTask):
         held = {split: [in_label_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
+        said = [row.get(label_column) for _, row in tables["train"].rows]
         unread = {split: self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables}
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
-            said = [row.get(label_column) for _, row in tables["train"].rows]
             notes += group_notes(tables["train"].source, unread["train"], "splits", said)
         held.setdefault("test", [])
         notes += weight_notes(tables["train"].source, unread["train"])
+        notes += more_label_notes(tables["train"], label_column, {text_column, options.id_column, options.date_column})
         notes += _without_effect(options, made)
         joined = {name: [cell for own in unread.values() for cell in own.get(name, ())] for name in unread["train"]}
         said = [row.get(label_column) for split in unread for _, row in tables[split].rows]
