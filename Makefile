@@ -26,7 +26,7 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; about half an hour; leave the machine alone meanwhile
+bench: .venv/.installed-bench   ## against PEFT, TRL, transformers; half an hour to an hour; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/peers.py
 
 bench-methods: .venv/.installed-bench   ## every other method against PEFT; 6 minutes a round with AVX512_BF16; leave the machine alone meanwhile
