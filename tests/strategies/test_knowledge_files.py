@@ -199,6 +199,14 @@ def test_rules_and_broken_fields_are_no_front_matter(tmp_path: Path, text: str) 
     assert "front matter" not in " ".join(knowledge.notes) and knowledge.entries[-1].text == "bread"
 
 
+@pytest.mark.parametrize("date", ["2021-13-45", "soon", "[1, 2]", "05/06/2022", ""])
+def test_front_matter_without_a_date_of_a_known_form(tmp_path: Path, date: str) -> None:
+    (tmp_path / "k.md").write_text(f"---\ndate: {date}\n---\n\nsoup\n", encoding="utf-8")
+    knowledge = Knowledge.read(tmp_path / "k.md")
+    assert [(entry.text, entry.date) for entry in knowledge.entries] == [("soup", None)]
+    assert "front matter: neither title nor date taken" in " ".join(knowledge.notes)
+
+
 def test_comments_in_markdown_are_no_entries(tmp_path: Path) -> None:
     (tmp_path / "k.md").write_text("<!-- to do:\nall -->\n\nsoup <!-- hot -->\n", encoding="utf-8")
     knowledge = Knowledge.read(tmp_path / "k.md")

@@ -18,8 +18,8 @@ def front_matter(text: str) -> tuple[Mapping[str, Any], str]:
     if match is None:
         return {}, text
     try:
-        fields = yaml.safe_load(match["fields"])
-    except yaml.YAMLError:
+        fields = yaml.load(match["fields"], Loader=yaml.BaseLoader)  # texts, lists, dicts
+    except (yaml.YAMLError, RecursionError):
         return {}, text
     if not isinstance(fields, dict) or not all(isinstance(name, str) for name in fields):
         return {}, text
