@@ -15,9 +15,6 @@ def said_of(folder: Path, name: str, cells: list[str], labels: list[str] | None 
     return notes(save(folder / "t.csv", joined([(*HEADER, name), *rows], ",")))
 
 
-OTHER = [ROWS[-1 - i][1] for i in range(len(ROWS))]
-
-
 @pytest.mark.parametrize("name", ["label_2", "label.1", "label_annotator2", "final", "predicted"])
 def test_a_column_of_other_labels_is_named(tmp_path: Path, name: str) -> None:
     rotated = [ROWS[(i + 1) % len(ROWS)][1] for i in range(len(ROWS))]

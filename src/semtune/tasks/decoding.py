@@ -18,7 +18,7 @@ from pathlib import Path
 
 from semtune.errors import DataError, OptionError, PathError
 from semtune.runtime.files import check_path, no_file
-from semtune.tasks.doubtful_encoding import doubts, letters_side_by_side
+from semtune.tasks.doubtful_encoding import decoded, doubts, letters_side_by_side
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -246,11 +246,7 @@ def _other_encoding(raw: bytes) -> str:
 
 
 def _decodes(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeError:
-        return False
-    return True
+    return decoded(raw, encoding) is not None
 
 
 def _check_characters(path: Path, raw: bytes, text: str, option: bool) -> None:

@@ -33,7 +33,7 @@ def doubts(path: Path, raw: bytes, text: str, codec: str) -> tuple[str, ...]:
     if raw.isascii() or codec.startswith("utf"):
         return ()
     asked = f"{path}: read as {codec}, as asked, but"
-    if _decoded(raw, "utf-8") is not None:
+    if decoded(raw, "utf-8") is not None:
         return (f"{asked} its bytes are valid UTF-8; is --encoding right?",)
     if codec in ("cp1252", "iso8859-1", "iso8859-15") and letters_side_by_side(raw):
         return (f"{asked} hardly as a Latin script; is --encoding right?",)
@@ -56,7 +56,8 @@ def letters_side_by_side(raw: bytes) -> bool:
     return bool(runs) and sum(map(len, runs)) > 2 * len(runs)
 
 
-def _decoded(raw: bytes, encoding: str) -> str | None:
+def decoded(raw: bytes, encoding: str) -> str | None:
+    """`raw` in `encoding`; None: it is not in it."""
     try:
         return raw.decode(encoding)
     except UnicodeError:
@@ -67,7 +68,7 @@ def _other_cyrillic(raw: bytes, text: str, codec: str) -> str | None:
     """The Cyrillic encoding that fits `raw` far better than `codec`, a Cyrillic one too; None: there is none."""
     if codec not in _CYRILLIC:
         return None
-    fits = {name: _cyrillic_fit(other) for name in _CYRILLIC if (other := _decoded(raw, name)) is not None}
+    fits = {name: _cyrillic_fit(other) for name in _CYRILLIC if (other := decoded(raw, name)) is not None}
     best = max(fits, key=fits.__getitem__, default=None)
     doubtful = best is not None and fits[best] > 0.35 and fits[best] > 1.5 * _cyrillic_fit(text)
     return best if doubtful else None
@@ -96,7 +97,7 @@ def _other_chinese(raw: bytes, codec: str) -> str | None:
 
 def _frequent_share(raw: bytes, encoding: str) -> float:
     """How many of the different characters are of the level that the encoding has for frequent ones and for signs."""
-    text = _decoded(raw, encoding)
+    text = decoded(raw, encoding)
     if text is None:
         return 0.0
     pairs = [c.encode(encoding) for c in set(text) if not c.isascii()]
@@ -111,7 +112,7 @@ def _with_letters(raw: bytes, codec: str) -> tuple[str, str]:
     """The encodings whose characters fit best where `codec` has control characters, and what they have; "": none."""
     windows = _WINDOWS.get(codec, "cp1252")
     older = {"cp1250": ("mac-latin2", "cp852"), "cp1252": ("mac_roman", "cp850")}.get(windows, ())
-    fits = {name: _fit(text) for name in (windows, *older) if (text := _decoded(raw, name)) is not None}
+    fits = {name: _fit(text) for name in (windows, *older) if (text := decoded(raw, name)) is not None}
     best = [name for name in fits if fits[name] == max(fits.values())]
     if windows in best:
         return windows, f"{windows} has quotation marks, dashes or letters"

@@ -161,10 +161,10 @@ class Table(BaseTask):
         held = {split: [in_label_order(e, labels, kind) for e in examples] for split, examples in splits.items()}
         fractions = {"dev": options.dev_fraction, "test": options.test_fraction}
         made = tuple(split for split in SPLITS if split not in held and fractions[split] > 0)
-        said = [row.get(label_column) for _, row in tables["train"].rows]
         unread = {split: self._unnamed_columns(tables[split]) for split in ("train", "dev") if split in tables}
         if made:
             held |= make_splits(held["train"], {split: fractions[split] for split in made}, options.split_seed)
+            said = [row.get(label_column) for _, row in tables["train"].rows]
             notes += group_notes(tables["train"].source, unread["train"], "splits", said)
         held.setdefault("test", [])
         notes += weight_notes(tables["train"].source, unread["train"])
