@@ -82,7 +82,7 @@ def spec_of(setting: Setting, job: Job) -> Any:
 
 def device_of(setting: Setting) -> str:
     """The kind of device that the jobs run on: "cpu", "cuda", "mps"."""
-    from semtune.models.loading import resolve_device
+    from semtune.models.devices import resolve_device
 
     return str(resolve_device(setting.device).type)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semtune.baselines import tfidf
+from semtune.baselines import tfidf_models
 from semtune.baselines.random import Random
 from semtune.baselines.tfidf import TfidfLogistic
 from semtune.baselines.top import Top1, Top2, Top3
@@ -116,7 +116,7 @@ def test_tfidf_chooses_its_threshold_on_train_alone(tmp_path: Path, monkeypatch:
     """Out of fold: the text that is judged was never in the fit that judges it."""
     task = make(tmp_path, multi=True)
     judged: list[str] = []
-    fit, probabilities = tfidf._OnePerLabel.fit, tfidf._OnePerLabel.probabilities
+    fit, probabilities = tfidf_models.OnePerLabel.fit, tfidf_models.OnePerLabel.probabilities
 
     def remember(self: Any, texts: list[str], truth: Any) -> Any:
         self.seen = set(texts)
@@ -127,8 +127,8 @@ def test_tfidf_chooses_its_threshold_on_train_alone(tmp_path: Path, monkeypatch:
         judged.extend(texts)
         return probabilities(self, texts)
 
-    monkeypatch.setattr(tfidf._OnePerLabel, "fit", remember)
-    monkeypatch.setattr(tfidf._OnePerLabel, "probabilities", check)
+    monkeypatch.setattr(tfidf_models.OnePerLabel, "fit", remember)
+    monkeypatch.setattr(tfidf_models.OnePerLabel, "probabilities", check)
     train = task.load("train")
     TfidfLogistic(TaskContext.of(task)).fit(train, task.load("dev"))
     assert sorted(judged) == sorted(e.text for e in train)

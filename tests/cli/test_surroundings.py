@@ -173,7 +173,7 @@ def test_devices_that_semtune_does_not_run_on(
 ) -> None:
     if device != "nonsense":
         from semtune.errors import OptionError
-        from semtune.models.loading import resolve_device
+        from semtune.models.devices import resolve_device
 
         with pytest.raises(OptionError, match=device):
             resolve_device(device)

@@ -142,8 +142,8 @@ def test_weights_that_the_last_step_ruined(
     result = run(spec_of(), tmp_path / "run", Silent())
     assert result.status == "ok"
     head = READOUTS.get("head")
-    find = head.probabilities
-    monkeypatch.setattr(head, "probabilities", lambda self, *rest: np.full_like(find(self, *rest), np.nan))
+    find = head._probabilities
+    monkeypatch.setattr(head, "_probabilities", lambda self, *a, **b: np.full_like(find(self, *a, **b), np.nan))
     ruined = run(spec_of(seed=1), tmp_path / "ruined", Silent())
     assert ruined.status == "diverged"
     assert not ruined.scores

@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from semtune.errors import OptionError
 from semtune.measure.machine import native_bf16
 from semtune.measure.memory import PhaseMeter
-from semtune.models.loading import compute_dtype, resolve_device
+from semtune.models.devices import resolve_device
+from semtune.models.loading import compute_dtype
 from semtune.nn import kernels
 from semtune.plan import requests
 from semtune.plan.devices import parse_device

@@ -101,11 +101,14 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(spec_of: Spec
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(spec_of: Spec, tmp_path: Path) -> None:
-    """What the run answers for dev at its end scores as the best epoch did."""
+    """What the run answers for dev at its end scores as the best epoch did, and so does what was kept."""
     result = run(spec_of(epochs=4, learning_rate=0.02), tmp_path / "run", Silent())
     seen = [line["dev_micro_f1"] for line in metrics(tmp_path / "run", "epoch")]
     assert result.best_epoch == 1 + seen.index(max(seen))
     assert result.scores["dev"].value == max(seen)
+    task = TASKS.get("table")(spec_of().task_options)
+    dev = task.load("dev")
+    assert task.score(dev, load_run(tmp_path / "run").predict(dev)).value == max(seen)
 
 
 def test_divergence_is_a_result(spec_of: Spec, tmp_path: Path) -> None:

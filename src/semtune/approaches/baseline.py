@@ -44,11 +44,15 @@ class BaselineApproach:
         return str(self.spec.baseline)
 
     def prepare(self, on_phase: Callable[[str], None]) -> None:
-        """Refuse a baseline that cannot answer the task's kind of target. Raises OptionError."""
+        """Refuse a baseline that cannot answer the task's kind of target. Raises OptionError.
+
+        Its libraries come in here, as their memory is the runtime's.
+        """
         check_serves(self.context.space.kind, "baseline", self.name, BASELINES.get(self.name).target_kinds)
+        self.load()
 
     def load(self) -> None:
-        """Construct the baseline; its libraries come in here. Raises OptionError."""
+        """Construct the baseline. Raises OptionError."""
         self._baseline = BASELINES.get(self.name)(self.context)
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:

@@ -39,7 +39,8 @@ from semtune.generation.generator import Generator, QueuedGenerator
 from semtune.generation.interleaving import Wait, interleave
 from semtune.measure.clock import synchronised_seconds
 from semtune.measure.machine import total_memory_bytes
-from semtune.models.loading import load, resolve_device
+from semtune.models.devices import resolve_device
+from semtune.models.loading import load
 from semtune.nn.linear import total_numel
 from semtune.records import TUNING_OPTIONS, Example, Prediction, RunSpec, Usage
 from semtune.registry import PROMPTS, STRATEGIES

@@ -5,15 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from semtune.approaches.base_model import prepare_model
 from semtune.approaches.data_start import start_on_data
-from semtune.approaches.tuned_model import TunedModel
 from semtune.contracts import FitFigures, FitWatch, Prompt, Readout, TaskContext, TokenizedExample
-from semtune.models.loading import resolve_device
+from semtune.models.devices import resolve_device
 from semtune.models.locate import locate_config, planning_tokenizer
 from semtune.models.positions import check_positions
 from semtune.records import Example, Prediction, RunSpec
@@ -24,6 +23,9 @@ from semtune.specs.serves import check_combination
 from semtune.training.loop import train
 from semtune.training.metrics import MetricsFile
 from semtune.training.state import TrainOutcome, TrainSettings, TrainState
+
+if TYPE_CHECKING:
+    from semtune.approaches.tuned_model import TunedModel
 
 
 class Tuned:
@@ -73,7 +75,7 @@ class Tuned:
 
     @property
     def cut_tokens(self) -> Mapping[str, int]:
-        """Example id -> tokens of its text that `max_length` cut, of the last `fit` or `predict`."""
+        """Example id -> tokens of its text that `max_length` cut, of the training texts or what was predicted last."""
         return self.model.loaded.tokenizer.cut_tokens
 
     @property
@@ -130,6 +132,8 @@ class Tuned:
 
     def load(self) -> None:
         """Load the base model, attach method and readout. Raises ModelError, TargetError, OptionError."""
+        from semtune.approaches.tuned_model import TunedModel
+
         self._model = TunedModel.build(self.spec, self.context.space)
 
     def fit(self, train_examples: Sequence[Example], dev: Sequence[Example], watch: FitWatch) -> None:
@@ -203,6 +207,7 @@ class _TunedWork:
         self.model.loaded.model.train(training)
 
     def evaluate(self) -> float | None:
+        self.model.loaded.tokenizer.cut_tokens.clear()
         return self.watch.score_dev(lambda: self.model.readout.calibrate(self.dev, self.watch.choose_threshold))
 
     def keep(self) -> None:

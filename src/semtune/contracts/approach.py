@@ -98,6 +98,8 @@ class FitWatch(Protocol):
         """The primary score of the dev predictions that `predict_dev` returns.
 
         `predict_dev` runs in the memory phase "evaluate", and the runner does not count its time as training time.
+        Where `keep` follows before the weights change, these are the kept state's predictions of dev, which the runner
+        does not ask for again.
         """
         ...
 
@@ -218,7 +220,7 @@ class Approach(Protocol):
     def write_extras(self, folder: Path, split: str) -> None:
         """Add to the run folder what a reader may want beside the predictions of `split`, such as transcripts.
 
-        Called after the `predict` of that split.
+        Called after the `predict` of that split, or after a `fit` that has predicted dev.
         """
         ...
 

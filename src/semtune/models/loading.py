@@ -19,6 +19,7 @@ from semtune.contracts import Located, Quantization, SourceOptions, WeightStream
 from semtune.errors import OptionError
 from semtune.models.architectures import install
 from semtune.models.class_logits import hidden_width
+from semtune.models.devices import resolve_device
 from semtune.models.half_storage import HalfStorage, embedding_paths, half_storage, use_half_embeddings
 from semtune.models.loaded import TransformersModel
 from semtune.models.locate import locate, vocab_size
@@ -30,7 +31,6 @@ from semtune.registry import QUANTIZATIONS
 from semtune.runtime.processor import native_bf16
 from semtune.specs.precision import AUTO, normalise_precision
 
-_DEVICES = "auto, cpu, cuda or mps (Apple's GPU)"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 """The precisions that name a dtype; "auto" and the quantisations compute in bf16 or fp32, as the device has it."""
 
@@ -154,23 +154,3 @@ def quantization_of(precision: str) -> Quantization | None:
     name = normalise_precision(precision)
     quantization: Quantization | None = QUANTIZATIONS.get(name) if name in QUANTIZATIONS else None
     return quantization
-
-
-def resolve_device(device: str) -> torch.device:
-    """ "auto": the CUDA GPU if there is one, else the CPU. Raises OptionError: this machine has no such device."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise OptionError(f'There is no device "{device}"; give {_DEVICES}.') from error
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise OptionError(f'semtune does not run on the device "{device}"; give {_DEVICES}.')
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise OptionError("This machine has no Apple GPU that torch can use; give --device cpu (or auto).")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError("This machine has no GPU that torch can use; give --device cpu (or auto).")
-    devices = torch.cuda.device_count() if chosen.type == "cuda" else 1
-    if (chosen.index or 0) >= devices:
-        raise OptionError(f'There is no device "{device}": this machine has {devices} of the kind; give auto.')
-    return chosen

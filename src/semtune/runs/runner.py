@@ -6,7 +6,7 @@ Nothing here imports torch, so that a baseline runs in a small process; approach
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from semtune.measure.clock import synchronised_seconds
 from semtune.measure.environment import environment
 from semtune.measure.machine import available_memory_bytes
 from semtune.measure.memory import PhaseMeter, resident_bytes
-from semtune.records import Example, Plan, RunResult, RunSpec, Status
+from semtune.records import Example, Plan, Prediction, RunResult, RunSpec, Status
 from semtune.registry import APPROACHES
 from semtune.runs import identity, succession
 from semtune.runs.cut import cut_texts
@@ -167,6 +167,8 @@ class _ActiveRun:
         metric = data.task.metrics[0].name
         notes = (*data.task.notes, *label_notes(data.task.labels), *data.fold_notes)
         notes = (*notes, *(shared.sentence() for shared in data.overlaps))
+        self.dev_predictions: Sequence[Prediction] | None = None
+        """Predictions of `data.dev` by the best state, where fitting has made them."""
         self.result = unmeasured(spec, "failed", notes=notes, metric=metric, overlaps=data.overlaps, **marks)
 
     def check(self) -> None:
@@ -204,6 +206,7 @@ class _ActiveRun:
             train_seconds=self.clock() - started - watch.scoring_seconds,
             selected_on=SELECTION_SPLIT if watch.scored else None,
         )
+        self.dev_predictions = watch.kept_predictions
         self._take_notes()
         if not self.folder.best.exists():
             self.folder.keep_best(self.approach.save)
@@ -212,28 +215,34 @@ class _ActiveRun:
     def evaluate(self) -> None:
         """Predict dev and test with the best state, write the predictions, score the labelled splits."""
         task, scores = self.data.task, dict(self.result.scores)
-        for split, examples in self.data.final.items():
-            if not examples:
-                continue
-            self.progress.on_phase(f"predicting {split}", len(examples))
-            with self.meter.phase("evaluate"):
-                started = self.clock()
-                predictions = check_predictions(self.approach.predict(examples, self.progress.on_done))
-                seconds = self.clock() - started
+        splits = {split: examples for split, examples in self.data.final.items() if examples}
+        for split, examples in splits.items():
+            predictions = self._made_while_fitting(examples, timed=split == list(splits)[-1])
+            if predictions is None:
+                predictions = self._predict(split, examples)
             self._count_cut(split, examples)
             task.write_predictions(predictions, self.folder.predictions(split))
             self.approach.write_extras(self.folder.path, split)
             if all(e.target is not None for e in examples):
                 scored = finite_scores(task.score(examples, predictions), split)
                 scores[split] = replace(scored, intervals=intervals_of(task, examples, predictions))
-            self.result = replace(
-                self.result,
-                scores=scores,
-                predict_seconds=seconds,
-                predict_examples_per_second=len(examples) / seconds,
-            )
+            self.result = replace(self.result, scores=scores)
         for note in self._take_notes():
             self.progress.say(note)
+
+    def _made_while_fitting(self, examples: list[Example], *, timed: bool) -> Sequence[Prediction] | None:
+        """The predictions of dev that chose the best state; None: there are none, or they must be `timed`."""
+        return self.dev_predictions if examples == self.data.dev and not timed else None
+
+    def _predict(self, split: str, examples: list[Example]) -> Sequence[Prediction]:
+        """Predictions with the best state; the result has the time of the last call."""
+        self.progress.on_phase(f"predicting {split}", len(examples))
+        with self.meter.phase("evaluate"):
+            started = self.clock()
+            predictions = check_predictions(self.approach.predict(examples, self.progress.on_done))
+            seconds = self.clock() - started
+        self.result = replace(self.result, predict_seconds=seconds, predict_examples_per_second=len(examples) / seconds)
+        return predictions
 
     def _take_notes(self) -> list[str]:
         """Record what the approach has to say now beside what it said before; what is new."""

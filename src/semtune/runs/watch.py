@@ -40,6 +40,9 @@ class RunWatch:
         """Seconds spent in `score_dev`, which the runner subtracts from the training time."""
         self.scored = False
         """Whether dev was scored or took part in a threshold: the result then says that dev selected the state."""
+        self.kept_predictions: Sequence[Prediction] | None = None
+        """The dev predictions of the state that was kept last; None: it was not scored."""
+        self._last_predictions: Sequence[Prediction] | None = None
 
     def on_tokenized(self) -> None:
         """The training examples are token ids."""
@@ -51,7 +54,8 @@ class RunWatch:
         with self._meter.phase("evaluate"):
             predictions = predict_dev()
         self.scored = True
-        score = finite_scores(self._task.score(self._dev, check_predictions(predictions)), SELECTION_SPLIT).value
+        self._last_predictions = check_predictions(predictions)
+        score = finite_scores(self._task.score(self._dev, self._last_predictions), SELECTION_SPLIT).value
         self.scoring_seconds += self.clock() - started
         return score
 
@@ -64,4 +68,5 @@ class RunWatch:
     def keep(self, save: Callable[[Path], None]) -> Path:
         """Store what `save` writes as the best state so far; the folder that contains it until fitting ends."""
         self._folder.keep_best(save)
+        self.kept_predictions = self._last_predictions
         return self._folder.best
