@@ -30,6 +30,7 @@ NAMES = (
     "loss",
     "low_rank",
     "nf4",
+    "product",
     "rows",
     "short_attention",
 )

@@ -115,22 +115,25 @@ def _trained_below(name: str, targets: Sequence[str]) -> bool:
 
 
 def gemm_peak(shape: Shape, rows: int, dtype: Any, seconds: float = 1.5) -> float:
-    """The most FLOP/s of `F.linear` in `dtype`, over large square sizes and the model's own with `rows` rows.
+    """The most FLOP/s of a product in `dtype`, over large square sizes and the model's own with `rows` rows.
 
-    Each size gets its share of `seconds`; its fastest call counts.
+    Each size gets its share of `seconds`; its fastest call counts, torch's or semtune's own (`nn.products`).
     """
     import torch
     from torch.nn import functional as F
+
+    from semtune.nn import panels
 
     sizes = {(2048, 2048, 2048), (1024, 4096, 1024)} | {(rows, i, o) for o, i in shape.linears().values()}
     best = 0.0
     with torch.no_grad():
         for n, inner, out in sorted(sizes):
             x, w = torch.randn(n, inner).to(dtype), torch.randn(out, inner).to(dtype)
-            F.linear(x, w)  # the first call of a size may compile it
-            until = time.perf_counter() + seconds / len(sizes)
-            while time.perf_counter() < until:
-                started = time.perf_counter()
-                F.linear(x, w)
-                best = max(best, 2 * n * inner * out / (time.perf_counter() - started))
+            for multiply in (F.linear, panels.linear):
+                multiply(x, w)  # the first call of a size may compile it
+                until = time.perf_counter() + seconds / len(sizes) / 2
+                while time.perf_counter() < until:
+                    started = time.perf_counter()
+                    multiply(x, w)
+                    best = max(best, 2 * n * inner * out / (time.perf_counter() - started))
     return best

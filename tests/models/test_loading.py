@@ -76,7 +76,7 @@ def test_nf4_quantises_the_decoder_and_nothing_else(model_folder: SaveModel, kin
     linears = loaded.linears()
     assert len(linears) == 2 * 7
     assert all(isinstance(layer, NF4Linear) for layer in linears.values())
-    assert type(loaded.model.lm_head) is torch.nn.Linear
+    assert isinstance(loaded.model.lm_head, torch.nn.Linear)
     weights = load_file(folder / "model.safetensors")
     path = "model.layers.1.self_attn.q_proj"
     expected = dequantize_nf4(quantize_nf4(weights[f"{path}.weight"]), torch.float32)

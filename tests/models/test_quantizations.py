@@ -151,7 +151,7 @@ def test_cached_nf4_has_the_bits_of_nf4(tiny_model: Path) -> None:
     cached, stored = (load(str(tiny_model), precision=p, device="cpu") for p in ("nf4-cached", "nf4"))
     for path, layer in stored.linears().items():
         plain = cached.model.get_submodule(path)
-        assert isinstance(layer, NF4Linear) and type(plain) is nn.Linear
+        assert isinstance(layer, NF4Linear) and isinstance(plain, nn.Linear)
         assert torch.equal(plain.weight, layer.dequantize())
         assert plain.weight.dtype == cached.compute_dtype and not plain.weight.requires_grad
 
@@ -197,7 +197,7 @@ def test_int4_quantises_the_decoder_and_nothing_else(model_folder: Callable[...,
     """A folder with and one without biases; 96 inputs of the MLP's last layer are three groups, 64 elsewhere two."""
     folder = model_folder(kind)
     loaded, plain = (load(str(folder), precision=p, device="cpu") for p in ("int4", "fp32"))
-    assert type(loaded.model.lm_head) is nn.Linear
+    assert isinstance(loaded.model.lm_head, nn.Linear)
     layers = loaded.linears()
     assert len(layers) == 14
     for path, layer in layers.items():

@@ -80,7 +80,11 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "cross_entropy_": lambda: [(bf16(3, 17), torch.tensor([0, 16, 5]), needs) for needs in (True, False)],
     "row_argmax": lambda: [(bf16(5, 12),)],
     "scale_columns_": lambda: [(bf16(5, 12), fp32(12))],
-    "scale_columns_backward": lambda: [(bf16(5, 12), bf16(5, 12), fp32(12))],
+    "scale_columns_backward": lambda: [(bf16(5, 12), bf16(5, 12), fp32(12), divisor) for divisor in (None, fp32(12))],
+    "row_norms": lambda: [
+        (crossed, 20 * fp32(12).abs(), fp32(3, 32), fp32(12, 3), 0.5) for crossed in (bf16(3, 12), fp32(3, 12))
+    ],
+    "row_scale": lambda: [(fp32(12), fp32(12).abs())],
     "pad": lambda: [(bf16(5, 4, 8), *_positions()[:3], *angles, 3) for angles in ((None, None), _positions()[5:])],
     "unpad": lambda: [(bf16(8, 3, 8), *_positions()[:3], *_positions()[5:], 4, 3, 5, 7)],
     "causal_softmax_": lambda: [(bf16(4, 6, 3), *_positions()[1:3], 0.5, 4, 3)],
@@ -118,6 +122,7 @@ SAMPLES: dict[str, Callable[[], list[tuple[Any, ...]]]] = {
     "grad_input_in_panels": lambda: [(bf16(3, 700), bf16(700, 13)), (fp32(3, 7), bf16(7, 13))],
     "grad_weight_in_panels": lambda: [(bf16(5, 700), bf16(5, 13))],
     "principal_triples": lambda: [(fp32(20, 13), 3, 2), (fp32(5, 13), 7, 0)],
+    "product": lambda: [(fp32(2, 10, 32), fp32(16, 32), False, True), (fp32(20, 5), fp32(20, 7), True, False)],
     "prepack_weight": lambda: [(bf16(32, 16),)],
     "lion_": lambda: [(*_weights(6, 50), fp32(300), bf16(6, 50), torch.tensor(0.5), 1e-2, 0.1, 0.9, 0.99)],
     "adafactor_matrix_": lambda: [

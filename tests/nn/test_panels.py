@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtune.nn import low_rank_products, panels
+from semtune.nn import low_rank_products, panels, products
 from semtune.nn.dropout import draw_mask
 from semtune.nn.linear import PanelLinear, UpcastLinear, use_panels
 from semtune.nn.linear_cross_entropy import fused_linear_cross_entropy
@@ -113,10 +113,12 @@ def test_a_panel_linear_has_the_gradients_of_fp64(trained: bool, bias: bool) -> 
             close(ours.grad, theirs.grad)
 
 
-def test_only_bf16_layers_become_panel_linears() -> None:
+@pytest.mark.parametrize("ours_are_faster", [False, True])
+def test_which_layers_become_panel_linears(ours_are_faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_enabled", lambda: ours_are_faster)
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype=BF16), nn.Linear(2, 2, dtype=torch.float64))
     use_panels(model)
-    assert [type(layer) for layer in model] == [nn.Linear, PanelLinear, nn.Linear]
+    assert [type(layer) for layer in model] == [PanelLinear if ours_are_faster else nn.Linear, PanelLinear, nn.Linear]
 
 
 @pytest.mark.parametrize("dora", [False, True])

@@ -22,19 +22,17 @@ def scale_columns_(z: Tensor, factor: Tensor) -> Tensor:
     return z.mul_(factor)
 
 
-def column_gradients(grad_y: Tensor, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+def column_gradients(grad_y: Tensor, y: Tensor, factor: Tensor, divisor: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """grad_y ⊙ factor, in the dtype of `grad_y`, and Σ_rows grad_y ⊙ y (width,), in that of `factor`.
 
-    grad_y and y are (..., width). With y = z the second is the gradient of the factor; with y = z ⊙ factor, which the
-    next operation usually saves anyway, it is that times the factor.
+    grad_y and y are (..., width). With y = z the second is the gradient of the factor. With y = z ⊙ factor, which the
+    next operation usually saves anyway, it is that times the factor: hence `divisor` (width,), by which it is divided;
+    it is 0 where that is 0.
     """
     if supports(grad_y, y):
-        found: tuple[Tensor, Tensor] = operators.scale_columns_backward(grad_y, y, factor)
+        found: tuple[Tensor, Tensor] = operators.scale_columns_backward(grad_y, y, factor, divisor)
         return found
     total = (grad_y * y).reshape(-1, y.shape[-1]).sum(dim=0, dtype=factor.dtype)  # (..., width) -> (width,)
+    if divisor is not None:
+        total = torch.where(divisor == 0, 0.0, total / divisor)
     return (grad_y * factor).to(grad_y.dtype), total
-
-
-def per_factor(total: Tensor, factor: Tensor) -> Tensor:
-    """total / factor (width,), the factor's gradient from that of `column_gradients` for y; 0 where the factor is 0."""
-    return torch.where(factor == 0, 0.0, total / factor)

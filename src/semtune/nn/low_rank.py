@@ -13,8 +13,7 @@ magnitudes m (out,) are trained, and the bias b may be.
 - W has no gradient; x has one only where a lower layer is trained, so the lowest adapters need one matmul less.
 - Products run in x's dtype (in fp32 where the adapter's are a compiled loop, see `low_rank_products`); A, B and m stay
   in their own (fp32) and so do their gradients.
-- n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix:
-  n_i² = ||W_i||² + 2 s (W A^T)_i · B_i + s² B_i (A A^T) B_i^T, with ||W_i||² computed once.
+- n is a constant for the gradient (DoRA section 4.3) and is never formed from a merged matrix (`row_norms`).
 - Dropout acts on the low-rank path alone. PEFT's DoRA drops x also in part of the base path, (m/n - 1) W drop(x); with
   dropout 0 the two agree.
 """
@@ -30,15 +29,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semtune.contracts import LinearLayer
-from semtune.nn.column_scaling import column_gradients, per_factor, scale_columns_
+from semtune.nn.column_scaling import column_gradients, scale_columns_
 from semtune.nn.dropout import DropoutMask, draw_mask
 from semtune.nn.linear import adapter_dtype, as_linear_layer
 from semtune.nn.linear.frozen import bias_gradient
 from semtune.nn.low_rank_products import Adapter, add_low_rank_, low_rank_gradients
-from semtune.nn.operator_registry import composite
-
-_ROW_CHUNK = 1 << 16
-"""Weights that are upcast to fp32 at once for row norms; with 1 << 20 freed blocks left 340 MB of holes in the heap."""
+from semtune.nn.row_norms import row_scale, row_square_sums, updated_row_norms
 
 
 def scale_of(rank: int, alpha: float, *, rank_stabilized: bool) -> float:
@@ -110,7 +106,7 @@ class LowRankLinear(nn.Module):
         kept = (None, None) if subtracted is None else (x.to(layer.device, dtype, copy=True) for x in subtracted)
         for name, factor in zip(("subtracted_a", "subtracted_b"), kept, strict=True):
             self.register_buffer(name, factor, persistent=False)
-        row_squares = _row_squares(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
+        row_squares = row_square_sums(layer.dequantize(layer.weight_dtype), dtype) if magnitudes else None
         self.register_buffer("base_row_square", row_squares, persistent=False)
         self.register_parameter("magnitude", None)
         if magnitudes:  # computed as in forward, so that m / n is exactly 1
@@ -147,8 +143,8 @@ class LowRankLinear(nn.Module):
         """||W_i + s B_i A|| of every output row, (out,); the matmul with W runs in `dtype`. DoRA only."""
         assert self.base_row_square is not None
         a, b = self.lora_A, self.lora_B
-        crossed = as_linear_layer(self.base).matmul(a.to(dtype)).t()  # (r, in) x (in, out) -> (out, r)
-        return _norms(self.base_row_square, crossed, a, b, self.scale)
+        crossed = as_linear_layer(self.base).matmul(a.to(dtype))  # (r, in) x (in, out) -> (r, out)
+        return updated_row_norms(self.base_row_square, crossed, a, b, self.scale)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
@@ -169,7 +165,7 @@ class LowRankLinear(nn.Module):
         merged = torch.addmm(weight.to(dtype), self.lora_B, self.lora_A, alpha=self.scale)
         if self.magnitude is None:
             return merged
-        return merged.mul_(_row_scale(self.magnitude, self.row_norms(dtype)).unsqueeze(1))
+        return merged.mul_(row_scale(self.magnitude, self.row_norms(dtype)).unsqueeze(1))
 
     @torch.no_grad()
     def delta(self) -> Tensor:
@@ -229,7 +225,7 @@ class _ScaleRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, magnitude: Tensor, norms: Tensor) -> Tensor:
-        factor = _row_scale(magnitude, norms)
+        factor = row_scale(magnitude, norms)
         scale_columns_(z, factor)
         ctx.mark_dirty(z)
         ctx.save_for_backward(z, magnitude, factor)
@@ -240,9 +236,8 @@ class _ScaleRows(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         y, magnitude, factor = ctx.saved_tensors
         needs_z, needs_m = ctx.needs_input_grad[:2]
-        grad_z, total = column_gradients(grad_y, y, factor)
-        grad_m = per_factor(total, magnitude) if needs_m else None
-        return grad_z if needs_z else None, grad_m, None
+        grad_z, grad_m = column_gradients(grad_y, y, factor, magnitude)
+        return grad_z if needs_z else None, grad_m if needs_m else None, None
 
 
 def _usual_start(layer: LinearLayer, rank: int, dtype: torch.dtype) -> Factors:
@@ -253,26 +248,3 @@ def _usual_start(layer: LinearLayer, rank: int, dtype: torch.dtype) -> Factors:
 
 _low_rank: Callable[..., Tensor] = _LowRank.apply
 _scale_rows: Callable[..., Tensor] = _ScaleRows.apply
-
-
-def _norms(base_row_square: Tensor, crossed: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """||W_i + s B_i A|| (out,), of ||W_i||² (out,) and W Aᵀ (out, r)."""
-    cross = (crossed.to(b.dtype) * b).sum(dim=1)
-    update_square = ((b @ (a @ a.t())) * b).sum(dim=1)  # (out, r) x (r, r) -> (out, r) -> (out,)
-    return (base_row_square + 2 * scale * cross + scale * scale * update_square).clamp(min=0).sqrt()
-
-
-def _row_scale(magnitude: Tensor, norms: Tensor) -> Tensor:
-    """m / n (out,); 0 where a row of the weight is all zero and so has no direction."""
-    return torch.where(norms > 0, magnitude.detach() / norms, 0.0)
-
-
-@composite(
-    "row_square_sums(Tensor weight, ScalarType dtype) -> Tensor",
-    outputs=lambda weight, dtype: weight.new_empty(len(weight), dtype=dtype),
-)
-def _row_squares(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """||W_i||² (out,) in `dtype`; some rows of W (out, in) are upcast at a time."""
-    rows, columns = weight.shape
-    step = max(1, _ROW_CHUNK // columns)
-    return torch.cat([weight[i : i + step].to(dtype).square().sum(dim=1) for i in range(0, rows, step)])

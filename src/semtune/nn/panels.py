@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
+from semtune.nn import products
 from semtune.nn.cuda_path import on_cuda
 from semtune.nn.kernels import in_main_memory
 from semtune.nn.operator_registry import composite
@@ -46,12 +47,19 @@ def converts(weight: Tensor, x: Tensor) -> bool:
     )
 
 
+def multiplies(weight: Tensor, x: Tensor) -> bool:
+    """Whether products of `x` with `weight` are this module's rather than torch's, for as many rows as pay."""
+    ours = x.dtype == weight.dtype and products.faster_than_library(x.dtype)
+    return converts(weight, x) or (ours and in_main_memory(x) and in_main_memory(weight))
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """F.linear without autograd, in x's dtype: (..., in), (out, in) and (out,) -> (..., out)."""
     if converts(weight, x):
         y: Tensor = _linear(x, weight, bias)
         return y
-    return F.linear(x, weight.to(x.dtype), bias)
+    ours = products.linear(x, weight, bias)
+    return F.linear(x, weight.to(x.dtype), bias) if ours is None else ours
 
 
 def grad_input(grad: Tensor, weight: Tensor) -> Tensor:
@@ -59,7 +67,8 @@ def grad_input(grad: Tensor, weight: Tensor) -> Tensor:
     if converts(weight, grad):
         grad_x: Tensor = _grad_input(grad, weight)
         return grad_x
-    return grad @ weight.to(grad.dtype)
+    ours = products.grad_input(grad, weight)
+    return grad @ weight.to(grad.dtype) if ours is None else ours
 
 
 def grad_weight(grad: Tensor, x: Tensor) -> Tensor:
@@ -67,7 +76,8 @@ def grad_weight(grad: Tensor, x: Tensor) -> Tensor:
     if converts(x, grad):
         product: Tensor = _grad_weight(grad, x)
         return product
-    return grad.t() @ x
+    ours = products.grad_weight(grad, x)
+    return grad.t() @ x if ours is None else ours
 
 
 def bmm(a: Tensor, b: Tensor) -> Tensor:
@@ -119,7 +129,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     rows = y.view(-1, weight.shape[0])
     for part, panel in _panels(weight):
         target = rows[:, part]
-        product = torch.mm(x32, panel.t(), out=target) if x.dtype == torch.float32 else x32 @ panel.t()
+        product = target if x.dtype == torch.float32 else x32.new_empty(target.shape)
+        if not products.multiply_into_(product, x32, panel, right_transposed=True):
+            torch.mm(x32, panel.t(), out=product)
         if bias is not None:
             product += bias[part]
         if product is not target:
@@ -136,7 +148,9 @@ def _grad_input(grad: Tensor, weight: Tensor) -> Tensor:
     """grad W, (rows, out) -> (rows, in), summed in fp32, in grad's dtype."""
     total = grad.new_zeros(grad.shape[0], weight.shape[1], dtype=torch.float32)
     for part, panel in _panels(weight):
-        total.addmm_(grad[:, part].float(), panel)
+        grad32 = grad[:, part].float()
+        if not products.multiply_into_(total, grad32, panel, add=True):
+            total.addmm_(grad32, panel)
     return total.to(grad.dtype)
 
 
@@ -151,5 +165,7 @@ def _grad_weight(grad: Tensor, x: Tensor) -> Tensor:
     step = _panel_rows(x.shape[1])
     for start in range(0, grad.shape[1], step):
         part = slice(start, start + step)
-        product[part] = grad[:, part].float().t() @ x32
+        grad32 = grad[:, part].float().t()
+        rows = x32.new_empty(len(grad32), x.shape[1])
+        product[part] = rows if products.multiply_into_(rows, grad32, x32) else grad32 @ x32
     return product

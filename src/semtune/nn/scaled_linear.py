@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semtune.contracts import LinearLayer
-from semtune.nn.column_scaling import column_gradients, per_factor, scale_columns_
+from semtune.nn.column_scaling import column_gradients, scale_columns_
 from semtune.nn.linear import adapter_dtype, as_linear_layer
 
 
@@ -80,10 +80,10 @@ class _ScaledOutput(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         y, scale = ctx.saved_tensors
-        grad_z, total = column_gradients(grad_y, y, scale)
+        grad_z, grad_scale = column_gradients(grad_y, y, scale, scale)
         rows = grad_z.reshape(-1, grad_z.shape[-1])
         grad_x = ctx.layer.grad_input(rows).view(ctx.x_shape) if ctx.needs_input_grad[0] else None
-        return grad_x, per_factor(total, scale), None, None
+        return grad_x, grad_scale, None, None
 
 
 class _ScaledInput(torch.autograd.Function):

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from semtune.errors import OutputError
-from semtune.nn.linear import NF4Linear, as_linear_layer
+from semtune.nn.linear import NF4Linear, as_linear_layer, frozen_linear
 from semtune.nn.low_rank import LowRankLinear
 from semtune.plan.cost import Cost
 from semtune.plan.devices import Device
@@ -84,9 +84,10 @@ def measure(budget_seconds: float) -> Rates:
         x = torch.ones(rows, size_in, dtype=dtype)
         layer = torch.nn.Linear(size_in, size_out, bias=False, dtype=dtype).requires_grad_(False)
         flops = 2.0 * rows * size_in * size_out
-        plain.append((flops, flops / _seconds(lambda layer=layer, x=x: layer(x), share)))  # type: ignore[misc]
-        fast = as_linear_layer(layer).prepack(backward=True) or layer
-        packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer(x), share)))  # type: ignore[misc]
+        given = as_linear_layer(layer)
+        plain.append((flops, flops / _seconds(lambda layer=given, x=x: layer.matmul(x), share)))  # type: ignore[misc]
+        fast = as_linear_layer(given.prepack(backward=True) or layer)
+        packed.append((flops, flops / _seconds(lambda layer=fast, x=x: layer.matmul(x), share)))  # type: ignore[misc]
     coded = NF4Linear.from_weight(torch.randn(1536, 2048).to(torch.bfloat16))
     buffer = torch.empty(1536 * 2048, dtype=dtype)
     unpacked = _seconds(lambda: coded.dequantize(dtype, buffer), share)
@@ -117,7 +118,8 @@ def _loop_rate(dtype: torch.dtype, budget_seconds: float) -> float:
     x = torch.ones(rows, size, dtype=dtype, requires_grad=True)
     grad = torch.ones(rows, size, dtype=dtype)
     with_it = _seconds(lambda: torch.autograd.backward(adapter(x), grad), budget_seconds / 2)
-    without = _seconds(lambda: torch.autograd.backward(x @ base.weight.t(), grad), budget_seconds / 2)
+    plain = as_linear_layer(base)
+    without = _seconds(lambda: torch.autograd.backward(frozen_linear(x, None, plain), grad), budget_seconds / 2)
     return 3 * 2.0 * rows * rank * 2 * size / max(with_it - without, 0.1 * with_it)
 
 

@@ -53,6 +53,15 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset()
 
 
+def cpu_vendor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The maker as the Linux kernel names it: GenuineIntel, AuthenticAMD; None on other systems and processors."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), None)
+
+
 def isa_limit() -> str | None:
     """The level that SEMTUNE_ISA names, or None. Raises OptionError for another word."""
     limit = os.environ.get(ISA_VARIABLE, "").strip().lower()

@@ -52,10 +52,15 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "square_sum": "ppii",
     "argmax": "ppiii",
     "scale_columns": "ppiii",
-    "scale_columns_backward": "pppppiii",
+    "scale_columns_backward": "pppppppiii",
+    "row_norms": "pppppfiiii",
+    "row_scale": "pppii",
+    "product": "ppppiiiiiiiiii",
 }
 BF16_ONLY = frozenset({"adamw"})
 """Loops that have no fp32 variant."""
+FP32_ONLY = frozenset({"product"})
+"""Loops that have no bf16 variant."""
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT, "u": ctypes.c_uint64, "w": ctypes.c_uint32}
 _PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor)
@@ -105,7 +110,7 @@ def load_library(folder: Path) -> tuple[ctypes.CDLL | None, KernelState]:
             return None, "stale"
         for name, letters in _SIGNATURES.items():
             for dtype, level in itertools.product(_SUFFIXES, usable_levels()):
-                if dtype == torch.bfloat16 or name not in BF16_ONLY:
+                if name not in (FP32_ONLY if dtype == torch.bfloat16 else BF16_ONLY):
                     function = getattr(loaded, _symbol(name, dtype, level))
                     function.argtypes, function.restype = [_TYPES[letter] for letter in letters], None
     except (OSError, AttributeError):  # built for another system, or by a version without the symbol

@@ -80,34 +80,41 @@ INLINE float largest_of(const lanes *all) {
 
 INLINE int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
-/* c (6, LANES · vectors) = a (6, last - first) · b, or += where `add`; `vectors` is a constant where this is inlined. */
-INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c, int64_t c_width,
-                 int64_t first, int64_t last, int64_t add, const int vectors) {
+/* c (rows, LANES · vectors) = a (rows, last - first) · b, or += where `add`; `rows` (at most ROWS) and `vectors` are
+ * constants where this is inlined. */
+INLINE void some_rows(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
+                      int64_t c_width, int64_t first, int64_t last, int64_t add, const int rows, const int vectors) {
     lanes sum[ROWS][VECTORS] = {{{0}}};
     if (add)
 #pragma GCC unroll 6
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < vectors; j++) sum[i][j] = ((const lanes *)(c + i * c_width))[j];
     for (int64_t k = first; k < last; k++) {
         const lanes *column = (const lanes *)(b + k * b_width);
 #pragma GCC unroll 6
-        for (int i = 0; i < ROWS; i++) {
+        for (int i = 0; i < rows; i++) {
             float value = a[i * row + k * step];
 #pragma GCC unroll 4
             for (int j = 0; j < vectors; j++) sum[i][j] += value * column[j];
         }
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < ROWS; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) ((lanes *)(c + i * c_width))[j] = sum[i][j];
+}
+
+/* The same for ROWS rows. */
+INLINE void tile(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c, int64_t c_width,
+                 int64_t first, int64_t last, int64_t add, const int vectors) {
+    some_rows(a, row, step, b, b_width, c, c_width, first, last, add, ROWS, vectors);
 }
 
 /* c (6, columns) = the sum over k from `first` to `last` (exclusive) of a(i, k) b(k, ·), or += where `add`.
  *
  * a(i, k) is a[i · row + k · step], so a may be stored either way. `columns` is a multiple of LANES. */
-NOINLINE static void matmul(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
+__attribute__((unused)) NOINLINE static void matmul(const float *a, int64_t row, int64_t step, const float *b, int64_t b_width, float *c,
                            int64_t c_width, int64_t columns, int64_t first, int64_t last, int64_t add) {
     for (int64_t j = 0; j < columns; j += TILE) {
         switch ((columns - j) / LANES) {

@@ -110,9 +110,28 @@ def scale_columns_(out: None, z: Tensor, factor: Tensor) -> None:
 
 
 @compiled(
-    "scale_columns_backward(Tensor grad_y, Tensor y, Tensor factor) -> (Tensor, Tensor)",
-    outputs=lambda grad_y, y, factor: (torch.empty_like(y), torch.empty_like(factor)),
+    "scale_columns_backward(Tensor grad_y, Tensor y, Tensor factor, Tensor? divisor) -> (Tensor, Tensor)",
+    outputs=lambda grad_y, y, factor, divisor: (torch.empty_like(y), torch.empty_like(factor)),
 )
-def scale_columns_backward(out: tuple[Tensor, Tensor], grad_y: Tensor, y: Tensor, factor: Tensor) -> None:
-    """The gradient of z, and the column sums of grad_y ⊙ y in fp32 (width,)."""
-    run("scale_columns_backward", grad_y, y, factor, *out, y.numel() // y.shape[-1], y.shape[-1])
+def scale_columns_backward(
+    out: tuple[Tensor, Tensor], grad_y: Tensor, y: Tensor, factor: Tensor, divisor: Tensor | None
+) -> None:
+    """The gradient of z, and the column sums of grad_y ⊙ y in fp32 (width,), over `divisor` (width,) if given."""
+    width = y.shape[-1]
+    totals = torch.empty(torch.get_num_threads() * width, dtype=torch.float32)
+    run("scale_columns_backward", grad_y, y, factor, divisor, *out, totals, y.numel() // width, width)
+
+
+@compiled(
+    "row_norms(Tensor crossed, Tensor squares, Tensor a, Tensor b, float scale) -> Tensor",
+    outputs=lambda crossed, squares, a, b, scale: torch.empty_like(squares),
+)
+def row_norms(out: Tensor, crossed: Tensor, squares: Tensor, a: Tensor, b: Tensor, scale: float) -> None:
+    """Norms (out,) of the rows of W + scale B A, of A Wᵀ (r, out), ||W_i||² (out,), A (r, in), B (out, r); r <= 32."""
+    run("row_norms", crossed, squares, a, b, out, scale, a.shape[1], *b.shape)
+
+
+@compiled("row_scale(Tensor magnitude, Tensor norms) -> Tensor", outputs=_like)
+def row_scale(out: Tensor, magnitude: Tensor, norms: Tensor) -> None:
+    """magnitude / norms (width,), 0 where the norm is 0."""
+    run("row_scale", magnitude, norms, out, norms.numel())

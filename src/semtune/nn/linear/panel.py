@@ -1,4 +1,7 @@
-"""`nn.Linear` for bf16 on a CPU without bf16 hardware: the same parameters, products in fp32 panels (`nn.panels`)."""
+"""`nn.Linear` with products of `nn.panels`: bf16 on a CPU without bf16 hardware, fp32 where ours are faster.
+
+The parameters stay the same.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,11 @@ _panel_linear: Callable[..., Tensor] = _PanelLinear.apply
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """F.linear, differentiable in all three: (..., in), (out, in) and (out,) -> (..., out) in x's dtype."""
-    return _panel_linear(x, weight, bias) if panels.converts(weight, x) else F.linear(x, weight, bias)
+    return _panel_linear(x, weight, bias) if panels.multiplies(weight, x) else F.linear(x, weight, bias)
 
 
 def use_panels(model: nn.Module) -> None:
-    """Make each bf16 nn.Linear of `model` a `PanelLinear` where this machine needs it; parameters stay the same."""
+    """Make each nn.Linear of `model` a `PanelLinear` where this machine is faster so; parameters stay the same."""
     for module in model.modules():
-        if type(module) is nn.Linear and panels.converts(module.weight, module.weight):
+        if type(module) is nn.Linear and panels.multiplies(module.weight, module.weight):
             module.__class__ = PanelLinear
