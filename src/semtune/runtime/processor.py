@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -35,6 +36,9 @@ _LIBRARY_LIMITS = {
     },
 }
 """Environment variables, read when torch is imported, that keep its libraries at a level."""
+
+SPIN_COUNT = 10_000
+"""Turns of an OpenMP thread's waiting loop before it sleeps, where `let_idle_threads_sleep` decides it."""
 
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 """Feature flags in /proc/cpuinfo, two of x86 and two of ARM."""
@@ -95,14 +99,19 @@ def limit_libraries(environment: MutableMapping[str, str]) -> None:
 
 
 def let_idle_threads_sleep(environment: MutableMapping[str, str]) -> None:
-    """Where the CPU has no bf16 hardware, make OpenMP's idle threads sleep; call it before torch is imported.
+    """Where the CPU has no bf16 hardware, make OpenMP's idle threads sleep soon; call it before torch is imported.
 
-    By default they spin while they wait, which takes the cores from other programs and from a second run: two runs side
-    by side took 4.4 to 10 s a step instead of 1.2, and 2.4 to 2.8 with sleeping threads. Alone there was no difference
-    at a second a step. On processors with bf16 hardware, whose steps are shorter, waking cost more than it saved
-    (docs/LOG.md). What the user has set stays.
+    By default they spin while they wait, which takes the cores from other programs and from a second run. Threads that
+    sleep at once have to be woken a thousand times a step: a quiet step took 1.18 s instead of 0.95. After this many
+    turns they spin from loop to loop and sleep through Python's work: a quiet step takes 0.95 s, one beside another run
+    2.8 (1.75 where threads sleep at once, 3.9 at twice the turns; docs/LOG.md). On processors with bf16 hardware, whose
+    steps are shorter, it cost more than it saved. What the user has set stays.
     """
-    if not native_bf16() and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
+    if native_bf16() or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
+        return
+    if sys.platform == "linux":  # torch has GNU's OpenMP there
+        environment["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+    else:
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
 
 

@@ -4,8 +4,8 @@
  * level, so one library runs on every machine of its architecture: ELEMENT_FP32 selects the type, SUFFIX ends the
  * exported names, and the compiler's flags set the level. nn/kernels/__init__.py picks the level at run time.
  *
- * Large matrix products stay with libraries; the kernels do what comes between them. They compute in fp32 and round each
- * result once.
+ * Large matrix products stay with libraries, fp32 ones (product.c) where these are slow; the kernels do what comes between
+ * them. They compute in fp32 and round each result once.
  */
 #ifndef SEMTUNE_COMMON_H
 #define SEMTUNE_COMMON_H
