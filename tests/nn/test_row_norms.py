@@ -40,11 +40,13 @@ def test_a_product_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(compiled, updated_row_norms(squares, crossed, a, b, SCALE), rtol=1e-5, atol=0)
 
 
-def test_without_an_update_to_the_bit() -> None:
-    """DoRA begins with m / n = 1."""
+def test_without_an_update() -> None:
+    """Those of the matrix, whatever A; and the factor that DoRA begins with is 1 to the bit."""
     squares = row_square_sums(draw(OUT, IN), torch.float32)
     a, b = draw(16, IN), torch.zeros(OUT, 16)
-    assert torch.equal(updated_row_norms(squares, a @ draw(OUT, IN).t(), a, b, SCALE), squares.sqrt())
+    norms = updated_row_norms(squares, a @ draw(OUT, IN).t(), a, b, SCALE)
+    torch.testing.assert_close(norms, squares.sqrt(), rtol=2e-7, atol=0)
+    assert row_scale(norms, updated_row_norms(squares, 3 * a @ draw(OUT, IN).t(), a, b, SCALE)).eq(1).all()
 
 
 def test_a_row_of_zeros_and_one_of_no_numbers() -> None:
