@@ -11,6 +11,14 @@ with suppress(OSError):
         del sys.path[0]
 
 from semtune.cli import main
+from semtune.runtime.large_pages import restart_with_large_pages
+
+
+def start() -> None:
+    """The command `semtune`."""
+    restart_with_large_pages(sys.argv[1:])
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    start()
