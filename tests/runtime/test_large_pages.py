@@ -38,20 +38,25 @@ def test_not_elsewhere(arguments: list[str], environment: dict[str, str], mode: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_the_same_process_once() -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_the_same_process_once(own: bool) -> None:
+    """And not one whose own arguments are others, such as a program that runs the command within itself."""
     program = (
         "import os, sys\n"
         "from semtune.runtime import large_pages\n"
         f"large_pages._read = lambda file: {MADVISE!r}\n"
         f"large_pages._libc = lambda: {GLIBC!r}\n"
         "print(os.getpid(), os.environ.get('GLIBC_TUNABLES'), flush=True)\n"
-        "large_pages.restart_with_large_pages(['tune'])\n"
+        f"large_pages.restart_with_large_pages({'sys.argv[1:]' if own else repr(['tune', 'c'])})\n"
         "print(sys.argv[1:])\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     printed = subprocess.run(
         [sys.executable, "-c", program, "tune", "a b"], env=environment, capture_output=True, text=True, check=True
     ).stdout.splitlines()
+    if not own:
+        assert printed[1:] == ["['tune', 'a b']"]
+        return
     first, second = (line.split(" ", 1) for line in printed[:2])
     assert first[0] == second[0]
     assert (first[1], second[1]) == ("None", f"{TUNABLE}=1")

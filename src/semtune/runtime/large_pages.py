@@ -24,9 +24,11 @@ _SINCE = (2, 35)
 def restart_with_large_pages(arguments: Sequence[str]) -> None:
     """Start this program again with the tunable set, where that does something for the command `arguments`.
 
-    Does not return then; the new program is the same process. A user who has set the tunable decides.
+    Does not return then; the new program is the same process. A user who has set the tunable decides, and a program
+    that calls semtune's within its own process is not started again.
     """
-    if not wanted(arguments, os.environ, mode=_read(_MODE), libc=_libc()):
+    is_own = sys.orig_argv[len(sys.orig_argv) - len(arguments) :] == list(arguments)
+    if not is_own or not wanted(arguments, os.environ, mode=_read(_MODE), libc=_libc()):
         return
     given = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = f"{given}:{TUNABLE}=1" if given else f"{TUNABLE}=1"
