@@ -152,12 +152,13 @@ NOINLINE static void multiply(const product *of, float *panel, int64_t first, in
 }
 
 /* out (rows, columns) = or += left (rows, inner) · right, see `product`; `columns` is a multiple of LANES, and scratch has
- * SCRATCH floats a thread. */
+ * SCRATCH floats a thread, TOGETHER · PANEL where the rows of left are contiguous. */
 KERNEL(product)(const float *left, const float *right, float *out, float *scratch, int64_t rows, int64_t columns,
                 int64_t inner, int64_t left_row, int64_t left_step, int64_t right_row, int64_t transposed,
                 int64_t out_row, int64_t add, int64_t threads) {
     product of = {left, right, out, rows, columns, inner, left_row, left_step, right_row, transposed, out_row, add};
-    SHARE((columns + TILE - 1) / TILE, threads, multiply(&of, scratch + part * SCRATCH, first, last));
+    int64_t floats = left_step == 1 ? TOGETHER * PANEL : SCRATCH;
+    SHARE((columns + TILE - 1) / TILE, threads, multiply(&of, scratch + part * floats, first, last));
 }
 
 #else
