@@ -23,7 +23,7 @@ MIN_ROWS = 16
 LANES = 16
 """Columns of the result must be a multiple of this."""
 _PANEL_FLOATS, _SCRATCH_FLOATS = 20_480, 145_280
-"""A thread's scratch memory in kernels/product.c: where the left factor's rows are contiguous, and where they are not."""
+"""A thread's scratch memory in kernels/product.c: with and without contiguous rows of the left factor."""
 
 
 def faster_than_library(dtype: torch.dtype) -> bool:
