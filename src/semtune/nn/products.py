@@ -22,8 +22,6 @@ MIN_ROWS = 16
 """Fewer rows do not repay copying the right factor into the cache."""
 LANES = 16
 """Columns of the result must be a multiple of this."""
-_PANEL_FLOATS, _SCRATCH_FLOATS = 20_480, 145_280
-"""A thread's scratch memory in kernels/product.c: with and without contiguous rows of the left factor."""
 
 
 def faster_than_library(dtype: torch.dtype) -> bool:
@@ -116,10 +114,8 @@ def multiply_into_(
 
 def _run(out: Tensor, left: Tensor, right: Tensor, right_transposed: bool, *, add: bool) -> None:
     """The compiled loop, on 2-D tensors."""
-    floats = _PANEL_FLOATS if left.stride(1) == 1 else _SCRATCH_FLOATS
-    scratch = torch.empty(torch.get_num_threads() * floats, dtype=torch.float32)
     strides = (*left.stride(), right.stride(0), int(right_transposed), out.stride(0), int(add))
-    run("product", left, right, out, scratch, *out.shape, left.shape[1], *strides)
+    run("product", left, right, out, *out.shape, left.shape[1], *strides)
 
 
 def _is_real_fp32(x: Tensor) -> bool:

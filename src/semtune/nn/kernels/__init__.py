@@ -55,7 +55,7 @@ _SIGNATURES: dict[str, str] = {  # p: pointer, i: int64, f: float, u: uint64, w:
     "scale_columns_backward": "pppppppiii",
     "row_norms": "pppppfiiii",
     "row_scale": "pppii",
-    "product": "ppppiiiiiiiiii",
+    "product": "pppiiiiiiiiii",
 }
 BF16_ONLY = frozenset({"adamw"})
 """Loops that have no fp32 variant."""

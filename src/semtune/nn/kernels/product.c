@@ -31,7 +31,6 @@ enum {
     TOGETHER = 64 / TILE, /* panels whose rows are contiguous, so that memory is read in longer pieces */
     PANEL = DEPTH * TILE,
     BLOCK = DEPTH * (MOST_ROWS + ROWS),
-    SCRATCH = TOGETHER * PANEL + BLOCK,
 };
 
 #if defined(__AVX2__)
@@ -125,8 +124,8 @@ NOINLINE static void groups(const product *of, const float *a, int64_t row, int6
 }
 
 /* The tiles of columns `first` to `last`, in one thread. */
-NOINLINE static void multiply(const product *of, float *panel, int64_t first, int64_t last) {
-    float *block = panel + TOGETHER * PANEL;
+NOINLINE static void multiply(const product *of, int64_t first, int64_t last) {
+    float panel[TOGETHER * PANEL], block[BLOCK]; /* on the stack, so that a plan need not count them: 0.6 MB */
     int64_t end_column = last * TILE < of->columns ? last * TILE : of->columns, together = of->transposed ? 1 : TOGETHER;
     int64_t parts = (of->inner + DEPTH - 1) / DEPTH, row_parts = (of->rows + MOST_ROWS - 1) / MOST_ROWS;
     int64_t most = round_up((of->rows + row_parts - 1) / row_parts, ROWS);
@@ -151,14 +150,12 @@ NOINLINE static void multiply(const product *of, float *panel, int64_t first, in
     }
 }
 
-/* out (rows, columns) = or += left (rows, inner) · right, see `product`; `columns` is a multiple of LANES, and scratch has
- * SCRATCH floats a thread, TOGETHER · PANEL where the rows of left are contiguous. */
-KERNEL(product)(const float *left, const float *right, float *out, float *scratch, int64_t rows, int64_t columns,
-                int64_t inner, int64_t left_row, int64_t left_step, int64_t right_row, int64_t transposed,
-                int64_t out_row, int64_t add, int64_t threads) {
+/* out (rows, columns) = or += left (rows, inner) · right, see `product`; `columns` is a multiple of LANES. */
+KERNEL(product)(const float *left, const float *right, float *out, int64_t rows, int64_t columns, int64_t inner,
+                int64_t left_row, int64_t left_step, int64_t right_row, int64_t transposed, int64_t out_row, int64_t add,
+                int64_t threads) {
     product of = {left, right, out, rows, columns, inner, left_row, left_step, right_row, transposed, out_row, add};
-    int64_t floats = left_step == 1 ? TOGETHER * PANEL : SCRATCH;
-    SHARE((columns + TILE - 1) / TILE, threads, multiply(&of, scratch + part * floats, first, last));
+    SHARE((columns + TILE - 1) / TILE, threads, multiply(&of, first, last));
 }
 
 #else
