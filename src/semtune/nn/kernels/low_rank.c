@@ -187,29 +187,25 @@ KERNEL(low_rank)(const element *x, const float *a, const float *b, element *y, f
     run_all(&s, threads);
 }
 
-NOINLINE static void scale_padded(const float *b, float *out, float factor, int64_t columns, int64_t width, int64_t first,
-                                  int64_t last) {
-    for (int64_t i = first; i < last; i++) {
+NOINLINE static void scale_padded(const float *b, float *out, float factor, int64_t rows, int64_t columns, int64_t width) {
+    for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < columns; j++) out[i * width + j] = factor * b[i * columns + j];
         for (int64_t j = columns; j < width; j++) out[i * width + j] = 0.0f;
     }
 }
 
-/* Adds up the threads' gradients in a fixed order: columns of A's, rows of B's. */
-NOINLINE static void gather_a(const adapter *s, int64_t parts, int64_t first, int64_t last) {
+/* Adds up the threads' gradients in a fixed order; in one thread, as each would read what the others wrote. */
+NOINLINE static void gather_a(const adapter *s, int64_t parts) {
     for (int64_t part = 0; part < parts; part++) {
         const float *grad_a = buffers_of(s, part).grad_a;
-        for (int64_t i = 0; i < s->rank; i++) {
-            float *total = s->grad_a + i * s->in;
-            for (int64_t j = first; j < last; j++) total[j] = (part ? total[j] : 0.0f) + grad_a[i * s->in + j];
-        }
+        for (int64_t i = 0; i < s->rank * s->in; i++) s->grad_a[i] = (part ? s->grad_a[i] : 0.0f) + grad_a[i];
     }
 }
 
-NOINLINE static void gather_b(const adapter *s, int64_t parts, int64_t first, int64_t last) {
+NOINLINE static void gather_b(const adapter *s, int64_t parts) {
     for (int64_t part = 0; part < parts; part++) {
         const float *grad_b = buffers_of(s, part).grad_b;
-        for (int64_t i = first; i < last; i++) {
+        for (int64_t i = 0; i < s->out; i++) {
             float *total = s->grad_b + i * s->rank;
             for (int64_t j = 0; j < s->rank; j++) total[j] = (part ? total[j] : 0.0f) + grad_b[j * s->out + i];
         }
@@ -222,12 +218,12 @@ KERNEL(low_rank_backward)(const element *x, const float *a, const float *b, cons
                                       uint64_t seed, uint32_t threshold, int64_t rows, int64_t in, int64_t out,
                                       int64_t rank, int64_t padded, int64_t threads) {
     float *transposed_b = scratch + in * padded;
-    scale_padded(b, transposed_b, scale, rank, padded, 0, out);
+    scale_padded(b, transposed_b, scale, out, rank, padded);
     adapter s = {.x = x, .grad_y = grad_y, .a = a, .b = b, .inner = inner, .grad_x = grad_x, .grad_a = grad_a,
                  .grad_b = grad_b, .scratch = scratch, .scale = scale, .seed = seed, .threshold = threshold, .rows = rows,
                  .in = in, .out = out, .rank = rank, .padded = padded, .lanes = round_up(rank, LANES),
                  .transposed_b = transposed_b};
     int64_t used = run_all(&s, threads);
-    if (grad_a != NULL) gather_a(&s, used, 0, in);
-    if (grad_b != NULL) gather_b(&s, used, 0, out);
+    if (grad_a != NULL) gather_a(&s, used);
+    if (grad_b != NULL) gather_b(&s, used);
 }
