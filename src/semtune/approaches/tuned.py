@@ -132,7 +132,7 @@ class Tuned:
 
     def load(self) -> None:
         """Load the base model, attach method and readout. Raises ModelError, TargetError, OptionError."""
-        from semtune.approaches.tuned_model import TunedModel  # imports transformers, which a study itself does not need
+        from semtune.approaches.tuned_model import TunedModel  # transformers: no need of a study itself
 
         self._model = TunedModel.build(self.spec, self.context.space)
 
