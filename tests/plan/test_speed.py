@@ -42,7 +42,7 @@ def test_a_machine_is_measured_and_remembered(tmp_path: Path) -> None:
     assert (
         min(
             rates.loop_flops_per_second,
-            rates.bytes_per_second,
+            rates.elementwise_bytes_per_second,
             rates.cold_bytes_per_second,
             rates.unpacked_bytes_per_second,
             rates.operation_seconds,
