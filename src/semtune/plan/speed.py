@@ -2,7 +2,8 @@
 
 Rates of this machine are measured: matrix products of five sizes (small ones reach fewer FLOP/s), plain and prepacked;
 an elementwise operator between them; a pass over main memory; dequantising 4-bit weights; the overhead of one
-operation. Operands lie in main memory, as a step's do. Rates of another card come from its data sheet.
+operation. Operands of the first two lie in main memory, as a step's do. Rates of another card come from its data
+sheet.
 """
 
 from __future__ import annotations
